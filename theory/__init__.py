@@ -1,0 +1,29 @@
+"""What should happen: closed forms, derivations and schedules of weight-norm dynamics."""
+
+from theory.optimizers import OPTIMIZERS, AdamH, AdamW, Optimizer
+from theory.parameters import InvalidParameter, NoEquilibrium
+from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
+from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
+from theory.trajectory import Trajectory, record_steps
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "WSD",
+    "AdamH",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Equilibrium",
+    "InvalidParameter",
+    "Linear",
+    "NoEquilibrium",
+    "Optimizer",
+    "Prediction",
+    "Schedule",
+    "Trajectory",
+    "equilibrium",
+    "predict",
+    "predict_trajectory",
+    "record_steps",
+]

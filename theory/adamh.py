@@ -1,0 +1,93 @@
+r"""AdamH: Adam on the sphere. The norm is a constant, so the angle is set directly, almost.
+
+.. math::
+   w_{t+1} = \frac{w_t - \eta_t n_t}{N_t}, \qquad N_t = \sqrt{1 - 2\eta_t c_t + \eta_t^2}
+
+Legend: :math:`w = W/R` on the unit sphere, :math:`n = u/\|u\|`, :math:`c = \langle w, n\rangle`; :math:`s_t, r_t`
+variance and carry of the direction u (`theory.momentum`).
+
+Assumptions: as in `theory.adamw` (tangent, independent, Gaussian gradients).
+
+**Recursion.** Momentum remembers past directions, which the weights have moved against:
+
+.. math::
+   c_{t+1} = r_t \sqrt{s_t/s_{t+1}}\,\frac{c_t - \eta_t}{N_t}, \qquad c_0 = 0, \qquad
+   \theta_t = \mathrm{atan2}\left(\eta_t\sqrt{1-c_t^2},\; 1-\eta_t c_t\right)
+
+With no momentum c = 0 and the angle is ``atan(eta)``; with beta1 = 0.9 and eta = 0.01 it is 0.5 % less.
+
+**Equilibrium by equivalence.** A step of AdamH is a step of AdamW with shrink :math:`\alpha = 1/N` and learning rate
+:math:`\eta/N` in units of R. Asking AdamW's equilibrium norm to be 1 gives
+
+.. math::
+   \eta^2 = \frac{(1-\alpha^2)(1-\alpha\beta_1)}{\alpha^2(1+\alpha\beta_1)}, \qquad
+   \cos\theta = \frac{\alpha+\beta_1}{1+\alpha\beta_1}
+
+so AdamH at :math:`\eta` turns exactly like AdamW with :math:`\eta\lambda = 1-\alpha`; to leading order
+:math:`\eta = \sqrt{2(\eta\lambda)_{AdamW}(1-\beta_1)/(1+\beta_1)}`.
+
+Derived here; the update is that of arXiv 2606.16899.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+
+from theory.momentum import update_carry, update_variance
+from theory.parameters import InvalidParameter
+
+Array = NDArray[np.float64]
+alpha, beta1 = sp.symbols("alpha beta_1", positive=True)
+
+
+def derive_matching_learning_rate() -> sp.Expr:
+    """AdamH's learning rate that turns like AdamW with shrink alpha: stationary c, then N = 1/alpha."""
+    rate, c = sp.symbols("eta c")
+    stationary = sp.solve(sp.Eq(c / alpha, beta1 * (c - rate)), c)[0]
+    norm_condition = sp.Eq(1 / alpha**2, 1 - 2 * rate * stationary + rate**2)
+    (squared,) = sp.solve(norm_condition.subs(rate, sp.sqrt(sp.Symbol("y"))), sp.Symbol("y"))
+    return sp.sqrt(sp.factor(squared))
+
+
+def matching_learning_rate(shrink: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
+    r"""Learning rate of AdamH with the same equilibrium angle as AdamW with :math:`1-\eta\lambda` = ``shrink``."""
+    a, b = np.asarray(shrink, dtype=np.float64), np.asarray(beta1, dtype=np.float64)
+    return np.sqrt((1 - a**2) * (1 - a * b) / (1 + a * b)) / a
+
+
+def equivalent_decay(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
+    r"""The product :math:`\eta\lambda = 1 - \alpha` of the AdamW run that turns like AdamH at ``learning_rate``.
+
+    Bisection in :math:`\ln(1-\alpha)`, in which the matching rate rises monotonically from 0 to infinity.
+    """
+    rate, beta = np.broadcast_arrays(np.asarray(learning_rate, np.float64), np.asarray(beta1, np.float64))
+    if not np.all((rate > 0) & np.isfinite(rate)):
+        raise InvalidParameter("learning_rate", learning_rate, "a finite number above 0")
+    low, high = np.full(rate.shape, -100.0), np.zeros(rate.shape)
+    for _ in range(64):
+        middle = (low + high) / 2
+        y, a = np.exp(middle), -np.expm1(middle)
+        with np.errstate(divide="ignore"):
+            too_fast = np.sqrt(y * (2 - y) * (1 - a * beta) / (1 + a * beta)) / a > rate
+        low, high = np.where(too_fast, low, middle), np.where(too_fast, middle, high)
+    return np.exp(low)
+
+
+def angular_update_equilibrium(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
+    """Angle per step in the stationary state, in radians; ``atan(learning_rate)`` at beta1 = 0."""
+    y, beta = equivalent_decay(learning_rate, beta1), np.asarray(beta1, dtype=np.float64)
+    return np.arctan2(np.sqrt(y * (2 - y) * (1 - beta**2)), 1 - y + beta)
+
+
+def cosines(learning_rates: Array, beta1: float, beta2: float) -> Array:
+    """:math:`c_t = cos(W_t, u_t)` at every step by the recursion, shape of ``learning_rates`` (num_steps, ...)."""
+    steps = np.arange(len(learning_rates))
+    s = update_variance(np.arange(len(steps) + 1), beta1)
+    carry = update_carry(steps, beta1, beta2) * np.sqrt(s[:-1] / s[1:])
+    c = np.zeros_like(learning_rates)
+    for t in range(len(steps) - 1):
+        eta = learning_rates[t]
+        c[t + 1] = carry[t] * (c[t] - eta) / np.sqrt(1 - 2 * eta * c[t] + eta**2)
+    return c

@@ -1,0 +1,75 @@
+"""Checked parameters: one error type, one way to say what was wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+class InvalidParameter(ValueError):
+    """A parameter outside its allowed range.
+
+    Attributes
+    ----------
+    name : the parameter, in the project's spelling (``learning_rate``).
+    value : what was given.
+    allowed : the allowed range, in words that fit behind "must be".
+    """
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name} = {value!r} must be {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.name, self.value, self.allowed)
+
+
+class NoEquilibrium(InvalidParameter):
+    """Raised where an equilibrium is asked for and none exists (zero weight decay)."""
+
+
+def require_number(
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Return ``value`` as a finite float inside the range, or raise `InvalidParameter`."""
+    bounds = []
+    if above is not None:
+        bounds.append(f"above {above:g}")
+    if at_least is not None:
+        bounds.append(f"at least {at_least:g}")
+    if below is not None:
+        bounds.append(f"below {below:g}")
+    if at_most is not None:
+        bounds.append(f"at most {at_most:g}")
+    allowed = " ".join(["a finite number", " and ".join(bounds)]).strip()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidParameter(name, value, allowed)
+    number = float(value) if abs(value) < 1e300 else math.inf
+    inside = (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (at_least is None or number >= at_least)
+        and (below is None or number < below)
+        and (at_most is None or number <= at_most)
+    )
+    if not inside:
+        raise InvalidParameter(name, value, allowed)
+    return number
+
+
+def require_integer(name: str, value: object, *, at_least: int, at_most: int = 2**53) -> int:
+    """Return ``value`` as an int in [at_least, at_most], or raise `InvalidParameter`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+        allowed = f"a whole number of at least {at_least}"
+        if at_most < 2**53:
+            allowed += f" and at most {at_most}"
+        raise InvalidParameter(name, value, allowed)
+    return value

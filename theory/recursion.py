@@ -1,0 +1,34 @@
+"""First-order linear recursions with varying coefficients, fast for few settings and for many."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_banded
+
+Array = NDArray[np.float64]
+
+FEW_SETTINGS = 16
+
+
+def affine_recursion(factor: Array, offset: Array, initial: Array) -> Array:
+    """Solve ``x[t+1] = factor[t] * x[t] + offset[t]`` from ``x[0] = initial``.
+
+    ``factor`` and ``offset`` have shape (num_steps, ...), ``initial`` that of one row; returns
+    (num_steps + 1, ...). Up to ``FEW_SETTINGS`` settings go one by one through a bidiagonal solve, which costs a
+    pass in compiled code; more advance together, step by step.
+    """
+    x = np.empty((len(factor) + 1, *factor.shape[1:]))
+    x[0] = initial
+    if x[0].size > FEW_SETTINGS:
+        for t in range(len(factor)):
+            np.multiply(factor[t], x[t], out=x[t + 1])
+            x[t + 1] += offset[t]
+        return x
+    x[1:] = offset
+    bands = np.ones((2, len(x)))  # diagonal, and below it -factor
+    for setting in np.ndindex(x.shape[1:]):
+        bands[1, :-1] = -factor[(slice(None), *setting)]
+        column = (slice(None), *setting)
+        x[column] = solve_banded((1, 0), bands, x[column], check_finite=False)
+    return x

@@ -1,0 +1,214 @@
+r"""Learning-rate schedules as multipliers of the peak, with their integrals in closed form.
+
+A schedule is a piecewise function :math:`s(x)` of continuous time :math:`x \in [0, T]`, made of three kinds of
+segment: hold, straight ramp, half cosine. Step t (0-based) uses the midpoint :math:`s(t + 1/2)`. The midpoint
+rule is exact on holds, ramps and whole half cosines with integer breakpoints, so the *sum* over the steps of a
+run equals the *integral*: nothing is lost between the discrete run and the continuous theory.
+
+    Constant  warmup, then 1
+    Linear    warmup, then straight to ``final_fraction``
+    Cosine    warmup, then half a cosine to ``final_fraction``
+    WSD       warmup, 1, then straight to ``final_fraction`` over the last ``decay_fraction`` of the run
+              (Hu et al., arXiv 2404.06395)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from theory.parameters import InvalidParameter, require_integer, require_number
+
+
+class Segment(NamedTuple):
+    """A piece of a schedule: from ``first`` to ``last`` over ``length`` steps (not 0)."""
+
+    shape: Literal["ramp", "half cosine"]
+    length: int
+    first: float
+    last: float
+
+    def value(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """s(x) for x in [0, length], in steps from the start of the segment."""
+        z = x / self.length
+        if self.shape == "ramp":
+            return self.first + (self.last - self.first) * z
+        return self.last + (self.first - self.last) * (0.5 + 0.5 * np.cos(np.pi * z))
+
+    def integral(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        r""":math:`\int_0^x s`."""
+        z = x / self.length
+        if self.shape == "ramp":
+            return x * (self.first + 0.5 * (self.last - self.first) * z)
+        mean, amplitude = (self.first + self.last) / 2, (self.first - self.last) / 2
+        return self.length * (mean * z + amplitude * np.sin(np.pi * z) / np.pi)
+
+    def integral_of_square(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        r""":math:`\int_0^x s^2`."""
+        z = x / self.length
+        if self.shape == "ramp":
+            rise = self.last - self.first
+            return x * (self.first**2 + self.first * rise * z + rise**2 * z**2 / 3)
+        mean, amplitude = (self.first + self.last) / 2, (self.first - self.last) / 2
+        return self.length * (
+            (mean**2 + amplitude**2 / 2) * z
+            + 2 * mean * amplitude * np.sin(np.pi * z) / np.pi
+            + amplitude**2 * np.sin(2 * np.pi * z) / (4 * np.pi)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Schedule:
+    """What the schedules share; see the module's docstring for the convention.
+
+    Parameters
+    ----------
+    num_steps : length T of the run, at least 1.
+    warmup_steps : straight rise from 0 to the peak, between 0 and ``num_steps``.
+
+    Raises
+    ------
+    InvalidParameter : a value outside its range.
+    """
+
+    name: ClassVar[str]
+
+    num_steps: int
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        require_integer("num_steps", self.num_steps, at_least=1)
+        require_integer("warmup_steps", self.warmup_steps, at_least=0)
+        if self.warmup_steps > self.num_steps:
+            raise InvalidParameter("warmup_steps", self.warmup_steps, f"at most num_steps = {self.num_steps}")
+
+    def _body(self) -> Iterator[Segment]:
+        raise TypeError("use one of Constant, Linear, Cosine, WSD")
+
+    def segments(self) -> list[Segment]:
+        """The pieces in order, none of zero length; their lengths add up to ``num_steps``."""
+        warmup = Segment("ramp", self.warmup_steps, 0.0, 1.0)
+        return [segment for segment in (warmup, *self._body()) if segment.length]
+
+    @property
+    def peak_end(self) -> int:
+        """Number of steps before the decay begins: ``num_steps`` if it never does."""
+        end = 0
+        for segment in self.segments():
+            if segment.last < segment.first:
+                break
+            end += segment.length
+        return end
+
+    def multipliers(self) -> NDArray[np.float64]:
+        """Learning rate at every step over the peak, shape (num_steps,), in [0, 1]."""
+        return np.concatenate(
+            [segment.value(np.arange(segment.length, dtype=np.float64) + 0.5) for segment in self.segments()]
+        )
+
+    def value(self, x: ArrayLike) -> NDArray[np.float64]:
+        """s(x) at continuous times x in [0, num_steps]."""
+        x = self._times(x)
+        result, start = np.zeros_like(x), 0
+        for segment in self.segments():
+            inside = (x >= start) & (x <= start + segment.length)
+            result[inside] = segment.value(x[inside] - start)
+            start += segment.length
+        return result
+
+    def integral(self, x: ArrayLike) -> NDArray[np.float64]:
+        r""":math:`\int_0^x s`, so that :math:`\kappa(x) = \lambda\eta\int_0^x s`."""
+        return self._accumulate(x, Segment.integral)
+
+    def integral_of_square(self, x: ArrayLike) -> NDArray[np.float64]:
+        r""":math:`\int_0^x s^2`: without weight decay :math:`\rho(x) = \rho_0 + \eta^2\int_0^x s^2`."""
+        return self._accumulate(x, Segment.integral_of_square)
+
+    def kappa(self, x: ArrayLike, *, learning_rate: float, weight_decay: float) -> NDArray[np.float64]:
+        r"""Accumulated decay :math:`\kappa(x) = \lambda\int_0^x\eta`; the norm forgets as :math:`e^{-2\kappa}`."""
+        return learning_rate * weight_decay * self.integral(x)
+
+    def _times(self, x: ArrayLike) -> NDArray[np.float64]:
+        times = np.asarray(x, dtype=np.float64)
+        if np.any((times < 0) | (times > self.num_steps)):
+            raise InvalidParameter("x", x, f"between 0 and num_steps = {self.num_steps}")
+        return times
+
+    def _accumulate(
+        self, x: ArrayLike, primitive: Callable[[Segment, NDArray[np.float64]], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        x = self._times(x)
+        result, start = np.zeros_like(x), 0
+        for segment in self.segments():
+            result = result + primitive(segment, np.clip(x - start, 0, segment.length))
+            start += segment.length
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(_Schedule):
+    """Warmup, then the peak to the end."""
+
+    name: ClassVar[str] = "constant"
+
+    def _body(self) -> Iterator[Segment]:
+        yield Segment("ramp", self.num_steps - self.warmup_steps, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decaying(_Schedule):
+    """A schedule that ends at ``final_fraction`` of its peak, in [0, 1]."""
+
+    final_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("final_fraction", self.final_fraction, at_least=0, at_most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(_Decaying):
+    """Warmup, then a straight line down to ``final_fraction`` of the peak."""
+
+    name: ClassVar[str] = "linear"
+
+    def _body(self) -> Iterator[Segment]:
+        yield Segment("ramp", self.num_steps - self.warmup_steps, 1.0, self.final_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(_Decaying):
+    """Warmup, then half a cosine down to ``final_fraction`` of the peak."""
+
+    name: ClassVar[str] = "cosine"
+
+    def _body(self) -> Iterator[Segment]:
+        yield Segment("half cosine", self.num_steps - self.warmup_steps, 1.0, self.final_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WSD(_Decaying):
+    """Warmup, hold, then a straight line down over the last ``decay_fraction`` of the run, in [0, 1]."""
+
+    name: ClassVar[str] = "wsd"
+
+    decay_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("decay_fraction", self.decay_fraction, at_least=0, at_most=1)
+
+    def _body(self) -> Iterator[Segment]:
+        decay = min(round(self.decay_fraction * self.num_steps), self.num_steps - self.warmup_steps)
+        yield Segment("ramp", self.num_steps - self.warmup_steps - decay, 1.0, 1.0)
+        yield Segment("ramp", decay, 1.0, self.final_fraction)
+
+
+Schedule = Constant | Linear | Cosine | WSD
+SCHEDULES: dict[str, type[Constant] | type[Linear] | type[Cosine] | type[WSD]] = {
+    cls.name: cls for cls in (Constant, Linear, Cosine, WSD)
+}
