@@ -1,5 +1,6 @@
 """What should happen: closed forms, derivations and schedules of weight-norm dynamics."""
 
+from theory import adamh, adamw
 from theory.optimizers import OPTIMIZERS, AdamH, AdamW, Optimizer
 from theory.parameters import InvalidParameter, NoEquilibrium
 from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
@@ -22,6 +23,8 @@ __all__ = [
     "Prediction",
     "Schedule",
     "Trajectory",
+    "adamh",
+    "adamw",
     "equilibrium",
     "predict",
     "predict_trajectory",

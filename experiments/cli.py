@@ -1,0 +1,185 @@
+"""The command line: flags to specs, errors to one line and exit code 2.
+
+Parsing is argparse: its errors can be put on one line, and it starts at once. Torch, Numba and pandas are imported
+by the commands that need them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from experiments import commands
+from experiments.serialize import BadInput
+from theory import OPTIMIZERS, SCHEDULES, InvalidParameter
+
+EXIT_FAILED_CHECK, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+DESCRIPTION = "Why the optimal learning rate bends: closed forms, simulation and real GPT-2 runs of the same settings."
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors on one line, no abbreviated flags, and numbers like -1e-3 or -inf read as values."""
+
+    def __init__(self, **keywords: object) -> None:
+        keywords.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(allow_abbrev=False, **keywords)  # type: ignore[arg-type]
+        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan)$")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``lrbend``; returns the exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    where = f"lrbend {options.command}: error:"
+    try:
+        return int(options.run(options))
+    except InvalidParameter as error:
+        return _fail(f"{where} {_flag(error.name)} {error.value}: must be {error.allowed}")
+    except BadInput as error:
+        return _fail(f"{where} {error}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _fail(f"{where} {error.filename or 'input or output'}: {error.strerror or error}")
+    except MemoryError:
+        return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
+    except KeyboardInterrupt:
+        _fail(f"lrbend {options.command}: stopped; finished runs are kept, the same command goes on from there")
+        return EXIT_INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and flags."""
+    parser = _Parser(prog="lrbend", description=DESCRIPTION)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    predict = _command(subparsers, "predict", commands.predict, "the closed form for one setting, or a table of them")
+    _add_setting(predict, several=True)
+    _add_initial_rms(predict)
+    predict.add_argument("--tolerance", type=_number, default=0.05, help="band around the equilibrium RMS")
+    predict.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE")
+
+    simulate = _command(subparsers, "simulate", commands.simulate, "Monte Carlo of gradient noise against the theory")
+    _add_setting(simulate)
+    _add_initial_rms(simulate)
+    simulate.add_argument("--dim", type=_integer, default=1024, help="entries of the matrix")
+    simulate.add_argument("--num-replicas", type=_integer, default=64, help="independent matrices")
+    simulate.add_argument("--seed", type=_integer, default=0, help=" ")
+    simulate.add_argument("--record-every", type=_integer, default=10, help="steps between records")
+
+    train = _command(subparsers, "train", commands.train, "one real run into a run directory")
+    _add_setting(train, needs_steps=False)
+    train.add_argument("--preset", default="cpu-32", help="model size, e.g. cpu-16 ... cpu-128")
+    train.add_argument("--architecture", default="scale-invariant", choices=("scale-invariant", "gpt2"), help=" ")
+    train.add_argument("--seed", type=_integer, default=0, help=" ")
+    train.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"), help=" ")
+    train.add_argument("--record-every", type=_integer, default=10, help="steps between records of norm and angle")
+    train.add_argument(
+        "--non-matrix-learning-rate", type=_number, default=3e-3, help="Adam on embeddings, gains, biases and head"
+    )
+    train.add_argument("--config", type=Path, metavar="FILE", help="a config.json; in place of the flags above")
+    _add_device(train)
+    train.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="holds the run directory")
+
+    validate = _command(
+        subparsers, "validate", commands.validate, "theory, simulation and real runs side by side, with verdicts"
+    )
+    _add_device(validate)
+    validate.add_argument("--out", type=Path, default=Path("runs/validate"), metavar="DIR", help="runs and report")
+    validate.add_argument("--num-workers", type=_integer, help="processes (default: one per core)")
+
+    report = _command(subparsers, "report", commands.report, "one HTML page for all finished runs below a directory")
+    report.add_argument("directory", type=Path, metavar="DIR")
+    return parser
+
+
+def _command(
+    subparsers: argparse._SubParsersAction[_Parser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+) -> _Parser:
+    parser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = True) -> None:
+    """Optimizer and schedule; ``several`` allows lists of learning rates and decays."""
+    parser.add_argument("--optimizer", default="adamw", choices=list(OPTIMIZERS), help=" ")
+    many = {"nargs": "+"} if several else {}
+    parser.add_argument(
+        "--learning-rate",
+        type=_number,
+        required=needs_steps,
+        help="peak" + (", one or more" if several else ""),
+        **many,  # type: ignore[arg-type]
+    )
+    parser.add_argument(
+        "--weight-decay",
+        type=_number,
+        help="decoupled, PyTorch convention (default: 0.1; adamh has none)",
+        default=argparse.SUPPRESS,
+        **many,  # type: ignore[arg-type]
+    )
+    parser.add_argument("--beta1", type=_number, default=0.9, help=" ")
+    parser.add_argument("--beta2", type=_number, default=0.95, help=" ")
+    parser.add_argument("--eps", type=_number, default=1e-8, help=" ")
+    parser.add_argument("--num-steps", type=_integer, required=needs_steps, help="length of the run")
+    parser.add_argument("--schedule", default="constant", choices=list(SCHEDULES), help=" ")
+    parser.add_argument("--warmup-steps", type=_integer, default=0, help=" ")
+    parser.add_argument("--final-fraction", type=_number, default=0.0, help="of the peak, where a decay ends")
+    parser.add_argument("--decay-fraction", type=_number, default=0.2, help="of the run, wsd only")
+
+
+def _add_initial_rms(parser: _Parser) -> None:
+    parser.add_argument("--initial-rms", type=_number, default=0.02, help="weight RMS at the start")
+
+
+def _add_device(parser: _Parser) -> None:
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=" ")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)  # 1e4 is a fine way to write a number of steps
+        if value.is_integer() and abs(value) < 2**53:
+            return int(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _fail(message: str) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

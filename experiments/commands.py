@@ -1,0 +1,244 @@
+"""What each command does with its parsed flags. Each returns an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import io
+import itertools
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.serialize import BadInput, read_json, to_json
+from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Prediction, Schedule
+from theory import predict as predict_setting
+
+if TYPE_CHECKING:
+    from gpt.config import TrainConfig
+
+DEFAULT_WEIGHT_DECAY = 0.1
+
+
+def predict(options: argparse.Namespace) -> int:
+    schedule = _schedule(options)
+    rates: list[float] = options.learning_rate
+    decays: list[float] = getattr(options, "weight_decay", [DEFAULT_WEIGHT_DECAY])
+    settings: list[dict[str, Any]] = []
+    for rate, decay in itertools.product(rates, decays):
+        optimizer = _optimizer(options, rate, decay)
+        prediction = predict_setting(optimizer, schedule, initial_rms=options.initial_rms, tolerance=options.tolerance)
+        named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
+        settings.append({**named, **dataclasses.asdict(prediction)})
+    if options.csv is not None:
+        _write_csv(options.csv, settings)
+    if options.json:
+        print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
+    elif len(settings) == 1:
+        print(_describe(settings[0], schedule, options.tolerance))
+    else:
+        columns = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
+        print(_align([("learning_rate", "weight_decay", *columns)], settings))
+    return 0
+
+
+def simulate(options: argparse.Namespace) -> int:
+    from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation
+
+    decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
+    config = SimulationConfig(
+        optimizer=_optimizer(options, options.learning_rate, decay),
+        schedule=_schedule(options),
+        initial_rms=options.initial_rms,
+        dim=options.dim,
+        num_replicas=options.num_replicas,
+        seed=options.seed,
+        record_every=options.record_every,
+    )
+    simulation = run_simulation(config)
+    result: dict[str, Any] = {
+        "outcome": simulation.outcome.value,
+        "diverged_at_step": simulation.diverged_at_step,
+        "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
+        "max_abs_z": None,
+        "max_relative_error": None,
+    }
+    if simulation.outcome.value == "completed":
+        result |= dataclasses.asdict(compare_with_theory(config, simulation.trajectory, simulation.standard_error))
+    if options.json:
+        print(to_json(result))
+        return 0
+    if simulation.outcome.value != "completed":
+        print(f"The simulation diverged at step {simulation.diverged_at_step}.")
+        return 0
+    bias = result["mean_relative_bias"]
+    print(
+        f"{config.num_replicas} replicas of {config.dim} entries, {config.schedule.num_steps} steps,"
+        f" {result['coordinate_steps_per_second']:.3g} coordinate-steps per second.\n"
+        f"Simulation against theory from step {result['first_step']} on, weight RMS and angular update:\n"
+        f"  largest difference  {result['max_relative_error']:.3%},"
+        f" {result['max_abs_z']:.1f} Monte Carlo standard errors\n"
+        f"  mean bias           RMS {bias['weight_rms']:+.3%}, angle {bias['angular_update']:+.3%}\n"
+        f"  standard error      at most {result['max_relative_standard_error']:.3%}"
+    )
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from experiments.run_directory import load_run
+    from experiments.running import Job, train_run, training_label
+
+    config = _train_config(options)
+    job = Job(options.out, training_label(config), config)
+    with tqdm(total=config.schedule.num_steps, unit="step", disable=options.json, dynamic_ncols=True) as bar:
+
+        def show(step: int, loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            bar.update(step - bar.n)
+
+        run = load_run(train_run(job, show))
+    keys = ("outcome", "final_loss", "final_loss_se", "tokens_per_second", "num_params")
+    result = {"run_dir": str(run.path), **{key: run.summary.get(key) for key in keys}}
+    if options.json:
+        print(to_json(result))
+        return 0
+    for line in run.summary.get("parameter_groups", []):
+        print(line)
+    for key, value in result.items():
+        print(f"{key:18} {value}")
+    return 0
+
+
+def validate(options: argparse.Namespace) -> int:
+    from experiments.report import text_table, write_report
+    from experiments.validate import run_validation, verdicts
+    from theory.parameters import require_integer
+
+    if options.num_workers is not None:
+        require_integer("num_workers", options.num_workers, at_least=1)
+    runs = run_validation(options.out, device=options.device, num_workers=options.num_workers)
+    rows, passed = verdicts(runs)
+    page = write_report(runs, options.out, title="Closed form, simulation and real runs")
+    if options.json:
+        print(to_json({"passed": passed, "report": str(page), "rows": [_row_dict(row) for row in rows]}))
+    else:
+        judged = [row for row in rows if row.verdict]
+        print(text_table(rows))
+        print(f"\n{sum(row.verdict == 'pass' for row in judged)} of {len(judged)} checks pass.  Report: {page}")
+    return 0 if passed else 1
+
+
+def report(options: argparse.Namespace) -> int:
+    from experiments.report import report_directory
+
+    page = report_directory(options.directory)
+    print(to_json({"report": str(page)}) if options.json else page)
+    return 0
+
+
+def _row_dict(row: Any) -> dict[str, Any]:
+    return {**dataclasses.asdict(row), "verdict": row.verdict}
+
+
+def _optimizer(options: argparse.Namespace, learning_rate: float, weight_decay: float) -> Optimizer:
+    cls = OPTIMIZERS[options.optimizer]
+    given = {
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "beta1": options.beta1,
+        "beta2": options.beta2,
+        "eps": options.eps,
+    }
+    if all(field.name != "weight_decay" for field in dataclasses.fields(cls)):
+        if getattr(options, "weight_decay", None) not in (None, 0, [0]):
+            print(f"note: {cls.name} has no weight decay; --weight-decay is ignored", file=sys.stderr)
+        del given["weight_decay"]
+    return cls(**given)
+
+
+def _schedule(options: argparse.Namespace) -> Schedule:
+    cls = SCHEDULES[options.schedule]
+    given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}
+    if cls is not Constant:
+        given["final_fraction"] = options.final_fraction
+    if cls is WSD:
+        given["decay_fraction"] = options.decay_fraction
+    return cls(**given)
+
+
+def _train_config(options: argparse.Namespace) -> TrainConfig:
+    from experiments.run_directory import read_config
+    from gpt.config import TrainConfig, train_config
+
+    if options.config is not None:
+        if options.learning_rate is not None or options.num_steps is not None:
+            raise BadInput("--config: takes the place of the flags for the setting; give one or the other")
+        config = read_config(read_json(options.config), where=str(options.config))
+        if not isinstance(config, TrainConfig):
+            raise BadInput(f"{options.config}: not the config of a training run")
+        return config
+    for name in ("learning_rate", "num_steps"):
+        if getattr(options, name) is None:
+            raise BadInput(f"--{name.replace('_', '-')}: required, unless --config is given")
+    decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
+    return train_config(
+        options.preset,
+        architecture=options.architecture,
+        optimizer=_optimizer(options, options.learning_rate, decay),
+        schedule=_schedule(options),
+        seed=options.seed,
+        dtype=options.dtype,
+        device=options.device,
+        record_every=options.record_every,
+        non_matrix_learning_rate=options.non_matrix_learning_rate,
+    )
+
+
+def _describe(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
+    """One setting in words a person can check."""
+    lines = [f"{name:28} {_cell(value)}" for name, value in setting.items()]
+    transient = setting["transient_steps"]
+    if transient is None:
+        verdict = (
+            f"The weight RMS does not come within {tolerance:.0%} of its equilibrium in {schedule.num_steps} steps."
+        )
+    elif setting["relaxation_steps"] is None:
+        verdict = "The norm is fixed: there is no transient."
+    else:
+        verdict = (
+            f"The weight RMS is within {tolerance:.0%} of its equilibrium after {transient} of"
+            f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
+        )
+    return "\n".join([*lines, verdict])
+
+
+def _align(header: list[tuple[str, ...]], rows: Iterable[Mapping[str, Any]]) -> str:
+    table = [*header, *(tuple(_cell(row[name]) for name in header[0]) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(line, widths, strict=True)) for line in table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(buffer.getvalue(), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(f"--csv {path}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,179 @@
+"""One self-contained HTML page for a set of runs, and the CSV behind every figure and table beside it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from experiments.comparison import Row, compare, setting_name
+from experiments.figures import Figure, loss_figure, trajectory_figure
+from experiments.run_directory import Run, find_runs, load_run, write_config
+from experiments.serialize import BadInput
+from gpt.config import TrainConfig
+
+
+def report_directory(directory: Path) -> Path:
+    """Report on every finished run below ``directory``; returns the page. Raises `BadInput` if there is none."""
+    paths = find_runs(directory)
+    if not paths:
+        raise BadInput(f"{directory}: holds no finished run")
+    return write_report([load_run(path) for path in paths], directory, title=f"Runs in {directory.name or directory}")
+
+
+def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
+    """Write ``report.html`` and ``report/*.csv`` into ``directory``, the page last and in one piece."""
+    rows = compare(runs)
+    training = [run for run in runs if isinstance(run.config, TrainConfig)]
+    figures = [trajectory_figure(group, runs) for group in _groups(training)]
+    if training:
+        figures.append(loss_figure(training))
+    tables = {"predictions": predictions_table(rows), "runs": _runs_table(runs)}
+    folder = directory / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in [*tables.items(), *((figure.name, figure.table) for figure in figures)]:
+        _write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
+    page = _page(title=title, rows=rows, figures=figures, tables=tables, runs=runs)
+    _write_whole(directory / "report.html", page)
+    return directory / "report.html"
+
+
+def predictions_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """The rows as a table, with their verdicts."""
+    columns = ("setting", "architecture", "quantity", "predicted", "simulated", "measured", "low", "high", "error")
+    columns += ("limit", "verdict", "count", "remark")
+    return pd.DataFrame([{c: getattr(row, c) for c in columns} for row in rows], columns=list(columns))
+
+
+def format_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Every cell of the table of predictions as text, for terminal and page."""
+    return [
+        {
+            "setting": row.setting,
+            "architecture": row.architecture,
+            "quantity": row.quantity,
+            "predicted": _cell(row.predicted),
+            "simulated": _cell(row.simulated),
+            "measured": _cell(row.measured),
+            "range": "" if row.low is None else f"{_cell(row.low)} .. {_cell(row.high)}",
+            "error": _error(row),
+            "limit": "" if row.limit is None else _percent(row.limit),
+            "verdict": row.verdict or "",
+            "remark": row.remark,
+        }
+        for row in rows
+    ]
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """The table of predictions for a terminal, grouped by setting."""
+    columns = ("quantity", "predicted", "simulated", "measured", "range", "error", "limit", "verdict", "remark")
+    cells = format_rows(rows)
+    widths = {c: max([len(c), *(len(row[c]) for row in cells)]) for c in columns}
+    lines, group = ["  ".join(c.ljust(widths[c]) for c in columns).rstrip()], ""
+    for row in cells:
+        heading = f"{row['setting']}, {row['architecture']}"
+        if heading != group:
+            group = heading
+            lines += ["", heading]
+        lines.append("  ".join(row[c].ljust(widths[c]) for c in columns).rstrip())
+    return "\n".join(lines)
+
+
+def _page(
+    *, title: str, rows: Sequence[Row], figures: Sequence[Figure], tables: dict[str, pd.DataFrame], runs: Sequence[Run]
+) -> str:
+    environment = Environment(
+        loader=PackageLoader("experiments", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    judged = [row for row in rows if row.verdict]
+    return environment.get_template("report.html").render(
+        title=title,
+        rows=format_rows(rows),
+        passed=sum(row.verdict == "pass" for row in judged),
+        judged=len(judged),
+        figures=[
+            {
+                "title": figure.title,
+                "caption": figure.caption,
+                "name": figure.name,
+                "image": _data_uri("image/png", figure.png),
+                "csv": _data_uri("text/csv", figure.table.to_csv(index=False, float_format="%.6g").encode()),
+            }
+            for figure in figures
+        ],
+        predictions_csv=_data_uri("text/csv", tables["predictions"].to_csv(index=False).encode()),
+        runs=tables["runs"].to_dict("records"),
+        config=write_config(runs[0].config),
+        provenance=_provenance_lines(runs),
+    )
+
+
+def _groups(training: Sequence[Run]) -> list[list[Run]]:
+    groups: dict[tuple[str, str, object], list[Run]] = {}
+    for run in training:
+        assert isinstance(run.config, TrainConfig)
+        key = (setting_name(run.config.optimizer), run.config.model.architecture, run.config.schedule)
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def _runs_table(runs: Sequence[Run]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "run": run.path.name,
+                "outcome": run.outcome,
+                "seed": run.config.seed,
+                "final_loss": run.summary.get("final_loss"),
+                "final_loss_se": run.summary.get("final_loss_se"),
+                "tokens_per_second": run.summary.get("tokens_per_second"),
+                "commit": run.provenance.get("commit"),
+            }
+            for run in runs
+        ]
+    ).astype({"final_loss": float, "final_loss_se": float, "tokens_per_second": float})
+
+
+def _provenance_lines(runs: Sequence[Run]) -> list[str]:
+    """What the runs have in common, and a warning for what they ought to have in common and do not."""
+    lines = []
+    for label, key in (("Code", "commit"), ("Data", "data_fingerprint")):
+        values = sorted({str(run.provenance[key]) for run in runs if run.provenance.get(key)})
+        if values:
+            warning = " (the runs differ: compare with care)" if len(values) > 1 else ""
+            lines.append(f"{label}: {', '.join(values)}{warning}")
+    machine = runs[0].provenance.get("machine", {})
+    lines.append(f"Machine: {machine.get('processor')}, {machine.get('cores')} cores")
+    return lines
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "0" if value == 0 else f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def _error(row: Row) -> str:
+    if row.error is None:
+        return "-"
+    return f"{row.error:+.1%}" if row.predicted else _percent(row.error)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,202 @@
+"""Produce runs: one at a time in this process, or many on the cores of this machine with a shared progress bar."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from experiments import run_directory
+from experiments.serialize import to_json
+from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation
+
+if TYPE_CHECKING:
+    from gpt.config import TrainConfig
+
+CHECKPOINT_EVERY = 1000
+PROGRESS_FILE = "progress"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run to be produced in ``study`` under ``label``."""
+
+    study: Path
+    label: str
+    config: TrainConfig
+
+    @property
+    def path(self) -> Path:
+        return run_directory.run_path(self.study, self.label, self.config)
+
+
+def training_label(config: TrainConfig) -> str:
+    """A readable name: architecture, width, optimizer, rate, decay, seed."""
+    optimizer = config.optimizer
+    decay = f"-wd{optimizer.weight_decay:g}" if hasattr(optimizer, "weight_decay") else ""
+    return (
+        f"{config.model.architecture}-{config.model.d_model}-{optimizer.name}"
+        f"-lr{optimizer.learning_rate:g}{decay}-seed{config.seed}"
+    )
+
+
+def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
+    """Train into the run directory of the job, or find it finished there; a half-finished run goes on."""
+    from gpt.train import train
+
+    final = job.path
+    with run_directory.claim(final) as partial:
+        if partial is None:
+            return final
+        (partial / "config.json").write_text(run_directory.write_config(job.config), encoding="utf-8")
+        result = train(
+            job.config,
+            checkpoint=partial / "checkpoint.pt",
+            checkpoint_every=CHECKPOINT_EVERY,
+            on_progress=_progress_writer(partial, on_progress),
+        )
+        summary = {
+            "outcome": result.outcome.value,
+            "final_loss": result.final_loss,
+            "final_loss_se": result.final_loss_se,
+            "tokens_per_second": result.tokens_per_second,
+            "num_params": result.num_params,
+            "diverged_at_step": result.diverged_at_step,
+            "parameter_groups": result.parameter_groups,
+        }
+        (partial / PROGRESS_FILE).unlink(missing_ok=True)
+        run_directory.publish(
+            partial,
+            final,
+            files={
+                "loss.csv": run_directory.losses_to_csv(result.losses),
+                "provenance.json": to_json(
+                    run_directory.provenance(seed=job.config.seed, fingerprint=result.fingerprint), indent=2
+                ),
+                "summary.json": to_json(summary, indent=2),
+            },
+            datasets={"trajectory.nc": result.trajectory},
+        )
+    return final
+
+
+def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:
+    """Simulate into a run directory, or find it finished there."""
+    final = run_directory.run_path(study, label, config)
+    with run_directory.claim(final) as partial:
+        if partial is None:
+            return final
+        simulation = run_simulation(config)
+        agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error)
+        run_directory.publish(
+            partial,
+            final,
+            files={
+                "config.json": run_directory.write_config(config),
+                "provenance.json": to_json(run_directory.provenance(seed=config.seed, fingerprint=None), indent=2),
+                "summary.json": to_json(
+                    {
+                        "outcome": simulation.outcome.value,
+                        "diverged_at_step": simulation.diverged_at_step,
+                        "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
+                        "agreement": agreement,
+                    },
+                    indent=2,
+                ),
+            },
+            datasets={"trajectory.nc": simulation.trajectory, "standard_error.nc": simulation.standard_error},
+        )
+    return final
+
+
+def run_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> list[Path]:
+    """Produce all runs, one process per core and one torch thread per process; finished ones are kept.
+
+    A progress bar over the steps of all unfinished runs goes to stderr. On Ctrl-C the workers stop and
+    KeyboardInterrupt passes on; finished runs stay, unfinished ones resume from their checkpoint next time.
+    """
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    jobs = list(jobs)
+    unfinished = [job for job in jobs if not run_directory.is_finished(job.path)]
+    if unfinished:
+        workers = min(num_workers or os.cpu_count() or 1, len(unfinished))
+        parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
+        try:
+            with _ProgressBar(unfinished):
+                for _ in parallel(delayed(_train_in_worker)(job) for job in unfinished):
+                    pass
+        except KeyboardInterrupt:
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
+            raise
+    return [job.path for job in jobs]
+
+
+def _train_in_worker(job: Job) -> None:
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    torch.set_num_threads(1)
+    train_run(job)
+
+
+def _progress_writer(partial: Path, on_progress: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
+    """Report the step to the caller, and to other processes through a small file, at most twice a second."""
+    last = 0.0
+
+    def report(step: int, loss: float) -> None:
+        nonlocal last
+        if on_progress is not None:
+            on_progress(step, loss)
+        if time.monotonic() - last > 0.5:
+            last = time.monotonic()
+            (partial / PROGRESS_FILE).write_text(str(step))
+
+    return report
+
+
+class _ProgressBar:
+    """Polls the progress files of running jobs in a thread and shows steps, time left and finished runs."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> None:
+        total = sum(job.config.schedule.num_steps for job in self._jobs)
+        self._bar = tqdm(total=total, unit="step", mininterval=0.5, smoothing=0.05, dynamic_ncols=True)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._show()
+        self._bar.close()
+
+    def _poll(self) -> None:
+        while not self._stop.wait(0.5):
+            self._show()
+
+    def _show(self) -> None:
+        steps, finished = 0, 0
+        for job in self._jobs:
+            if run_directory.is_finished(job.path):
+                finished += 1
+                steps += job.config.schedule.num_steps
+                continue
+            try:
+                steps += int((run_directory.partial_path(job.path) / PROGRESS_FILE).read_text() or 0)
+            except (OSError, ValueError):
+                continue
+        self._bar.set_description(f"{finished}/{len(self._jobs)} runs", refresh=False)
+        self._bar.update(max(0, steps - self._bar.n))
