@@ -2,91 +2,98 @@ r"""Measured trajectories against the theory: equilibrium, update RMS and relaxa
 
 Rules, stated once and applied to measurement and simulation alike:
 
-- **Equilibrium window**: records at the peak learning rate after four relaxation times
-  (:math:`2\kappa_t \ge 4`: at most 1 % of the start is left in the weight RMS).
-- **Relaxation time**: least squares of :math:`\rho_t = \rho_\infty + (\rho_s - \rho_\infty) e^{-(t-s)/\tau}` on the
-  squared weight RMS from the end of warmup on, all three constants free. No theory goes in.
+- **Equilibrium window**: records at the peak learning rate at which the theory, started from the matrix's own
+  initial RMS, is within 1 % of its equilibrium RMS for good.
+- **Relaxation time**: least squares on the squared weight RMS from the end of warmup s on, of
+
+  .. math:: \rho_t = a\,e^{-(t-s)/\tau} + b \int_s^t e^{-(t-t')/\tau}\, U_{t'}^2\, dt'
+
+  with a, b and tau free and U the measured update RMS, which drifts while a network learns and takes the
+  equilibrium with it. No theory goes in. With U held constant this is the plain exponential approach, given too.
 - **Far enough from equilibrium**: a relaxation time is fitted only for a matrix whose squared RMS at the end of
-  warmup differs from that in the equilibrium window by at least half of the latter.
+  warmup is at least twice, or at most half, of that in the equilibrium window.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
-from theory import AdamW, Optimizer, Schedule, Trajectory, adamw, equilibrium
+from theory import AdamW, Optimizer, Schedule, Trajectory, adamw, equilibrium, predict
+from theory.momentum import startup_steps
+from theory.recursion import affine_recursion
 
-SETTLED_RELAXATIONS = 4.0
-FAR_FROM_EQUILIBRIUM = 0.5
+SETTLED_WITHIN = 0.01
+FAR_FROM_EQUILIBRIUM = 2.0
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class RelaxationFit:
-    """Squared RMS relaxing from ``start`` to ``limit`` in ``relaxation_steps``."""
-
-    relaxation_steps: float
-    start: float
-    limit: float
-
-
-def equilibrium_window(optimizer: Optimizer, schedule: Schedule, steps: NDArray[np.int64]) -> NDArray[np.bool_]:
+def equilibrium_window(
+    optimizer: Optimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
+) -> NDArray[np.bool_]:
     """Which records count as equilibrium; AdamH, with no norm to relax, from ten momentum memories on."""
-    at_peak = (steps >= schedule.warmup_steps) & (steps < schedule.peak_end)
     if isinstance(optimizer, AdamW):
-        forgotten = 2 * schedule.kappa(
-            steps, learning_rate=optimizer.learning_rate, weight_decay=optimizer.weight_decay
-        )
-        return at_peak & (forgotten >= SETTLED_RELAXATIONS)
-    return at_peak & (steps >= schedule.warmup_steps + 10 / (1 - optimizer.beta1))
+        transient = predict(optimizer, schedule, initial_rms=initial_rms, tolerance=SETTLED_WITHIN).transient_steps
+        settled = schedule.num_steps if transient is None else transient
+    else:
+        settled = startup_steps(optimizer.beta1)
+    return (steps >= max(settled, schedule.warmup_steps)) & (steps < schedule.peak_end)
 
 
-def fit_relaxation(steps: Array, squared_rms: Array) -> RelaxationFit | None:
-    """Fit an exponential approach; None where no interior minimum exists (no relaxation to be seen).
+def fit_relaxation(steps: ArrayLike, squared_rms: Array, squared_update_rms: Array | None = None) -> float | None:
+    """Relaxation time in steps; None where no interior minimum exists (no relaxation to be seen).
 
-    For a given time constant the other two parameters are linear, so the search is one-dimensional.
+    ``squared_update_rms`` drives the norm, by default a constant. For a given time constant the other two
+    parameters are linear, so the search is one-dimensional.
     """
-    elapsed = np.asarray(steps, dtype=np.float64) - steps[0]
+    elapsed = np.asarray(steps, dtype=np.float64)
+    elapsed = elapsed - elapsed[0]
+    drive = np.ones_like(elapsed) if squared_update_rms is None else squared_update_rms
     if len(elapsed) < 5:
         return None
 
-    def linear_fit(log_tau: float) -> tuple[float, Array]:
-        basis = np.stack([np.ones_like(elapsed), np.exp(-elapsed / np.exp(log_tau))], axis=1)
+    def squared_error(log_tau: float) -> float:
+        basis = np.stack([np.exp(-elapsed / np.exp(log_tau)), _driven(elapsed, drive, np.exp(log_tau))], axis=1)
         coefficients = np.linalg.lstsq(basis, squared_rms, rcond=None)[0]
-        return float(np.sum((basis @ coefficients - squared_rms) ** 2)), coefficients
+        return float(np.sum((basis @ coefficients - squared_rms) ** 2))
 
     grid = np.linspace(np.log(elapsed[1] / 2), np.log(10 * elapsed[-1]), 100)
-    errors = [linear_fit(value)[0] for value in grid]
-    best = int(np.argmin(errors))
+    best = int(np.argmin([squared_error(value) for value in grid]))
     if best in (0, len(grid) - 1):
         return None
-    log_tau = minimize_scalar(
-        lambda value: linear_fit(value)[0], bounds=(grid[best - 1], grid[best + 1]), method="bounded"
-    ).x
-    limit, excess = linear_fit(log_tau)[1]
-    return RelaxationFit(relaxation_steps=float(np.exp(log_tau)), start=float(limit + excess), limit=float(limit))
+    bounds = (grid[best - 1], grid[best + 1])
+    return float(np.exp(minimize_scalar(squared_error, bounds=bounds, method="bounded").x))
+
+
+def _driven(elapsed: Array, drive: Array, relaxation_steps: float) -> Array:
+    """Response to ``drive``, exact for a drive that is constant (at the mean of its ends) between records."""
+    kept = np.exp(-np.diff(elapsed) / relaxation_steps)
+    gained = (1 - kept) * (drive[:-1] + drive[1:]) / 2
+    return affine_recursion(kept, gained, np.zeros(()))
 
 
 def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) -> pd.DataFrame:
     """One row per matrix: what was measured at equilibrium, and what theory says; NaN where undefined.
 
-    Columns: ``matrix``; ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` (measured);
-    ``predicted_*`` for the same, ``predicted_weight_rms_from_update`` (AdamW: with the measured update RMS put
-    in); ``norm_drift`` (largest relative change of the RMS from the first record).
+    Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` and
+    ``plain_relaxation_steps`` (with constant U); ``predicted_*`` for the same; ``predicted_weight_rms_from_update``
+    (AdamW: with the measured update RMS put in); ``norm_drift``, the largest relative change of the RMS from the
+    first record.
     """
-    window = equilibrium_window(optimizer, schedule, trajectory.steps)
     fit_range = (trajectory.steps >= schedule.warmup_steps) & (trajectory.steps < schedule.peak_end)
     rows = []
     for j, matrix in enumerate(trajectory.matrices):
         rms = trajectory.weight_rms[:, j]
-        settled = equilibrium(optimizer, initial_rms=float(rms[0]))
-        row: dict[str, object] = {
+        initial = float(rms[0])
+        settled = equilibrium(optimizer, initial_rms=initial)
+        window = equilibrium_window(optimizer, schedule, trajectory.steps, initial_rms=initial)
+        row: dict[str, Any] = {
             "matrix": matrix,
             "norm_drift": float(np.max(np.abs(rms / rms[0] - 1))),
             "predicted_angular_update": settled.angular_update,
@@ -108,13 +115,16 @@ def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) ->
                         update_rms=_root_mean_square(trajectory.update_rms[window, j]),
                     )
                 )
-                row["relaxation_steps"] = _relaxation_steps(
-                    trajectory.steps[fit_range].astype(np.float64), rms[fit_range] ** 2, row["weight_rms"]
-                )
+                squared = rms[fit_range] ** 2
+                if _far_from(squared[0], row["weight_rms"] ** 2):
+                    drive = trajectory.update_rms[fit_range, j] ** 2
+                    row["relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared, drive)
+                    row["plain_relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared)
         rows.append(row)
     columns = [
         "matrix",
         *(f"{prefix}{name}" for prefix in ("", "predicted_") for name in _QUANTITIES),
+        "plain_relaxation_steps",
         "update_rms",
         "predicted_weight_rms_from_update",
         "norm_drift",
@@ -125,12 +135,8 @@ def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) ->
 _QUANTITIES = ("angular_update", "weight_rms", "relaxation_steps")
 
 
-def _relaxation_steps(steps: Array, squared_rms: Array, settled_rms: object) -> float:
-    assert isinstance(settled_rms, float)
-    if abs(squared_rms[0] - settled_rms**2) < FAR_FROM_EQUILIBRIUM * settled_rms**2:
-        return float("nan")
-    fit = fit_relaxation(steps, squared_rms)
-    return float("nan") if fit is None else fit.relaxation_steps
+def _far_from(squared_start: float, squared_settled: float) -> bool:
+    return abs(math.log(squared_start / squared_settled)) >= math.log(FAR_FROM_EQUILIBRIUM)
 
 
 def _root_mean_square(values: Array) -> float:

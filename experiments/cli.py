@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"), help=" ")
     train.add_argument("--record-every", type=_integer, default=10, help="steps between records of norm and angle")
     train.add_argument(
-        "--non-matrix-learning-rate", type=_number, default=3e-3, help="Adam on embeddings, gains, biases and head"
+        "--non-matrix-learning-rate", type=_number, default=1e-2, help="Adam on embeddings, gains, biases and head"
     )
     train.add_argument("--config", type=Path, metavar="FILE", help="a config.json; in place of the flags above")
     _add_device(train)
@@ -124,7 +124,7 @@ def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = 
         type=_number,
         required=needs_steps,
         help="peak" + (", one or more" if several else ""),
-        **many,  # type: ignore[arg-type]
+        **many,
     )
     parser.add_argument(
         "--weight-decay",

@@ -173,7 +173,7 @@ def _schedule(options: argparse.Namespace) -> Schedule:
 
 def _train_config(options: argparse.Namespace) -> TrainConfig:
     from experiments.run_directory import read_config
-    from gpt.config import TrainConfig, train_config
+    from gpt.config import TrainConfig, preset
 
     if options.config is not None:
         if options.learning_rate is not None or options.num_steps is not None:
@@ -186,9 +186,8 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
         if getattr(options, name) is None:
             raise BadInput(f"--{name.replace('_', '-')}: required, unless --config is given")
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
-    return train_config(
-        options.preset,
-        architecture=options.architecture,
+    return TrainConfig(
+        model=preset(options.preset, options.architecture),
         optimizer=_optimizer(options, options.learning_rate, decay),
         schedule=_schedule(options),
         seed=options.seed,

@@ -61,6 +61,7 @@ ADAMW_QUANTITIES = (
     Quantity("weight RMS", "weight_rms", "predicted_weight_rms", 0.18),
     Quantity("weight RMS, measured U", "weight_rms", "predicted_weight_rms_from_update", 0.05),
     Quantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", 0.30),
+    Quantity("relaxation, constant U", "plain_relaxation_steps", "predicted_relaxation_steps", math.inf),
 )
 ADAMH_ANGLE = Quantity("angular update (rad)", "angular_update", "predicted_angular_update", math.inf)
 NORM_DRIFT_LIMIT = 1e-6

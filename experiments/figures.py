@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 PANELS = {"weight_rms": "weight RMS", "angular_update": "angular update (rad)"}
-THEORY, SIMULATION = {"color": "black", "linewidth": 2}, {"color": "tab:orange", "linewidth": 1.5, "linestyle": "--"}
+THEORY: dict[str, Any] = {"color": "black", "linewidth": 2}
+SIMULATION: dict[str, Any] = {"color": "tab:orange", "linewidth": 1.5, "linestyle": "--"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,9 +45,8 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
 
 def predictions_table(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a table, with their verdicts."""
-    columns = ("setting", "architecture", "quantity", "predicted", "simulated", "measured", "low", "high", "error")
-    columns += ("limit", "verdict", "count", "remark")
-    return pd.DataFrame([{c: getattr(row, c) for c in columns} for row in rows], columns=list(columns))
+    columns = [field.name for field in dataclasses.fields(Row)] + ["verdict"]
+    return pd.DataFrame([{name: getattr(row, name) for name in columns} for row in rows], columns=columns)
 
 
 def format_rows(rows: Sequence[Row]) -> list[dict[str, str]]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
+LOSS_HEADER = "step,loss"
 UNITS = {
     "weight_rms": "1",
     "angular_update": "rad",
@@ -194,15 +195,17 @@ def from_xarray(dataset: xr.Dataset) -> Trajectory:
 
 
 def losses_to_csv(losses: NDArray[np.float64]) -> str:
-    return "step,loss\n" + "".join(f"{step},{loss!r}\n" for step, loss in enumerate(losses.tolist()))
+    return f"{LOSS_HEADER}\n" + "".join(f"{step},{loss!r}\n" for step, loss in enumerate(losses.tolist()))
 
 
 def _load_losses(path: Path) -> NDArray[np.float64]:
     try:
-        table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: not a loss record ({error})") from None
-    return table[:, 1]
+        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        if header != LOSS_HEADER:
+            raise ValueError(f"the first line is not {LOSS_HEADER!r}")
+        return np.array([float(line.split(",")[1]) for line in lines])
+    except (OSError, ValueError, IndexError) as error:
+        raise BadInput(f"{path}: not a loss record ({' '.join(str(error).split())})") from None
 
 
 def _load_trajectory(path: Path) -> Trajectory:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,9 +16,11 @@ from tqdm import tqdm
 from experiments import run_directory
 from experiments.serialize import to_json
 from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation
+from theory import InvalidParameter
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
+    from gpt.train import TrainResult
 
 CHECKPOINT_EVERY = 1000
 PROGRESS_FILE = "progress"
@@ -48,19 +51,12 @@ def training_label(config: TrainConfig) -> str:
 
 def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
     """Train into the run directory of the job, or find it finished there; a half-finished run goes on."""
-    from gpt.train import train
-
     final = job.path
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
         (partial / "config.json").write_text(run_directory.write_config(job.config), encoding="utf-8")
-        result = train(
-            job.config,
-            checkpoint=partial / "checkpoint.pt",
-            checkpoint_every=CHECKPOINT_EVERY,
-            on_progress=_progress_writer(partial, on_progress),
-        )
+        result = _train_or_start_anew(job.config, partial, _progress_writer(partial, on_progress))
         summary = {
             "outcome": result.outcome.value,
             "final_loss": result.final_loss,
@@ -68,7 +64,7 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "tokens_per_second": result.tokens_per_second,
             "num_params": result.num_params,
             "diverged_at_step": result.diverged_at_step,
-            "parameter_groups": result.parameter_groups,
+            "parameter_groups": list(result.groups),
         }
         (partial / PROGRESS_FILE).unlink(missing_ok=True)
         run_directory.publish(
@@ -86,6 +82,21 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     return final
 
 
+def _train_or_start_anew(config: TrainConfig, partial: Path, on_progress: Callable[[int, float], None]) -> TrainResult:
+    """Go on from the checkpoint of a half-finished run; one that cannot be used is set aside, with a note."""
+    from gpt.train import train
+
+    checkpoint = partial / "checkpoint.pt"
+    try:
+        return train(config, checkpoint=checkpoint, checkpoint_every=CHECKPOINT_EVERY, on_progress=on_progress)
+    except InvalidParameter as error:
+        if error.name != "checkpoint":
+            raise
+        print(f"note: {error}; starting this run anew", file=sys.stderr)
+        checkpoint.replace(partial / "checkpoint.unusable")
+    return train(config, checkpoint=checkpoint, checkpoint_every=CHECKPOINT_EVERY, on_progress=on_progress)
+
+
 def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:
     """Simulate into a run directory, or find it finished there."""
     final = run_directory.run_path(study, label, config)
@@ -93,7 +104,8 @@ def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:
         if partial is None:
             return final
         simulation = run_simulation(config)
-        agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error)
+        completed = simulation.outcome.value == "completed"
+        agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error) if completed else None
         run_directory.publish(
             partial,
             final,

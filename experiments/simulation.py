@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory import Optimizer, Schedule, Trajectory, predict_trajectory
+from theory.momentum import startup_steps
 from theory.parameters import require_integer, require_number
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
     """
     predicted = predict_trajectory(config.optimizer, config.schedule, initial_rms=config.initial_rms)
     predicted = predicted.at(trajectory.steps)
-    first_step = math.ceil(10 / (1 - config.optimizer.beta1))
+    first_step = startup_steps(config.optimizer.beta1)
     if trajectory.steps[-1] < first_step:
         first_step = 0
     kept = trajectory.steps >= first_step

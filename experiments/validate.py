@@ -12,13 +12,17 @@ Decision    The limits in `comparison`, as medians over matrices and seeds for e
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+
+from tqdm import tqdm
 
 from experiments.comparison import Row, compare
 from experiments.run_directory import Run, load_run
 from experiments.running import Job, run_jobs, simulation_run, training_label
 from experiments.simulation import SimulationConfig
-from gpt.config import TrainConfig, cpu_train_config
+from gpt.config import Architecture, Device, TrainConfig, preset
+from gpt.data import load_text
 from theory import AdamH, AdamW, Constant, Optimizer
 
 OPTIMIZERS: tuple[Optimizer, ...] = (
@@ -27,19 +31,20 @@ OPTIMIZERS: tuple[Optimizer, ...] = (
     AdamW(learning_rate=3e-2, weight_decay=0.1),
     AdamH(learning_rate=0.01),
 )
-SCHEDULE = Constant(num_steps=1200, warmup_steps=50)
-SEEDS = {"scale-invariant": (0, 1, 2), "gpt2": (0,)}
-WIDTH = 32
+SCHEDULE = Constant(num_steps=1600, warmup_steps=50)
+SEEDS: dict[Architecture, tuple[int, ...]] = {"scale-invariant": (0, 1, 2), "gpt2": (0,)}
+PRESET = "cpu-32"
+NON_MATRIX_LEARNING_RATE = 1e-2  # the best of 1e-3, 3e-3, 1e-2 by loss
 RECORD_EVERY = 10
 
 
-def training_configs(device: str = "auto") -> list[TrainConfig]:
+def training_configs(device: Device = "auto") -> list[TrainConfig]:
     """The 16 runs, longest first so that the cores finish together."""
     return [
-        cpu_train_config(
-            WIDTH,
-            architecture=architecture,
+        TrainConfig(
+            model=preset(PRESET, architecture),
             optimizer=optimizer,
+            non_matrix_learning_rate=NON_MATRIX_LEARNING_RATE,
             schedule=SCHEDULE,
             seed=seed,
             device=device,
@@ -74,18 +79,31 @@ def simulation_configs(initial_rms: float) -> list[SimulationConfig]:
     return [*as_trained, *long_memory]
 
 
-def run_validation(directory: Path, *, device: str = "auto", num_workers: int | None = None) -> list[Run]:
+def run_validation(directory: Path, *, device: Device = "auto", num_workers: int | None = None) -> list[Run]:
     """Simulate and train whatever is not finished in ``directory`` yet; returns all runs of the study."""
-    configs = training_configs(device)
-    simulations = []
-    for config in simulation_configs(configs[0].model.init_rms):
+    training = training_configs(device)
+    return produce(directory, simulation_configs(training[0].model.init_rms), training, num_workers=num_workers)
+
+
+def produce(
+    directory: Path,
+    simulations: Sequence[SimulationConfig],
+    training: Sequence[TrainConfig],
+    *,
+    num_workers: int | None = None,
+) -> list[Run]:
+    """Produce the runs of a study, simulations first, each with a progress bar on stderr."""
+    paths = []
+    for config in tqdm(simulations, desc="simulations", unit="run", dynamic_ncols=True):
         label = f"simulation-{config.optimizer.name}-lr{config.optimizer.learning_rate:g}"
-        simulations.append(simulation_run(directory, label, config))
-    trained = run_jobs([Job(directory, training_label(config), config) for config in configs], num_workers=num_workers)
-    return [load_run(path) for path in [*trained, *simulations]]
+        paths.append(simulation_run(directory, label, config))
+    if training:
+        load_text(training[0].source)  # build the text once, before several processes ask for it
+    trained = run_jobs([Job(directory, training_label(config), config) for config in training], num_workers=num_workers)
+    return [load_run(path) for path in [*trained, *paths]]
 
 
-def verdicts(runs: list[Run]) -> tuple[list[Row], bool]:
+def verdicts(runs: Sequence[Run]) -> tuple[list[Row], bool]:
     """The table, and whether every row that has a verdict passes."""
     rows = compare(runs)
     return rows, all(row.verdict != "fail" for row in rows)

@@ -26,6 +26,8 @@ order :math:`(1-\beta_2)/(1-\beta_1)` in the stationary state, and eps, which gr
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import poch
@@ -57,6 +59,11 @@ def effective_samples(steps: ArrayLike, beta2: ArrayLike) -> NDArray[np.float64]
     beta2 = np.asarray(beta2, dtype=np.float64)
     remembered = beta2 ** (np.asarray(steps, dtype=np.float64) + 1)
     return (1 + beta2) / (1 - beta2) * (1 - remembered) / (1 + remembered)
+
+
+def startup_steps(beta1: float) -> int:
+    """Ten memories of the first moment, 10/(1 - beta1): from here on the start of the averages is forgotten."""
+    return math.ceil(10 / (1 - beta1) - 1e-9)
 
 
 def _mean_root(samples: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,52 @@
+# make validate   set up what is missing and run the main job
+# make test       lint, types, import rules, tests (what CI runs)
+# make lab        JupyterLab with the notebooks
+# make bench      benchmarks, one JSON object each
+# make clean      the environment and caches; runs are kept
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup validate test test-slow lint lab bench clean
+.DELETE_ON_ERROR:
+
+setup: .venv/core
+validate: .venv/core
+	$(BIN)/lrbend validate
+
+test: lint
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+test-slow: .venv/dev
+	$(BIN)/pytest -q -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lab: .venv/notebooks
+	$(BIN)/jupyter lab notebooks
+
+bench: .venv/dev
+	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
+
+.venv/core: pyproject.toml constraints.txt
+	@echo "Setting up .venv (about two minutes, once)"
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/dev: .venv/core
+	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/notebooks: .venv/core
+	$(INSTALL) --editable '.[notebooks]'
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,183 @@
+"""What is trained and how: every number that a run depends on, checked when it is written down."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from theory.optimizers import Optimizer
+from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.schedules import Schedule
+
+Architecture = Literal["gpt2", "scale-invariant"]
+Dtype = Literal["float32", "float64", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda"]
+Source = Literal["pysource"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Shape and initial scale of a GPT; `gpt.model.GPT` says what the two architectures are.
+
+    Parameters
+    ----------
+    architecture : "gpt2" or "scale-invariant".
+    vocab_size : number of token values; 256 for bytes.
+    context_length : tokens per sequence.
+    num_layers, d_model, num_heads : ``num_heads`` must divide ``d_model``.
+    init_rms : standard deviation of the initial block matrices, above 0 (a zero matrix has no direction).
+    residual_init_rms : the same for the two matrices that write to the residual stream (output, down). None takes
+        ``init_rms / sqrt(2 num_layers)`` for gpt2 (Radford et al. 2019) and ``init_rms`` for scale-invariant,
+        where the scale does not act on the function.
+    embedding_init_rms : the same for token and position embeddings, at least 0.
+
+    Raises
+    ------
+    InvalidParameter : a value outside its range.
+    """
+
+    architecture: Architecture
+    vocab_size: int = 256
+    context_length: int = 64
+    num_layers: int = 2
+    d_model: int = 32
+    num_heads: int = 1
+    init_rms: float = 0.02
+    residual_init_rms: float | None = None
+    embedding_init_rms: float = 0.02
+
+    def __post_init__(self) -> None:
+        _require_choice("architecture", self.architecture, get_args(Architecture))
+        for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads"):
+            require_integer(name, getattr(self, name), at_least=1)
+        if self.d_model % self.num_heads:
+            raise InvalidParameter("num_heads", self.num_heads, f"a divisor of d_model = {self.d_model}")
+        require_number("init_rms", self.init_rms, above=0)
+        require_number("embedding_init_rms", self.embedding_init_rms, at_least=0)
+        if self.residual_init_rms is None:
+            fan = 2 * self.num_layers if self.architecture == "gpt2" else 1
+            object.__setattr__(self, "residual_init_rms", self.init_rms / math.sqrt(fan))
+        require_number("residual_init_rms", self.residual_init_rms, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Parameters
+    ----------
+    model : what is trained.
+    optimizer : what trains the block matrices of attention and MLP, at its peak learning rate.
+    non_matrix_learning_rate : peak learning rate of everything else (embeddings, which are also the head; gains;
+        biases), trained by Adam without decay, with the betas and eps of ``optimizer``. Above 0.
+    schedule : its multipliers apply to both learning rates; its length is the length of the run.
+    batch_size : sequences per step.
+    seed : of the initial weights and of the order of the data.
+    dtype : "float32" and "float64" hold and compute everything in that type; "bfloat16" keeps float32 weights
+        and optimizer state and computes under autocast.
+    device : "auto" takes a GPU where there is one.
+    source : name of the text, see `gpt.data`.
+    gradient_clip : largest norm of the whole gradient, above 0; None for no clipping.
+    record_every : steps between the records of the probe.
+    eval_batches : validation batches behind the final loss.
+    compile : run the model through ``torch.compile``.
+
+    Raises
+    ------
+    InvalidParameter : a value outside its range.
+    """
+
+    model: ModelConfig
+    optimizer: Optimizer
+    non_matrix_learning_rate: float
+    schedule: Schedule
+    batch_size: int = 16
+    seed: int = 0
+    dtype: Dtype = "float32"
+    device: Device = "auto"
+    source: Source = "pysource"
+    gradient_clip: float | None = None
+    record_every: int = 10
+    eval_batches: int = 50
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, kind in (("model", ModelConfig), ("optimizer", Optimizer), ("schedule", Schedule)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidParameter(name, getattr(self, name), f"an object of type {_spelled(kind)}")
+        require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)
+        require_integer("seed", self.seed, at_least=0, at_most=2**32 - 1)
+        for name in ("batch_size", "record_every", "eval_batches"):
+            require_integer(name, getattr(self, name), at_least=1)
+        _require_choice("dtype", self.dtype, get_args(Dtype))
+        _require_choice("device", self.device, get_args(Device))
+        _require_choice("source", self.source, get_args(Source))
+        if self.gradient_clip is not None:
+            require_number("gradient_clip", self.gradient_clip, above=0)
+        if not isinstance(self.compile, bool):
+            raise InvalidParameter("compile", self.compile, "true or false")
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.model.context_length
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that tell this config from any other."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+def cpu_model(width: int, architecture: Architecture) -> ModelConfig:
+    """Small enough for one core: 2 layers, context 64, bytes, heads of 32 (one head below a width of 64)."""
+    return ModelConfig(
+        architecture=architecture,
+        d_model=width,
+        num_heads=max(1, width // 32 if width >= 64 else 1),
+        init_rms=default_init_rms(architecture, width),
+    )
+
+
+def gpu_model(num_layers: int, d_model: int, architecture: Architecture) -> ModelConfig:
+    """A rung of the GPU ladder: context 1024, GPT-2's vocabulary padded to 50,304, heads of 64."""
+    return ModelConfig(
+        architecture=architecture,
+        vocab_size=50304,
+        context_length=1024,
+        num_layers=num_layers,
+        d_model=d_model,
+        num_heads=d_model // 64,
+        init_rms=default_init_rms(architecture, d_model),
+    )
+
+
+def default_init_rms(architecture: Architecture, d_model: int) -> float:
+    """0.02 for gpt2 (Radford et al. 2019). For scale-invariant ``1/sqrt(d_model)``, where outputs of unit inputs have
+    unit size; the function does not depend on it, the transient of the norm does."""
+    return 0.02 if architecture == "gpt2" else d_model**-0.5
+
+
+CPU_WIDTHS = {f"cpu-{width}": width for width in (16, 32, 48, 64, 96, 128)}
+GPU_SHAPES = {"22M": (7, 512), "64M": (9, 768), "85M": (12, 768), "302M": (24, 1024), "708M": (36, 1280)}
+PRESETS = (*CPU_WIDTHS, *GPU_SHAPES)
+
+
+def preset(name: str, architecture: Architecture) -> ModelConfig:
+    """A model by the name of its size, one of ``PRESETS``; the GPU names count non-embedding parameters.
+
+    Raises `InvalidParameter` for any other name.
+    """
+    _require_choice("preset", name, PRESETS)
+    if name in CPU_WIDTHS:
+        return cpu_model(CPU_WIDTHS[name], architecture)
+    return gpu_model(*GPU_SHAPES[name], architecture)
+
+
+def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidParameter(name, value, "one of " + ", ".join(choices))
+
+
+def _spelled(kind: object) -> str:
+    return " or ".join(cls.__name__ for cls in get_args(kind)) or getattr(kind, "__name__", str(kind))

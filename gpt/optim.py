@@ -1,0 +1,76 @@
+"""Which optimizer trains which parameter, and at which rate.
+
+The rule: matrices of attention and MLP are trained by the optimizer under study; everything else (embeddings, which
+are also the head, position embeddings, gains, biases) by Adam without decay, at its own learning rate. Both follow the
+same schedule.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gpt.adamh import AdamH
+from gpt.config import TrainConfig
+from gpt.model import block_matrices
+from theory import optimizers as specs
+
+MATRICES, OTHERS = "block matrices", "everything else"
+
+
+def parameter_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
+    """The parameters of both groups by name."""
+    matrices = block_matrices(model)
+    others = {name: p for name, p in model.named_parameters() if name not in matrices}
+    return {MATRICES: matrices, OTHERS: others}
+
+
+def build_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
+    """One optimizer per group, each with its peak learning rate stored in its groups as ``peak_lr``."""
+    spec = config.optimizer
+    groups = parameter_groups(model)
+    matrices, others = (list(group.values()) for group in (groups[MATRICES], groups[OTHERS]))
+    betas = (spec.beta1, spec.beta2)
+    studied: torch.optim.Optimizer
+    if isinstance(spec, specs.AdamH):
+        studied = AdamH(matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps)
+    else:
+        studied = torch.optim.AdamW(
+            matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True
+        )
+    adam = torch.optim.Adam(others, lr=config.non_matrix_learning_rate, betas=betas, eps=spec.eps, fused=True)
+    optimizers: dict[str, torch.optim.Optimizer] = {MATRICES: studied, OTHERS: adam}
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], multiplier: float) -> None:
+    """Set every group to its peak times the schedule's multiplier."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak_lr"] * multiplier
+
+
+def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:
+    """One line per group: optimizer and peak rate, number of tensors and parameters, and which."""
+    spec = config.optimizer
+    studied = f"{type(spec).__name__}, learning rate {spec.learning_rate:g}"
+    if isinstance(spec, specs.AdamW):
+        studied += f", weight decay {spec.weight_decay:g}"
+    how = {MATRICES: studied, OTHERS: f"Adam, learning rate {config.non_matrix_learning_rate:g}, no weight decay"}
+    return tuple(
+        f"{name}: {how[name]}; {len(group)} tensors, {_count(group):,} parameters ({_kinds(group)})"
+        for name, group in parameter_groups(model).items()
+    )
+
+
+def _count(group: dict[str, nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in group.values())
+
+
+def _kinds(group: dict[str, Tensor] | dict[str, nn.Parameter]) -> str:
+    """The names without their block numbers, each once."""
+    names = (name.removesuffix(".weight").split(".", 2) for name in group)
+    return ", ".join(dict.fromkeys(parts[-1] if parts[0] == "blocks" else ".".join(parts) for parts in names))

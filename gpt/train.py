@@ -1,0 +1,233 @@
+"""Train a GPT and record what its matrices do: one function, from the first batch to the final loss."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gpt.checkpoint import load_checkpoint, save_checkpoint
+from gpt.config import Device, TrainConfig
+from gpt.data import Text, load_text
+from gpt.model import GPT, block_matrices, count_params
+from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_rates
+from gpt.probe import Probe
+from theory.parameters import InvalidParameter
+from theory.trajectory import Trajectory, record_steps
+
+DIVERGED_ABOVE = 3.0  # times the loss of a uniform guess, ln(vocab_size)
+
+
+class Outcome(enum.StrEnum):
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    outcome : completed; diverged, if a loss was not finite or above ``DIVERGED_ABOVE`` times that of a uniform guess;
+        stopped, if the caller asked for it.
+    losses : (num_steps_done,) training loss in nats per token at every step, before that step's update.
+    trajectory : the probe's records.
+    final_loss, final_loss_se : validation loss and its standard error over sequences; NaN unless completed.
+    tokens_per_second : training speed of this call, evaluation not included; NaN if it made no step.
+    num_params : outside the embeddings.
+    initial_weight_rms : RMS of each block matrix before the first step, by name.
+    groups : which parameters were trained by what, one line each.
+    fingerprint : of the text.
+    diverged_at_step : first step with a bad loss (``num_steps`` if only the final loss is bad), else None.
+    """
+
+    outcome: Outcome
+    losses: NDArray[np.float64]
+    trajectory: Trajectory
+    final_loss: float
+    final_loss_se: float
+    tokens_per_second: float
+    num_params: int
+    initial_weight_rms: dict[str, float]
+    groups: tuple[str, ...]
+    fingerprint: str
+    diverged_at_step: int | None
+
+
+def train(
+    config: TrainConfig,
+    *,
+    checkpoint: Path | None = None,
+    checkpoint_every: int | None = None,
+    on_progress: Callable[[int, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train one model.
+
+    The same config gives the same numbers to the last bit on one machine, also when the run was interrupted and
+    resumed from its checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : file to resume from, if it exists, and to save to.
+    checkpoint_every : steps between saves; the end of the run, and a stop asked for, are always saved.
+    on_progress : called at every recorded step with the number of steps done and the loss.
+    should_stop : asked at every recorded step; True ends the run with a checkpoint.
+
+    Raises
+    ------
+    InvalidParameter : no GPU where one is asked for, a text that does not fit the model, a checkpoint that does not
+        belong to this run.
+    """
+    device = pick_device(config.device)
+    text = load_text(config.source)
+    check_text(text, config)
+    model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
+    model.initialise(config.seed)
+    model.to(device)
+    matrices = block_matrices(model)
+    initial_weight_rms = {name: float(w.detach().double().square().mean().sqrt()) for name, w in matrices.items()}
+    optimizers = build_optimizers(model, config)
+    probe = Probe(matrices, optimizers[MATRICES])
+    compiled = torch.compile(model) if config.compile else model
+
+    num_steps = config.schedule.num_steps
+    multipliers = config.schedule.multipliers().tolist()
+    recorded = set(record_steps(num_steps, config.record_every).tolist())
+    losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
+    start = 0
+    if checkpoint is not None and checkpoint.exists():
+        state = load_checkpoint(checkpoint, config, text.fingerprint)
+        start = state["step"]
+        model.load_state_dict(state["model"])
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        probe.load_state_dict(state["probe"])
+        losses[:start] = state["losses"].to(device)
+
+    def save(step: int) -> None:
+        assert checkpoint is not None
+        state = {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+            "probe": probe.state_dict(),
+            "losses": losses[:step].clone(),
+        }
+        save_checkpoint(checkpoint, config, text.fingerprint, state)
+
+    outcome, diverged_at_step, done, checked = Outcome.COMPLETED, None, start, start
+    started = time.perf_counter()
+    for step in range(start, num_steps):
+        tokens, targets = text.batch(
+            step, seed=config.seed, batch_size=config.batch_size, context_length=config.model.context_length
+        )
+        with autocast(config, device):
+            loss = compiled(tokens.to(device), targets.to(device)).mean()
+        loss.backward()
+        if config.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+        losses[step] = loss.detach()
+
+        if step in recorded:  # the only place where a GPU is waited for
+            diverged_at_step = first_bad_loss(losses[checked : step + 1], checked, config.model.vocab_size)
+            if diverged_at_step is not None:
+                outcome, done = Outcome.DIVERGED, diverged_at_step + 1
+                break
+            checked = step + 1
+            probe.before()
+        set_learning_rates(optimizers, multipliers[step])
+        for optimizer in optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        done = step + 1
+        if step in recorded:
+            probe.after(step)
+            if on_progress is not None:
+                on_progress(done, float(losses[step]))
+            if should_stop is not None and done < num_steps and should_stop():
+                outcome = Outcome.STOPPED
+                if checkpoint is not None:
+                    save(done)
+                break
+        due = done == num_steps or (checkpoint_every is not None and done % checkpoint_every == 0)
+        if checkpoint is not None and due:
+            save(done)
+    losses = losses[:done].cpu()
+    elapsed = time.perf_counter() - started
+
+    final_loss, final_loss_se = math.nan, math.nan
+    if outcome is Outcome.COMPLETED:
+        final_loss, final_loss_se = evaluate(compiled, text, config, device)
+        if not math.isfinite(final_loss):
+            outcome, diverged_at_step = Outcome.DIVERGED, num_steps
+    return TrainResult(
+        outcome=outcome,
+        losses=losses.numpy(),
+        trajectory=probe.trajectory(),
+        final_loss=final_loss,
+        final_loss_se=final_loss_se,
+        tokens_per_second=(done - start) * config.tokens_per_step / elapsed if done > start else math.nan,
+        num_params=count_params(model),
+        initial_weight_rms=initial_weight_rms,
+        groups=describe_groups(model, config),
+        fingerprint=text.fingerprint,
+        diverged_at_step=diverged_at_step,
+    )
+
+
+@torch.no_grad()
+def evaluate(model: Callable[..., torch.Tensor], text: Text, config: TrainConfig, device: torch.device) -> tuple[float, float]:
+    """Loss on the fixed validation batches and its standard error over their sequences, in nats per token."""
+    sequences = []
+    for index in range(config.eval_batches):
+        tokens, targets = text.validation_batch(
+            index, batch_size=config.batch_size, context_length=config.model.context_length
+        )
+        with autocast(config, device):
+            sequences.append(model(tokens.to(device), targets.to(device)).mean(dim=1))
+    values = torch.cat(sequences).double()
+    spread = float(values.std()) if len(values) > 1 else math.nan
+    return float(values.mean()), spread / math.sqrt(len(values))
+
+
+def first_bad_loss(losses: torch.Tensor, start: int, vocab_size: int) -> int | None:
+    """Step of the first loss that is not finite or far above that of a uniform guess; ``losses`` begin at ``start``."""
+    bad = ~(losses <= DIVERGED_ABOVE * math.log(vocab_size))
+    return start + int(bad.int().argmax()) if bad.any() else None
+
+
+def pick_device(device: Device) -> torch.device:
+    """Raises `InvalidParameter` for "cuda" on a machine without a GPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InvalidParameter("device", device, "cpu or auto on a machine without a GPU")
+    return torch.device(device)
+
+
+def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Compute in bfloat16 where the config asks for it."""
+    if config.dtype == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def check_text(text: Text, config: TrainConfig) -> None:
+    """Raise `InvalidParameter` if the model cannot read the text."""
+    text.require_context(config.model.context_length)
+    if config.model.vocab_size < text.vocab_size:
+        raise InvalidParameter(
+            "vocab_size", config.model.vocab_size, f"at least {text.vocab_size}, the token values of {config.source}"
+        )

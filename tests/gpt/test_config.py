@@ -1,0 +1,103 @@
+"""Configs refuse what cannot be trained, and presets are the sizes their names say."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import theory
+from gpt.config import PRESETS, ModelConfig, TrainConfig, preset
+from gpt.model import GPT, count_params
+from theory import InvalidParameter
+
+MODEL = preset("cpu-32", "gpt2")
+CONFIG = TrainConfig(
+    model=MODEL,
+    optimizer=theory.AdamW(learning_rate=1e-2, weight_decay=0.3),
+    non_matrix_learning_rate=3e-3,
+    schedule=theory.Constant(num_steps=10),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("architecture", "gpt3"),
+        ("vocab_size", 0),
+        ("context_length", 2.0),
+        ("num_layers", True),
+        ("num_heads", 3),
+        ("init_rms", 0.0),
+        ("init_rms", float("nan")),
+        ("residual_init_rms", -1.0),
+        ("embedding_init_rms", "small"),
+    ],
+)
+def test_model_config_names_the_bad_value(name: str, value: object) -> None:
+    with pytest.raises(InvalidParameter) as error:
+        dataclasses.replace(MODEL, **{name: value})
+    assert (error.value.name, error.value.value) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", "cpu-32"),
+        ("optimizer", theory.Constant(num_steps=1)),
+        ("schedule", None),
+        ("non_matrix_learning_rate", 0.0),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("dtype", "float16"),
+        ("device", "tpu"),
+        ("source", "wikipedia"),
+        ("gradient_clip", 0.0),
+        ("record_every", 0),
+        ("eval_batches", 0),
+        ("compile", 1),
+    ],
+)
+def test_train_config_names_the_bad_value(name: str, value: object) -> None:
+    with pytest.raises(InvalidParameter) as error:
+        dataclasses.replace(CONFIG, **{name: value})
+    assert (error.value.name, error.value.value) == (name, value)
+
+
+def test_residual_scale_becomes_explicit() -> None:
+    assert MODEL.residual_init_rms == pytest.approx(0.02 / 2)  # sqrt(2 * 2 layers)
+    assert preset("cpu-32", "scale-invariant").residual_init_rms == 0.02
+    assert dataclasses.replace(MODEL, residual_init_rms=0.5).residual_init_rms == 0.5
+
+
+def test_digest_tells_configs_apart() -> None:
+    assert CONFIG.digest == dataclasses.replace(CONFIG).digest
+    others = [
+        dataclasses.replace(CONFIG, seed=1),
+        dataclasses.replace(CONFIG, optimizer=theory.AdamH(learning_rate=1e-2)),
+        dataclasses.replace(CONFIG, schedule=theory.Linear(num_steps=10)),
+        dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, init_rms=0.03)),
+    ]
+    assert len({config.digest for config in [CONFIG, *others]}) == 5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_the_size_of_their_name(name: str) -> None:
+    config = preset(name, "scale-invariant")
+    if name.startswith("cpu-"):
+        assert config == ModelConfig(
+            architecture="scale-invariant",
+            d_model=int(name[4:]),
+            num_heads={"cpu-64": 2, "cpu-96": 3, "cpu-128": 4}.get(name, 1),
+        )
+    else:
+        with torch.device("meta"):
+            model = GPT(config)
+        assert count_params(model) == pytest.approx(1e6 * int(name[:-1]), rel=0.01)
+        assert config.d_model // config.num_heads == 64
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(InvalidParameter, match="cpu-32"):
+        preset("cpu-33", "gpt2")

@@ -1,0 +1,66 @@
+"""AdamH: the equivalence with AdamW, its limits, and the recursion."""
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import AdamH, Constant, Cosine, InvalidParameter, adamh, adamw, equilibrium, predict, predict_trajectory
+
+MATCHING = adamh.derive_matching_learning_rate()
+
+rates = st.floats(1e-5, 0.3)
+beta1s = st.floats(0.0, 0.98)
+
+
+@given(st.floats(0.5, 0.999999), beta1s)
+def test_matching_rate_equals_its_derivation(shrink: float, beta1: float) -> None:
+    derived = MATCHING.subs({adamh.alpha: sp.Float(shrink, 40), adamh.beta1: beta1})
+    assert adamh.matching_learning_rate(shrink, beta1) == pytest.approx(float(derived.evalf(30)), rel=1e-9)
+
+
+@given(rates, beta1s)
+def test_equivalent_decay_inverts_the_matching_rate(rate: float, beta1: float) -> None:
+    shrink = 1 - adamh.equivalent_decay(rate, beta1)
+    assert adamh.matching_learning_rate(shrink, beta1) == pytest.approx(rate, rel=1e-6)
+
+
+@given(rates, beta1s)
+def test_it_turns_like_the_equivalent_adamw(rate: float, beta1: float) -> None:
+    decay = float(adamh.equivalent_decay(rate, beta1))
+    assert adamh.angular_update_equilibrium(rate, beta1) == pytest.approx(
+        adamw.angular_update_equilibrium(decay, 1.0, beta1), rel=1e-12
+    )
+
+
+@given(rates)
+def test_without_momentum_the_angle_is_the_arc_tangent(rate: float) -> None:
+    assert adamh.angular_update_equilibrium(rate, 0.0) == pytest.approx(np.arctan(rate), rel=1e-9)
+
+
+@given(st.floats(1e-4, 0.1), st.floats(0.0, 0.95))
+def test_the_recursion_settles_at_the_closed_form(rate: float, beta1: float) -> None:
+    steps = int(40 / (1 - beta1))
+    optimizer = AdamH(learning_rate=rate, beta1=beta1, beta2=0.999999)
+    last = predict_trajectory(optimizer, Constant(num_steps=steps + 4000), initial_rms=0.3)
+    settled = equilibrium(optimizer, initial_rms=0.3)
+    # the sample count of the second moment still grows like 1/t
+    assert last.angular_update[-1, 0] == pytest.approx(settled.angular_update, rel=1e-4)
+    assert last.cosine[-1, 0] == pytest.approx(settled.cosine, rel=2e-3, abs=1e-9)
+
+
+def test_the_norm_is_constant_and_there_is_no_transient() -> None:
+    optimizer = AdamH(learning_rate=0.02)
+    prediction = predict(optimizer, Cosine(num_steps=100, warmup_steps=10), initial_rms=0.4)
+    assert (prediction.transient_steps, prediction.reaches_equilibrium) == (0, True)
+    assert prediction.relaxation_steps is None
+    assert prediction.num_relaxations is None
+    assert prediction.final_rms == prediction.equilibrium_rms == 0.4
+    trajectory = predict_trajectory(optimizer, Constant(num_steps=7), initial_rms=[0.1, 0.4], matrices=("a", "b"))
+    np.testing.assert_array_equal(trajectory.weight_rms, np.tile([0.1, 0.4], (7, 1)))
+
+
+def test_zero_initial_norm_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="initial_rms"):
+        predict(AdamH(learning_rate=0.02), Constant(num_steps=5), initial_rms=0.0)

@@ -1,0 +1,95 @@
+"""Predictions: the transient by its definition, known values, and the shape of trajectories."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from theory import WSD, AdamW, Constant, Cosine, InvalidParameter, Trajectory, adamw, predict, predict_trajectory
+from theory.predict import transient_steps
+
+OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
+
+
+def test_values_worked_out_by_hand() -> None:
+    prediction = predict(OPTIMIZER, Constant(num_steps=20_000), initial_rms=0.02)
+    assert prediction.equilibrium_rms == pytest.approx(np.sqrt(1e-3 / 0.2), rel=1e-2)
+    assert prediction.relaxation_steps == pytest.approx(5000)
+    assert prediction.num_relaxations == pytest.approx(4)
+    assert prediction.angular_update_equilibrium == pytest.approx(np.sqrt(2e-4 * 0.1 / 1.9), rel=1e-2)
+    assert prediction.transient_steps == pytest.approx(5000 * np.log((1 - 0.08) / (1 - 0.95**2)), rel=2e-2)
+    assert prediction.adamh_learning_rate == prediction.angular_update_equilibrium
+
+
+def test_a_short_run_does_not_reach_equilibrium() -> None:
+    prediction = predict(OPTIMIZER, Constant(num_steps=5000), initial_rms=0.02)
+    assert prediction.transient_steps is None
+    assert not prediction.reaches_equilibrium
+
+
+@pytest.mark.parametrize("initial_rms", [0.005, 0.03, 0.2])
+def test_transient_tends_to_the_closed_form(initial_rms: float) -> None:
+    prediction = predict(OPTIMIZER, Constant(num_steps=40_000), initial_rms=initial_rms)
+    assert prediction.transient_steps == pytest.approx(
+        float(adamw.slow_transient_steps(1e-3, 0.1, initial_rms)), rel=5e-3
+    )
+
+
+def test_transient_by_its_definition() -> None:
+    rms = np.array([0.5, 0.97, 0.9, 0.96, 1.0, 1.02])
+    assert transient_steps(rms, 1.0, peak_end=5) == 3  # in, out, in for good
+    assert transient_steps(rms, 1.0, peak_end=2) == 3  # not there when the decay begins, there later
+    assert transient_steps(rms[:3], 1.0, peak_end=2) is None
+    assert transient_steps(np.array([1.0, 1.01, 1.0]), 1.0, peak_end=2) == 0
+    leaves = np.array([0.5, 0.96, 0.97, 0.9, 0.8])
+    assert transient_steps(leaves, 1.0, peak_end=2) == 1  # a decaying rate takes it away again
+
+
+def test_under_decay_the_norm_lags_and_the_angle_falls_faster_than_its_root() -> None:
+    schedule = WSD(num_steps=30_000, decay_fraction=0.1)
+    trajectory = predict_trajectory(OPTIMIZER, schedule, initial_rms=0.07)
+    end = trajectory.steps[-1]
+    rate = OPTIMIZER.learning_rate * schedule.multipliers()[end]
+    assert trajectory.weight_rms[-1, 0] > 3 * adamw.equilibrium_rms(rate, 0.1)
+    assert trajectory.angular_update[-1, 0] < 0.3 * adamw.angular_update_equilibrium(rate, 0.1)
+
+
+def test_thinning_keeps_the_same_records_and_the_last() -> None:
+    full = predict_trajectory(OPTIMIZER, Cosine(num_steps=105, warmup_steps=5), initial_rms=0.02)
+    thin = predict_trajectory(OPTIMIZER, Cosine(num_steps=105, warmup_steps=5), initial_rms=0.02, record_every=10)
+    assert thin.steps[-1] == 104
+    np.testing.assert_array_equal(thin.weight_rms, full.at(thin.steps).weight_rms)
+
+
+def test_a_trajectory_checks_itself() -> None:
+    full = predict_trajectory(OPTIMIZER, Constant(num_steps=10), initial_rms=0.02, record_every=3)
+    with pytest.raises(ValueError, match="not hold"):
+        full.at(np.array([1]))
+    fields = {name: getattr(full, name) for name in ("angular_update", "relative_update", "update_rms", "cosine")}
+    with pytest.raises(ValueError, match="weight_rms has shape"):
+        Trajectory(steps=full.steps, matrices=full.matrices, weight_rms=full.weight_rms[1:], **fields)
+
+
+def test_predictions_are_consistent_with_the_geometry() -> None:
+    """W, u and the step close a triangle: the angle follows from norms and cosine alone."""
+    trajectory = predict_trajectory(OPTIMIZER, Constant(num_steps=300), initial_rms=0.02)
+    rho = trajectory.weight_rms[:, 0] ** 2
+    step = 1e-3 * trajectory.update_rms[:, 0]
+    along = trajectory.weight_rms[:, 0] * (1 - 1e-4) - step * trajectory.cosine[:, 0]
+    across = step * np.sqrt(1 - trajectory.cosine[:, 0] ** 2)
+    np.testing.assert_allclose(trajectory.angular_update[:, 0], np.arctan2(across, along), rtol=1e-9)
+    np.testing.assert_allclose(rho[1:], (along**2 + across**2)[:-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("initial_rms", [0.0, -1.0, np.nan, np.inf])
+def test_initial_rms_must_be_positive(initial_rms: float) -> None:
+    with pytest.raises(InvalidParameter, match="initial_rms"):
+        predict(OPTIMIZER, Constant(num_steps=5), initial_rms=initial_rms)
+
+
+def test_theory_imports_only_mathematics() -> None:
+    code = "import sys, theory; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"numpy", "sympy", "scipy"} <= set(loaded)
+    assert not {"torch", "numba", "matplotlib", "pandas", "experiments", "gpt", "sim"} & set(loaded)

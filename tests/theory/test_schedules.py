@@ -1,0 +1,75 @@
+"""Schedules: sums equal integrals, integrals equal quadrature, segments fit together."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    num_steps = draw(st.integers(1, 300))
+    common = {"num_steps": num_steps, "warmup_steps": draw(st.integers(0, num_steps))}
+    kind = draw(st.sampled_from([Constant, Linear, Cosine, WSD]))
+    if kind is not Constant:
+        common["final_fraction"] = draw(st.floats(0, 1))
+    if kind is WSD:
+        common["decay_fraction"] = draw(st.floats(0, 1))
+    return kind(**common)
+
+
+@given(schedules())
+def test_the_sum_over_steps_is_the_integral(schedule: Schedule) -> None:
+    multipliers = schedule.multipliers()
+    assert multipliers.shape == (schedule.num_steps,)
+    assert np.all((multipliers >= 0) & (multipliers <= 1))
+    assert multipliers.sum() == pytest.approx(schedule.integral(schedule.num_steps), rel=1e-9)
+
+
+@given(schedules(), st.floats(0, 1))
+def test_integrals_equal_quadrature(schedule: Schedule, fraction: float) -> None:
+    end = fraction * schedule.num_steps
+    breaks = np.cumsum([segment.length for segment in schedule.segments()])
+    inside = [float(b) for b in breaks if 0 < b < end] or None
+    for power, integral in ((1, schedule.integral), (2, schedule.integral_of_square)):
+        expected = quad(lambda x: float(schedule.value(x)) ** power, 0, end, points=inside, epsabs=1e-10)[0]  # noqa: B023
+        assert integral(end) == pytest.approx(expected, abs=1e-7)
+
+
+def test_shapes_at_known_points() -> None:
+    cosine = Cosine(num_steps=110, warmup_steps=10, final_fraction=0.1)
+    np.testing.assert_allclose(cosine.value([0, 5, 10, 60, 110]), [0, 0.5, 1, 0.55, 0.1])
+    wsd = WSD(num_steps=100, warmup_steps=10, decay_fraction=0.3)
+    np.testing.assert_allclose(wsd.value([5, 10, 70, 85, 100]), [0.5, 1, 1, 0.5, 0], atol=1e-12)
+    assert (wsd.peak_end, cosine.peak_end, Constant(num_steps=7).peak_end) == (70, 10, 7)
+    np.testing.assert_allclose(Linear(num_steps=4).multipliers(), [0.875, 0.625, 0.375, 0.125])
+
+
+def test_kappa_counts_relaxations() -> None:
+    kappa = Constant(num_steps=20_000).kappa(20_000, learning_rate=1e-3, weight_decay=0.1)
+    assert 2 * kappa == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"num_steps": 0}, "num_steps"),
+        ({"num_steps": 2.5}, "num_steps"),
+        ({"num_steps": 10, "warmup_steps": 11}, "warmup_steps"),
+        ({"num_steps": 10, "warmup_steps": -1}, "warmup_steps"),
+        ({"num_steps": 10, "final_fraction": 1.5}, "final_fraction"),
+        ({"num_steps": 10, "decay_fraction": float("nan")}, "decay_fraction"),
+    ],
+)
+def test_bad_schedules_are_refused_by_name(arguments: dict[str, float], name: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        WSD(**arguments)  # type: ignore[arg-type]
+    assert caught.value.name == name
+
+
+def test_times_outside_the_run_are_refused() -> None:
+    with pytest.raises(InvalidParameter):
+        Constant(num_steps=10).integral(11)

@@ -1,0 +1,97 @@
+"""Finished training runs as data for a law: which of them count, and how predictions are scored against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """One training run with AdamW.
+
+    ``learning_rates`` (num_steps,): at every step; ``num_params``: N, counted as in the other runs;
+    ``tokens_per_step``: batch in tokens; ``weight_decay``: PyTorch convention; ``loss``: final loss in nats, NaN where
+    it is to be predicted or is missing; ``setting``: what the run is called.
+    """
+
+    learning_rates: Array
+    num_params: float
+    tokens_per_step: float
+    weight_decay: float
+    loss: float = float("nan")
+    setting: str = ""
+
+    @property
+    def num_tokens(self) -> float:
+        """D."""
+        return len(self.learning_rates) * self.tokens_per_step
+
+
+class Usable(NamedTuple):
+    """Runs to fit and to score, after `usable_runs`."""
+
+    runs: list[Run]
+    missing: list[Run]
+    diverged: list[Run]
+    rerun_deviation: float  # standard deviation of one run about its repeats, NaN without repeats
+
+
+def usable_runs(runs: Sequence[Run], *, diverged_excess: float = 0.5) -> Usable:
+    """The rule for runs that went wrong and runs that were repeated.
+
+    A run without a finite loss is missing. A run whose loss lies more than ``diverged_excess`` nats above the median
+    of the runs with its N and D has diverged. Both are left out. Runs with the same rates, N, batch and decay are
+    repeats: one run with their mean loss stands for them.
+    """
+    missing = [run for run in runs if not np.isfinite(run.loss)]
+    finite = [run for run in runs if np.isfinite(run.loss)]
+    losses_at: dict[tuple[float, float], list[float]] = {}
+    for run in finite:
+        losses_at.setdefault((run.num_params, run.num_tokens), []).append(run.loss)
+    diverged: list[Run] = []
+    repeats: dict[tuple[object, ...], list[Run]] = {}
+    for run in finite:
+        if run.loss > np.median(losses_at[run.num_params, run.num_tokens]) + diverged_excess:
+            diverged.append(run)
+            continue
+        identity = (run.learning_rates.tobytes(), run.num_params, run.tokens_per_step, run.weight_decay)
+        repeats.setdefault(identity, []).append(run)
+    groups = list(repeats.values())
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(len(group) * float(np.var([run.loss for run in group])) for group in groups)
+    return Usable(
+        runs=[replace(group[0], loss=float(np.mean([run.loss for run in group]))) for group in groups],
+        missing=missing,
+        diverged=diverged,
+        rerun_deviation=float(np.sqrt(squares / freedom)) if freedom else float("nan"),
+    )
+
+
+class Score(NamedTuple):
+    r"""Predictions against measurements among candidates of one horizon.
+
+    ``regret``: measured loss of the predicted best minus that of the measured best; ``spearman``: rank correlation;
+    ``relative_error``: mean of \|predicted/measured - 1\|.
+    """
+
+    regret: float
+    spearman: float
+    relative_error: float
+
+
+def score(predicted: ArrayLike, measured: ArrayLike, *, eligible: ArrayLike = True) -> Score:
+    """Score predicted losses, both (num_candidates,); only an ``eligible`` candidate can be the predicted best."""
+    p, y = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (p, y)]
+    return Score(
+        regret=float(y[np.argmin(np.where(eligible, p, np.inf))] - y.min()),
+        spearman=float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
+        relative_error=float(np.mean(np.abs(p / y - 1))),
+    )
