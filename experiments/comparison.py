@@ -87,20 +87,24 @@ def compare(runs: Sequence[Run]) -> list[Row]:
     rows: list[Row] = []
     for key in dict.fromkeys(_key(run) for run in training):
         group = [run for run in training if _key(run) == key]
-        rows += _setting_rows(group, _matching(simulations, group[0]))
+        rows += _setting_rows(group, matching_simulation(simulations, group[0]))
     for run in simulations:
         rows.append(_simulation_row(run))
     return rows
 
 
 def matching_simulation(runs: Sequence[Run], run: Run) -> Run | None:
-    """The simulation of the same optimizer and schedule as a training run, if there is one."""
-    return _matching([each for each in runs if isinstance(each.config, SimulationConfig)], run)
-
-
-def _matching(simulations: Sequence[Run], run: Run) -> Run | None:
-    for each in simulations:
-        if (each.config.optimizer, each.config.schedule) == (run.config.optimizer, run.config.schedule):
+    """The simulation of a training run's optimizer, schedule and initial RMS, if there is one."""
+    config = run.config
+    assert isinstance(config, TrainConfig)
+    wanted = (config.optimizer, config.schedule, config.model.init_rms)
+    for each in runs:
+        simulated = each.config
+        if isinstance(simulated, SimulationConfig) and wanted == (
+            simulated.optimizer,
+            simulated.schedule,
+            simulated.initial_rms,
+        ):
             return each
     return None
 
@@ -196,12 +200,12 @@ def _simulation_row(run: Run) -> Row:
     if bias:
         remark += f", mean bias RMS {bias['weight_rms']:+.2%} angle {bias['angular_update']:+.2%}"
     return Row(
-        setting=setting_name(config.optimizer),
-        architecture=f"simulation, beta2={config.optimizer.beta2:g}",
-        quantity="largest deviation",
+        setting="Simulation against theory, largest deviation",
+        architecture=f"beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}",
+        quantity=setting_name(config.optimizer),
         predicted=0.0,
-        simulated=error,
-        measured=None,
+        simulated=None,
+        measured=error,
         low=None,
         high=None,
         error=error if precise or not judged else None,

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 
 PANELS = {"weight_rms": "weight RMS", "angular_update": "angular update (rad)"}
 THEORY: dict[str, Any] = {"color": "black", "linewidth": 2}
-SIMULATION: dict[str, Any] = {"color": "tab:orange", "linewidth": 1.5, "linestyle": "--"}
+SIMULATION: dict[str, Any] = {"color": "#00b7e0", "linewidth": 1.5, "linestyle": "--"}
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,11 @@ def trajectory_figure(group: Sequence[Run], runs: Sequence[Run]) -> Figure:
             axis.plot(simulation.trajectory.steps, getattr(simulation.trajectory, field)[:, 0], **SIMULATION)
         axis.set(xlabel="step", ylabel=label)
         _scale(axis, field, theory)
-    handles = [plt.Line2D([], [], **THEORY, label="theory"), plt.Line2D([], [], **SIMULATION, label="simulation")]
+    handles = [plt.Line2D([], [], **THEORY, label="theory")]
+    if simulation is not None:
+        handles.append(plt.Line2D([], [], **SIMULATION, label="simulation"))
     handles += [plt.Line2D([], [], color=colour, label=kind) for kind, colour in colours.items()]
-    axes[0].legend(handles=handles[: None if simulation else 1] + handles[2:], fontsize=7, ncols=2)
+    axes[0].legend(handles=handles, fontsize=7, ncols=2)
     return Figure(
         name=f"trajectory-{_slug(title)}",
         title=title,

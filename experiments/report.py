@@ -17,6 +17,11 @@ from experiments.run_directory import Run, find_runs, load_run, write_config
 from experiments.serialize import BadInput
 from gpt.config import TrainConfig
 
+TABLE_LEGEND = (
+    "predicted: closed form; simulated: Monte Carlo of gradient noise; measured: median over block matrices and seeds\n"
+    "error: median of measured / predicted - 1; U: RMS of Adam's direction; rows without a limit are shown, not judged"
+)
+
 
 def report_directory(directory: Path) -> Path:
     """Report on every finished run below ``directory``; returns the page. Raises `BadInput` if there is none."""
@@ -27,7 +32,7 @@ def report_directory(directory: Path) -> Path:
 
 
 def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
-    """Write ``report.html`` and ``report/*.csv`` into ``directory``, the page last and in one piece."""
+    """Write ``report.html`` and ``report/*.{csv,png}`` into ``directory``, the page last and in one piece."""
     rows = compare(runs)
     training = [run for run in runs if isinstance(run.config, TrainConfig)]
     figures = [trajectory_figure(group, runs) for group in _groups(training)]
@@ -37,9 +42,11 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
     folder = directory / "report"
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in [*tables.items(), *((figure.name, figure.table) for figure in figures)]:
-        _write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g"))
+        _write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g").encode())
+    for figure in figures:
+        _write_whole(folder / f"{figure.name}.png", figure.png)
     page = _page(title=title, rows=rows, figures=figures, tables=tables, runs=runs)
-    _write_whole(directory / "report.html", page)
+    _write_whole(directory / "report.html", page.encode())
     return directory / "report.html"
 
 
@@ -74,7 +81,7 @@ def text_table(rows: Sequence[Row]) -> str:
     columns = ("quantity", "predicted", "simulated", "measured", "range", "error", "limit", "verdict", "remark")
     cells = format_rows(rows)
     widths = {c: max([len(c), *(len(row[c]) for row in cells)]) for c in columns}
-    lines, group = ["  ".join(c.ljust(widths[c]) for c in columns).rstrip()], ""
+    lines, group = [TABLE_LEGEND, "", "  ".join(c.ljust(widths[c]) for c in columns).rstrip()], ""
     for row in cells:
         heading = f"{row['setting']}, {row['architecture']}"
         if heading != group:
@@ -159,7 +166,7 @@ def _cell(value: float | None) -> str:
 
 
 def _percent(value: float) -> str:
-    return f"{value:.1%}" if value >= 1e-4 else f"{value:.0e}"
+    return f"{value:.1%}" if value >= 1e-3 else f"{value:.0e}"
 
 
 def _error(row: Row) -> str:
@@ -172,8 +179,8 @@ def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(content)
     os.replace(temporary, path)

@@ -188,7 +188,9 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model: Callable[..., torch.Tensor], text: Text, config: TrainConfig, device: torch.device) -> tuple[float, float]:
+def evaluate(
+    model: Callable[..., torch.Tensor], text: Text, config: TrainConfig, device: torch.device
+) -> tuple[float, float]:
     """Loss on the fixed validation batches and its standard error over their sequences, in nats per token."""
     sequences = []
     for index in range(config.eval_batches):

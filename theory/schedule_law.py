@@ -6,8 +6,8 @@ r"""Our schedule-and-scale law: the final loss from (schedule, N, D), linear in 
 .. math:: \frac{de}{dS} = -h\,e + h\,c\,r, \qquad dS = \theta\sqrt b\,dt, \qquad r = \theta/\sqrt b,
 
 since :math:`dw = -\tfrac h2 w\,dS + \sigma\sqrt r\,dB` has
-:math:`\langle w^2\rangle' = -h\langle w^2\rangle + \sigma^2 r`. Here b is the batch over a reference batch: Adam divides
-by the gradient's RMS, which noise :math:`\propto b^{-1/2}`, so per step it drifts in proportion to
+:math:`\langle w^2\rangle' = -h\langle w^2\rangle + \sigma^2 r`. Here b is the batch over a reference batch: Adam
+divides by the gradient's RMS, which is noise :math:`\propto b^{-1/2}`, so per step it drifts in proportion to
 :math:`\theta\sqrt b` and diffuses by :math:`\theta^2` whatever b.
 
 **Features.** Summed over a spectrum, with coefficients that are densities of modes and so not negative:

@@ -67,7 +67,7 @@ def test_train_config_names_the_bad_value(name: str, value: object) -> None:
 
 def test_residual_scale_becomes_explicit() -> None:
     assert MODEL.residual_init_rms == pytest.approx(0.02 / 2)  # sqrt(2 * 2 layers)
-    assert preset("cpu-32", "scale-invariant").residual_init_rms == 0.02
+    assert preset("cpu-16", "scale-invariant").residual_init_rms == 0.25  # 1/sqrt(d_model)
     assert dataclasses.replace(MODEL, residual_init_rms=0.5).residual_init_rms == 0.5
 
 
@@ -86,10 +86,12 @@ def test_digest_tells_configs_apart() -> None:
 def test_presets_have_the_size_of_their_name(name: str) -> None:
     config = preset(name, "scale-invariant")
     if name.startswith("cpu-"):
+        width = int(name[4:])
         assert config == ModelConfig(
             architecture="scale-invariant",
-            d_model=int(name[4:]),
-            num_heads={"cpu-64": 2, "cpu-96": 3, "cpu-128": 4}.get(name, 1),
+            d_model=width,
+            num_heads={64: 2, 96: 3, 128: 4}.get(width, 1),
+            init_rms=width**-0.5,
         )
     else:
         with torch.device("meta"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import factorial
 
+import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,6 +33,53 @@ def assert_uniform_cells(x: NDArray[np.float64], y: NDArray[np.float64]) -> None
     """The joint law, in 32 x 32 equally likely cells."""
     row, column = (np.int64(32 * stats.norm.cdf(values.ravel())) for values in (x, y))
     assert stats.chisquare(np.bincount(32 * row + column, minlength=1024)).pvalue > 1e-5
+
+
+def test_every_bit_of_the_counter_moves_every_bit_of_the_hash() -> None:
+    """Flipping one bit of the counter flips each bit of the hash half of the time: 1,024 pairs of bits."""
+    num_trials = 2**18
+
+    @numba.njit
+    def flips(counters: NDArray[np.uint32], high: NDArray[np.uint32]) -> NDArray[np.int64]:
+        counts = np.zeros((32, 32), dtype=np.int64)
+        for trial in range(len(counters)):
+            before = kernels.hash32(counters[trial], high[trial])
+            for i in range(32):
+                after = kernels.hash32(
+                    np.uint32(counters[trial] ^ np.uint32(np.uint32(1) << np.uint32(i))), high[trial]
+                )
+                for j in range(32):
+                    counts[i, j] += (np.uint32(before ^ after) >> np.uint32(j)) & np.uint32(1)
+        return counts
+
+    start, high = np.random.default_rng(0).integers(2**32, size=(2, num_trials), dtype=np.uint32)
+    z = (flips(start, high) - num_trials / 2) / np.sqrt(num_trials / 4)
+    assert np.abs(z).max() < 5.5
+
+
+def test_radius_and_angle_are_accurate() -> None:
+    """Random bits, and both sides of each power of two and of each seam of the logarithm."""
+    powers = 2.0 ** np.arange(1, 32)
+    edges = np.concatenate([[0], powers - 1, powers, powers * np.sqrt(0.5) - 1, powers * np.sqrt(0.5) + 1])
+    bits = np.concatenate([np.random.default_rng(0).integers(2**32, size=5000), edges]).astype(np.uint32)
+    x = (bits + 0.5) / 2.0**32
+    got = np.array([kernels.radius(b) for b in bits])
+    # x itself is rounded to float32, which is what counts near x = 1.
+    assert np.all(np.abs(got**2 + 2 * np.log(x)) < 2e-6 * -np.log(x) + 2.0**-23)
+    sine, cosine = np.array([kernels.half_turn(b) for b in bits]).T
+    angle = np.pi * bits.view(np.int32) / 2.0**32
+    np.testing.assert_allclose(sine, np.sin(angle), rtol=0, atol=1.5e-6)
+    np.testing.assert_allclose(cosine, np.cos(angle), rtol=0, atol=3e-7)
+
+
+def test_streams_do_not_overlap() -> None:
+    """Two successive draws in common would be chance once in 100 tries; a hash that ignored half of the key would
+    make about eight pairs of these 4,096 streams share a run of them."""
+    x = draw(4096, 2048)
+    successive = np.unique(np.ascontiguousarray(x).view(np.uint64))
+    shifted = np.unique(np.ascontiguousarray(x[:, 1:-1]).view(np.uint64))
+    together = np.concatenate([successive, shifted])
+    assert len(np.unique(together)) == len(together) == 4096 * (1024 + 1023)
 
 
 def test_moments_to_order_eight() -> None:
