@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(f"{where} {error.filename or 'input or output'}: {error.strerror or error}")
+        place = error.filename or getattr(options, "out", "output")
+        return _fail(f"{where} {place}: {error.strerror or error}")
     except MemoryError:
         return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
     except KeyboardInterrupt:

@@ -100,7 +100,8 @@ def partial_path(final: Path) -> Path:
 def publish(partial: Path, final: Path, files: dict[str, str], datasets: dict[str, Trajectory]) -> None:
     """Write text files and trajectories into ``partial``, flush them to disk, give it its final name."""
     for name, trajectory in datasets.items():
-        to_xarray(trajectory).to_netcdf(partial / name, engine="h5netcdf")
+        # through memory, so that a full disk is the same error for every file
+        (partial / name).write_bytes(to_xarray(trajectory).to_netcdf(engine="h5netcdf"))
     for name, text in files.items():
         (partial / name).write_text(text, encoding="utf-8")
     for path in partial.iterdir():

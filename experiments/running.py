@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -171,7 +172,8 @@ def _progress_writer(partial: Path, on_progress: Callable[[int, float], None] | 
             on_progress(step, loss)
         if time.monotonic() - last > 0.5:
             last = time.monotonic()
-            (partial / PROGRESS_FILE).write_text(str(step))
+            with contextlib.suppress(OSError):  # a full disk ends a run when its results cannot be written, not here
+                (partial / PROGRESS_FILE).write_text(str(step))
 
     return report
 
