@@ -190,7 +190,7 @@ def adam_direction(
     """Adam's direction for the gradient ``scale * g - radial * w``; it replaces g. Updates m and v.
 
     The root and the division leave the integer units idle. So the bits of the next step, as in `fill_bits`, are
-    made here, at no cost in time.
+    made here, at little cost in time.
     """
     counter, high = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32))
     for b in range(len(g)):

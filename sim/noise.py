@@ -5,8 +5,9 @@ A replica is a vector W of ``dim`` entries that starts Gaussian at a given RMS. 
 AdamW (moments from zero, bias correction, eps, decoupled decay; float32) or of AdamH.
 
 All replicas count as the blocks of one large matrix: their second moments are added up before anything
-nonlinear (a root, an angle) is taken, so that a finite ``dim`` leaves no bias of the root. The Monte Carlo standard
-error is the jackknife's, one replica left out at a time.
+nonlinear (a root, an angle) is taken, so that a finite ``dim`` leaves no bias of the root. Only AdamH, which
+normalises every replica by itself, keeps one of order 1/dim. The Monte Carlo standard error is the jackknife's, one
+replica left out at a time.
 
 What is idealised in `theory` and not here: beta2 < 1, eps, a gradient tangent to this W and not to its
 expectation, rounding.
@@ -58,7 +59,7 @@ class Simulation:
     diverged_at_step : the step t whose :math:`W_{t+1}` did not, in the first replica to go; else None.
     final_rms : weight RMS after the last step; None after a divergence.
     final_rms_standard_error : its Monte Carlo standard error.
-    coordinate_steps_per_second : measured; coordinates times replicas times steps over the time in the kernel.
+    coordinate_steps_per_second : measured; coordinates times the steps taken, over the time in the kernel.
     """
 
     trajectory: Trajectory
@@ -130,6 +131,7 @@ def simulate(
     # The sums of a record may overflow one step before those of the weights.
     overflowed = steps[~np.isfinite(moments).all(axis=(0, 2))]
     ended = int(min([schedule.num_steps, *diverged[diverged >= 0], *overflowed[:1]]))
+    taken = np.where(diverged < 0, schedule.num_steps, diverged + 1)
     completed = ended == schedule.num_steps
     pooled, errors = pooled_with_error(moments[:, steps < ended], dim, observables)
     final_rms = final_error = None
@@ -143,7 +145,7 @@ def simulate(
         diverged_at_step=None if completed else ended,
         final_rms=final_rms,
         final_rms_standard_error=final_error,
-        coordinate_steps_per_second=dim * num_replicas * schedule.num_steps / seconds,
+        coordinate_steps_per_second=dim * int(taken.sum()) / seconds,
     )
 
 
@@ -230,15 +232,16 @@ def observables(moments: Array, num_entries: int) -> Array:
     r"""The fields of a `Trajectory` from sums (..., NUM_MOMENTS) over ``num_entries`` entries; (5, ...).
 
     The angle from :math:`\|W\|\|W'\|\sin\theta = \sqrt{\|D\|^2\|W'\|^2 - \langle W', D\rangle^2}`, D the
-    displacement, which keeps the digits of a small angle.
+    displacement, which keeps the digits of a small angle. The cosine of an update that underflows is NaN.
     """
     ww, wu, uu, nn, nd, dd = np.moveaxis(moments, -1, 0)
+    norms = np.sqrt(ww * uu)
     by_field = {
         "weight_rms": np.sqrt(ww / num_entries),
         "angular_update": np.arctan2(np.sqrt(np.maximum(nn * dd - nd**2, 0)), nn - nd),
         "relative_update": np.sqrt(dd / ww),
         "update_rms": np.sqrt(uu / num_entries),
-        "cosine": wu / np.sqrt(ww * uu),
+        "cosine": np.divide(wu, norms, out=np.full_like(wu, np.nan), where=norms > 0),
     }
     return np.stack([by_field[field] for field in FIELDS])
 

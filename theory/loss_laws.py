@@ -74,7 +74,7 @@ def condense(rates: ArrayLike, steps: ArrayLike | None = None, *, block: int = 1
 
     Parameters
     ----------
-    rates : (num_steps,) rate at every step, at least 0, the first positive one not far from the start.
+    rates : (num_steps,) rate at every step, at least 0.
     steps : (num_records,) 0-based steps after which the loss is wanted; all of them by default.
     block : longest group of steps that is lumped into one term of the sums. 1 is exact; 64 changes a multi-power
         loss by about 1e-4 on schedules of 24,000 steps and more.
@@ -86,14 +86,18 @@ def condense(rates: ArrayLike, steps: ArrayLike | None = None, *, block: int = 1
     """
     r = np.asarray(rates, dtype=np.float64)
     require_integer("block", block, at_least=1)
-    if r.ndim != 1 or r.size == 0 or not np.all(np.isfinite(r) & (r >= 0)):
-        raise InvalidParameter("rates", rates, "a row of finite numbers, at least 0")
+    if r.ndim != 1 or r.size == 0:
+        raise InvalidParameter("rates", r.shape, "a row of at least one number")
+    if not np.all(np.isfinite(r) & (r >= 0)):
+        raise InvalidParameter("rates", float(r[~(np.isfinite(r) & (r >= 0))][0]), "finite and at least 0")
     t = np.arange(r.size) if steps is None else np.asarray(steps)
-    if t.dtype.kind not in "iu" or t.ndim != 1 or np.any((t < 0) | (t >= r.size)):
-        raise InvalidParameter("steps", steps, f"whole numbers between 0 and {r.size - 1}")
+    if t.dtype.kind not in "iu" or t.ndim != 1:
+        raise InvalidParameter("steps", f"{t.dtype} {t.shape}", "a row of whole numbers")
+    if np.any((t < 0) | (t >= r.size)):
+        raise InvalidParameter("steps", int(t[(t < 0) | (t >= r.size)][0]), f"between 0 and {r.size - 1}")
     before = np.concatenate([[0.0], np.cumsum(r)])
     if t.size and before[t.min() + 1] == 0:
-        raise InvalidParameter("steps", steps, "after the first step with a positive rate")
+        raise InvalidParameter("steps", int(t.min()), "at or after the first step with a positive rate")
 
     index = np.arange(r.size)
     edges = np.unique(np.concatenate([np.arange(0, r.size, block), t + 1]))  # no group straddles a record
@@ -139,6 +143,8 @@ def slow_angular_updates(
     require_number("initial_rms", initial_rms, above=0)
     require_number("beta1", beta1, at_least=0, below=1)
     eta = np.asarray(learning_rates, dtype=np.float64)
+    if not np.all(eta >= 0):
+        raise InvalidParameter("learning_rates", float(eta[~(eta >= 0)][0]), "at least 0")
     steps = np.asarray(hold, dtype=np.float64)
     exponent = 2 * weight_decay * eta * steps
     grown = eta**2 * steps * exprel(-exponent)

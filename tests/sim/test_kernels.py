@@ -20,7 +20,7 @@ from theory.trajectory import FIELDS
 
 ADAMW = AdamW(learning_rate=1e-2, weight_decay=0.3)
 OPTIMIZERS = [ADAMW, AdamH(learning_rate=0.02)]
-SCRIPT = Path(__file__).parent / "plain_python.py"
+SCRIPT = Path(__file__).parent / "small_runs.py"
 ROOT = Path(__file__).parents[2]
 
 
@@ -33,19 +33,20 @@ def assert_same_bits(a: Simulation, b: Simulation) -> None:
     assert a.diverged_at_step == b.diverged_at_step
 
 
-def test_plain_python_gives_the_same_bits(tmp_path: Path) -> None:
-    saved = tmp_path / "plain.npz"
+@pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_NUM_THREADS": "4"}], ids=str)
+def test_plain_python_and_four_threads_give_the_same_bits(environment: dict[str, str], tmp_path: Path) -> None:
+    saved = tmp_path / "saved.npz"
     subprocess.run(
         [sys.executable, str(SCRIPT), str(saved)],
         check=True,
         cwd=ROOT,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(ROOT)},
+        env=os.environ | environment | {"PYTHONPATH": str(ROOT)},
     )
-    compiled = runpy.run_path(str(SCRIPT))["run_cases"]()
-    with np.load(saved) as plain:
-        assert set(plain) == set(compiled)
-        for name, values in compiled.items():
-            assert np.array_equal(values, plain[name]), name
+    here = runpy.run_path(str(SCRIPT))["run_cases"]()
+    with np.load(saved) as there:
+        assert set(there) == set(here)
+        for name, values in here.items():
+            assert np.array_equal(values, there[name]), name
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")

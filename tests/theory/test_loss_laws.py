@@ -102,12 +102,17 @@ def test_coordinates_round_trip(law: laws.LossLaw) -> None:
 
 
 def test_bad_schedules_are_refused() -> None:
-    with pytest.raises(InvalidParameter, match="rates"):
-        MULTI_POWER.loss(np.array([1e-3, -1e-3]))
-    with pytest.raises(InvalidParameter, match="steps"):
-        MULTI_POWER.loss(wsd_rates(), np.array([400]))
-    with pytest.raises(InvalidParameter, match="after the first step with a positive rate"):
-        MULTI_POWER.loss(np.array([0.0, 1e-3]))
+    for rates, steps, message in (
+        (np.array([1e-3, -1e-3]), None, r"rates = -0\.001 must be finite and at least 0"),
+        (np.zeros((2, 2)), None, "rates = .* must be a row"),
+        (wsd_rates(), np.array([3, 400]), "steps = 400 must be between 0 and 399"),
+        (wsd_rates(), np.array([0.5]), "steps = .* must be a row of whole numbers"),
+        (np.array([0.0, 1e-3]), None, "steps = 0 must be at or after the first step with a positive rate"),
+    ):
+        with pytest.raises(InvalidParameter, match=message):
+            MULTI_POWER.loss(rates, steps)
+    with pytest.raises(InvalidParameter, match="learning_rates = -1"):
+        slow_angular_updates([1e-3, -1.0], weight_decay=0.1, initial_rms=0.02)
 
 
 # Closed forms
@@ -146,8 +151,8 @@ def test_a_long_constant_run_ends_on_the_noise_floor_which_is_linear_in_the_rate
             if isinstance(law, FunctionalLaw)
             else law.A * progress**-law.alpha
         )
-        constant = Constant(num_steps=num_steps).multipliers() * rate
-        held = law.loss(constant, [num_steps - 1])[0] - law.L0 - drift
+        constant = condense(np.full(num_steps, rate), [num_steps - 1], block=num_steps)
+        held = law.at(constant)[0] - law.L0 - drift
         slowest = {"functional": 0.25, "multi-power": 1e-3, "momentum": 1e-12}  # what a power-law tail still misses
         assert expected * (1 - slowest[law.name]) <= held <= expected * (1 + 1e-10)
         assert sp.simplify(sp.diff(floor[law.name], laws.rate, 2)) == 0
@@ -284,7 +289,7 @@ def held_out_error(law: type[laws.LossLaw], size: str, angles: bool, training: t
 @pytest.mark.parametrize("size", TARGET)
 def test_published_constants_reproduce_the_curves_and_need_the_warmup(size: str) -> None:
     law = laws.PUBLISHED_MULTI_POWER[f"{size}M"]
-    curves = [public_curve(size, name, False, 16) for name in (*TRAINING, *OTHERS)]
+    curves = [public_curve(size, name, False) for name in (*TRAINING, *OTHERS)]
     assert np.mean([error(law, curve) for curve in curves]) < 0.0055
     without = []
     for curve in curves:
@@ -313,6 +318,6 @@ def test_three_curves_predict_the_other_six(size: str) -> None:
 @pytest.mark.parametrize("size", TARGET)
 def test_other_triples_of_curves_predict_the_rest(size: str, training: tuple[str, ...]) -> None:
     for law in (FunctionalLaw, MultiPowerLaw):
-        in_rate, in_angle = (held_out_error(law, size, angles, training, thin=1) for angles in (False, True))
+        in_rate, in_angle = (held_out_error(law, size, angles, training, thin=2) for angles in (False, True))
         assert in_angle <= TARGET[size]
         assert in_angle < in_rate

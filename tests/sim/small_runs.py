@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from sim import noise
 from theory import AdamH, AdamW, Cosine
 from theory.trajectory import FIELDS
 
-CASES = {
+CASES: dict[str, tuple[AdamW | AdamH, Literal["constant", "inverse-norm"]]] = {
     "adamw": (AdamW(learning_rate=1e-2, weight_decay=0.3), "constant"),
     "adamw, inverse norm": (AdamW(learning_rate=0.3, weight_decay=1.0, eps=0.0), "inverse-norm"),
     "adamh": (AdamH(learning_rate=0.05, beta1=0.5, beta2=0.999), "constant"),
@@ -23,12 +24,12 @@ def run_cases() -> dict[str, np.ndarray]:
     for name, (optimizer, gradient_scale) in CASES.items():
         simulation = noise.simulate(
             optimizer,
-            Cosine(num_steps=3, warmup_steps=1),
+            Cosine(num_steps=2),
             initial_rms=0.02,
             dim=300,
-            num_replicas=2,
+            num_replicas=5,
             seed=11,
-            gradient_scale=gradient_scale,  # type: ignore[arg-type]
+            gradient_scale=gradient_scale,
         )
         for field in FIELDS:
             results[f"{name}: {field}"] = getattr(simulation.trajectory, field)
