@@ -98,6 +98,7 @@ def test_same_config_same_bits(architecture: Any) -> None:
     assert_same(first, train(config))
     other = train(dataclasses.replace(config, seed=1))
     assert not np.array_equal(first.losses, other.losses)
+    assert first.initial_weight_rms != other.initial_weight_rms
 
 
 def test_recording_and_float64_do_not_change_the_run() -> None:
