@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY = 1000
 PROGRESS_FILE = "progress"
-# glibc gives the activations of every step back to the system and asks for them again; workers are told to keep them
-ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "1000000000"}
 
 
 @dataclass(frozen=True)
@@ -142,8 +140,6 @@ def run_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> list[Pat
     jobs = list(jobs)
     unfinished = [job for job in jobs if not run_directory.is_finished(job.path)]
     if unfinished:
-        for name, value in ALLOCATOR.items():
-            os.environ.setdefault(name, value)
         workers = min(num_workers or os.cpu_count() or 1, len(unfinished))
         parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
         try:
