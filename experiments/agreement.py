@@ -24,18 +24,32 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
-from theory import AdamW, Optimizer, Schedule, Trajectory, adamw, equilibrium, predict
+from theory import AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
 from theory.momentum import startup_steps
+from theory.optimizers import RunnableOptimizer
 from theory.recursion import affine_recursion
 
 SETTLED_WITHIN = 0.01
 FAR_FROM_EQUILIBRIUM = 2.0
 
+COLUMNS = (
+    "matrix",
+    *(
+        f"{prefix}{name}"
+        for prefix in ("", "predicted_")
+        for name in ("angular_update", "weight_rms", "relaxation_steps")
+    ),
+    "plain_relaxation_steps",
+    "update_rms",
+    "predicted_weight_rms_from_update",
+    "norm_drift",
+)
+
 Array = NDArray[np.float64]
 
 
 def equilibrium_window(
-    optimizer: Optimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
+    optimizer: RunnableOptimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
 ) -> NDArray[np.bool_]:
     """Which records count as equilibrium; AdamH, with no norm to relax, from ten momentum memories on."""
     if isinstance(optimizer, AdamW):
@@ -78,7 +92,7 @@ def _driven(elapsed: Array, drive: Array, relaxation_steps: float) -> Array:
     return affine_recursion(kept, gained, np.zeros(()))
 
 
-def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) -> pd.DataFrame:
+def measure(trajectory: Trajectory, optimizer: RunnableOptimizer, schedule: Schedule) -> pd.DataFrame:
     """One row per matrix: what was measured at equilibrium, and what theory says; NaN where undefined.
 
     Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` and
@@ -87,12 +101,18 @@ def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) ->
     first record.
     """
     fit_range = (trajectory.steps >= schedule.warmup_steps) & (trajectory.steps < schedule.peak_end)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if not len(trajectory.steps):
+        return empty_measurement()
     for j, matrix in enumerate(trajectory.matrices):
         rms = trajectory.weight_rms[:, j]
         initial = float(rms[0])
-        settled = equilibrium(optimizer, initial_rms=initial)
-        window = equilibrium_window(optimizer, schedule, trajectory.steps, initial_rms=initial)
+        try:
+            settled = equilibrium(optimizer, initial_rms=initial)
+            window = equilibrium_window(optimizer, schedule, trajectory.steps, initial_rms=initial)
+        except InvalidParameter:  # no weight decay, or weights that vanished: nothing settles
+            rows.append({"matrix": matrix, "norm_drift": float(np.max(np.abs(rms / max(initial, 1e-300) - 1)))})
+            continue
         row: dict[str, Any] = {
             "matrix": matrix,
             "norm_drift": float(np.max(np.abs(rms / rms[0] - 1))),
@@ -121,18 +141,12 @@ def measure(trajectory: Trajectory, optimizer: Optimizer, schedule: Schedule) ->
                     row["relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared, drive)
                     row["plain_relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared)
         rows.append(row)
-    columns = [
-        "matrix",
-        *(f"{prefix}{name}" for prefix in ("", "predicted_") for name in _QUANTITIES),
-        "plain_relaxation_steps",
-        "update_rms",
-        "predicted_weight_rms_from_update",
-        "norm_drift",
-    ]
-    return pd.DataFrame(rows).reindex(columns=columns)
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
-_QUANTITIES = ("angular_update", "weight_rms", "relaxation_steps")
+def empty_measurement() -> pd.DataFrame:
+    """What `measure` gives for no matrices."""
+    return pd.DataFrame(columns=COLUMNS)
 
 
 def _far_from(squared_start: float, squared_settled: float) -> bool:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from experiments import commands
 from experiments.serialize import BadInput
 from theory import OPTIMIZERS, SCHEDULES, InvalidParameter
+from theory.optimizers import RUNNABLE_OPTIMIZERS
 
 EXIT_FAILED_CHECK, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except InvalidParameter as error:
-        return _fail(f"{where} {_flag(error.name)} {error.value}: must be {error.allowed}")
+        name = _flag(error.name) if hasattr(options, error.name) else error.name
+        return _fail(f"{where} {name} {str(error.value)[:80]}: must be {error.allowed}")
     except BadInput as error:
         return _fail(f"{where} {error}")
     except BrokenPipeError:
@@ -67,6 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
     predict = _command(subparsers, "predict", commands.predict, "the closed form for one setting, or a table of them")
     _add_setting(predict, several=True)
     _add_initial_rms(predict)
+    predict.add_argument(
+        "--finite-beta2", action="store_true", help="correct for the noise of Adam's second moment (about 1 %% at 0.95)"
+    )
+    predict.add_argument("--gradient-rms", type=_number, default=1.0, help="of the noise; matters to sgdm and adam-l2")
+    predict.add_argument("--shape", type=_integer, nargs=2, metavar=("ROWS", "COLUMNS"), help="for muon and muonh")
     predict.add_argument("--tolerance", type=_number, default=0.05, help="band around the equilibrium RMS")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE")
 
@@ -90,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--config", type=Path, metavar="FILE", help="a config.json; in place of the flags above")
     _add_device(train)
+    train.set_defaults(defaults={action.dest: action.default for action in train._actions})
     train.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="holds the run directory")
 
     validate = _command(
@@ -118,7 +126,8 @@ def _command(
 
 def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = True) -> None:
     """Optimizer and schedule; ``several`` allows lists of learning rates and decays."""
-    parser.add_argument("--optimizer", default="adamw", choices=list(OPTIMIZERS), help=" ")
+    optimizers = OPTIMIZERS if several else RUNNABLE_OPTIMIZERS
+    parser.add_argument("--optimizer", default="adamw", choices=list(optimizers), help=" ")
     many = {"nargs": "+"} if several else {}
     parser.add_argument(
         "--learning-rate",
@@ -134,9 +143,8 @@ def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = 
         default=argparse.SUPPRESS,
         **many,  # type: ignore[arg-type]
     )
-    parser.add_argument("--beta1", type=_number, default=0.9, help=" ")
-    parser.add_argument("--beta2", type=_number, default=0.95, help=" ")
-    parser.add_argument("--eps", type=_number, default=1e-8, help=" ")
+    for name, value in (("beta1", 0.9), ("beta2", 0.95), ("eps", 1e-8)):
+        parser.add_argument(f"--{name}", type=_number, default=argparse.SUPPRESS, help=f"(default: {value:g} for Adam)")
     parser.add_argument("--num-steps", type=_integer, required=needs_steps, help="length of the run")
     parser.add_argument("--schedule", default="constant", choices=list(SCHEDULES), help=" ")
     parser.add_argument("--warmup-steps", type=_integer, default=0, help=" ")

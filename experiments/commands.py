@@ -7,15 +7,15 @@ import csv
 import dataclasses
 import io
 import itertools
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.serialize import BadInput, read_json, to_json
+from experiments.serialize import BadInput, read_json, to_json, write_whole
 from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Prediction, Schedule
 from theory import predict as predict_setting
+from theory.optimizers import require_runnable
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
@@ -30,7 +30,15 @@ def predict(options: argparse.Namespace) -> int:
     settings: list[dict[str, Any]] = []
     for rate, decay in itertools.product(rates, decays):
         optimizer = _optimizer(options, rate, decay)
-        prediction = predict_setting(optimizer, schedule, initial_rms=options.initial_rms, tolerance=options.tolerance)
+        prediction = predict_setting(
+            optimizer,
+            schedule,
+            initial_rms=options.initial_rms,
+            tolerance=options.tolerance,
+            finite_beta2=options.finite_beta2,
+            gradient_rms=options.gradient_rms,
+            shape=options.shape and tuple(options.shape),
+        )
         named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
         settings.append({**named, **dataclasses.asdict(prediction)})
     if options.csv is not None:
@@ -50,7 +58,7 @@ def simulate(options: argparse.Namespace) -> int:
 
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
     config = SimulationConfig(
-        optimizer=_optimizer(options, options.learning_rate, decay),
+        optimizer=require_runnable(_optimizer(options, options.learning_rate, decay)),
         schedule=_schedule(options),
         initial_rms=options.initial_rms,
         dim=options.dim,
@@ -90,18 +98,26 @@ def simulate(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from experiments.run_directory import load_run
+    from experiments.run_directory import is_finished, load_run
     from experiments.running import Job, train_run, training_label
 
     config = _train_config(options)
     job = Job(options.out, training_label(config), config)
-    with tqdm(total=config.schedule.num_steps, unit="step", disable=options.json, dynamic_ncols=True) as bar:
+    if is_finished(job.path):
+        print(f"note: {job.path} is finished already and kept", file=sys.stderr)
+    bars: list[Any] = []  # made at the first report, so that an error before it stands alone
 
-        def show(step: int, loss: float) -> None:
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            bar.update(step - bar.n)
+    def show(step: int, loss: float) -> None:
+        if not bars:
+            bars.append(tqdm(total=config.schedule.num_steps, unit="step", disable=options.json, dynamic_ncols=True))
+        bars[0].set_postfix(loss=f"{loss:.3f}", refresh=False)
+        bars[0].update(step - bars[0].n)
 
+    try:
         run = load_run(train_run(job, show))
+    finally:
+        for bar in bars:
+            bar.close()
     keys = ("outcome", "final_loss", "final_loss_se", "tokens_per_second", "num_params")
     result = {"run_dir": str(run.path), **{key: run.summary.get(key) for key in keys}}
     if options.json:
@@ -146,18 +162,20 @@ def _row_dict(row: Any) -> dict[str, Any]:
 
 
 def _optimizer(options: argparse.Namespace, learning_rate: float, weight_decay: float) -> Optimizer:
+    """The spec from the flags that were given; the rest stays at the optimizer's own defaults."""
     cls = OPTIMIZERS[options.optimizer]
-    given = {
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "beta1": options.beta1,
-        "beta2": options.beta2,
-        "eps": options.eps,
-    }
-    if all(field.name != "weight_decay" for field in dataclasses.fields(cls)):
-        if getattr(options, "weight_decay", None) not in (None, 0, [0]):
-            print(f"note: {cls.name} has no weight decay; --weight-decay is ignored", file=sys.stderr)
-        del given["weight_decay"]
+    names = {field.name for field in dataclasses.fields(cls)}
+    given: dict[str, Any] = {"learning_rate": learning_rate}
+    if "weight_decay" in names:
+        given["weight_decay"] = weight_decay
+    elif getattr(options, "weight_decay", None) not in (None, 0, [0]):
+        print(f"note: {cls.name} has no weight decay; --weight-decay is ignored", file=sys.stderr)
+    for name in ("beta1", "beta2", "eps"):
+        if hasattr(options, name):
+            if name in names:
+                given[name] = getattr(options, name)
+            else:
+                print(f"note: {cls.name} has no {name}; --{name} is ignored", file=sys.stderr)
     return cls(**given)
 
 
@@ -176,8 +194,10 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
     from gpt.config import TrainConfig, preset
 
     if options.config is not None:
-        if options.learning_rate is not None or options.num_steps is not None:
-            raise BadInput("--config: takes the place of the flags for the setting; give one or the other")
+        kept = {"command", "run", "json", "config", "out", "defaults"}
+        for name, value in vars(options).items():
+            if name not in kept and value != options.defaults.get(name):
+                raise BadInput(f"--{name.replace('_', '-')}: cannot be given with --config, which holds all settings")
         config = read_config(read_json(options.config), where=str(options.config))
         if not isinstance(config, TrainConfig):
             raise BadInput(f"{options.config}: not the config of a training run")
@@ -188,7 +208,7 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
     return TrainConfig(
         model=preset(options.preset, options.architecture),
-        optimizer=_optimizer(options, options.learning_rate, decay),
+        optimizer=require_runnable(_optimizer(options, options.learning_rate, decay)),
         schedule=_schedule(options),
         seed=options.seed,
         dtype=options.dtype,
@@ -201,18 +221,19 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
 def _describe(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """One setting in words a person can check."""
     lines = [f"{name:28} {_cell(value)}" for name, value in setting.items()]
-    transient = setting["transient_steps"]
-    if transient is None:
-        verdict = (
-            f"The weight RMS does not come within {tolerance:.0%} of its equilibrium in {schedule.num_steps} steps."
-        )
-    elif setting["relaxation_steps"] is None:
+    transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
+    band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
+    if setting["relaxation_steps"] is None:
         verdict = "The norm is fixed: there is no transient."
+    elif transient is None:
+        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of its equilibrium."
     else:
         verdict = (
-            f"The weight RMS is within {tolerance:.0%} of its equilibrium after {transient} of"
+            f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
             f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
         )
+        if decays and abs(last) > tolerance:
+            verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
     return "\n".join([*lines, verdict])
 
 
@@ -235,9 +256,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_text(buffer.getvalue(), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BadInput(f"--csv {path}: cannot be written ({error.strerror})") from None
+        write_whole(path, buffer.getvalue().encode())
+    except BadInput as error:
+        raise BadInput(f"--csv {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.agreement import measure
+from experiments.agreement import empty_measurement, measure
 from experiments.run_directory import Run
+from experiments.serialize import config_hash
 from experiments.simulation import SimulationConfig
 from gpt.config import TrainConfig
-from theory import AdamH, AdamW, Optimizer, Schedule
+from theory import AdamH, AdamW
+from theory.optimizers import RunnableOptimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +28,7 @@ class Row:
     ``limit`` is the largest absolute error that passes, None where no verdict is given.
     """
 
-    setting: str
-    architecture: str
+    group: str
     quantity: str
     predicted: float | None
     simulated: float | None
@@ -40,8 +42,8 @@ class Row:
 
     @property
     def verdict(self) -> str | None:
-        """``pass`` or ``fail``; None where none is asked for."""
-        if self.limit is None:
+        """``pass`` or ``fail``; None where none is asked for, or nothing was measured."""
+        if self.limit is None or self.count == 0:
             return None
         return "pass" if self.error is not None and abs(self.error) <= self.limit else "fail"
 
@@ -69,7 +71,7 @@ SIMULATION_LIMIT = 0.005
 SIMULATION_STANDARD_ERROR_LIMIT = 0.001
 
 
-def setting_name(optimizer: Optimizer) -> str:
+def setting_name(optimizer: RunnableOptimizer) -> str:
     """How a setting is called in tables and figures."""
     if isinstance(optimizer, AdamW):
         return f"AdamW lr={optimizer.learning_rate:g} wd={optimizer.weight_decay:g}"
@@ -77,20 +79,39 @@ def setting_name(optimizer: Optimizer) -> str:
 
 
 def compare(runs: Sequence[Run]) -> list[Row]:
-    """All rows for a set of runs: training settings in the order of first appearance, then simulations.
+    """All rows for a set of runs: groups of training runs in the order of first appearance, then simulations.
 
-    Verdicts are given on ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory, and on
-    simulations with beta2 >= 0.999, for which the theory is stated.
+    Verdicts are given on ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory; on AdamH's norm,
+    which is kept whatever the model; and on simulations with beta2 >= 0.999, which `validate` makes precise enough.
     """
-    training = [run for run in runs if isinstance(run.config, TrainConfig)]
     simulations = [run for run in runs if isinstance(run.config, SimulationConfig)]
     rows: list[Row] = []
-    for key in dict.fromkeys(_key(run) for run in training):
-        group = [run for run in training if _key(run) == key]
-        rows += _setting_rows(group, matching_simulation(simulations, group[0]))
-    for run in simulations:
-        rows.append(_simulation_row(run))
-    return rows
+    for title, group in group_runs(runs).items():
+        rows += _group_rows(title, group, matching_simulation(simulations, group[0]))
+    return rows + [_simulation_row(run) for run in simulations]
+
+
+def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Training runs that differ in seed and device only, under a title that names what sets the group apart."""
+    groups: dict[TrainConfig, list[Run]] = {}
+    for run in runs:
+        if isinstance(run.config, TrainConfig):
+            groups.setdefault(dataclasses.replace(run.config, seed=0, device="auto"), []).append(run)
+    titles: dict[str, list[Run]] = {}
+    for config, group in groups.items():
+        short, long = _titles(config)
+        alike = [other for other in groups if _titles(other)[0] == short]
+        if len(alike) > 1:
+            same = sum(_titles(other)[1] == long for other in alike)
+            short = long if same == 1 else f"{long} [{config_hash(config)}]"
+        titles[short] = group
+    return titles
+
+
+def _titles(config: TrainConfig) -> tuple[str, str]:
+    short = f"{setting_name(config.optimizer)}, {config.model.architecture}"
+    schedule = config.schedule
+    return short, f"{short}, width {config.model.d_model}, {schedule.name}, {schedule.num_steps} steps"
 
 
 def matching_simulation(runs: Sequence[Run], run: Run) -> Run | None:
@@ -109,30 +130,22 @@ def matching_simulation(runs: Sequence[Run], run: Run) -> Run | None:
     return None
 
 
-def _key(run: Run) -> tuple[str, int, Optimizer, Schedule]:
-    assert isinstance(run.config, TrainConfig)
-    return (run.config.model.architecture, run.config.model.d_model, run.config.optimizer, run.config.schedule)
-
-
-def _setting_rows(group: Sequence[Run], simulation: Run | None) -> list[Row]:
+def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> list[Row]:
     config = group[0].config
     assert isinstance(config, TrainConfig)
-    architecture, optimizer, schedule = config.model.architecture, config.optimizer, config.schedule
-    judged = architecture == "scale-invariant"
+    optimizer, schedule = config.optimizer, config.schedule
+    judged = config.model.architecture == "scale-invariant"
     completed = [run for run in group if run.outcome == "completed"]
     remark = "" if len(completed) == len(group) else f"{len(group) - len(completed)} of {len(group)} runs diverged"
-    if completed:
-        measured = pd.concat([measure(run.trajectory, optimizer, schedule) for run in completed])
-    else:
-        measured = measure(group[0].trajectory, optimizer, schedule).iloc[:0]
+    tables = [measure(run.trajectory, optimizer, schedule) for run in completed]
+    measured = pd.concat(tables) if tables else empty_measurement()
     simulated = None if simulation is None else measure(simulation.trajectory, optimizer, schedule).iloc[0]
     quantities = ADAMW_QUANTITIES if isinstance(optimizer, AdamW) else (ADAMH_ANGLE,)
     rows = [
         _row(
             measured,
             quantity,
-            setting=setting_name(optimizer),
-            architecture=architecture,
+            group=title,
             simulated=None if simulated is None else _number(simulated[quantity.measured]),
             limit=quantity.limit if judged and math.isfinite(quantity.limit) else None,
             remark=remark,
@@ -143,8 +156,7 @@ def _setting_rows(group: Sequence[Run], simulation: Run | None) -> list[Row]:
         drift = measured["norm_drift"].to_numpy(dtype=float)
         rows.append(
             Row(
-                setting=setting_name(optimizer),
-                architecture=architecture,
+                group=title,
                 quantity="norm drift",
                 predicted=0.0,
                 simulated=None if simulated is None else float(simulated["norm_drift"]),
@@ -164,8 +176,7 @@ def _row(
     table: pd.DataFrame,
     quantity: Quantity,
     *,
-    setting: str,
-    architecture: str,
+    group: str,
     simulated: float | None,
     limit: float | None,
     remark: str,
@@ -174,8 +185,7 @@ def _row(
     values, predicted = known[quantity.measured], known[quantity.predicted]
     some = len(known) > 0
     return Row(
-        setting=setting,
-        architecture=architecture,
+        group=group,
         quantity=quantity.label,
         predicted=float(predicted.median()) if some else None,
         simulated=simulated,
@@ -185,8 +195,14 @@ def _row(
         error=float((values / predicted).median() - 1) if some else None,
         limit=limit,
         count=len(known),
-        remark=remark or ("" if len(known) == len(table) else f"{len(known)} of {len(table)} matrices"),
+        remark=remark or _coverage(len(known), len(table)),
     )
+
+
+def _coverage(known: int, matrices: int) -> str:
+    if known == matrices:
+        return ""
+    return f"{known} of {matrices} matrices" if known else "not measured: no equilibrium, or no relaxation, in this run"
 
 
 def _simulation_row(run: Run) -> Row:
@@ -196,12 +212,15 @@ def _simulation_row(run: Run) -> Row:
     bias = agreement.get("mean_relative_bias") or {}
     judged = config.optimizer.beta2 >= 0.999
     precise = standard_error is not None and standard_error <= SIMULATION_STANDARD_ERROR_LIMIT
-    remark = f"max |z| {agreement.get('max_abs_z') or math.nan:.1f}, standard error {standard_error or math.nan:.2%}"
-    if bias:
+    remark = "diverged"
+    if agreement:
+        remark = f"max |z| {agreement['max_abs_z']:.1f}, standard error {standard_error:.2%}"
         remark += f", mean bias RMS {bias['weight_rms']:+.2%} angle {bias['angular_update']:+.2%}"
     return Row(
-        setting="Simulation against theory, largest deviation",
-        architecture=f"beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}",
+        group=(
+            "Simulation against theory, largest deviation, constant gradient scale,"
+            f" beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}"
+        ),
         quantity=setting_name(config.optimizer),
         predicted=0.0,
         simulated=None,

@@ -35,34 +35,40 @@ class Figure:
     table: pd.DataFrame
 
 
-def trajectory_figure(group: Sequence[Run], runs: Sequence[Run]) -> Figure:
-    """Weight RMS and angular update of every matrix of one setting's runs, under theory and simulation.
+def trajectory_figure(title: str, group: Sequence[Run], runs: Sequence[Run]) -> Figure:
+    """Weight RMS and angular update of every matrix of one group of runs, under theory and simulation.
 
-    ``group`` are the training runs of one setting; the simulation is looked up in ``runs``.
+    One theory line for each initial RMS that occurs, matrices within 20 % of each other counting as one; the
+    simulation is looked up in ``runs``.
     """
     config = group[0].config
     assert isinstance(config, TrainConfig)
-    title = f"{setting_name(config.optimizer)}, {config.model.architecture}"
-    parts = [_long_table(run.trajectory, f"measured, seed {run.config.seed}") for run in group]
-    initial = float(np.median(np.concatenate([run.trajectory.weight_rms[0] for run in group])))
-    theory = predict_trajectory(config.optimizer, config.schedule, initial_rms=initial)
-    parts.append(_long_table(theory.at(group[0].trajectory.steps), "theory"))
+    recorded = [run for run in group if len(run.trajectory.steps)]
+    parts = [_long_table(run.trajectory, f"measured, seed {run.config.seed}") for run in recorded]
+    theories = [
+        predict_trajectory(config.optimizer, config.schedule, initial_rms=initial, record_every=config.record_every)
+        for initial in _initial_scales(recorded)
+    ]
+    parts += [_long_table(each, f"theory from {each.weight_rms[0, 0]:.3g}") for each in theories]
     simulation = matching_simulation(runs, group[0])
     if simulation is not None:
         parts.append(_long_table(simulation.trajectory, "simulation"))
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 3.8), constrained_layout=True)
-    colours = dict(zip(_kinds(group[0].trajectory), plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
+    kinds = list(dict.fromkeys(_kind(matrix) for run in recorded for matrix in run.trajectory.matrices))
+    colours = {kind: _colour(index) for index, kind in enumerate(kinds)}
     for axis, (field, label) in zip(axes, PANELS.items(), strict=True):
-        for run in group:
+        for run in recorded:
             values = getattr(run.trajectory, field)
             for j, matrix in enumerate(run.trajectory.matrices):
                 axis.plot(run.trajectory.steps, values[:, j], color=colours[_kind(matrix)], linewidth=0.6, alpha=0.6)
-        axis.plot(theory.steps, getattr(theory, field)[:, 0], **THEORY)
+        for theory in theories:
+            axis.plot(theory.steps, getattr(theory, field)[:, 0], **THEORY)
         if simulation is not None:
             axis.plot(simulation.trajectory.steps, getattr(simulation.trajectory, field)[:, 0], **SIMULATION)
-        axis.set(xlabel="step", ylabel=label)
-        _scale(axis, field, theory)
+        axis.set(xlabel="step", ylabel=label, xlim=(0, config.schedule.num_steps))
+        if field == "angular_update" and any(np.ptp(np.log(t.angular_update[:, 0])) > 1 for t in theories):
+            axis.set_yscale("log")  # angles may start far from where they settle
     handles = [plt.Line2D([], [], **THEORY, label="theory")]
     if simulation is not None:
         handles.append(plt.Line2D([], [], **SIMULATION, label="simulation"))
@@ -73,7 +79,7 @@ def trajectory_figure(group: Sequence[Run], runs: Sequence[Run]) -> Figure:
         title=title,
         caption=f"Thin lines: each block matrix of {len(group)} run(s). Nothing is fitted.",
         png=_png(figure),
-        table=pd.concat(parts, ignore_index=True),
+        table=pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["series", "matrix", "step"]),
     )
 
 
@@ -81,7 +87,7 @@ def loss_figure(runs: Sequence[Run], window: int = 20) -> Figure:
     """Training loss of every run, a running mean over ``window`` steps."""
     figure, axis = plt.subplots(figsize=(11, 3.8), constrained_layout=True)
     settings = list(dict.fromkeys(setting_name(run.config.optimizer) for run in runs))
-    colours = dict(zip(settings, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
+    colours = {name: _colour(index) for index, name in enumerate(settings)}
     seen: set[str] = set()
     parts = []
     for run in runs:
@@ -121,21 +127,23 @@ def _long_table(trajectory: Trajectory, series: str) -> pd.DataFrame:
     )
 
 
-def _scale(axis: plt.Axes, field: str, theory: Trajectory) -> None:
-    """Angles start far above where they settle: a logarithmic axis shows both."""
-    axis.set_xlim(0, theory.steps[-1])
-    if field == "angular_update" and np.ptp(np.log(theory.angular_update[1:])) > 1:
-        axis.set_yscale("log")
-
-
 def _kind(matrix: str) -> str:
     """``blocks.0.attention.query.weight`` -> ``query``."""
     parts = [part for part in matrix.split(".") if part != "weight"]
     return parts[-1]
 
 
-def _kinds(trajectory: Trajectory) -> list[str]:
-    return list(dict.fromkeys(_kind(matrix) for matrix in trajectory.matrices))
+def _initial_scales(runs: Sequence[Run]) -> list[float]:
+    """Medians of the initial RMS over clusters of matrices, split where two neighbours differ by more than 20 %."""
+    values = np.sort(np.concatenate([run.trajectory.weight_rms[0] for run in runs])) if runs else np.empty(0)
+    values = values[values > 0]
+    clusters = np.split(values, np.flatnonzero(np.diff(np.log(values)) > np.log(1.2)) + 1)
+    return [float(np.median(cluster)) for cluster in clusters if len(cluster)]
+
+
+def _colour(index: int) -> str:
+    """Ten distinct colours, then the same again."""
+    return f"C{index % 10}"
 
 
 def _png(figure: plt.Figure) -> bytes:

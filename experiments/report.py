@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from experiments.comparison import Row, compare, setting_name
+from experiments.comparison import Row, compare, group_runs
 from experiments.figures import Figure, loss_figure, trajectory_figure
 from experiments.run_directory import Run, find_runs, load_run, write_config
-from experiments.serialize import BadInput
+from experiments.serialize import BadInput, write_whole
 from gpt.config import TrainConfig
 
 TABLE_LEGEND = (
@@ -35,18 +34,18 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
     """Write ``report.html`` and ``report/*.{csv,png}`` into ``directory``, the page last and in one piece."""
     rows = compare(runs)
     training = [run for run in runs if isinstance(run.config, TrainConfig)]
-    figures = [trajectory_figure(group, runs) for group in _groups(training)]
+    figures = [trajectory_figure(title, group, runs) for title, group in group_runs(runs).items()]
     if training:
         figures.append(loss_figure(training))
     tables = {"predictions": predictions_table(rows), "runs": _runs_table(runs)}
     folder = directory / "report"
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in [*tables.items(), *((figure.name, figure.table) for figure in figures)]:
-        _write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g").encode())
+        write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g").encode())
     for figure in figures:
-        _write_whole(folder / f"{figure.name}.png", figure.png)
+        write_whole(folder / f"{figure.name}.png", figure.png)
     page = _page(title=title, rows=rows, figures=figures, tables=tables, runs=runs)
-    _write_whole(directory / "report.html", page.encode())
+    write_whole(directory / "report.html", page.encode(errors="replace"))
     return directory / "report.html"
 
 
@@ -60,8 +59,7 @@ def format_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
     """Every cell of the table of predictions as text, for terminal and page."""
     return [
         {
-            "setting": row.setting,
-            "architecture": row.architecture,
+            "group": row.group,
             "quantity": row.quantity,
             "predicted": _cell(row.predicted),
             "simulated": _cell(row.simulated),
@@ -83,10 +81,9 @@ def text_table(rows: Sequence[Row]) -> str:
     widths = {c: max([len(c), *(len(row[c]) for row in cells)]) for c in columns}
     lines, group = [TABLE_LEGEND, "", "  ".join(c.ljust(widths[c]) for c in columns).rstrip()], ""
     for row in cells:
-        heading = f"{row['setting']}, {row['architecture']}"
-        if heading != group:
-            group = heading
-            lines += ["", heading]
+        if row["group"] != group:
+            group = row["group"]
+            lines += ["", group]
         lines.append("  ".join(row[c].ljust(widths[c]) for c in columns).rstrip())
     return "\n".join(lines)
 
@@ -120,15 +117,6 @@ def _page(
     )
 
 
-def _groups(training: Sequence[Run]) -> list[list[Run]]:
-    groups: dict[tuple[str, str, object], list[Run]] = {}
-    for run in training:
-        assert isinstance(run.config, TrainConfig)
-        key = (setting_name(run.config.optimizer), run.config.model.architecture, run.config.schedule)
-        groups.setdefault(key, []).append(run)
-    return list(groups.values())
-
-
 def _runs_table(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(
         [
@@ -154,8 +142,9 @@ def _provenance_lines(runs: Sequence[Run]) -> list[str]:
         if values:
             warning = " (the runs differ: compare with care)" if len(values) > 1 else ""
             lines.append(f"{label}: {', '.join(values)}{warning}")
-    machine = runs[0].provenance.get("machine", {})
-    lines.append(f"Machine: {machine.get('processor')}, {machine.get('cores')} cores")
+    machine = runs[0].provenance.get("machine")
+    if isinstance(machine, dict):
+        lines.append(f"Machine: {machine.get('processor')}, {machine.get('cores')} cores")
     return lines
 
 
@@ -177,10 +166,3 @@ def _error(row: Row) -> str:
 
 def _data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
+OUTCOMES = ("completed", "diverged", "stopped")
 LOSS_HEADER = "step,loss"
 UNITS = {
     "weight_rms": "1",
@@ -116,17 +117,28 @@ def load_run(path: Path) -> Run:
         raise BadInput(f"{path}: not a directory")
     if not is_finished(path):
         raise BadInput(f"{path}: not a finished run (no summary.json)")
-    data = read_json(path / "config.json")
-    config = read_config(data, where=str(path / "config.json"))
+    config = read_config(read_json(path / "config.json"), where=str(path / "config.json"))
+    is_simulation = isinstance(config, SimulationConfig)
+    summary = _read_object(path / "summary.json")
+    if summary.get("outcome") not in OUTCOMES:
+        raise BadInput(f"{path / 'summary.json'}: outcome is not one of {', '.join(OUTCOMES)}")
+    for key in ("final_loss", "final_loss_se", "tokens_per_second"):
+        if not isinstance(summary.get(key), (int, float, type(None))):
+            raise BadInput(f"{path / 'summary.json'}: {key} is not a number")
     trajectory = _load_trajectory(path / "trajectory.nc")
+    if len(trajectory.steps) and trajectory.steps[-1] >= config.schedule.num_steps:
+        raise BadInput(f"{path / 'trajectory.nc'}: is longer than the run of config.json")
+    losses = np.empty(0) if is_simulation else _load_losses(path / "loss.csv")
+    if not is_simulation and summary["outcome"] == "completed" and len(losses) != config.schedule.num_steps:
+        raise BadInput(f"{path / 'loss.csv'}: holds {len(losses)} of {config.schedule.num_steps} steps")
     return Run(
         path=path,
         config=config,
         provenance=_read_object(path / "provenance.json"),
-        summary=_read_object(path / "summary.json", required=("outcome",)),
+        summary=summary,
         trajectory=trajectory,
-        standard_error=(_load_trajectory(path / "standard_error.nc") if isinstance(config, SimulationConfig) else None),
-        losses=np.empty(0) if isinstance(config, SimulationConfig) else _load_losses(path / "loss.csv"),
+        standard_error=_load_trajectory(path / "standard_error.nc") if is_simulation else None,
+        losses=losses,
     )
 
 
@@ -220,10 +232,10 @@ def _load_trajectory(path: Path) -> Trajectory:
         raise BadInput(f"{path}: not a trajectory ({reason})") from None
 
 
-def _read_object(path: Path, required: tuple[str, ...] = ()) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     data = read_json(path)
-    if not isinstance(data, dict) or any(key not in data for key in required):
-        raise BadInput(f"{path}: expected an object with the keys {', '.join(required) or '(any)'}")
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: expected an object")
     return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gpt.config import TrainConfig
     from gpt.train import TrainResult
 
-CHECKPOINT_EVERY = 1000
+CHECKPOINT_EVERY = 250
 PROGRESS_FILE = "progress"
 
 
@@ -57,7 +58,12 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
         if partial is None:
             return final
         (partial / "config.json").write_text(run_directory.write_config(job.config), encoding="utf-8")
-        result = _train_or_start_anew(job.config, partial, _progress_writer(partial, on_progress))
+        try:
+            result = _train_or_start_anew(job.config, partial, _progress_writer(partial, on_progress))
+        except InvalidParameter:
+            if not (partial / "checkpoint.pt").exists():
+                shutil.rmtree(partial)
+            raise
         summary = {
             "outcome": result.outcome.value,
             "final_loss": result.final_loss,
@@ -67,7 +73,8 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "diverged_at_step": result.diverged_at_step,
             "parameter_groups": list(result.groups),
         }
-        (partial / PROGRESS_FILE).unlink(missing_ok=True)
+        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.pt.*")):
+            leftover.unlink(missing_ok=True)
         run_directory.publish(
             partial,
             final,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -15,7 +17,8 @@ from typing import Any, TypeVar
 from cattrs import Converter
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
+from theory import SCHEDULES, InvalidParameter, Schedule
+from theory.optimizers import RUNNABLE_OPTIMIZERS, RunnableOptimizer
 
 T = TypeVar("T")
 
@@ -58,6 +61,20 @@ def read_json(path: Path) -> Any:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a JSON file ({_one_line(error)})") from None
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a reader sees the old one or the new one. Raises `BadInput`, and tidies up."""
+    if not path.name or path.is_dir():
+        raise BadInput(f"{path}: not the name of a file")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise BadInput(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def config_hash(config: Any) -> str:
@@ -121,7 +138,7 @@ def _make_converter() -> Converter:
         _is_optional_scalar,
         lambda value, union: None if value is None else converter.structure(value, _other_than_none(union)),
     )
-    _register_named(converter, Optimizer, OPTIMIZERS)
+    _register_named(converter, RunnableOptimizer, RUNNABLE_OPTIMIZERS)
     _register_named(converter, Schedule, SCHEDULES)
     return converter
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import Optimizer, Schedule, Trajectory, predict_trajectory
+from theory import Schedule, Trajectory, predict_trajectory
 from theory.momentum import startup_steps
+from theory.optimizers import RunnableOptimizer, require_runnable
 from theory.parameters import require_integer, require_number
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ COMPARED = ("weight_rms", "angular_update")
 class SimulationConfig:
     """One Monte Carlo run of a noise-driven matrix; see `sim.simulate` for the parameters."""
 
-    optimizer: Optimizer
+    optimizer: RunnableOptimizer
     schedule: Schedule
     initial_rms: float
     dim: int = 1024
@@ -31,6 +32,7 @@ class SimulationConfig:
     record_every: int = 1
 
     def __post_init__(self) -> None:
+        require_runnable(self.optimizer)
         require_number("initial_rms", self.initial_rms, above=0)
         require_integer("dim", self.dim, at_least=2)
         require_integer("num_replicas", self.num_replicas, at_least=2)
@@ -79,7 +81,7 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
 
     A record whose standard error is zero (a norm held by construction) counts in the relative error only.
     """
-    predicted = predict_trajectory(config.optimizer, config.schedule, initial_rms=config.initial_rms)
+    predicted = predict_trajectory(config.optimizer, config.schedule, initial_rms=config.initial_rms, finite_beta2=True)
     predicted = predicted.at(trajectory.steps)
     first_step = startup_steps(config.optimizer.beta1)
     if trajectory.steps[-1] < first_step:

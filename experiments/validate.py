@@ -23,9 +23,10 @@ from experiments.running import Job, run_jobs, simulation_run, training_label
 from experiments.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
 from gpt.data import load_text
-from theory import AdamH, AdamW, Constant, Optimizer
+from theory import AdamH, AdamW, Constant
+from theory.optimizers import RunnableOptimizer
 
-OPTIMIZERS: tuple[Optimizer, ...] = (
+SETTINGS: tuple[RunnableOptimizer, ...] = (
     AdamW(learning_rate=1e-2, weight_decay=0.3),
     AdamW(learning_rate=3e-3, weight_decay=1.0),
     AdamW(learning_rate=3e-2, weight_decay=0.1),
@@ -51,7 +52,7 @@ def training_configs(device: Device = "auto") -> list[TrainConfig]:
             record_every=RECORD_EVERY,
         )
         for architecture, seeds in SEEDS.items()
-        for optimizer in OPTIMIZERS
+        for optimizer in SETTINGS
         for seed in seeds
     ]
 
@@ -64,16 +65,16 @@ def simulation_configs() -> list[SimulationConfig]:
     drawn = [
         _simulation(optimizer, initial_rms=preset(PRESET, architecture).init_rms, num_replicas=128)
         for architecture in SEEDS
-        for optimizer in OPTIMIZERS
+        for optimizer in SETTINGS
     ]
     judged = [
         _simulation(dataclasses.replace(optimizer, beta2=0.999), initial_rms=0.02, num_replicas=1024)
-        for optimizer in OPTIMIZERS
+        for optimizer in SETTINGS
     ]
     return [*drawn, *judged]
 
 
-def _simulation(optimizer: Optimizer, *, initial_rms: float, num_replicas: int) -> SimulationConfig:
+def _simulation(optimizer: RunnableOptimizer, *, initial_rms: float, num_replicas: int) -> SimulationConfig:
     return SimulationConfig(
         optimizer=optimizer,
         schedule=SCHEDULE,
@@ -108,6 +109,6 @@ def produce(
 
 
 def verdicts(runs: Sequence[Run]) -> tuple[list[Row], bool]:
-    """The table, and whether every row that has a verdict passes."""
+    """The table, and whether every row with a limit was measured and passes."""
     rows = compare(runs)
-    return rows, all(row.verdict != "fail" for row in rows)
+    return rows, all(row.verdict == "pass" for row in rows if row.limit is not None)

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from theory.optimizers import Optimizer
+from theory.optimizers import RunnableOptimizer
 from theory.parameters import InvalidParameter, require_integer, require_number
 from theory.schedules import Schedule
 
@@ -90,7 +90,7 @@ class TrainConfig:
     """
 
     model: ModelConfig
-    optimizer: Optimizer
+    optimizer: RunnableOptimizer
     non_matrix_learning_rate: float
     schedule: Schedule
     batch_size: int = 16
@@ -104,7 +104,7 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("model", ModelConfig), ("optimizer", Optimizer), ("schedule", Schedule)):
+        for name, kind in (("model", ModelConfig), ("optimizer", RunnableOptimizer), ("schedule", Schedule)):
             if not isinstance(getattr(self, name), kind):
                 raise InvalidParameter(name, getattr(self, name), f"an object of type {_spelled(kind)}")
         require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)

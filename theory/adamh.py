@@ -35,8 +35,9 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory.momentum import update_carry, update_variance
+from theory import driven, momentum
 from theory.parameters import InvalidParameter
+from theory.stationary import solve_rising
 
 Array = NDArray[np.float64]
 alpha, beta1 = sp.symbols("alpha beta_1", positive=True)
@@ -65,14 +66,7 @@ def equivalent_decay(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     rate, beta = np.broadcast_arrays(np.asarray(learning_rate, np.float64), np.asarray(beta1, np.float64))
     if not np.all((rate > 0) & np.isfinite(rate)):
         raise InvalidParameter("learning_rate", learning_rate, "a finite number above 0")
-    low, high = np.full(rate.shape, -100.0), np.zeros(rate.shape)
-    for _ in range(64):
-        middle = (low + high) / 2
-        y, a = np.exp(middle), -np.expm1(middle)
-        with np.errstate(divide="ignore"):
-            too_fast = np.sqrt(y * (2 - y) * (1 - a * beta) / (1 + a * beta)) / a > rate
-        low, high = np.where(too_fast, low, middle), np.where(too_fast, middle, high)
-    return np.exp(low)
+    return solve_rising(lambda y: np.sqrt(y * (2 - y) * (1 - (1 - y) * beta) / (1 + (1 - y) * beta)) / (1 - y), rate)
 
 
 def angular_update_equilibrium(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
@@ -83,11 +77,4 @@ def angular_update_equilibrium(learning_rate: ArrayLike, beta1: ArrayLike = 0.9)
 
 def cosines(learning_rates: Array, beta1: float, beta2: float) -> Array:
     """:math:`c_t = cos(W_t, u_t)` at every step by the recursion, shape of ``learning_rates`` (num_steps, ...)."""
-    steps = np.arange(len(learning_rates))
-    s = update_variance(np.arange(len(steps) + 1), beta1)
-    carry = update_carry(steps, beta1, beta2) * np.sqrt(s[:-1] / s[1:])
-    c = np.zeros_like(learning_rates)
-    for t in range(len(steps) - 1):
-        eta = learning_rates[t]
-        c[t + 1] = carry[t] * (c[t] - eta) / np.sqrt(1 - 2 * eta * c[t] + eta**2)
-    return c
+    return driven.sphere_cosines(learning_rates, momentum.drive(len(learning_rates), beta1, beta2))

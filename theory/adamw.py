@@ -42,9 +42,10 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory.momentum import stationary_update_rms, update_carry, update_variance
-from theory.parameters import InvalidParameter, NoEquilibrium
-from theory.recursion import affine_recursion
+from theory import driven, momentum, stationary
+from theory.momentum import stationary_update_rms
+from theory.parameters import InvalidParameter
+from theory.stationary import relaxation_steps
 
 eta, lam, beta1, rho0, U = sp.symbols("eta lambda beta_1 rho_0 U", positive=True)
 t = sp.symbols("t", nonnegative=True)
@@ -76,17 +77,25 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
 
 
 def derive_limits() -> dict[str, sp.Expr]:
-    """Leading order in eta*lam: ``rms``, ``angle``, ``relaxation_steps`` (the slow decay of the squared RMS)."""
+    r"""The limits of the exact forms, in eta, lam and beta1.
+
+    eta*lam to 0: ``rms``, ``angle``, ``relaxation_steps`` (the slow decay of the squared RMS). lam to 0: ``growth`` of
+    the squared RMS per step, which is the equilibrium times what decay takes off. beta1 to 0: ``rms_without_momentum``
+    and ``sine_without_momentum`` (of the angle).
+    """
     x = sp.symbols("x", positive=True)  # eta*lam
     q = (1 - beta1) / (1 + beta1)
-    exact = derive_equilibrium()
-    rms = sp.limit(exact["rms"].subs(lam, x / eta) * sp.sqrt(x), x, 0, "+").subs(U, sp.sqrt(q))
-    angle = sp.limit(exact["sine"].subs(lam, x / eta) / sp.sqrt(x), x, 0, "+")
+    exact = {name: value.subs(U, sp.sqrt(q)) for name, value in derive_equilibrium().items()}
+    square = sp.cancel(exact["rms"].subs(lam, x / eta) ** 2)
+    squared_sine = sp.cancel(exact["sine"].subs(lam, x / eta) ** 2)
     decay = sp.limit((1 - (1 - x) ** 2) / x, x, 0, "+")  # of rho per step, in units of eta*lam
     return {
-        "rms": sp.simplify(rms / sp.sqrt(eta * lam)),
-        "angle": sp.simplify(angle * sp.sqrt(eta * lam)),
+        "rms": sp.sqrt(sp.limit(square * x, x, 0, "+") / (eta * lam)),
+        "angle": sp.sqrt(sp.factor(sp.limit(sp.cancel(squared_sine / x), x, 0, "+")) * eta * lam),
         "relaxation_steps": 1 / (decay * eta * lam),
+        "growth": sp.limit(sp.cancel(square * (1 - (1 - x) ** 2)), x, 0, "+"),
+        "rms_without_momentum": sp.sqrt(sp.limit(square, beta1, 0)).subs(x, eta * lam),
+        "sine_without_momentum": sp.sqrt(sp.limit(squared_sine, beta1, 0)).subs(x, eta * lam),
     }
 
 
@@ -121,12 +130,6 @@ def angular_update_equilibrium(learning_rate: ArrayLike, weight_decay: ArrayLike
     eta, alpha, beta1 = _equilibrium_arguments(learning_rate, weight_decay, beta1)
     x = eta * np.asarray(weight_decay, dtype=np.float64)
     return np.arctan2(np.sqrt(x * (2 - x) * (1 - beta1**2)), alpha + beta1)
-
-
-def relaxation_steps(learning_rate: ArrayLike, weight_decay: ArrayLike) -> Array:
-    r"""Steps in which the squared RMS forgets its start by 1/e: :math:`1/(2\eta\lambda)` (slow limit)."""
-    eta, _, _ = _equilibrium_arguments(learning_rate, weight_decay, 0.0)
-    return 1 / (2 * eta * np.asarray(weight_decay, dtype=np.float64))
 
 
 # Slow limit
@@ -192,36 +195,20 @@ def moments(
     p : (num_steps, ...) mean of W * u at each step.
     s : (num_steps,) mean square of u.
     """
-    steps = np.arange(len(learning_rates))
+    num_steps = len(learning_rates)
     shape = np.broadcast_shapes(learning_rates.shape[1:], np.shape(weight_decay), np.shape(initial_rms))
-    s, r = update_variance(steps, beta1), update_carry(steps, beta1, beta2)
-    s_column, r_column = (a.reshape(-1, *(1,) * len(shape)) for a in (s, r))
-    rates = np.broadcast_to(
-        learning_rates.reshape(len(steps), *(1,) * (len(shape) - learning_rates.ndim + 1), *learning_rates.shape[1:]),
-        (len(steps), *shape),
-    )
-    alpha = 1 - rates * weight_decay
-    p = affine_recursion(r_column * alpha, -r_column * rates * s_column, np.zeros(shape))[:-1]
-    grown = rates * (rates * s_column - 2 * alpha * p)
-    rho = affine_recursion(alpha**2, grown, np.broadcast_to(np.square(initial_rms), shape))
-    return rho, p, s
+    rows = learning_rates.reshape(num_steps, *(1,) * (len(shape) - learning_rates.ndim + 1), *learning_rates.shape[1:])
+    rates = np.broadcast_to(rows, (num_steps, *shape))
+    drive = momentum.drive(num_steps, beta1, beta2)
+    rho, p = driven.moments(rates, rates * weight_decay, drive, initial_rms)
+    return rho, p, drive.variance
 
 
 def _equilibrium_arguments(
     learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike
 ) -> tuple[Array, Array, Array]:
-    eta, lam, beta = (np.asarray(a, dtype=np.float64) for a in (learning_rate, weight_decay, beta1))
-    if not np.all(eta > 0):
-        raise InvalidParameter("learning_rate", learning_rate, "above 0")
-    if np.any(lam == 0):
-        raise NoEquilibrium(
-            "weight_decay",
-            weight_decay,
-            "above 0 for an equilibrium to exist (without decay the weight RMS grows like sqrt(t):"
-            " rms^2 = initial_rms^2 + the sum of learning_rate^2)",
-        )
-    if not np.all((lam > 0) & (eta * lam < 1)):
-        raise InvalidParameter("weight_decay", weight_decay, "above 0 and below 1/learning_rate")
+    eta, product = stationary.rate_and_product(learning_rate, weight_decay)
+    beta = np.asarray(beta1, dtype=np.float64)
     if not np.all((beta >= 0) & (beta < 1)):
         raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
-    return eta, 1 - eta * lam, beta
+    return eta, 1 - product, beta

@@ -21,16 +21,21 @@ step, where u is a sign, and tends to 1.
 
 For :math:`\beta_2 < 1` the number of squares is replaced by the effective number of samples in the average,
 :math:`n_t = \frac{1+\beta_2}{1-\beta_2}\frac{1-\beta_2^{t+1}}{1+\beta_2^{t+1}}`. What is left out is of relative
-order :math:`(1-\beta_2)/(1-\beta_1)` in the stationary state, and eps, which gradients are assumed to exceed.
+order :math:`1-\beta_2` in the stationary state (`theory.second_moment` has it, exactly), and eps, which gradients
+are assumed to exceed.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import poch
+
+from theory.driven import Drive
+from theory.stationary import Autocovariance
 
 
 def stationary_update_rms(beta1: ArrayLike) -> NDArray[np.float64]:
@@ -59,6 +64,23 @@ def effective_samples(steps: ArrayLike, beta2: ArrayLike) -> NDArray[np.float64]
     beta2 = np.asarray(beta2, dtype=np.float64)
     remembered = beta2 ** (np.asarray(steps, dtype=np.float64) + 1)
     return (1 + beta2) / (1 - beta2) * (1 - remembered) / (1 + remembered)
+
+
+def autocovariance(beta1: float) -> Autocovariance:
+    r"""Of the direction in the stationary state, :math:`q\beta_1^k`."""
+    q = float(stationary_update_rms(beta1)) ** 2
+    return Autocovariance(variance=q, amplitudes=np.array([q * beta1]), ratios=np.array([beta1]))
+
+
+def drive(num_steps: int, beta1: float, beta2: float) -> Drive:
+    """The direction as a process from the first gradient on: one mode, entered with s * r and carried on by r."""
+    steps = np.arange(num_steps)
+    s, r = update_variance(steps, beta1), update_carry(steps, beta1, beta2)
+
+    def modes() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        yield s * r, r
+
+    return Drive(variance=s, modes=modes)
 
 
 def startup_steps(beta1: float) -> int:

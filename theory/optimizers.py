@@ -1,8 +1,19 @@
 r"""What is trained with: optimizer specifications, stated once.
 
-The closed forms of `theory`, the kernels of `sim` and the torch optimizers of `gpt` are all built from
-these objects. Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate *
-weight_decay``.
+The closed forms of `theory`, the kernels of `sim` and the torch optimizers of `gpt` are all built from these objects.
+Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate * weight_decay``. The theory
+covers every `Optimizer`; simulation and training run a `RunnableOptimizer`.
+
+Parameters they share:
+
+learning_rate : peak learning rate eta, above 0. On the sphere the peak step as a fraction of the norm: if u is
+    orthogonal to W, one step turns W by ``atan(learning_rate)``.
+weight_decay : lam (PyTorch convention), at least 0; ``learning_rate * weight_decay`` must stay below 1, or one step
+    would flip the sign of the weights.
+beta1, beta2 : decay rates of the moment averages, in [0, 1). beta1 is the momentum where there is only one.
+eps : added to the root of the second moment, at least 0.
+
+Every specification raises `InvalidParameter` for a value outside its range.
 """
 
 from __future__ import annotations
@@ -15,21 +26,9 @@ from theory.parameters import InvalidParameter, require_number
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    r"""Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101).
+    r"""Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101; theory in `theory.adamw`).
 
     .. math:: W_{t+1} = (1 - \eta_t\lambda) W_t - \eta_t \hat m_t / (\sqrt{\hat v_t} + \epsilon)
-
-    Parameters
-    ----------
-    learning_rate : peak learning rate eta, above 0.
-    weight_decay : decoupled decay lam (PyTorch convention), at least 0; ``learning_rate * weight_decay``
-        must stay below 1, or one step would flip the sign of the weights.
-    beta1, beta2 : decay rates of the moment averages, in [0, 1).
-    eps : added to the root of the second moment, at least 0.
-
-    Raises
-    ------
-    InvalidParameter : a value outside its range.
     """
 
     name: ClassVar[str] = "adamw"
@@ -41,16 +40,8 @@ class AdamW:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        require_number("learning_rate", self.learning_rate, above=0)
-        require_number("weight_decay", self.weight_decay, at_least=0)
+        _require_decayed(self.learning_rate, self.weight_decay)
         _require_adam(self.beta1, self.beta2, self.eps)
-        if self.learning_rate * self.weight_decay >= 1:
-            raise InvalidParameter(
-                "weight_decay",
-                self.weight_decay,
-                f"below 1/learning_rate = {1 / self.learning_rate:g}"
-                " (learning_rate * weight_decay < 1, or a step flips the sign of the weights)",
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +51,6 @@ class AdamH:
     .. math:: W_{t+1} = R\,\mathrm{Norm}(W_t - \eta_t R\,\mathrm{Norm}(u_t)), \qquad R = \|W_0\|_F
 
     with the bias-corrected Adam direction ``u``. No weight decay.
-
-    Parameters
-    ----------
-    learning_rate : peak step as a fraction of the norm, above 0. If u is orthogonal to W, one step turns
-        W by ``atan(learning_rate)``.
-    beta1, beta2, eps : as in `AdamW`.
-
-    Raises
-    ------
-    InvalidParameter : a value outside its range.
     """
 
     name: ClassVar[str] = "adamh"
@@ -84,11 +65,174 @@ class AdamH:
         _require_adam(self.beta1, self.beta2, self.eps)
 
 
-Optimizer = AdamW | AdamH
-OPTIMIZERS: dict[str, type[AdamW] | type[AdamH]] = {cls.name: cls for cls in (AdamW, AdamH)}
+@dataclass(frozen=True, kw_only=True)
+class AdamC:
+    r"""AdamW with a decay that follows the rate, :math:`\lambda_t = \lambda\eta_t/\eta_{peak}` (Defazio, arXiv
+    2506.02285; theory in `theory.adamc`). ``weight_decay`` is the one at the peak."""
+
+    name: ClassVar[str] = "adamc"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        _require_adam(self.beta1, self.beta2, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamL2:
+    r"""Adam with the decay in the gradient, :math:`g + \lambda W` (torch.optim.Adam; theory in `theory.adam_l2`)."""
+
+    name: ClassVar[str] = "adam-l2"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        _require_adam(self.beta1, self.beta2, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDM:
+    r"""SGD with heavy-ball momentum, no dampening (torch.optim.SGD; theory in `theory.sgdm`).
+
+    .. math:: m_t = \beta_1 m_{t-1} + g_t + \lambda W_t, \qquad W_{t+1} = W_t - \eta_t m_t
+
+    With ``decoupled`` the decay stands beside the gradient: :math:`W_{t+1} = (1-\eta_t\lambda)W_t - \eta_t m_t`.
+    """
+
+    name: ClassVar[str] = "sgdm"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.9
+    decoupled: bool = False
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        require_number("beta1", self.beta1, at_least=0, below=1)
+        _require_flag("decoupled", self.decoupled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion:
+    r"""The sign of an interpolated momentum (Chen et al., arXiv 2302.06675; theory in `theory.lion`).
+
+    .. math:: W_{t+1} = (1 - \eta_t\lambda) W_t - \eta_t\,\mathrm{sign}(\beta_1m_{t-1} + (1-\beta_1)g_t)
+
+    with :math:`m_t = \beta_2m_{t-1} + (1-\beta_2)g_t`.
+    """
+
+    name: ClassVar[str] = "lion"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.9
+    beta2: float = 0.99
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        require_number("beta1", self.beta1, at_least=0, below=1)
+        require_number("beta2", self.beta2, at_least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignSGDM:
+    r"""The sign of the momentum, with decoupled decay (Bernstein et al., arXiv 1802.04434; theory in `theory.lion`)."""
+
+    name: ClassVar[str] = "signsgdm"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        require_number("beta1", self.beta1, at_least=0, below=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Muon:
+    r"""The orthogonal polar factor of the momentum (Jordan et al., 2024; theory in `theory.muon`).
+
+    .. math:: W_{t+1} = (1 - \eta_t\lambda) W_t - \eta_t\sqrt{\max(1, d_{out}/d_{in})}\;\mathrm{polar}(z_t)
+
+    z is the momentum, or with ``nesterov`` the momentum once more averaged with the gradient.
+    """
+
+    name: ClassVar[str] = "muon"
+
+    learning_rate: float
+    weight_decay: float
+    beta1: float = 0.95
+    nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        _require_decayed(self.learning_rate, self.weight_decay)
+        require_number("beta1", self.beta1, at_least=0, below=1)
+        _require_flag("nesterov", self.nesterov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonH:
+    """Muon's direction on the sphere of fixed Frobenius norm, as in `AdamH` (theory in `theory.muon`)."""
+
+    name: ClassVar[str] = "muonh"
+
+    learning_rate: float
+    beta1: float = 0.95
+    nesterov: bool = True
+
+    def __post_init__(self) -> None:
+        require_number("learning_rate", self.learning_rate, above=0)
+        require_number("beta1", self.beta1, at_least=0, below=1)
+        _require_flag("nesterov", self.nesterov)
+
+
+RunnableOptimizer = AdamW | AdamH
+Optimizer = AdamW | AdamH | AdamC | AdamL2 | SGDM | Lion | SignSGDM | Muon | MuonH
+RUNNABLE_OPTIMIZERS: dict[str, type[RunnableOptimizer]] = {cls.name: cls for cls in (AdamW, AdamH)}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    cls.name: cls for cls in (AdamW, AdamH, AdamC, AdamL2, SGDM, Lion, SignSGDM, Muon, MuonH)
+}
+
+
+def require_runnable(optimizer: Optimizer) -> RunnableOptimizer:
+    """The optimizer itself, if simulation and training have it; `InvalidParameter` if only the theory does."""
+    if not isinstance(optimizer, RunnableOptimizer):
+        allowed = (
+            f"{' or '.join(RUNNABLE_OPTIMIZERS)} here; there is only a closed form for the others (lrbend predict)"
+        )
+        raise InvalidParameter("optimizer", optimizer.name, allowed)
+    return optimizer
+
+
+def _require_decayed(learning_rate: float, weight_decay: float) -> None:
+    require_number("learning_rate", learning_rate, above=0)
+    require_number("weight_decay", weight_decay, at_least=0)
+    if learning_rate * weight_decay >= 1:
+        raise InvalidParameter(
+            "weight_decay",
+            weight_decay,
+            f"below 1/learning_rate = {1 / learning_rate:g}"
+            " (learning_rate * weight_decay < 1, or a step flips the sign of the weights)",
+        )
 
 
 def _require_adam(beta1: float, beta2: float, eps: float) -> None:
     require_number("beta1", beta1, at_least=0, below=1)
     require_number("beta2", beta2, at_least=0, below=1)
     require_number("eps", eps, at_least=0)
+
+
+def _require_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidParameter(name, value, "true or false")

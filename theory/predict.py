@@ -8,49 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory import adamh, adamw
-from theory.momentum import update_variance
-from theory.optimizers import AdamH, AdamW, Optimizer
-from theory.parameters import InvalidParameter, NoEquilibrium, require_number
+from theory.models import Equilibrium, Model, Moments, OnSphere, model_of
+from theory.optimizers import Optimizer
+from theory.parameters import InvalidParameter, require_number
 from theory.schedules import Schedule
 from theory.trajectory import Trajectory, record_steps
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Equilibrium:
-    """Where one setting settles at its peak learning rate.
+def equilibrium(
+    optimizer: Optimizer,
+    *,
+    initial_rms: float,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
+) -> Equilibrium:
+    """Equilibrium at the peak learning rate; ``initial_rms`` matters on the sphere only, which keeps it.
 
-    ``relaxation_steps`` is None for AdamH, whose norm has nothing to forget.
+    The other keywords are those of `theory.models.model_of`. Raises `NoEquilibrium` at zero weight decay.
     """
-
-    weight_rms: float
-    angular_update: float
-    cosine: float
-    relaxation_steps: float | None
-
-
-def equilibrium(optimizer: Optimizer, *, initial_rms: float) -> Equilibrium:
-    """Equilibrium at the peak learning rate; ``initial_rms`` matters to AdamH only, which keeps it.
-
-    Raises `NoEquilibrium` for AdamW without weight decay.
-    """
-    if isinstance(optimizer, AdamH):
-        decay = float(adamh.equivalent_decay(optimizer.learning_rate, optimizer.beta1))
-        return Equilibrium(
-            weight_rms=initial_rms,
-            angular_update=float(adamh.angular_update_equilibrium(optimizer.learning_rate, optimizer.beta1)),
-            cosine=float(adamw.cosine_equilibrium(decay, 1.0, optimizer.beta1)),
-            relaxation_steps=None,
-        )
-    setting = (optimizer.learning_rate, optimizer.weight_decay)
-    return Equilibrium(
-        weight_rms=float(adamw.equilibrium_rms(*setting, optimizer.beta1)),
-        angular_update=float(adamw.angular_update_equilibrium(*setting, optimizer.beta1)),
-        cosine=float(adamw.cosine_equilibrium(*setting, optimizer.beta1)),
-        relaxation_steps=float(adamw.relaxation_steps(*setting)),
-    )
+    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    return model.equilibrium(float(_positive("initial_rms", initial_rms)))
 
 
 def predict_trajectory(
@@ -60,6 +40,9 @@ def predict_trajectory(
     initial_rms: ArrayLike,
     matrices: Sequence[str] = ("matrix",),
     record_every: int = 1,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
 ) -> Trajectory:
     """The trajectory that noise alone would give, by the exact second-moment recursion.
 
@@ -68,60 +51,41 @@ def predict_trajectory(
     initial_rms : weight RMS at the start, above 0; scalar or (num_matrices,).
     matrices : names, one per matrix.
     record_every : thinning; the last step is always recorded.
+    finite_beta2, gradient_rms, shape : see `theory.models.model_of`.
 
     Raises
     ------
     InvalidParameter : an initial RMS that is not a positive number.
     """
     initial = np.broadcast_to(_positive("initial_rms", initial_rms), (len(matrices),))
+    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    rates = optimizer.learning_rate * schedule.multipliers()
     keep = record_steps(schedule.num_steps, record_every)
-    rates = optimizer.learning_rate * schedule.multipliers()
-    columns = (len(keep), len(matrices))
-    if isinstance(optimizer, AdamH):
-        s = update_variance(keep, optimizer.beta1)
-        c = adamh.cosines(rates, optimizer.beta1, optimizer.beta2)[keep]
-        angle = np.arctan2(rates[keep] * np.sqrt(1 - c**2), 1 - rates[keep] * c)
-        return Trajectory(
-            steps=keep,
-            matrices=tuple(matrices),
-            weight_rms=np.broadcast_to(initial, columns).copy(),
-            angular_update=_columns(angle, columns),
-            relative_update=_columns(2 * np.sin(angle / 2), columns),
-            update_rms=_columns(np.sqrt(s), columns),
-            cosine=_columns(c, columns),
-        )
-    rho, p, s = adamw.moments(rates[:, None], optimizer.weight_decay, optimizer.beta1, optimizer.beta2, initial)
-    rho, p, s_column, eta = rho[keep], p[keep], s[keep, None], rates[keep, None]
-    shrink = eta * optimizer.weight_decay
-    return Trajectory(
-        steps=keep,
-        matrices=tuple(matrices),
-        weight_rms=np.sqrt(rho),
-        angular_update=np.arctan2(eta * np.sqrt(rho * s_column - p**2), (1 - shrink) * rho - eta * p),
-        relative_update=np.sqrt(shrink**2 + (2 * shrink * eta * p + eta**2 * s_column) / rho),
-        update_rms=_columns(np.sqrt(s[keep]), columns),
-        cosine=p / np.sqrt(rho * s_column),
-    )
+    return _trajectory(model, model.moments(rates, initial), keep, matrices)
 
 
-def final_rms(optimizer: Optimizer, schedule: Schedule, *, initial_rms: float) -> float:
+def final_rms(
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    initial_rms: float,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
+) -> float:
     """Weight RMS after the last step (a `Trajectory` holds the one before it)."""
-    initial = float(_positive("initial_rms", initial_rms))
-    if isinstance(optimizer, AdamH):
-        return initial
-    rates = optimizer.learning_rate * schedule.multipliers()
-    rho, _, _ = adamw.moments(rates, optimizer.weight_decay, optimizer.beta1, optimizer.beta2, initial)
-    return float(np.sqrt(rho[-1]))
+    initial = _positive("initial_rms", initial_rms).reshape(1)
+    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    return float(np.sqrt(model.moments(optimizer.learning_rate * schedule.multipliers(), initial).rho[-1, 0]))
 
 
-def num_relaxations(optimizer: Optimizer, schedule: Schedule) -> float | None:
-    r"""Relaxation times that fit in the run, :math:`2\lambda\sum_t\eta_t`; None for AdamH."""
-    if isinstance(optimizer, AdamH):
-        return None
-    decay = schedule.kappa(
-        schedule.num_steps, learning_rate=optimizer.learning_rate, weight_decay=optimizer.weight_decay
-    )
-    return 2 * float(decay)
+def num_relaxations(optimizer: Optimizer, schedule: Schedule, *, gradient_rms: float = 1.0) -> float | None:
+    r"""Relaxation times that fit in the run, :math:`2\lambda\sum_t\eta_t` for AdamW; None on the sphere.
+
+    Each step counts as one over the relaxation time at its rate.
+    """
+    model = model_of(optimizer, gradient_rms=gradient_rms, shape=(1, 1))
+    return model.num_relaxations(optimizer.learning_rate * schedule.multipliers())
 
 
 def transient_steps(weight_rms: Array, equilibrium_rms: float, *, peak_end: int, tolerance: float = 0.05) -> int | None:
@@ -160,35 +124,61 @@ class Prediction:
     final_angular_update: float
 
 
-def predict(optimizer: Optimizer, schedule: Schedule, *, initial_rms: float, tolerance: float = 0.05) -> Prediction:
-    """Equilibrium, transient and end of one run.
+def predict(
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    initial_rms: float,
+    tolerance: float = 0.05,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
+) -> Prediction:
+    """Equilibrium, transient and end of one run; the keywords after ``tolerance`` are those of `model_of`.
 
     Raises
     ------
-    NoEquilibrium : AdamW with zero weight decay.
+    NoEquilibrium : zero weight decay.
     InvalidParameter : ``initial_rms`` not above 0, ``tolerance`` outside (0, 1).
     """
-    initial = float(_positive("initial_rms", initial_rms))
+    initial = _positive("initial_rms", initial_rms).reshape(1)
     require_number("tolerance", tolerance, above=0, below=1)
-    settled = equilibrium(optimizer, initial_rms=initial)
-    trajectory = predict_trajectory(optimizer, schedule, initial_rms=initial)
-    last = final_rms(optimizer, schedule, initial_rms=initial)
-    transient = transient_steps(
-        np.append(trajectory.weight_rms[:, 0], last),
-        settled.weight_rms,
-        peak_end=schedule.peak_end,
-        tolerance=tolerance,
-    )
+    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    settled = model.equilibrium(float(initial[0]))
+    moments = model.moments(optimizer.learning_rate * schedule.multipliers(), initial)
+    rms = np.sqrt(moments.rho[:, 0])
+    transient = transient_steps(rms, settled.weight_rms, peak_end=schedule.peak_end, tolerance=tolerance)
+    last = _trajectory(model, moments, np.array([schedule.num_steps - 1]), ("matrix",))
     return Prediction(
         equilibrium_rms=settled.weight_rms,
         relaxation_steps=settled.relaxation_steps,
-        num_relaxations=num_relaxations(optimizer, schedule),
+        num_relaxations=num_relaxations(optimizer, schedule, gradient_rms=gradient_rms),
         transient_steps=transient,
         reaches_equilibrium=transient is not None,
         angular_update_equilibrium=settled.angular_update,
         adamh_learning_rate=settled.angular_update,
-        final_rms=last,
-        final_angular_update=float(trajectory.angular_update[-1, 0]),
+        final_rms=float(rms[-1]),
+        final_angular_update=float(last.angular_update[0, 0]),
+    )
+
+
+def _trajectory(model: Model, moments: Moments, keep: NDArray[np.int64], matrices: Sequence[str]) -> Trajectory:
+    """The records at the steps ``keep`` of a run."""
+    columns = (len(keep), len(matrices))
+    rho, p, s, step, shrinkage = (np.broadcast_to(each[keep], columns) for each in moments)
+    angle = np.arctan2(step * np.sqrt(rho * s - p**2), (1 - shrinkage) * rho - step * p)
+    if isinstance(model, OnSphere):
+        relative = 2 * np.sin(angle / 2)
+    else:
+        relative = np.sqrt(shrinkage**2 + (2 * shrinkage * step * p + step**2 * s) / rho)
+    return Trajectory(
+        steps=keep,
+        matrices=tuple(matrices),
+        weight_rms=np.sqrt(rho),
+        angular_update=angle,
+        relative_update=relative,
+        update_rms=np.sqrt(s),
+        cosine=p / np.sqrt(rho * s),
     )
 
 
@@ -199,14 +189,8 @@ def _positive(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def _columns(values: Array, shape: tuple[int, int]) -> Array:
-    return np.repeat(values[:, None], shape[1], axis=1)
-
-
 __all__ = [
-    "AdamW",
     "Equilibrium",
-    "NoEquilibrium",
     "Prediction",
     "equilibrium",
     "final_rms",

@@ -60,6 +60,21 @@ class Segment(NamedTuple):
             + amplitude**2 * np.sin(2 * np.pi * z) / (4 * np.pi)
         )
 
+    def time_at_integral(self, amount: NDArray[np.float64]) -> NDArray[np.float64]:
+        """x in [0, length] at which `integral` is ``amount``, between 0 and that of the whole segment."""
+        if self.shape == "ramp":
+            slope = (self.last - self.first) / self.length
+            root = np.sqrt(np.maximum(self.first**2 + 2 * slope * amount, 0.0))
+            with np.errstate(invalid="ignore"):
+                return np.where(amount > 0, np.minimum(2 * amount / (self.first + root), self.length), 0.0)
+        # Kepler's equation; bisection is safe where the cosine ends at 0
+        low, high = np.zeros_like(amount), np.full_like(amount, self.length)
+        for _ in range(60):
+            middle = (low + high) / 2
+            beyond = self.integral(middle) > amount
+            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
+        return low
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Schedule:
@@ -131,6 +146,19 @@ class _Schedule:
     def kappa(self, x: ArrayLike, *, learning_rate: float, weight_decay: float) -> NDArray[np.float64]:
         r"""Accumulated decay :math:`\kappa(x) = \lambda\int_0^x\eta`; the norm forgets as :math:`e^{-2\kappa}`."""
         return learning_rate * weight_decay * self.integral(x)
+
+    def time_at_integral(self, amount: ArrayLike) -> NDArray[np.float64]:
+        r"""x at which :math:`\int_0^x s` reaches ``amount``, the inverse of `integral`; inf if the run ends before."""
+        amount = np.asarray(amount, dtype=np.float64)
+        if not np.all(amount >= 0):
+            raise InvalidParameter("amount", amount, "at least 0")
+        result, start, before = np.full_like(amount, np.inf), 0, 0.0
+        for segment in self.segments():
+            whole = float(segment.integral(np.array(float(segment.length))))
+            inside = np.isinf(result) & (amount <= before + whole)
+            result = np.where(inside, start + segment.time_at_integral(np.clip(amount - before, 0, whole)), result)
+            start, before = start + segment.length, before + whole
+        return result
 
     def _times(self, x: ArrayLike) -> NDArray[np.float64]:
         times = np.asarray(x, dtype=np.float64)

@@ -68,6 +68,32 @@ def test_every_optimizer_and_schedule_in_words_and_in_json(
     strict_json(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "extra"),
+    [
+        ("adamc", []),
+        ("adam-l2", []),
+        ("sgdm", ["--gradient-rms", "0.1"]),
+        ("lion", []),
+        ("signsgdm", []),
+        ("muon", ["--shape", "64", "256"]),
+        ("muonh", ["--shape", "64", "64"]),
+    ],
+)
+def test_every_optimizer_of_the_theory_can_be_asked(
+    optimizer: str, extra: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*PREDICT, "--optimizer", optimizer, *extra, "--json"]) == 0
+    result = strict_json(capsys.readouterr().out)
+    assert 0 < float(str(result["angular_update_equilibrium"])) < 0.1
+
+
+def test_a_decay_that_takes_the_norm_away_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    setting = ["--learning-rate", "1e-2", "--weight-decay", "0.3", "--num-steps", "20000", "--schedule", "cosine"]
+    assert main(["predict", *setting]) == 0
+    assert "takes it away again" in capsys.readouterr().out
+
+
 def test_simulate_agrees_with_theory(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
         "simulate",
@@ -109,6 +135,11 @@ BAD = {
     "zero initial RMS": ([*PREDICT, "--initial-rms", "0"], "--initial-rms 0.0"),
     "tolerance": ([*PREDICT, "--tolerance", "1.5"], "--tolerance 1.5"),
     "csv nowhere": ([*PREDICT, "--csv", "/no/such/folder/table.csv"], "--csv"),
+    "csv is a directory": ([*PREDICT, "--csv", "/"], "--csv"),
+    "csv without a name": ([*PREDICT, "--csv", ""], "--csv"),
+    "a flag beside a config": (["train", "--config", "config.json", "--seed", "7"], "--seed"),
+    "muon without a shape": ([*PREDICT, "--optimizer", "muon"], "--shape"),
+    "an optimizer with theory only": (["simulate", *PREDICT[1:], "--optimizer", "lion"], "lion"),
     "one replica": (["simulate", *PREDICT[1:], "--num-replicas", "1"], "--num-replicas 1"),
     "negative seed": (["simulate", *PREDICT[1:], "--seed", "-1"], "--seed -1"),
     "no such preset": (["train", *PREDICT[1:], "--preset", "cpu-31"], "--preset cpu-31"),

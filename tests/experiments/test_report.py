@@ -9,9 +9,13 @@ import pandas as pd
 import pytest
 
 from experiments.cli import main
-from experiments.comparison import Row, compare
+from experiments.comparison import Row, compare, group_runs
 from experiments.report import text_table, write_report
-from experiments.run_directory import Run
+from experiments.run_directory import Run, find_runs, load_run
+from experiments.running import Job, train_run, training_label
+from gpt.config import preset
+from tests.experiments.conftest import tiny_config
+from theory import AdamW, Constant, Cosine
 
 
 class Links(HTMLParser):
@@ -61,7 +65,8 @@ def test_report_command_covers_a_directory(study: tuple[Path, list[Run]], capsys
 def test_rows_cover_every_setting_and_only_scale_invariant_ones_are_judged(study: tuple[Path, list[Run]]) -> None:
     _, runs = study
     rows = compare(runs)
-    assert {row.architecture for row in rows if row.verdict} <= {"scale-invariant"}
+    judged = [row.group for row in rows if row.verdict and row.quantity != "norm drift"]
+    assert all("scale-invariant" in group for group in judged)
     drift = [row for row in rows if row.quantity == "norm drift"]
     assert [row.verdict for row in drift] == ["pass"]
     table = text_table(rows)
@@ -70,8 +75,7 @@ def test_rows_cover_every_setting_and_only_scale_invariant_ones_are_judged(study
 
 def test_a_verdict_follows_from_error_and_limit() -> None:
     row = Row(
-        setting="s",
-        architecture="a",
+        group="g",
         quantity="q",
         predicted=1.0,
         simulated=None,
@@ -86,3 +90,32 @@ def test_a_verdict_follows_from_error_and_limit() -> None:
     assert replace(row, error=-0.07).verdict == "fail"
     assert replace(row, error=None).verdict == "fail"
     assert replace(row, limit=None).verdict is None
+    assert replace(row, count=0, error=None).verdict is None  # nothing was measured
+
+
+def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One step, no decay, diverged at once, a dozen settings, two widths: no traceback, no verdict, no shared file."""
+    short = Constant(num_steps=3)
+    configs = [
+        tiny_config(schedule=Constant(num_steps=1)),
+        tiny_config(optimizer=AdamW(learning_rate=0.01, weight_decay=0.0), schedule=short),
+        tiny_config(model=replace(preset("cpu-16", "gpt2"), embedding_init_rms=1000.0), schedule=short),
+        tiny_config(model=preset("cpu-32", "scale-invariant"), schedule=short),
+        tiny_config(schedule=Cosine(num_steps=3)),
+        *(tiny_config(optimizer=AdamW(learning_rate=k / 1000, weight_decay=0.1), schedule=short) for k in range(1, 12)),
+    ]
+    for config in configs:
+        train_run(Job(tmp_path, training_label(config), config))
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+    runs = [load_run(path) for path in find_runs(tmp_path)]
+    assert len(group_runs(runs)) == len(configs)
+    assert not [row for row in compare(runs) if row.verdict]
+    assert len(list((tmp_path / "report").glob("trajectory-*.csv"))) == len(configs)
+
+
+def test_seeds_are_pooled_and_nothing_else(study: tuple[Path, list[Run]]) -> None:
+    _, runs = study
+    sizes = {title: len(group) for title, group in group_runs(runs).items()}
+    assert sorted(sizes.values()) == [1, 1, 2]
+    assert all("AdamW lr=0.03 wd=2, scale-invariant" in title for title, size in sizes.items() if size == 2)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.theory.symbolic import number
 from theory import AdamW, Constant, InvalidParameter, NoEquilibrium, adamw, predict, predict_trajectory
 
 learning_rates = st.floats(1e-5, 0.05)
@@ -18,11 +19,7 @@ SLOW_RMS = adamw.derive_slow_rms()
 TRANSIENT = adamw.derive_transient_steps()
 
 
-def number(expression: sp.Expr, **values: float) -> float:
-    symbols = {symbol.name: symbol for symbol in expression.free_symbols}
-    return float(expression.subs({symbols[name]: value for name, value in values.items() if name in symbols}).evalf(30))
-
-
+@settings(max_examples=30)
 @given(learning_rates, weight_decays, beta1s)
 def test_equilibrium_forms_equal_the_solved_recursion(rate: float, decay: float, beta1: float) -> None:
     U = 0.7
@@ -50,6 +47,10 @@ def test_limits_are_the_familiar_ones() -> None:
     familiar = sp.sqrt(2 * eta * lam * (1 - beta1) / (1 + beta1))
     assert limits["angle"].subs(at).evalf() == pytest.approx(float(familiar.subs(at)))
     assert sp.simplify(limits["relaxation_steps"] - 1 / (2 * eta * lam)) == 0
+    assert sp.simplify(limits["growth"] - eta**2) == 0
+    shrink = 1 - eta * lam
+    assert sp.simplify(limits["rms_without_momentum"] ** 2 - eta**2 / (1 - shrink**2)) == 0
+    assert sp.simplify(limits["sine_without_momentum"] ** 2 - (1 - shrink**2)) == 0
 
 
 @given(learning_rates, weight_decays, beta1s, st.floats(0.1, 10))
@@ -74,6 +75,7 @@ def test_the_symmetry_holds_along_the_whole_trajectory(rate: float, decay: float
     np.testing.assert_allclose(other.angular_update, one.angular_update, rtol=1e-9)
 
 
+@settings(max_examples=20)
 @given(st.floats(1e-4, 1e-2), st.floats(0.1, 1.0), beta1s.filter(lambda b: b < 0.95), st.floats(0.01, 1.0))
 def test_the_recursion_settles_at_the_closed_form(rate: float, decay: float, beta1: float, initial: float) -> None:
     steps = int(30 / (rate * decay) + 1000)

@@ -1,0 +1,85 @@
+"""Adam with L2: closed forms, the root for the decay per step, limits, and the recursion that leads there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.theory.symbolic import number
+from theory import InvalidParameter, NoEquilibrium, adam_l2
+
+EXACT = adam_l2.derive_equilibrium()
+LIMITS = adam_l2.derive_limits()
+settings_ = (st.floats(1e-4, 1e-2), st.floats(1e-3, 1.0), st.floats(0.0, 0.98), st.floats(1e-3, 1.0))
+
+
+@settings(max_examples=30)
+@given(*settings_)
+def test_equilibrium_equals_its_derivation(rate: float, decay: float, beta1: float, sigma: float) -> None:
+    y = float(adam_l2.decay_per_step(rate, decay, beta1, gradient_rms=sigma))
+    at = {"eta": rate, "lambda": decay, "beta_1": beta1, "y": y}
+    assert number(sp.sqrt(EXACT["squared_gradient"]), **at) == pytest.approx(sigma, rel=1e-10)
+    rms = adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma)
+    assert rms == pytest.approx(number(sp.sqrt(EXACT["rho"]), **at), rel=1e-10)
+    angle = adam_l2.angular_update_equilibrium(rate, decay, beta1, gradient_rms=sigma)
+    sine = number(sp.sqrt(1 - EXACT["cosine"] ** 2), **at)
+    assert np.sin(angle) == pytest.approx(sine, rel=1e-10)
+    cosine = adam_l2.cosine_equilibrium(rate, decay, beta1, gradient_rms=sigma)
+    assert cosine == pytest.approx(np.sin(angle / 2), rel=1e-10)
+
+
+def test_the_stated_limits() -> None:
+    rate, decay, beta1, sigma = 1e-4, 0.1, 0.9, 0.1
+    at = {"eta": rate, "lambda": decay, "beta_1": beta1, "sigma": sigma}
+    assert number(LIMITS["product"], **at) == pytest.approx((rate**4 * decay**2 / (2 * sigma**2)) ** (1 / 3))
+    assert number(LIMITS["rms"], **at) == pytest.approx((rate * sigma / (2 * decay)) ** (1 / 3))
+    for name, function, accuracy in (
+        ("product", adam_l2.decay_per_step, 1e-3),
+        ("rms", adam_l2.equilibrium_rms, 1e-3),
+        ("angle", adam_l2.angular_update_equilibrium, 1e-3),
+        ("relaxation_steps", adam_l2.relaxation_steps, 1e-3),
+    ):
+        exact = float(function(rate, decay, beta1, gradient_rms=sigma))
+        assert number(LIMITS[name], **at) == pytest.approx(exact, rel=accuracy), name
+
+
+@given(*settings_)
+def test_in_terms_of_the_gradient_as_it_is(rate: float, decay: float, beta1: float, sigma: float) -> None:
+    """RMS^2 = eta v / 2 lam with v Adam's normaliser, up to a correction that is first order in the decay per step."""
+    y = float(adam_l2.decay_per_step(rate, decay, beta1, gradient_rms=sigma))
+    rms = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
+    normaliser = np.sqrt((sigma / rms) ** 2 + (decay * rms) ** 2)
+    assert rate * decay / normaliser == pytest.approx(y, rel=1e-8)
+    assert rms**2 / (rate * normaliser / (2 * decay)) == pytest.approx(1 / (1 + y * beta1 / (1 + beta1)), rel=1e-8)
+
+
+@pytest.mark.parametrize("initial", [0.5, 2.0])
+def test_the_recursion_settles_at_the_closed_form(initial: float) -> None:
+    rate, decay, beta1, sigma = 3e-3, 0.3, 0.9, 0.01
+    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
+    rho, p, s = adam_l2.moments(np.full((4000, 1), rate), decay, beta1, 0.99, initial * settled, sigma)
+    assert np.sqrt(rho[-1, 0]) == pytest.approx(settled, rel=1e-9)
+    expected = float(adam_l2.cosine_equilibrium(rate, decay, beta1, gradient_rms=sigma))
+    assert p[-1, 0] / np.sqrt(rho[-2, 0] * s[-1, 0]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_small_deviation_relaxes_three_times_per_decay() -> None:
+    rate, decay, beta1, sigma = 1e-3, 0.1, 0.5, 0.1
+    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
+    stated = float(adam_l2.relaxation_steps(rate, decay, beta1, gradient_rms=sigma))
+    steps = int(2 * stated)
+    rho, _, _ = adam_l2.moments(np.full((steps, 1), rate), decay, beta1, 0.9, 1.01 * settled, sigma)
+    away = rho[:, 0] / settled**2 - 1
+    measured = (steps // 2) / np.log(away[steps // 4] / away[steps // 4 + steps // 2])
+    assert measured == pytest.approx(stated, rel=0.01)
+
+
+def test_bad_settings_are_refused() -> None:
+    with pytest.raises(NoEquilibrium):
+        adam_l2.decay_per_step(1e-3, 0.0)
+    for bad in ({"gradient_rms": 0.0}, {"beta1": 1.0}):
+        with pytest.raises(InvalidParameter, match=next(iter(bad))):
+            adam_l2.equilibrium_rms(1e-3, 0.1, **bad)

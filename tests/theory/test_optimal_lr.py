@@ -1,0 +1,225 @@
+"""The optimal learning rate: quadrature, exact symmetries, closed forms, brute force, and the exact recursion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule, optimal_lr, transient
+from theory.optimal_lr import AngleLaw, OptimumOutcome, Setting, excess_loss, loss, optimal_learning_rate
+
+BATCH = 2.0**19
+LAW = AngleLaw(C1=1.0, a1=0.43, C2=5.0, a2=1.4, B2=0.3, noise_growth=0.25)
+SHORT_MEMORY = AngleLaw(C1=1.0, a1=0.43, C2=1.0, a2=3.0, B2=1e-3, noise_growth=0.25)
+CONSTANT, WSD_, COSINE = Constant(num_steps=1000), WSD(num_steps=1000, warmup_steps=20), Cosine(num_steps=1000)
+ASYMPTOTIC = optimal_lr.derive_asymptotic_optimum()
+
+
+def setting(schedule: Schedule = CONSTANT, steps: float = 2e4, **changes: object) -> Setting:
+    return Setting(num_params=1e8, num_tokens=steps * BATCH, schedule=schedule, **changes)  # type: ignore[arg-type]
+
+
+# The loss of a run
+
+
+@pytest.mark.parametrize("schedule", [CONSTANT, WSD_, COSINE, Linear(num_steps=1000, final_fraction=0.1)])
+@pytest.mark.parametrize("rate", [1e-4, 3e-3, 0.1])
+def test_the_quadrature_has_converged(schedule: Schedule, rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = excess_loss(LAW, setting(schedule), rate)
+    monkeypatch.setattr(optimal_lr, "NODES", 313)
+    monkeypatch.setattr(optimal_lr, "_INDEFINITE", optimal_lr._indefinite_integral())
+    assert plain == pytest.approx(float(excess_loss(LAW, setting(schedule), rate)), rel=1e-8)
+
+
+def test_adamh_at_constant_rate_is_an_integral_done_by_hand() -> None:
+    steps, rate = 5000.0, 0.01
+    total = steps * rate
+    memory = (LAW.B2 ** (1 - LAW.a2) - (LAW.B2 + total) ** (1 - LAW.a2)) / (LAW.a2 - 1)
+    by_hand = LAW.C1 * total**-LAW.a1 + LAW.C2 * rate * memory
+    assert excess_loss(LAW, setting(steps=steps, optimizer="adamh"), rate) == pytest.approx(by_hand, rel=1e-7)
+    whole = replace(LAW, L_inf=1.7, A=400.0, a=0.34)
+    assert loss(whole, setting(steps=steps, optimizer="adamh"), rate) == pytest.approx(
+        by_hand + 1.7 + 400 * 1e8**-0.34, rel=1e-9
+    )
+
+
+@pytest.mark.parametrize("schedule", [CONSTANT, WSD_, COSINE])
+def test_it_is_the_sum_over_the_steps_of_the_exact_recursion(schedule: Schedule) -> None:
+    """Angles of every step from the recursion, law summed by hand: 1 % (eta*lam is 3e-4, start-up included)."""
+    steps = 4000
+    longer = replace(schedule, num_steps=steps, warmup_steps=4 * schedule.warmup_steps)
+    setup = {"weight_decay": 0.3, "initial_rms": 0.03}
+    grid = transient.run_grid(longer, learning_rate=1e-3, **setup, steps=np.arange(steps))
+    angles = grid.angular_update
+    left = angles.sum() - np.cumsum(angles) + angles / 2
+    by_hand = LAW.C1 * angles.sum() ** -LAW.a1 + LAW.C2 * np.sum((LAW.B2 + left) ** -LAW.a2 * angles**2)
+    assert excess_loss(LAW, setting(longer, steps, **setup), 1e-3) == pytest.approx(by_hand, rel=0.01)
+    mean = optimal_lr.mean_angle(setting(longer, steps, **setup), 1e-3)
+    assert mean == pytest.approx(angles.mean(), rel=0.01)
+
+
+@given(st.sampled_from([CONSTANT, WSD_, COSINE]), st.floats(0.2, 5), st.floats(1e-4, 1e-2))
+def test_rate_against_decay_and_start_is_an_exact_symmetry(schedule: Schedule, c: float, rate: float) -> None:
+    one = excess_loss(LAW, setting(schedule, weight_decay=0.1, initial_rms=0.02), rate)
+    other = excess_loss(LAW, setting(schedule, weight_decay=0.1 / c, initial_rms=0.02 * c), c * rate)
+    assert other == pytest.approx(float(one), rel=1e-9)
+
+
+def test_a_run_that_starts_at_its_equilibrium_is_an_adamh_run() -> None:
+    rates = np.geomspace(1e-4, 1e-1, 7)
+    settled = setting(weight_decay=0.1, initial_rms=np.sqrt(rates / 0.2))
+    angles = np.sqrt(2 * 0.1 * rates * 0.1 / 1.9)
+    np.testing.assert_allclose(
+        excess_loss(LAW, settled, rates), excess_loss(LAW, setting(optimizer="adamh"), angles), rtol=1e-9
+    )
+
+
+# The optimum
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamh"])
+@pytest.mark.parametrize("schedule", [CONSTANT, WSD_, COSINE])
+def test_the_optimum_is_the_least_of_a_fine_scan(schedule: Schedule, optimizer: str) -> None:
+    sizes = np.array([1e7, 1e8, 1e9])
+    setup = replace(setting(schedule), num_params=sizes, optimizer=optimizer)
+    found = optimal_learning_rate(LAW, setup)
+    assert list(found.outcome) == [OptimumOutcome.FOUND] * 3
+    scan = np.geomspace(1e-6, 1.0, 4001)[:, None]
+    losses = excess_loss(LAW, setup, scan)
+    np.testing.assert_allclose(found.learning_rate, scan[losses.argmin(axis=0), 0], rtol=0.01)
+    assert np.all(found.excess <= losses.min(axis=0) * (1 + 1e-12))
+    for i, size in enumerate(sizes):
+        within = scan[losses[:, i] <= losses[:, i].min() + 1e-3, 0]
+        assert (found.low[i], found.high[i]) == pytest.approx((within[0], within[-1]), rel=0.01), size
+        alone = optimal_learning_rate(LAW, setup.at("num_params", size))
+        assert found.learning_rate[i] == pytest.approx(float(alone.learning_rate), rel=1e-7)
+
+
+@given(
+    st.floats(0.2, 1.5), st.floats(1.2, 4), st.floats(0.1, 10), st.floats(0.1, 10), st.floats(1e2, 1e6), st.floats(0, 1)
+)
+def test_closed_forms_equal_their_derivation(
+    a1: float, a2: float, C1: float, C2: float, steps: float, decay: float
+) -> None:
+    law = AngleLaw(C1=C1, a1=a1, C2=C2, a2=a2, B2=0.02, noise_growth=0.25)
+    setup = setting(steps=steps, weight_decay=decay + 0.01, initial_rms=0.03)
+    symbols = {"C_1": C1, "a_1": a1, "C_2": C2, "a_2": a2, "B_2": 0.02, "T": steps}
+    symbols |= {"lambda": decay + 0.01, "R_0": 0.03, "q": 0.1 / 1.9}
+    for name, value in optimal_lr.asymptotic_optimum(law, setup).items():
+        at = {symbol: symbols[symbol.name] for symbol in ASYMPTOTIC[name].free_symbols}
+        assert value == pytest.approx(float(ASYMPTOTIC[name].subs(at).evalf(30)), rel=1e-10)
+
+
+def test_brute_force_finds_the_closed_forms_at_both_ends() -> None:
+    """Value to 2 % and slope to 3 %: 2 in deep equilibrium to 1 for a frozen norm, against N and against steps."""
+    # 2e5 relaxation times at one end; at the other none, and a squared norm that grows by 2e-3
+    deep = setting(steps=1e7, weight_decay=0.3, initial_rms=0.02)
+    frozen = setting(steps=1e4, weight_decay=1e-6, initial_rms=0.5)
+    slopes = {}
+    for regime, setup, law in (
+        ("equilibrium", deep, replace(SHORT_MEMORY, C2=1.3e-7)),
+        ("frozen", frozen, replace(SHORT_MEMORY, C2=8.6e-3)),
+    ):
+        for axis in ("num_params", "num_tokens"):
+            base = np.asarray(getattr(setup, axis))
+            moved = setup.at(axis, base * np.array([0.5, 1.0, 2.0]))
+            if axis == "num_tokens":
+                moved = moved.at("num_params", np.full(3, 1e8))
+            found = optimal_learning_rate(law, moved, loss_resolution=0)
+            closed = optimal_lr.asymptotic_optimum(law, moved)[regime]
+            np.testing.assert_allclose(found.learning_rate, closed, rtol=0.02)
+            slopes[regime, axis] = np.polyfit(np.log([0.5, 1, 2]), np.log(found.learning_rate), 1)[0]
+    for axis, exponent in (("num_params", -0.25 / 1.43), ("num_tokens", -0.43 / 1.43)):
+        assert slopes["frozen", axis] == pytest.approx(exponent, rel=0.03)
+        assert slopes["equilibrium", axis] / slopes["frozen", axis] == pytest.approx(2, rel=0.03)
+
+
+def test_the_exact_recursion_has_the_same_optimum() -> None:
+    """A run short enough to sum step by step, in the middle of the transient (n about 2): optimum within 2 %."""
+    steps, decay, initial = 3000, 0.3, 0.02
+    law = replace(LAW, C2=4.0)
+    rates = np.exp(np.linspace(np.log(2e-4), np.log(3e-2), 41))
+    grid = transient.run_grid(
+        Constant(num_steps=steps), learning_rate=rates, weight_decay=decay, initial_rms=initial, steps=np.arange(steps)
+    )
+    angles = grid.angular_update
+    left = angles.sum(axis=0) - np.cumsum(angles, axis=0) + angles / 2
+    losses = law.C1 * angles.sum(axis=0) ** -law.a1 + law.C2 * np.sum((law.B2 + left) ** -law.a2 * angles**2, axis=0)
+    i = int(losses.argmin())
+    parabola = np.polyfit(np.log(rates[i - 4 : i + 5]), losses[i - 4 : i + 5], 2)
+    exact = np.exp(-parabola[1] / (2 * parabola[0]))
+    setup = setting(steps=steps, weight_decay=decay, initial_rms=initial)
+    found = optimal_learning_rate(law, setup, loss_resolution=0)
+    assert 0.5 < setup.num_relaxations(found.learning_rate) < 5
+    assert found.learning_rate == pytest.approx(exact, rel=0.02)
+
+
+# Windows, edges, batches
+
+
+def test_in_the_window_the_optimum_is_called_flat() -> None:
+    """Decay so small that the angle is sqrt(q/t) over decades of learning rate; with a resolution of 0 a number."""
+    setup = setting(steps=2e4, weight_decay=1e-3, initial_rms=0.002)
+    low, high = 0.002 / np.sqrt(2e4), 1 / (2 * 1e-3 * 2e4)
+    level = np.sqrt(0.1 / 1.9 / 2e4)
+    law = AngleLaw(C1=1.0, a1=0.43, C2=1.0, a2=3.0, B2=1.0)
+    angle_there = optimal_lr.mean_angle(setup, np.geomspace(20 * low, high / 20, 5))
+    np.testing.assert_allclose(angle_there, 2 * level, rtol=0.1)
+    law = replace(law, C2=1.3 * 0.43 * (2 * level * 2e4) ** -0.43 / level)
+    found = optimal_learning_rate(law, setup)
+    assert found.outcome.item() is OptimumOutcome.FLAT
+    assert np.isnan(found.learning_rate)
+    assert found.high / found.low > 10
+    assert optimal_learning_rate(law, setup, loss_resolution=0).outcome.item() is OptimumOutcome.FOUND
+
+
+def test_an_optimum_beyond_the_search_is_at_its_edge() -> None:
+    greedy = replace(LAW, C2=1e-9)
+    found = optimal_learning_rate(greedy, setting(optimizer="adamh"))
+    assert found.outcome.item() is OptimumOutcome.AT_EDGE
+    assert np.isnan(found.learning_rate)
+
+
+@pytest.mark.parametrize(("noise_batch", "C2", "exponent"), [(None, 1.6e-9, 1.0), (1e12, 6.6e-6, 0.5)])
+def test_at_fixed_data_the_best_angle_grows_like_the_batch_or_its_root(
+    noise_batch: float | None, C2: float, exponent: float
+) -> None:
+    """The linear rule where gradients are signal, the square-root rule where they are noise; twice that for AdamW."""
+    law = replace(SHORT_MEMORY, noise_batch=noise_batch, C2=C2, B2=1e-4)
+    batches = BATCH * np.array([1.0, 2.0])
+    tokens = 1e6 * BATCH
+    for optimizer, lift in (("adamh", 1), ("adamw", 2)):
+        setup = Setting(
+            num_params=1e8,
+            num_tokens=tokens,
+            tokens_per_step=batches,
+            schedule=CONSTANT,
+            optimizer=optimizer,  # type: ignore[arg-type]
+            weight_decay=1.0,
+        )
+        found = optimal_learning_rate(law, setup, loss_resolution=0)
+        assert np.diff(np.log(found.learning_rate))[0] / np.log(2) == pytest.approx(lift * exponent, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: replace(LAW, C1=0.0), "C1"),
+        (lambda: replace(LAW, B1=-1.0), "B1"),
+        (lambda: replace(LAW, noise_batch=0.0), "noise_batch"),
+        (lambda: setting(steps=-1.0), "num_tokens"),
+        (lambda: setting(weight_decay=-0.1), "weight_decay"),
+        (lambda: setting(optimizer="lion"), "optimizer"),
+        (lambda: setting().at("beta1", 0.5), "axis"),
+        (lambda: excess_loss(LAW, setting(), 0.0), "learning_rate"),
+        (lambda: optimal_learning_rate(LAW, setting(), widest=1.0), "widest"),
+        (lambda: optimal_lr.asymptotic_optimum(replace(LAW, a2=0.9), setting()), "a2"),
+        (lambda: optimal_lr.asymptotic_optimum(replace(LAW, noise_batch=1.0), setting()), "noise_batch"),
+    ],
+)
+def test_bad_input_is_refused_by_name(call: object, name: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        call()  # type: ignore[operator]
+    assert caught.value.name == name

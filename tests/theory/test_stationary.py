@@ -1,0 +1,164 @@
+"""The general formula: derivations solved again, sums by brute force, trajectories against a double loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.theory.symbolic import number
+from theory import InvalidParameter, NoEquilibrium, adamh, adamw, driven, momentum, stationary
+from theory.stationary import Autocovariance
+
+C0, C1, C2 = LAGS = sp.symbols("c_0:3")
+EXACT = stationary.derive_equilibrium(C0, C1 + stationary.alpha * C2)
+IN_X = {name: value.subs(stationary.alpha, 1 - stationary.x) for name, value in EXACT.items()}  # keeps digits
+RMS, SINE = sp.sqrt(sp.factor(IN_X["rho"])), sp.sqrt(sp.factor(1 - IN_X["cosine"] ** 2))
+COSINE = IN_X["p"] / sp.sqrt(IN_X["rho"] * C0)
+SPHERE = stationary.derive_sphere_learning_rate().subs(stationary.alpha, 1 - stationary.x)
+
+products = st.floats(1e-6, 0.3)
+beta1s = st.floats(0.0, 0.98)
+
+
+@st.composite
+def moving_averages(draw: st.DrawFn) -> Autocovariance:
+    """Autocovariances that exist: a short filter of white noise, plus an autoregression."""
+    taps = np.array(draw(st.lists(st.floats(0.1, 1.0), min_size=3, max_size=3)))
+    listed = np.correlate(taps, taps, "full")[2:]
+    ratio = draw(st.floats(0.0, 0.95))
+    return Autocovariance(
+        variance=float(listed[0]) + 1.0,
+        lags=listed[1:] + ratio ** np.arange(1, 3),
+        amplitudes=np.array([ratio**3]),
+        ratios=np.array([ratio]),
+    )
+
+
+def test_the_norm_s_fixed_point_is_the_double_sum_over_lags() -> None:
+    assert sp.simplify(EXACT["rho"] - stationary.derive_double_sum(2)) == 0
+
+
+def test_slow_limit_needs_the_variance_and_the_total_only() -> None:
+    limits = stationary.derive_limits(C0, C1 + stationary.alpha * C2)
+    total = C0 + 2 * C1 + 2 * C2
+    eta, x = stationary.eta, stationary.x
+    assert sp.simplify(limits["rho"] - eta**2 * total / (2 * x)) == 0
+    assert sp.simplify(limits["angle"] ** 2 - 2 * x * C0 / total) == 0
+    assert sp.simplify(limits["growth"] - eta**2 * total) == 0
+
+
+@settings(max_examples=30)
+@given(st.floats(1e-4, 0.1), products, st.floats(0, 0.49), st.floats(0, 0.2))
+def test_numbers_equal_the_derivation(rate: float, product: float, c1: float, c2: float) -> None:
+    at = {"eta": rate, "x": product, "c_0": 1.0, "c_1": c1, "c_2": c2}
+    update = Autocovariance.from_lags([1.0, c1, c2])
+    decay = product / rate
+    assert stationary.equilibrium_rms(update, rate, decay) == pytest.approx(number(RMS, **at), rel=1e-10)
+    angle = stationary.angular_update_equilibrium(update, rate, decay)
+    assert np.sin(angle) == pytest.approx(number(SINE, **at), rel=1e-10)
+    cosine = stationary.cosine_equilibrium(update, rate, decay)
+    assert cosine == pytest.approx(number(COSINE, **at), rel=1e-10, abs=1e-300)
+
+
+@settings(max_examples=30)
+@given(moving_averages(), st.floats(0.5, 0.999))
+def test_weighted_sum_is_the_sum_over_lags(update: Autocovariance, shrink: float) -> None:
+    k = np.arange(1, 3000)
+    assert update.weighted_sum(shrink) == pytest.approx(np.sum(shrink ** (k - 1) * update.at(k)), rel=1e-10)
+    assert update.total == pytest.approx(update.at(np.arange(-3000, 3001)).sum(), rel=1e-10)
+    assert number(stationary.derive_mode_sum(), a=2.0, r=0.7, alpha=shrink) == pytest.approx(2 / (1 - 0.7 * shrink))
+
+
+def test_a_listed_autocovariance_goes_on_with_its_tail() -> None:
+    update = Autocovariance.from_lags([1.0, 0.5, 0.3], tail_ratio=0.9)
+    np.testing.assert_allclose(update.at([0, 1, 2, 3, -4]), [1, 0.5, 0.3, 0.27, 0.243])
+    assert Autocovariance.from_lags([2.0]).total == 2.0
+
+
+@settings(max_examples=30)
+@given(products, beta1s)
+def test_it_contains_adamw_and_adamh(product: float, beta1: float) -> None:
+    update = momentum.autocovariance(beta1)
+    assert stationary.equilibrium_rms(update, 0.01, product / 0.01) == pytest.approx(
+        adamw.equilibrium_rms(0.01, product / 0.01, beta1), rel=1e-12
+    )
+    assert stationary.angular_update_equilibrium(update, 1.0, product) == pytest.approx(
+        adamw.angular_update_equilibrium(1.0, product, beta1), rel=1e-12
+    )
+    rate = stationary.sphere_learning_rate(update, product)
+    assert rate == pytest.approx(adamh.matching_learning_rate(1 - product, beta1), rel=1e-10)
+    s = float(update.weighted_sum(1 - product)) / update.variance
+    assert rate == pytest.approx(number(SPHERE, x=product, s=s), rel=1e-10)
+    assert stationary.equivalent_decay(update, rate) == pytest.approx(product, rel=1e-9)
+
+
+def by_double_loop(rates: np.ndarray, shrinkage: np.ndarray, c: np.ndarray, initial: float) -> tuple[np.ndarray, ...]:
+    """p and rho from W as the sum of what is left of all updates; ``c`` (num_steps, num_steps) covariances."""
+    num_steps = len(rates)
+    p, rho = np.zeros(num_steps), np.zeros(num_steps + 1)
+    for t in range(num_steps + 1):
+        left = np.array([-rates[s] * np.prod(1 - shrinkage[s + 1 : t]) for s in range(t)])
+        rho[t] = initial**2 * np.prod(1 - shrinkage[:t]) ** 2 + left @ c[:t, :t] @ left
+        if t < num_steps:
+            p[t] = left @ c[:t, t]
+    return rho, p
+
+
+@settings(max_examples=15)
+@given(moving_averages(), st.integers(0, 2**32 - 1))
+def test_trajectory_of_a_stationary_update(update: Autocovariance, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rates, shrinkage = rng.uniform(0.01, 0.1, 30), rng.uniform(0.0, 0.1, 30)
+    steps = np.arange(30)
+    rho, p = by_double_loop(rates, shrinkage, update.at(steps[:, None] - steps), 0.3)
+    got_rho, got_p = driven.moments(rates, shrinkage, driven.stationary_drive(update, 30), 0.3)
+    np.testing.assert_allclose(got_p, p, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(got_rho, rho, rtol=1e-10)
+
+
+def test_a_trajectory_settles_at_the_equilibrium_and_broadcasts() -> None:
+    update = Autocovariance.from_lags([1.0, 0.6, 0.3], tail_ratio=0.8)
+    rates = np.full((3000, 1), 0.02)
+    rho, p = driven.moments(rates, 0.5 * rates, driven.stationary_drive(update, 3000), np.array([0.01, 1.0]))
+    assert rho.shape == (3001, 2)
+    np.testing.assert_allclose(np.sqrt(rho[-1]), stationary.equilibrium_rms(update, 0.02, 0.5), rtol=1e-10)
+    cosine = p[-1] / np.sqrt(rho[-2] * update.variance)
+    np.testing.assert_allclose(cosine, stationary.cosine_equilibrium(update, 0.02, 0.5), rtol=1e-10)
+
+
+def test_on_the_sphere_the_cosine_settles_at_that_of_the_equivalent_decay() -> None:
+    update = Autocovariance(variance=2.0, amplitudes=np.array([0.5, 0.4]), ratios=np.array([0.9, 0.3]))
+    cosines = driven.sphere_cosines(np.full(1000, 0.05), driven.stationary_drive(update, 1000))
+    decay = stationary.equivalent_decay(update, 0.05)
+    assert cosines[-1] == pytest.approx(float(stationary.cosine_equilibrium(update, 1.0, decay)), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"variance": 0.0},
+        {"variance": float("nan")},
+        {"variance": 1.0, "lags": np.array([np.inf])},
+        {"variance": 1.0, "amplitudes": np.ones(2), "ratios": np.array([0.5])},
+        {"variance": 1.0, "amplitudes": np.ones(1), "ratios": np.array([1.0])},
+    ],
+)
+def test_what_is_no_autocovariance_is_refused(broken: dict[str, object]) -> None:
+    with pytest.raises(InvalidParameter):
+        Autocovariance(**broken)  # type: ignore[arg-type]
+    with pytest.raises(InvalidParameter):
+        Autocovariance.from_lags([])
+
+
+def test_settings_without_equilibrium_are_refused() -> None:
+    update = Autocovariance(variance=1.0)
+    with pytest.raises(NoEquilibrium):
+        stationary.equilibrium_rms(update, 1e-3, [0.1, 0.0])
+    for rate, decay in ((0.0, 0.1), (1e-3, 1000.0), (1e-3, -1.0), (np.inf, 0.1)):
+        with pytest.raises(InvalidParameter):
+            stationary.equilibrium_rms(update, rate, decay)
+    with pytest.raises(InvalidParameter, match="learning_rate"):
+        stationary.equivalent_decay(update, [0.1, -0.1])

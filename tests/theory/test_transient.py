@@ -1,0 +1,192 @@
+"""The transient: definition, closed forms, contours, and whole grids against single runs."""
+
+import time
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from theory import (
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Linear,
+    Schedule,
+    adamw,
+    predict,
+    predict_trajectory,
+    transient,
+)
+from theory.predict import final_rms
+
+CONTOUR = transient.derive_contour()
+SCHEDULES: list[Schedule] = [
+    Constant(num_steps=1500),
+    WSD(num_steps=1500, warmup_steps=100),
+    Cosine(num_steps=1500, warmup_steps=100, final_fraction=0.1),
+    Linear(num_steps=1500),
+]
+RATES, DECAYS = np.array([2e-4, 3e-3, 3e-2]), np.array([0.01, 0.1, 1.0])[:, None]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
+def test_a_grid_equals_its_runs_one_by_one(schedule: Schedule) -> None:
+    steps = [0, 7, 900, 1499]
+    grid = transient.run_grid(
+        schedule, learning_rate=RATES, weight_decay=DECAYS, initial_rms=0.03, steps=steps, total_angle=True
+    )
+    assert grid.total_angle is not None
+    for i, j in np.ndindex(3, 3):
+        optimizer = AdamW(learning_rate=float(RATES[j]), weight_decay=float(DECAYS[i, 0]))
+        prediction = predict(optimizer, schedule, initial_rms=0.03)
+        trajectory = predict_trajectory(optimizer, schedule, initial_rms=0.03)
+        expected = np.inf if prediction.transient_steps is None else prediction.transient_steps
+        assert grid.transient_steps[i, j] == expected
+        assert grid.transient_fraction[i, j] == min(expected / 1500, 1)
+        assert grid.num_relaxations[i, j] == pytest.approx(prediction.num_relaxations)
+        assert grid.final_rms[i, j] == pytest.approx(final_rms(optimizer, schedule, initial_rms=0.03), rel=1e-12)
+        assert grid.final_angular_update[i, j] == pytest.approx(prediction.final_angular_update, rel=1e-11)
+        assert grid.total_angle[i, j] == pytest.approx(trajectory.angular_update.sum(), rel=1e-11)
+        np.testing.assert_allclose(grid.weight_rms[:, i, j], trajectory.weight_rms[steps, 0], rtol=1e-11)
+        np.testing.assert_allclose(grid.angular_update[:, i, j], trajectory.angular_update[steps, 0], rtol=1e-11)
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = {"learning_rate": RATES, "weight_decay": DECAYS, "initial_rms": 0.03, "steps": [3, 5]}
+    whole = transient.run_grid(SCHEDULES[1], **setting)
+    monkeypatch.setattr(transient, "BLOCK", 4)
+    blocks = transient.run_grid(SCHEDULES[1], **setting)
+    np.testing.assert_array_equal(whole.final_rms, blocks.final_rms)
+    np.testing.assert_array_equal(whole.weight_rms, blocks.weight_rms)
+
+
+def test_without_decay_a_grid_has_no_transient() -> None:
+    grid = transient.run_grid(Constant(num_steps=300), learning_rate=1e-3, weight_decay=0.0, initial_rms=0.02)
+    assert np.isinf(grid.transient_steps)
+    assert grid.total_angle is None
+    assert grid.final_rms > 0.02
+
+
+def test_ten_thousand_settings_in_little_memory_and_time() -> None:
+    """A tenth of 10,000 settings x 10,000 steps, so that the suite stays quick: under a second, under 8 MB."""
+    rates, decays = np.geomspace(1e-5, 0.1, 100), np.geomspace(1e-3, 1, 100)[:, None]
+    tracemalloc.start()
+    started = time.process_time()
+    transient.run_grid(Constant(num_steps=1000), learning_rate=rates, weight_decay=decays, initial_rms=0.02)
+    elapsed = time.process_time() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert elapsed < 1.0
+    assert peak < 8e6
+
+
+# Closed forms
+
+
+@given(st.floats(1e-3, 0.03), st.floats(0.03, 1), st.floats(0.002, 0.5))
+def test_at_constant_rate_all_forms_agree(rate: float, decay: float, initial: float) -> None:
+    schedule = Constant(num_steps=50_000)
+    setting = {"learning_rate": rate, "weight_decay": decay, "initial_rms": initial}
+    formula = float(adamw.slow_transient_steps(rate, decay, initial))
+    expected = formula if formula <= 50_000 else np.inf
+    assert transient.decay_time_transient_steps(schedule, **setting) == pytest.approx(expected, rel=1e-10)
+    assert transient.slow_transient_steps(schedule, **setting) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    fraction = transient.transient_fraction(50_000, **setting)
+    assert fraction == pytest.approx(min(formula / 50_000, 1), rel=1e-10)
+
+
+@pytest.mark.parametrize("warmup", [40, 200])
+def test_a_warmup_delays_by_a_sixth_of_its_length(warmup: int) -> None:
+    """One relaxation time is 1667 steps here; the exact recursion agrees with the bisection to 0.5 %."""
+    schedule = WSD(num_steps=20_000, warmup_steps=warmup)
+    setting = {"learning_rate": 3e-3, "weight_decay": 0.1, "initial_rms": 0.02}
+    slow = transient.slow_transient_steps(schedule, **setting)
+    delay = slow - float(transient.decay_time_transient_steps(schedule, **setting))
+    assert delay == pytest.approx(warmup / 6, rel=0.15)
+    exact = transient.run_grid(schedule, **setting).transient_steps
+    assert slow == pytest.approx(float(exact), rel=5e-3)
+
+
+def test_under_any_schedule_the_bisection_finds_what_the_recursion_finds() -> None:
+    """To 1 %, and the ten to twenty steps that the start of Adam's averages is worth."""
+    for schedule in SCHEDULES:
+        longer = replace(schedule, num_steps=30_000, warmup_steps=10 * schedule.warmup_steps)
+        for rate, initial in ((1e-2, 0.02), (1e-2, 0.5), (2e-3, 0.001), (1e-4, 0.02), (1e-2, 0.22)):
+            setting = {"learning_rate": rate, "weight_decay": 0.1, "initial_rms": initial}
+            exact = float(transient.run_grid(longer, **setting).transient_steps)
+            slow = transient.slow_transient_steps(longer, **setting)
+            assert slow == pytest.approx(exact, rel=0.01, abs=25), (longer, setting)
+
+
+def test_the_start_is_forgotten_in_decay_time() -> None:
+    schedule = Cosine(num_steps=1000, warmup_steps=100)
+    steps = transient.forgetting_steps(schedule, [1.0, 0.5, 1e-3], learning_rate=0.01, weight_decay=0.2)
+    kappa = schedule.kappa(steps[:2], learning_rate=0.01, weight_decay=0.2)
+    np.testing.assert_allclose(np.exp(-2 * kappa), [1.0, 0.5], rtol=1e-9)
+    assert np.isinf(steps[2])
+
+
+@given(st.floats(0.05, 1), st.floats(0.005, 0.1), st.floats(1e-3, 20), st.sampled_from([0.02, 0.05, 0.2]))
+def test_contours_equal_their_derivation(fraction: float, initial: float, count: float, tolerance: float) -> None:
+    curves = transient.transient_contour(
+        fraction, num_steps=1000, initial_rms=initial, tolerance=tolerance, num_relaxations=[count]
+    )
+    edges = {"below": 1 - (1 - tolerance) ** 2, "above": (1 + tolerance) ** 2 - 1}
+    for name, (rate, decay) in curves.items():
+        if rate.size == 0:
+            assert name == "below"
+            assert edges[name] * np.exp(fraction * count) > 1 - 1e-9
+            continue
+        values = {"F": fraction, "n": count, "T": 1000, "epsilon": edges[name], "R_0": initial}
+        for form, number in zip(CONTOUR[name], (rate, decay), strict=True):
+            at = {symbol: values[symbol.name] for symbol in form.free_symbols}
+            assert number[0] == pytest.approx(float(form.subs(at).evalf(30)), rel=1e-10)
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.7])
+def test_on_a_contour_the_transient_takes_its_fraction(fraction: float) -> None:
+    curves = transient.transient_contour(fraction, num_steps=4000, initial_rms=0.02)
+    for rate, decay in curves.values():
+        found = transient.transient_fraction(4000, learning_rate=rate, weight_decay=decay, initial_rms=0.02)
+        np.testing.assert_allclose(found, fraction, rtol=1e-4)
+
+
+def test_a_map_has_its_axes_and_its_contours() -> None:
+    rates, decays = np.geomspace(1e-3, 3e-2, 4), np.geomspace(0.02, 0.3, 3)
+    plane = transient.transient_map(
+        Constant(num_steps=4000), learning_rates=rates, weight_decays=decays, initial_rms=0.02
+    )
+    assert plane.transient_steps.shape == plane.num_relaxations.shape == (3, 4)
+    slow = transient.transient_fraction(4000, learning_rate=rates, weight_decay=decays[:, None], initial_rms=0.02)
+    np.testing.assert_allclose(plane.transient_fraction, slow, atol=0.01)
+    np.testing.assert_allclose(plane.num_relaxations, 2 * rates * decays[:, None] * 4000)
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        ({"learning_rate": [1e-3, -1.0]}, "learning_rate"),
+        ({"weight_decay": 2000.0}, "weight_decay"),
+        ({"initial_rms": 0.0}, "initial_rms"),
+        ({"steps": [5, 5]}, "steps"),
+        ({"steps": [10]}, "steps"),
+        ({"tolerance": 1.0}, "tolerance"),
+    ],
+)
+def test_bad_grids_are_refused_by_name(broken: dict[str, object], name: str) -> None:
+    arguments = {"learning_rate": 1e-3, "weight_decay": 0.1, "initial_rms": 0.02, **broken}
+    with pytest.raises(InvalidParameter) as caught:
+        transient.run_grid(Constant(num_steps=10), **arguments)  # type: ignore[arg-type]
+    assert caught.value.name == name
+
+
+def test_bad_remainders_and_fractions_are_refused() -> None:
+    with pytest.raises(InvalidParameter, match="remainder"):
+        transient.forgetting_steps(Constant(num_steps=10), 0.0, learning_rate=1e-3, weight_decay=0.1)
+    with pytest.raises(InvalidParameter, match="fraction"):
+        transient.transient_contour(0.0, num_steps=10, initial_rms=0.02)

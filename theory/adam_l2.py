@@ -1,0 +1,157 @@
+r"""Adam with L2: the decay goes through the second moment, so its rate depends on the gradient.
+
+.. math::
+   m_t = \beta_1 m_{t-1} + (1-\beta_1)(g_t+\lambda W_t), \qquad W_{t+1} = W_t - \eta_t\,\hat m_t/\varsigma_t, \qquad
+   \varsigma^2 = \sigma^2/\rho + \lambda^2\rho
+
+Legend: :math:`\rho` squared weight RMS; :math:`\sigma` RMS of a gradient entry at unit weight RMS (``gradient_rms``),
+divided by the weight RMS since the matrix is scale-invariant; :math:`\varsigma` root of Adam's second moment;
+:math:`y = \eta\lambda/\varsigma` decay per step, which is what :math:`\eta\lambda` is to AdamW.
+
+**Equilibrium**, exact in y:
+
+.. math::
+   \cos\theta = 1-y\,\frac{1-\beta_1}{1+\beta_1}, \qquad
+   \rho = \frac{\eta^2}{2y}\,\frac{1+\beta_1}{1+\beta_1+\beta_1y}, \qquad
+   \cos(W,u) = \sin\frac\theta2, \qquad
+   \sigma^2 = \eta^2\lambda^2\rho\left(\frac{\eta^2}{y^2} - \rho\right)
+
+and the last, whose right-hand side falls with y, gives y for a gradient.
+
+Derivation: at a fixed :math:`\varsigma` the step is that of `theory.sgdm` with coupled decay, learning rate
+:math:`\eta(1-\beta_1)/\varsigma` and gradient variance :math:`\sigma^2/\rho = \varsigma^2-\lambda^2\rho`.
+
+**Limits**, leading order in y: :math:`y = (\eta^4\lambda^2/2\sigma^2)^{1/3}`,
+:math:`\mathrm{RMS} = (\eta\sigma/2\lambda)^{1/3}`, angle :math:`\sqrt{2y(1-\beta_1)/(1+\beta_1)}`. In terms of the
+gradient as it is, :math:`\varsigma`: RMS :math:`\sqrt{\eta\varsigma/2\lambda}` and angle
+:math:`\sqrt{2\eta(\lambda/\varsigma)(1-\beta_1)/(1+\beta_1)}`. A small deviation of :math:`\rho` relaxes in
+:math:`1/3y` steps, since a larger norm also raises the decay per step. Without decay the norm grows like AdamW's.
+
+Where it fails: y above 0.01. Each entry has its own second moment, which follows its own :math:`\lambda^2W^2`, while
+here they share the mean; their ratio to the gradient is :math:`y/2`. Also a beta2 whose memory is longer
+than the relaxation, during the transient. Loshchilov and Hutter, arXiv 1711.05101, describe the effect; derived here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import sympy as sp
+from numpy.typing import ArrayLike, NDArray
+
+from theory import sgdm
+from theory.parameters import InvalidParameter
+from theory.stationary import rate_and_product, solve_rising
+
+Array = NDArray[np.float64]
+eta, lam, beta1, sigma, y = sp.symbols("eta lambda beta_1 sigma y", positive=True)
+
+
+def derive_equilibrium() -> dict[str, sp.Expr]:
+    """``rho`` and ``cosine`` in eta, beta_1, y; ``squared_gradient``: the sigma**2 that belongs to y."""
+    inner = sgdm.derive_moments(decoupled=False)
+    normaliser = eta * lam / y
+    r, v = sp.Symbol("r", positive=True), sp.Symbol("v", positive=True)
+    step = {sgdm.eta: eta * (1 - beta1) / normaliser, sgdm.lam: lam, sgdm.a: beta1}
+    per_variance = sp.cancel((inner["rho"] / v).subs(step))
+    (rho,) = sp.solve(sp.Eq(r, per_variance * (normaliser**2 - lam**2 * r)), r)
+    cosine = sgdm.derive_equilibrium(decoupled=False)["cosine"].subs(step)
+    gradient = rho * (normaliser**2 - lam**2 * rho)
+    return {"rho": sp.factor(rho), "cosine": sp.factor(cosine), "squared_gradient": sp.factor(gradient)}
+
+
+def derive_limits() -> dict[str, sp.Expr]:
+    """Leading order: ``product`` (y), ``rms``, ``angle``, ``relaxation_steps``, in eta, lambda, beta_1, sigma."""
+    exact = derive_equilibrium()
+    cube = sp.limit(exact["squared_gradient"] * y**3, y, 0, "+") / sigma**2
+    product = sp.root(sp.factor(cube), 3)
+    rho = sp.limit(exact["rho"] * y, y, 0, "+") / product
+    squared_angle = sp.limit(2 * (1 - exact["cosine"]) / y, y, 0, "+") * product
+    r = sp.Symbol("rho", positive=True)
+    drift = -2 * (eta * lam / sigma) * r ** sp.Rational(3, 2) + eta**2
+    settled = sp.solve(drift, r)[0]
+    return {
+        "product": product,
+        "rms": sp.powdenest(sp.sqrt(rho), force=True),
+        "angle": sp.sqrt(squared_angle),
+        "relaxation_steps": sp.powdenest(sp.simplify(-1 / drift.diff(r).subs(r, settled)), force=True),
+    }
+
+
+def decay_per_step(
+    learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9, *, gradient_rms: ArrayLike = 1.0
+) -> Array:
+    r"""y at equilibrium, all numbers broadcast; raises `NoEquilibrium` at zero weight decay."""
+    rate, lam, beta, sigma = np.broadcast_arrays(
+        *(np.asarray(value, np.float64) for value in (learning_rate, weight_decay, beta1, gradient_rms))
+    )
+    if not np.all((sigma > 0) & np.isfinite(sigma)):
+        raise InvalidParameter("gradient_rms", gradient_rms, "a finite number above 0")
+    if not np.all((beta >= 0) & (beta < 1)):
+        raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
+    rate_and_product(rate, np.minimum(lam, 0.5 / rate))  # the product itself has no bound here
+
+    def scale(y: Array) -> Array:
+        reduced = _reduced_rho(y, beta)
+        return 1 / np.sqrt(reduced * (1 / y**2 - reduced))
+
+    return solve_rising(scale, rate**2 * lam / sigma)
+
+
+def equilibrium_rms(
+    learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9, *, gradient_rms: ArrayLike = 1.0
+) -> Array:
+    """Weight RMS at equilibrium."""
+    y = decay_per_step(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms)
+    return np.asarray(learning_rate) * np.sqrt(_reduced_rho(y, np.asarray(beta1, np.float64)))
+
+
+def angular_update_equilibrium(
+    learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9, *, gradient_rms: ArrayLike = 1.0
+) -> Array:
+    """Angle per step at equilibrium in radians."""
+    return 2 * np.arcsin(cosine_equilibrium(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms))
+
+
+def cosine_equilibrium(
+    learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9, *, gradient_rms: ArrayLike = 1.0
+) -> Array:
+    """Cosine of W and the direction at equilibrium, positive since the direction carries the decay."""
+    y, beta = decay_per_step(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms), np.asarray(beta1)
+    return np.sqrt(y / 2 * (1 - beta) / (1 + beta))
+
+
+def relaxation_steps(
+    learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9, *, gradient_rms: ArrayLike = 1.0
+) -> Array:
+    """Steps in which a small deviation of the squared RMS falls to 1/e (slow limit)."""
+    return 1 / (3 * decay_per_step(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms))
+
+
+def moments(
+    rates: Array, weight_decay: float, beta1: float, beta2: float, initial_rms: float | Array, gradient_rms: float = 1.0
+) -> tuple[Array, Array, Array]:
+    """Squared RMS (num_steps + 1, ...), mean of W u and mean square of u (num_steps, ...), bias correction included.
+
+    ``rates`` has shape (num_steps, ...); ``initial_rms`` broadcasts against one row.
+    """
+    row = rates.shape[1:]
+    rho = np.empty((len(rates) + 1, *row))
+    p, s = np.empty_like(rates), np.empty_like(rates)
+    rho[0] = np.square(initial_rms)
+    previous, square, second = np.zeros(row), np.zeros(row), np.zeros(row)  # means of W_t m_{t-1}, m^2; v
+    for t, rate in enumerate(rates):
+        decayed = weight_decay * rho[t]
+        gradient = gradient_rms**2 / rho[t] + weight_decay * decayed
+        second = beta2 * second + (1 - beta2) * gradient
+        square = beta1**2 * square + (1 - beta1) * ((1 - beta1) * gradient + 2 * beta1 * weight_decay * previous)
+        along = beta1 * previous + (1 - beta1) * decayed
+        unbias = np.sqrt((1 - beta2 ** (t + 1)) / second) / (1 - beta1 ** (t + 1))
+        p[t], s[t] = unbias * along, unbias**2 * square
+        previous = along - rate * unbias * square
+        rho[t + 1] = rho[t] - 2 * rate * p[t] + rate**2 * s[t]
+    return rho, p, s
+
+
+def _reduced_rho(y: Array, beta1: Array) -> Array:
+    r""":math:`\rho/\eta^2` at equilibrium."""
+    return (1 + beta1) / (2 * y * (1 + beta1 + beta1 * y))

@@ -1,0 +1,110 @@
+r"""Weights on the move: second moments under any schedule, for updates that are a process of their own.
+
+.. math::
+   \rho_{t+1} = \alpha_t^2\rho_t - 2\alpha_t\eta_t p_t + \eta_t^2 c_{tt}, \qquad
+   p_t = -\sum_{s<t}\eta_s \Big(\prod_{s<i<t}\alpha_i\Big) c_{st}
+
+Legend: as in `theory.stationary`, with :math:`c_{st} = \langle u_s u_t\rangle` and rates that vary.
+
+Momentum makes :math:`c_{st}` a sum of modes, each of which is carried on by a factor per step:
+:math:`c_{s,t+1} = \kappa_t c_{st}` within a mode. Then each mode's share of p obeys
+
+.. math::  p_{t+1} = \kappa_t\alpha_t p_t - e_t\eta_t, \qquad e_t = c_{t,t+1}
+
+and the whole trajectory costs O(T) per mode, exactly. Lags that are listed one by one cost O(T) each.
+
+On the sphere the shrink of a step is one over the norm :math:`N_t = \sqrt{1-2\eta_t\cos_t+\eta_t^2}` before
+projection, which depends on p itself, so the steps follow one another.
+
+Derived here; with one mode it is the recursion of `theory.adamw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from theory.recursion import affine_recursion
+from theory.stationary import Autocovariance
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Drive:
+    r"""The update as a process from step 0 on.
+
+    Attributes
+    ----------
+    variance : (num_steps,) :math:`c_{tt}`.
+    modes : yields pairs of (num_steps,) arrays, entry :math:`e_t` and carry :math:`\kappa_t`; for lags above K.
+    lags : (K,) stationary :math:`c_1 \dots c_K`, none by default.
+    """
+
+    variance: Array
+    modes: Callable[[], Iterator[tuple[Array, Array]]]
+    lags: Array = field(default_factory=lambda: np.zeros(0))
+
+
+def stationary_drive(autocovariance: Autocovariance, num_steps: int) -> Drive:
+    """An update that is stationary from the first step on, while W starts independent of it."""
+
+    def modes() -> Iterator[tuple[Array, Array]]:
+        for amplitude, ratio in zip(autocovariance.amplitudes, autocovariance.ratios, strict=True):
+            yield np.full(num_steps, amplitude), np.full(num_steps, ratio)
+
+    return Drive(variance=np.full(num_steps, autocovariance.variance), modes=modes, lags=autocovariance.lags)
+
+
+def moments(rates: Array, shrinkage: Array, drive: Drive, initial_rms: float | Array) -> tuple[Array, Array]:
+    r"""Squared RMS and :math:`\langle W u\rangle` under decoupled decay, from W independent of u.
+
+    Parameters
+    ----------
+    rates : (num_steps, ...) learning rate at every step.
+    shrinkage : same shape, :math:`1 - \alpha_t`, the fraction that decay takes off at every step.
+    initial_rms : broadcasts against one row.
+
+    Returns
+    -------
+    rho : (num_steps + 1, ...) before each step and after the last.
+    p : shape of ``rates``; it does not depend on the initial RMS.
+    """
+    num_steps, row = len(rates), rates.shape[1:]
+    column = (num_steps, *(1,) * len(row))
+    alpha = 1 - shrinkage
+    p = np.zeros(rates.shape)
+    waiting = rates  # eta_s times the decay since, for the lag at hand
+    for lag, c in enumerate(drive.lags[: num_steps - 1], start=1):
+        p[lag:] -= c * waiting[:-1]
+        waiting = waiting[:-1] * alpha[lag:]
+    seen = num_steps - len(waiting)
+    for entry, carry in drive.modes():
+        offset = np.zeros(rates.shape)
+        offset[seen:] = -entry.reshape(column)[: len(waiting)] * waiting
+        p += affine_recursion(carry.reshape(column) * alpha, offset, np.zeros(row))[:-1]
+    grown = rates * (rates * drive.variance.reshape(column) - 2 * alpha * p)
+    squares = np.square(initial_rms)
+    shape = (num_steps, *np.broadcast_shapes(row, np.shape(squares)))
+    return affine_recursion(np.broadcast_to(alpha**2, shape), np.broadcast_to(grown, shape), squares), p
+
+
+def sphere_cosines(rates: Array, drive: Drive) -> Array:
+    r""":math:`\cos(W_t, u_t)` on the sphere at every step, shape of ``rates`` (num_steps, ...); modes only."""
+    num_steps, row = len(rates), rates.shape[1:]
+    s = drive.variance
+    modes = list(drive.modes())
+    scale = np.sqrt(s[:-1] * s[1:])
+    entry = np.stack([e[:-1] / scale for e, _ in modes], axis=1)  # of the normalised update
+    carry = np.stack([k[:-1] * np.sqrt(s[:-1] / s[1:]) for _, k in modes], axis=1)
+    share, cosine = np.zeros((len(modes), *row)), np.zeros_like(rates)
+    widen = (slice(None), *(None,) * len(row))
+    for t in range(num_steps - 1):
+        eta, c = rates[t], cosine[t]
+        norm = np.sqrt(1 - 2 * eta * c + eta**2)
+        share = (carry[t][widen] * share - entry[t][widen] * eta) / norm
+        cosine[t + 1] = share.sum(axis=0)
+    return cosine
