@@ -16,6 +16,7 @@ from theory.parameters import require_integer, require_number
 if TYPE_CHECKING:
     from sim import Simulation
 
+SMALLEST_CORRECTED_BETA2 = 0.1  # below it `theory.second_moment` gives no correction
 COMPARED = ("weight_rms", "angular_update")
 
 
@@ -81,7 +82,12 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
 
     A record whose standard error is zero (a norm held by construction) counts in the relative error only.
     """
-    predicted = predict_trajectory(config.optimizer, config.schedule, initial_rms=config.initial_rms, finite_beta2=True)
+    predicted = predict_trajectory(
+        config.optimizer,
+        config.schedule,
+        initial_rms=config.initial_rms,
+        finite_beta2=config.optimizer.beta2 >= SMALLEST_CORRECTED_BETA2,
+    )
     predicted = predicted.at(trajectory.steps)
     first_step = startup_steps(config.optimizer.beta1)
     if trajectory.steps[-1] < first_step:

@@ -1,7 +1,20 @@
 """What should happen: closed forms, derivations and schedules of weight-norm dynamics."""
 
 from theory import adamh, adamw
-from theory.optimizers import OPTIMIZERS, AdamH, AdamW, Optimizer
+from theory.optimizers import (
+    OPTIMIZERS,
+    SGDM,
+    AdamC,
+    AdamH,
+    AdamL2,
+    AdamW,
+    Lion,
+    Muon,
+    MuonH,
+    Optimizer,
+    RunnableOptimizer,
+    SignSGDM,
+)
 from theory.parameters import InvalidParameter, NoEquilibrium
 from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
 from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
@@ -10,18 +23,26 @@ from theory.trajectory import Trajectory, record_steps
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "SGDM",
     "WSD",
+    "AdamC",
     "AdamH",
+    "AdamL2",
     "AdamW",
     "Constant",
     "Cosine",
     "Equilibrium",
     "InvalidParameter",
     "Linear",
+    "Lion",
+    "Muon",
+    "MuonH",
     "NoEquilibrium",
     "Optimizer",
     "Prediction",
+    "RunnableOptimizer",
     "Schedule",
+    "SignSGDM",
     "Trajectory",
     "adamh",
     "adamw",

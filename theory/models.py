@@ -141,7 +141,7 @@ def model_of(
 
     Parameters
     ----------
-    finite_beta2 : count the scatter of the second moment, in AdamW, AdamC and AdamH. Off, beta2 -> 1.
+    finite_beta2 : count the scatter of the second moment, in AdamW, AdamC, AdamH and Adam with L2. Off, beta2 -> 1.
     gradient_rms : RMS of a gradient entry at unit weight RMS; matters to SGDM and Adam with L2.
     shape : (d_out, d_in); Muon and MuonH need it.
 
@@ -162,7 +162,7 @@ def model_of(
         case SGDM():
             return _sgdm(optimizer, gradient_rms)
         case AdamL2():
-            return _adam_l2(optimizer, gradient_rms)
+            return _adam_l2(optimizer, gradient_rms, finite_beta2)
         case _:
             assert_never(optimizer)
     if isinstance(optimizer, AdamH | MuonH):
@@ -224,22 +224,25 @@ def _sgdm(optimizer: SGDM, gradient_rms: float) -> FedBack:
     return FedBack(settle, run, relaxation_steps, decay if decoupled else 0.0)
 
 
-def _adam_l2(optimizer: AdamL2, gradient_rms: float) -> FedBack:
+def _adam_l2(optimizer: AdamL2, gradient_rms: float, finite_beta2: bool) -> FedBack:
     decay, beta1, beta2 = optimizer.weight_decay, optimizer.beta1, optimizer.beta2
+    scatter = second_moment.scatter(beta1, beta2) if finite_beta2 else adam_l2.NO_SCATTER
 
     def relaxation_steps(rates: Array) -> Array:
-        return adam_l2.relaxation_steps(rates, decay, beta1, gradient_rms=gradient_rms)
+        return adam_l2.relaxation_steps(rates, decay, beta1, gradient_rms=gradient_rms, scatter=scatter)
 
     def settle() -> Equilibrium:
         setting = (optimizer.learning_rate, decay, beta1)
         return Equilibrium(
-            weight_rms=float(adam_l2.equilibrium_rms(*setting, gradient_rms=gradient_rms)),
-            angular_update=float(adam_l2.angular_update_equilibrium(*setting, gradient_rms=gradient_rms)),
-            cosine=float(adam_l2.cosine_equilibrium(*setting, gradient_rms=gradient_rms)),
+            weight_rms=float(adam_l2.equilibrium_rms(*setting, gradient_rms=gradient_rms, scatter=scatter)),
+            angular_update=float(
+                adam_l2.angular_update_equilibrium(*setting, gradient_rms=gradient_rms, scatter=scatter)
+            ),
+            cosine=float(adam_l2.cosine_equilibrium(*setting, gradient_rms=gradient_rms, scatter=scatter)),
             relaxation_steps=float(relaxation_steps(np.array(optimizer.learning_rate))),
         )
 
     def run(rates: Array, initial_rms: Array) -> tuple[Array, Array, Array]:
-        return adam_l2.moments(rates, decay, beta1, beta2, initial_rms, gradient_rms)
+        return adam_l2.moments(rates, decay, beta1, beta2, initial_rms, gradient_rms=gradient_rms, scatter=scatter)
 
     return FedBack(settle, run, relaxation_steps, 0.0)

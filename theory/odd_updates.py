@@ -86,9 +86,7 @@ def autocovariance(
     )
 
 
-def drive(
-    weights: Callable[[int], Array], num_steps: int, beta1: float, beta2: float, variance: float = 1.0
-) -> Drive:
+def drive(weights: Callable[[int], Array], num_steps: int, beta1: float, beta2: float, variance: float = 1.0) -> Drive:
     """The update from an empty momentum on."""
     correlation, carry = starting_correlations(num_steps, beta1, beta2)
     terms = weights(num_terms(float(correlation.max()), negligible=1e-9))

@@ -13,6 +13,10 @@ Assumptions: the loss sees a run only through its angles (scale-invariant matric
 add; the noise grows with N like a power, and only there does N move the optimum; the constants depend on neither D nor
 B. Batch size enters twice, as 1/B in the noise and through d.
 
+The slow limit costs little: for 19,073 steps, decay 0.1 and RMS_0 0.02 the optimum is within 0.4 % of that of the exact
+recursion, 0.01 % with a warmup of 1 %. It fails without warmup where the first steps are as large as the start,
+:math:`\eta \gtrsim \mathrm{RMS}_0/3`: Adam's first steps are sign updates, and their angles count.
+
 **Asymptotics** (derived here). Where the angle's path is a fixed shape times its peak :math:`\theta`, and
 :math:`B_1, B_2 \ll S`, the integral goes like :math:`\theta (T\theta)^{-m}` and the best peak angle is log-linear:
 
@@ -46,7 +50,6 @@ from typing import Literal
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import sici
 
 from theory import slow_norm
 from theory.effective_lr import signal_share, update_rms
@@ -58,7 +61,9 @@ Array = NDArray[np.float64]
 
 AXES = ("num_params", "num_tokens", "tokens_per_step", "weight_decay", "initial_rms")
 
-NODES = 105  # per segment: the integrals of a run are good to 1e-8, and smooth in every parameter
+NODES = 131  # per segment: the integrals of a run are good to 1e-5, and smooth in every parameter
+OFFSETS = np.arange(-3.0, 5.0)
+STEP_WEIGHTS = np.linalg.solve(np.vander(OFFSETS, increasing=True).T, 1 / np.arange(1.0, 9.0))  # of the step 0 to 1
 LOWEST, HIGHEST = 1e-9, 1e3  # learning rates among which an optimum is looked for
 SCAN = 81  # points of the first scan
 STEP = 0.02  # of the differences in ln(learning rate) that polish a minimum
@@ -215,8 +220,8 @@ def _integrate(
     share = np.ones(1) if law.noise_batch is None else signal_share(batch, law.noise_batch, setting.beta1)
     turned = angle * share * weights[:, :, None] * stretch  # what each node adds to S
     whole = turned.sum(axis=1, keepdims=True)
-    before = np.einsum("ij,sjn->sin", _INDEFINITE, turned)
-    left = np.maximum(whole - before, 0.0) + np.cumsum(whole[::-1], axis=0)[::-1] - whole
+    later = np.concatenate([np.cumsum(whole[:0:-1], axis=0)[::-1], np.zeros_like(whole[:1])])
+    left = np.maximum(_remaining(turned), 0.0) + later
     total = whole.sum(axis=(0, 1))
     noise = (turned * angle * share * (law.B2 + left) ** -law.a2).sum(axis=(0, 1))
     strength = law.C2 * (params / law.reference_params) ** law.noise_growth * law.reference_batch / batch
@@ -235,13 +240,15 @@ def _nodes(schedule: Schedule) -> tuple[Array, Array]:
     return np.cumsum(lengths, axis=0) - lengths * rest, lengths * place * rest * (logit[1] - logit[0])
 
 
-def _indefinite_integral() -> Array:
-    """Matrix that integrates samples on a uniform grid up to each of them, exact for band-limited functions."""
-    index = np.arange(NODES)
-    return 0.5 + sici(np.pi * (index[:, None] - index))[0] / np.pi
+def _remaining(turned: Array) -> Array:
+    """What is still to come after each node, from samples on a uniform grid along axis 1 that vanish at its ends.
 
-
-_INDEFINITE = _indefinite_integral()
+    Each step is the integral of the polynomial through eight samples about it. Summed from the end, so that the small
+    remainders there keep their digits.
+    """
+    padded = np.pad(turned, ((0, 0), (3, 4), (0, 0)))
+    steps = sum(weight * padded[:, k : k + NODES] for k, weight in enumerate(STEP_WEIGHTS))
+    return np.flip(np.cumsum(np.flip(steps, axis=1), axis=1), axis=1)
 
 
 # The optimum

@@ -79,12 +79,14 @@ def final_rms(
     return float(np.sqrt(model.moments(optimizer.learning_rate * schedule.multipliers(), initial).rho[-1, 0]))
 
 
-def num_relaxations(optimizer: Optimizer, schedule: Schedule, *, gradient_rms: float = 1.0) -> float | None:
+def num_relaxations(
+    optimizer: Optimizer, schedule: Schedule, *, finite_beta2: bool = False, gradient_rms: float = 1.0
+) -> float | None:
     r"""Relaxation times that fit in the run, :math:`2\lambda\sum_t\eta_t` for AdamW; None on the sphere.
 
     Each step counts as one over the relaxation time at its rate.
     """
-    model = model_of(optimizer, gradient_rms=gradient_rms, shape=(1, 1))
+    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=(1, 1))
     return model.num_relaxations(optimizer.learning_rate * schedule.multipliers())
 
 
@@ -145,14 +147,15 @@ def predict(
     require_number("tolerance", tolerance, above=0, below=1)
     model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     settled = model.equilibrium(float(initial[0]))
-    moments = model.moments(optimizer.learning_rate * schedule.multipliers(), initial)
+    rates = optimizer.learning_rate * schedule.multipliers()
+    moments = model.moments(rates, initial)
     rms = np.sqrt(moments.rho[:, 0])
     transient = transient_steps(rms, settled.weight_rms, peak_end=schedule.peak_end, tolerance=tolerance)
     last = _trajectory(model, moments, np.array([schedule.num_steps - 1]), ("matrix",))
     return Prediction(
         equilibrium_rms=settled.weight_rms,
         relaxation_steps=settled.relaxation_steps,
-        num_relaxations=num_relaxations(optimizer, schedule, gradient_rms=gradient_rms),
+        num_relaxations=model.num_relaxations(rates),
         transient_steps=transient,
         reaches_equilibrium=transient is not None,
         angular_update_equilibrium=settled.angular_update,

@@ -43,6 +43,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -157,6 +158,31 @@ def drive(num_steps: int, beta1: float, beta2: float) -> Drive:
     return Drive(variance=s * (settled.variance / q + 2 * early), modes=modes)
 
 
+class Scatter(NamedTuple):
+    r"""What the scatter of v does to a direction that also carries a decay, relative to :math:`\beta_2\to1`.
+
+    ``response``: mean of :math:`\partial u/\partial g`, how much of a constant added to the gradient arrives;
+    ``total``: D, the sum of :math:`c_k` over all lags; ``variance``: :math:`c_0`.
+    """
+
+    response: float = 1.0
+    total: float = 1.0
+    variance: float = 1.0
+
+
+@lru_cache(maxsize=256)
+def scatter(beta1: float = 0.9, beta2: float = 0.95, law: GradientLaw = GAUSSIAN) -> Scatter:
+    r"""See `Scatter`; the response is :math:`\langle v^{-1/2}\rangle - \sum_i a_ib_i\langle g_i^2v^{-3/2}\rangle`."""
+    update = autocovariance(beta1, beta2, law)
+    b = 1 - beta2
+    log_z, log_f, ratio = _tables(beta2, law)
+    own = (1 - beta1) * _history(log_z, ratio, -np.log(beta2), beta1 * beta2, slope=0.0)
+    # v^(-1/2) and v^(-3/2) as integrals over exp(-x v), with z = b x
+    root = np.exp(log_z / 2 + log_f)
+    response = float(GRID_STEP / np.sqrt(np.pi * b) * np.sum(root * (1 - 2 * np.exp(log_z) * own)))
+    return Scatter(response, update.total, update.variance / float(stationary_update_rms(beta1)) ** 2)
+
+
 def _excess_weight(steps: ArrayLike, beta1: float, beta2: float) -> Array:
     r"""Mean weight in v of the gradients in m, weighted as in :math:`m^2`, above the mean weight in v of those in v."""
     count = np.asarray(steps, dtype=np.float64) + 1
@@ -171,11 +197,9 @@ def _polynomial(beta1: float, beta2: float, law: GradientLaw) -> Array:
     """Coefficients f_n of f(w), (DEGREE + 1,)."""
     from scipy.interpolate import CubicSpline
 
-    b, shift = 1 - beta2, -np.log(beta2)
-    log_z = np.arange(np.log(b) - 46, np.log(b) + 60, GRID_STEP)
-    log_phi, ratio = law.transforms(np.exp(log_z))
-    log_f = _history(log_z, log_phi, shift, 1.0, slope=1.0)
-    log_fg = log_f + np.log((1 - beta1) ** 2 * _history(log_z, ratio, shift, beta1**2, slope=0.0))
+    b = 1 - beta2
+    log_z, log_f, ratio = _tables(beta2, law)
+    log_fg = log_f + np.log((1 - beta1) ** 2 * _history(log_z, ratio, -np.log(beta2), beta1**2, slope=0.0))
     present = log_f > -600
     end = log_z[present][-1]
     table_f, table_fg = (CubicSpline(log_z[present], values[present]) for values in (log_f, log_fg))
@@ -193,6 +217,13 @@ def _polynomial(beta1: float, beta2: float, law: GradientLaw) -> Array:
         values.append(NODE_STEP**2 / (np.pi * b) * (half @ fg @ (half * later)))
     series = chebyshev.chebfit(2 * points - 1, values, DEGREE)
     return np.asarray(Polynomial(chebyshev.cheb2poly(series))(Polynomial([-1, 2])).coef)
+
+
+def _tables(beta2: float, law: GradientLaw) -> tuple[Array, Array, Array]:
+    r""":math:`\ln z`, :math:`\ln F` and :math:`\psi/\varphi` on a grid."""
+    log_z = np.arange(np.log(1 - beta2) - 46, np.log(1 - beta2) + 60, GRID_STEP)
+    log_phi, ratio = law.transforms(np.exp(log_z))
+    return log_z, _history(log_z, log_phi, -np.log(beta2), 1.0, slope=1.0), ratio
 
 
 def _history(log_z: Array, values: Array, shift: float, weight: float, *, slope: float) -> Array:

@@ -75,7 +75,11 @@ def derive_equilibrium(*, decoupled: bool) -> dict[str, sp.Expr]:
 
 
 def derive_limits(*, decoupled: bool) -> dict[str, sp.Expr]:
-    """Leading order in eta*lambda: ``rms``, ``angle``; ``relaxation_steps`` of rho; exact ``*_without_momentum``."""
+    """The limits of the exact forms, in eta, lambda, a, sigma.
+
+    eta*lambda to 0: ``rms``, ``angle``, ``relaxation_steps`` of rho. lambda to 0: ``growth`` of rho**2 per step. a to
+    0: ``rms_without_momentum``, ``cosine_without_momentum`` (of the angle).
+    """
     x = sp.Symbol("x", positive=True)
     exact = derive_equilibrium(decoupled=decoupled)
     fourth = sp.limit(sp.cancel(exact["rms"] ** 4 * x / eta**2).subs(lam, x / eta), x, 0, "+") * eta / lam
@@ -87,6 +91,7 @@ def derive_limits(*, decoupled: bool) -> dict[str, sp.Expr]:
         "rms": sp.root(sp.factor(fourth), 4),
         "angle": sp.sqrt(sp.factor(squared_angle)),
         "relaxation_steps": sp.simplify(-1 / drift.diff(rho).subs(rho, sp.sqrt(fourth))),
+        "growth": sp.limit(2 * rho * drift, lam, 0, "+"),
         "rms_without_momentum": sp.limit(exact["rms"] ** 4, a, 0) ** sp.Rational(1, 4),
         "cosine_without_momentum": sp.limit(exact["cosine"], a, 0),
     }

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.theory.symbolic import number
-from theory import InvalidParameter, NoEquilibrium, adam_l2
+from theory import InvalidParameter, NoEquilibrium, adam_l2, second_moment
 
 EXACT = adam_l2.derive_equilibrium()
 LIMITS = adam_l2.derive_limits()
@@ -36,6 +36,9 @@ def test_the_stated_limits() -> None:
     at = {"eta": rate, "lambda": decay, "beta_1": beta1, "sigma": sigma}
     assert number(LIMITS["product"], **at) == pytest.approx((rate**4 * decay**2 / (2 * sigma**2)) ** (1 / 3))
     assert number(LIMITS["rms"], **at) == pytest.approx((rate * sigma / (2 * decay)) ** (1 / 3))
+    assert number(LIMITS["growth"], **at) == pytest.approx(rate**2)
+    assert number(LIMITS["rho_without_momentum"], eta=rate, y=0.2) == pytest.approx(rate**2 / 0.4)
+    assert number(LIMITS["cosine_without_momentum"], y=0.2) == pytest.approx(0.8)
     for name, function, accuracy in (
         ("product", adam_l2.decay_per_step, 1e-3),
         ("rms", adam_l2.equilibrium_rms, 1e-3),
@@ -56,14 +59,28 @@ def test_in_terms_of_the_gradient_as_it_is(rate: float, decay: float, beta1: flo
     assert rms**2 / (rate * normaliser / (2 * decay)) == pytest.approx(1 / (1 + y * beta1 / (1 + beta1)), rel=1e-8)
 
 
+@pytest.mark.parametrize("scatter", [adam_l2.NO_SCATTER, second_moment.scatter(0.9, 0.9)])
 @pytest.mark.parametrize("initial", [0.5, 2.0])
-def test_the_recursion_settles_at_the_closed_form(initial: float) -> None:
-    rate, decay, beta1, sigma = 3e-3, 0.3, 0.9, 0.01
-    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
-    rho, p, s = adam_l2.moments(np.full((4000, 1), rate), decay, beta1, 0.99, initial * settled, sigma)
+def test_the_recursion_settles_at_the_closed_form(initial: float, scatter: second_moment.Scatter) -> None:
+    rate, decay, beta1 = 3e-3, 0.3, 0.9
+    matrix = {"gradient_rms": 0.01, "scatter": scatter}
+    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, **matrix))
+    rho, p, s = adam_l2.moments(np.full((4000, 1), rate), decay, beta1, 0.99, initial * settled, **matrix)
     assert np.sqrt(rho[-1, 0]) == pytest.approx(settled, rel=1e-9)
-    expected = float(adam_l2.cosine_equilibrium(rate, decay, beta1, gradient_rms=sigma))
+    expected = float(adam_l2.cosine_equilibrium(rate, decay, beta1, **matrix))
     assert p[-1, 0] / np.sqrt(rho[-2, 0] * s[-1, 0]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_stated_effect_of_a_finite_second_moment() -> None:
+    kappa, total, variance = scatter = second_moment.scatter(0.9, 0.95)
+    setting, sigma = (1e-5, 0.1, 0.9), 0.1
+    for function, factor, percent in (
+        (adam_l2.equilibrium_rms, (total / kappa) ** (1 / 3), -0.2),
+        (adam_l2.angular_update_equilibrium, (kappa**2 * variance**3 / total**2) ** (1 / 6), -1.3),
+    ):
+        ratio = function(*setting, gradient_rms=sigma, scatter=scatter) / function(*setting, gradient_rms=sigma)
+        assert ratio == pytest.approx(factor, rel=1e-5)
+        assert 100 * (ratio - 1) == pytest.approx(percent, abs=0.05)
 
 
 def test_a_small_deviation_relaxes_three_times_per_decay() -> None:
@@ -71,7 +88,7 @@ def test_a_small_deviation_relaxes_three_times_per_decay() -> None:
     settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
     stated = float(adam_l2.relaxation_steps(rate, decay, beta1, gradient_rms=sigma))
     steps = int(2 * stated)
-    rho, _, _ = adam_l2.moments(np.full((steps, 1), rate), decay, beta1, 0.9, 1.01 * settled, sigma)
+    rho, _, _ = adam_l2.moments(np.full((steps, 1), rate), decay, beta1, 0.9, 1.01 * settled, gradient_rms=sigma)
     away = rho[:, 0] / settled**2 - 1
     measured = (steps // 2) / np.log(away[steps // 4] / away[steps // 4 + steps // 2])
     assert measured == pytest.approx(stated, rel=0.01)

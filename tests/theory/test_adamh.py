@@ -6,7 +6,18 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import AdamH, Constant, Cosine, InvalidParameter, adamh, adamw, equilibrium, predict, predict_trajectory
+from theory import (
+    AdamH,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    adamh,
+    adamw,
+    equilibrium,
+    momentum,
+    predict,
+    predict_trajectory,
+)
 
 MATCHING = adamh.derive_matching_learning_rate()
 
@@ -18,6 +29,13 @@ beta1s = st.floats(0.0, 0.98)
 def test_matching_rate_equals_its_derivation(shrink: float, beta1: float) -> None:
     derived = MATCHING.subs({adamh.alpha: sp.Float(shrink, 40), adamh.beta1: beta1})
     assert adamh.matching_learning_rate(shrink, beta1) == pytest.approx(float(derived.evalf(30)), rel=1e-9)
+
+
+def test_limits() -> None:
+    limits = adamh.derive_limits()
+    assert limits["angle_per_rate"] == 1
+    assert sp.simplify(limits["rate_without_momentum"] - sp.tan(sp.acos(adamh.alpha))) == 0
+    assert adamh.angular_update_equilibrium(1e-6, 0.9) == pytest.approx(1e-6, rel=1e-4)
 
 
 @given(rates, beta1s)
@@ -48,6 +66,16 @@ def test_the_recursion_settles_at_the_closed_form(rate: float, beta1: float) -> 
     # the sample count of the second moment still grows like 1/t
     assert last.angular_update[-1, 0] == pytest.approx(settled.angular_update, rel=1e-4)
     assert last.cosine[-1, 0] == pytest.approx(settled.cosine, rel=2e-3, abs=1e-9)
+
+
+def test_the_start_of_the_momentum() -> None:
+    """At a vanishing rate the cosine sums up the correlations of the directions so far, start-up included."""
+    steps, rate = np.arange(30), 1e-9
+    s, r = momentum.update_variance(steps, 0.9), momentum.update_carry(steps, 0.9, 0.95)
+    cosines = adamh.cosines(np.full(30, rate), 0.9, 0.95)
+    for t in (1, 2, 5, 29):
+        correlations = [s[i] * np.prod(r[i:t]) / np.sqrt(s[i] * s[t]) for i in range(t)]
+        assert cosines[t] == pytest.approx(-rate * np.sum(correlations), rel=1e-7)
 
 
 def test_the_norm_is_constant_and_there_is_no_transient() -> None:

@@ -94,11 +94,12 @@ def test_sgdm(decoupled: bool) -> None:
     compare(SGDM(**DECAYED, decoupled=decoupled), sgdm(np.random.default_rng(3), decoupled=decoupled), ENTRIES)
 
 
-def test_adam_l2() -> None:
-    """At a decay per step of 0.01 the stated bias is 0.1 % of the RMS and 0.25 % of the angle."""
+@pytest.mark.parametrize("beta2", [0.95, 0.999])
+def test_adam_l2(beta2: float) -> None:
+    """At a decay per step of 0.01 the stated bias is 0.2 %."""
     rate = (2 * 0.01**3 * SIGMA**2 / DECAY**2) ** 0.25
-    optimizer = AdamL2(learning_rate=rate, weight_decay=DECAY, beta2=0.999)
-    compare(optimizer, adam_l2(np.random.default_rng(4), optimizer), ENTRIES, bias=4e-3)
+    optimizer = AdamL2(learning_rate=rate, weight_decay=DECAY, beta2=beta2)
+    compare(optimizer, adam_l2(np.random.default_rng(4), optimizer), ENTRIES, bias=2e-3, finite_beta2=True)
 
 
 @pytest.mark.parametrize("beta2", [0.95, 0.999])

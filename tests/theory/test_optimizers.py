@@ -113,6 +113,11 @@ def test_the_finite_second_moment_is_off_unless_asked_for() -> None:
             -0.0044, abs=2e-4
         )
         assert finite.final_angular_update == pytest.approx(finite.angular_update_equilibrium, rel=1e-4)
+    coupled = AdamL2(**DECAYED)
+    plain, finite = (predict(coupled, schedule, initial_rms=0.05, finite_beta2=on, **MATRIX) for on in (False, True))
+    assert finite.angular_update_equilibrium / plain.angular_update_equilibrium - 1 == pytest.approx(-0.0127, abs=1e-3)
+    assert finite.final_rms == pytest.approx(finite.equilibrium_rms, rel=1e-4)
+    assert finite.final_angular_update == pytest.approx(finite.angular_update_equilibrium, rel=1e-3)
     sphere = AdamH(learning_rate=0.02)
     plain, finite = (predict(sphere, schedule, initial_rms=0.05, finite_beta2=on) for on in (False, True))
     assert 0.99 < finite.angular_update_equilibrium / plain.angular_update_equilibrium < 0.9999

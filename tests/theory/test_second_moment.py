@@ -171,6 +171,14 @@ def test_the_start_goes_over_into_the_stationary_state() -> None:
         assert carry[-1] == pytest.approx(ratio, rel=1e-9)
 
 
+def test_the_response_tends_to_first_order() -> None:
+    r""":math:`1 + 3(\kappa-1)b/16 - b(1-\beta_1)/(1-\beta_1\beta_2)`, from the expansion of v about its mean."""
+    small = np.array([0.008, 0.004, 0.002, 0.001])
+    first = 1 + 0.375 * small - 0.1 * small / (1 - 0.9 * (1 - small))
+    errors = [abs(second_moment.scatter(0.9, 1 - b).response - value) for b, value in zip(small, first, strict=True)]
+    assert 1.7 < np.polyfit(np.log(small), np.log(errors), 1)[0] < 2.3
+
+
 def test_bad_laws_and_betas_are_refused() -> None:
     with pytest.raises(InvalidParameter, match="dof"):
         StudentT(dof=2.0)
