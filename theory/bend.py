@@ -30,7 +30,8 @@ a1 = 0.43, a2 = 1.4, B2 = 0.3, for constant rate, WSD and cosine; slopes in unit
 
 * w above 1: up nearly all the way, from n of 50 (w = 4) or 10 (w = 1.3) to 0.5, slope 1.8-2 to 0.8-1.
 * w below 1: first down, slope up to 2.5-4 near n = 5-10, and then up, the more steeply the smaller w. A run of scales
-  bends up if n passes from 3-10 to about 1 along it, and down if it goes from 20 to 2.
+  bends up if n passes from 3-10 to about 1 along it, and down if it goes from 20 to 2. Under a constant rate it goes
+  down once more below n = 1.5, before the norm is frozen.
 * below w of 0.2 the optimum crosses the flat window; under a cosine there are two minima which change places.
 * size: curvature up to 1-4 times :math:`p^2`. For 22M to 707M parameters, 10B tokens in steps of 2^19, WSD, decay 0.1,
   RMS_0 0.02 (w = 0.55), p = 0.22: straight if n falls from 19 to 4; if from 6 to 1.7, curvature 0.05, and a line
