@@ -1,6 +1,6 @@
 """The main job: closed form, simulation and real training of the same settings, compared.
 
-Question    Do the closed forms for norm and rotation hold on real training runs that nobody tuned for them?
+Question    Do the closed forms for norm and rotation hold on real training runs, with no constant fitted?
 Hypothesis  On exactly scale-invariant weights they hold with no fitted constant; on the classic GPT-2 they hold
             roughly, since a radial gradient acts there too.
 Method      Three AdamW settings of one product learning rate x decay and one of AdamH, constant learning rate
