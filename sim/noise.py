@@ -26,7 +26,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sim import kernels
+from sim import kernels, random_numbers
 from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, record_steps
 from theory.parameters import require_integer, require_number
 from theory.trajectory import FIELDS
@@ -208,8 +208,8 @@ def run(
 
 def initial_weights(dim: int, replicas: NDArray[np.int64], seed: int, rms: float) -> NDArray[np.float32]:
     """Gaussian weights, every replica scaled to the RMS; (num_replicas, num_blocks, BLOCK), padded with zeros."""
-    w = np.empty((len(replicas), -(-dim // kernels.BLOCK), kernels.BLOCK), dtype=np.float32)
-    kernels.normal(w, dim, seed, replicas, 0)
+    w = np.empty((len(replicas), -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
+    random_numbers.normal(w, dim, seed, replicas, 0)
     squares = np.square(w, dtype=np.float64).sum(axis=(1, 2), keepdims=True)
     return (w * (rms * np.sqrt(dim / squares))).astype(np.float32)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import Simulation, SimulationOutcome, kernels, noise, simulate
+from sim import Simulation, SimulationOutcome, noise, random_numbers, simulate
 from theory import AdamH, AdamW, Constant, InvalidParameter, Linear
 from theory.predict import final_rms
 from theory.trajectory import FIELDS
@@ -61,7 +61,7 @@ def test_threads_do_not_matter(optimizer: AdamW | AdamH) -> None:
 def test_splitting_the_steps_does_not_matter(optimizer: AdamW | AdamH, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = (optimizer, Constant(num_steps=40))
     whole = simulate(*setting, initial_rms=0.02, dim=100, num_replicas=4, record_every=3)
-    monkeypatch.setattr(noise, "CHUNK", 7 * 4 * kernels.BLOCK)
+    monkeypatch.setattr(noise, "CHUNK", 7 * 4 * random_numbers.BLOCK)
     seen: list[int] = []
     split = simulate(*setting, initial_rms=0.02, dim=100, num_replicas=4, record_every=3, progress=seen.append)
     assert seen == [7, 14, 21, 28, 35, 40]
@@ -97,7 +97,7 @@ def reference(
     m, v = np.zeros_like(w), np.zeros_like(w)
     rows: dict[str, list[float]] = {field: [] for field in FIELDS}
     for t, eta in enumerate(rates):
-        kernels.normal(blocks, dim, seed, numbers, t + 1)
+        random_numbers.normal(blocks, dim, seed, numbers, t + 1)
         g = blocks.reshape(replicas, -1)[:, :dim].astype(np.float64)
         norm = np.linalg.norm(w, axis=1, keepdims=True)
         unit = w / norm

@@ -14,14 +14,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from sim import kernels
+from sim import random_numbers
 
 Z_LIMIT = 4.8  # two-sided: 1.6e-6 per comparison
 
 
 def draw(num_replicas: int, dim: int, *, seed: int = 0, step: int = 1, first: int = 0) -> NDArray[np.float32]:
-    x = np.empty((num_replicas, -(-dim // kernels.BLOCK), kernels.BLOCK), dtype=np.float32)
-    kernels.normal(x, dim, seed, np.arange(first, first + num_replicas), step)
+    x = np.empty((num_replicas, -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
+    random_numbers.normal(x, dim, seed, np.arange(first, first + num_replicas), step)
     return x.reshape(num_replicas, -1)[:, :dim]
 
 
@@ -43,9 +43,9 @@ def test_every_bit_of_the_counter_moves_every_bit_of_the_hash() -> None:
     def flips(counters: NDArray[np.uint32], high: NDArray[np.uint32]) -> NDArray[np.int64]:
         counts = np.zeros((32, 32), dtype=np.int64)
         for trial in range(len(counters)):
-            before = kernels.hash32(counters[trial], high[trial])
+            before = random_numbers.hash32(counters[trial], high[trial])
             for i in range(32):
-                after = kernels.hash32(
+                after = random_numbers.hash32(
                     np.uint32(counters[trial] ^ np.uint32(np.uint32(1) << np.uint32(i))), high[trial]
                 )
                 for j in range(32):
@@ -63,10 +63,10 @@ def test_radius_and_angle_are_accurate() -> None:
     edges = np.concatenate([[0], powers - 1, powers, powers * np.sqrt(0.5) - 1, powers * np.sqrt(0.5) + 1])
     bits = np.concatenate([np.random.default_rng(0).integers(2**32, size=5000), edges]).astype(np.uint32)
     x = (bits + 0.5) / 2.0**32
-    got = np.array([kernels.radius(b) for b in bits])
+    got = np.array([random_numbers.radius(b) for b in bits])
     # x itself is rounded to float32, which is what counts near x = 1.
     assert np.all(np.abs(got**2 + 2 * np.log(x)) < 3e-6 * -np.log(x) + 2.0**-23)
-    sine, cosine = np.array([kernels.half_turn(b) for b in bits]).T
+    sine, cosine = np.array([random_numbers.half_turn(b) for b in bits]).T
     angle = np.pi * bits.view(np.int32) / 2.0**32
     np.testing.assert_allclose(sine, np.sin(angle), rtol=0, atol=1.5e-6)
     np.testing.assert_allclose(cosine, np.cos(angle), rtol=0, atol=3e-7)
@@ -137,8 +137,8 @@ def test_no_correlation_between_coordinates(power: int) -> None:
 
 
 def test_pairs_that_share_a_radius_are_independent() -> None:
-    x = draw(8192, kernels.BLOCK, seed=2).astype(np.float64)
-    first, second = x[:, : kernels.HALF], x[:, kernels.HALF :]
+    x = draw(8192, random_numbers.BLOCK, seed=2).astype(np.float64)
+    first, second = x[:, : random_numbers.HALF], x[:, random_numbers.HALF :]
     for power, other in ((1, 1), (1, 2), (2, 1), (2, 2), (1, 3), (3, 1), (3, 3)):
         assert abs(correlation_z(first**power, second**other)) < Z_LIMIT, (power, other)
     assert_uniform_cells(first, second)
@@ -184,7 +184,7 @@ def test_a_draw_is_named_by_seed_replica_step_and_coordinate_alone() -> None:
 
 
 def test_padding_stays_zero() -> None:
-    x = np.full((1, 2, kernels.BLOCK), 7, dtype=np.float32)
-    kernels.normal(x, 300, 0, np.arange(1), 1)
+    x = np.full((1, 2, random_numbers.BLOCK), 7, dtype=np.float32)
+    random_numbers.normal(x, 300, 0, np.arange(1), 1)
     assert np.all(x.ravel()[300:] == 0)
     assert np.all(x.ravel()[:300] != 0)
