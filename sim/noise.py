@@ -16,17 +16,16 @@ expectation, rounding.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from sim import kernels, random_numbers
+from sim.threads import threads
 from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, record_steps
 from theory.parameters import require_integer, require_number
 from theory.trajectory import FIELDS
@@ -110,13 +109,11 @@ def simulate(
     require_integer("num_replicas", num_replicas, at_least=2, at_most=2**32 - 1)
     require_integer("seed", seed, at_least=0, at_most=2**32 - 1)
     require_integer("record_every", record_every, at_least=1)
-    if num_threads is not None:
-        require_integer("num_threads", num_threads, at_least=1, at_most=_available_threads())
     if gradient_scale not in ("constant", "inverse-norm"):
         raise InvalidParameter("gradient_scale", gradient_scale, "constant or inverse-norm")
 
     steps = record_steps(schedule.num_steps, record_every)
-    with _threads(num_threads):
+    with threads(num_threads):
         moments, squared_norm, diverged, seconds = run(
             optimizer,
             schedule,
@@ -268,17 +265,3 @@ def pooled_with_error(sums: Array, dim: int, function: Callable[[Array, int], Ar
 def _trajectory(steps: NDArray[np.int64], fields: Array) -> Trajectory:
     columns = {name: values[:, None] for name, values in zip(FIELDS, fields, strict=True)}
     return Trajectory(steps=steps, matrices=("simulated",), **columns)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
-def _available_threads() -> int:
-    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
