@@ -95,3 +95,24 @@ def angular_update_equilibrium(learning_rate: ArrayLike, beta1: ArrayLike = 0.9)
 def cosines(learning_rates: Array, beta1: float, beta2: float) -> Array:
     """:math:`c_t = cos(W_t, u_t)` at every step by the recursion, shape of ``learning_rates`` (num_steps, ...)."""
     return driven.sphere_cosines(learning_rates, momentum.drive(len(learning_rates), beta1, beta2))
+
+
+def rates_for_angles(angles: ArrayLike, beta1: float = 0.9, beta2: float = 0.95) -> Array:
+    r"""Learning rates that make AdamH turn by the given angles, the inverse of the recursion step by step.
+
+    ``angles`` (num_steps, ...) in radians, from 0 to below pi/2. :math:`\eta_t =
+    \tan\theta_t/(\sqrt{1-c_t^2} + c_t\tan\theta_t)`. Raises `InvalidParameter`.
+    """
+    turns = np.asarray(angles, dtype=np.float64)
+    if not np.all((turns >= 0) & (turns < np.pi / 2)):
+        raise InvalidParameter("angles", angles, "at least 0 and below pi/2")
+    steps = np.arange(len(turns))
+    s, r = momentum.update_variance(steps, beta1), momentum.update_carry(steps, beta1, beta2)
+    carry = r[:-1] * np.sqrt(s[:-1] / s[1:])
+    rates, c = np.zeros_like(turns), np.zeros(turns.shape[1:])
+    for t, turn in enumerate(np.tan(turns)):
+        eta = turn / (np.sqrt(1 - c**2) + c * turn)
+        rates[t] = eta
+        if t < len(carry):
+            c = carry[t] * (c - eta) / np.sqrt(1 - 2 * eta * c + eta**2)
+    return rates

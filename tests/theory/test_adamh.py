@@ -92,3 +92,17 @@ def test_the_norm_is_constant_and_there_is_no_transient() -> None:
 def test_zero_initial_norm_is_refused() -> None:
     with pytest.raises(InvalidParameter, match="initial_rms"):
         predict(AdamH(learning_rate=0.02), Constant(num_steps=5), initial_rms=0.0)
+
+
+@given(rates, beta1s, st.integers(1, 30))
+def test_rates_for_angles_invert_the_recursion(rate: float, beta1: float, num_steps: int) -> None:
+    optimizer = AdamH(learning_rate=rate, beta1=beta1)
+    schedule = Cosine(num_steps=num_steps, warmup_steps=num_steps // 3)
+    angles = predict_trajectory(optimizer, schedule, initial_rms=0.02).angular_update
+    found = adamh.rates_for_angles(angles, beta1, optimizer.beta2)[:, 0]
+    assert found == pytest.approx(rate * schedule.multipliers(), rel=1e-9, abs=1e-15)
+
+
+def test_an_angle_that_no_rate_gives_is_named() -> None:
+    with pytest.raises(InvalidParameter, match="angles"):
+        adamh.rates_for_angles([0.1, 1.6])
