@@ -126,7 +126,7 @@ class PowerLawRegression:
 
 
 def mixture(x: Array) -> Array:
-    r"""Q x along the last axis (..., n), n = 256, 512, ...: Q orthogonal and symmetric with entries :math:`\pm1/\sqrt n`.
+    r"""Q x along the last axis (..., n), n = 256, 512, ...: Q orthogonal, symmetric, with entries :math:`\pm1/\sqrt n`.
 
     Walsh and Hadamard's matrix, with the two hexadecimal digits of a place within 256 exchanged.
     """
