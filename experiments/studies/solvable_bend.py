@@ -15,8 +15,8 @@ optima alone, before an optimum of AdamW had been looked at. "mixed": every weig
 nothing, and the noise-only norm is a good description. "eigenvectors": one weight per feature; Adam's root of the
 second moment then tilts the update against the weights, which the theory of the norm leaves out. Five sizes N times
 five lengths T at fixed batch, WSD with 2 % warmup and 20 % decay. Learning rates by zooming in (`Zoom`), at last nine
-of them a factor of sqrt(2) apart about the best, 16 seeds each, the same data for every rate and arm. Optima,
-exponents and curvatures by the joint estimator of `experiments.joint_fit`, with seeds as clusters.
+of them a factor of sqrt(2) apart about the best, 16 seeds each (8 in large cells), the same data for every rate and
+arm. Optima, exponents and curvatures by the joint estimator of `experiments.joint_fit`, with seeds as clusters.
 
 **Decision rule.** Verdicts with delta = 0.07 as everywhere. The mechanism is supported on an axis if the measured
 curvature less the predicted one has a 95 % interval that holds 0 and, where the predicted arm bends, the measured one
@@ -27,7 +27,7 @@ Scientific: initial RMS, weight decay, N, T. Nuisance: learning rate. Fixed: bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
@@ -39,6 +39,7 @@ from sim.regression import RegressionResult, RegressionRun, sweep
 from theory import WSD, AdamH, AdamW, adamh, equilibrium, predict_trajectory
 from theory.regression import Basis, PowerLawRegression
 
+Cell = tuple[int, int]  # number of features, number of steps
 STEP = np.sqrt(2.0)  # between neighbouring learning rates, which are powers of it in every round
 MAX_EXTENSIONS = 6
 
@@ -76,7 +77,8 @@ class Arm:
 @dataclass(frozen=True, kw_only=True)
 class Zoom:
     """Rounds of a search for the best learning rate: every ``stride`` powers of sqrt(2), ``reach`` strides to
-    either side of the best so far, ``num_seeds`` seeds. The first round looks everywhere."""
+    either side of the best so far, ``num_seeds`` seeds, half of them in the `SolvableBend.large` cells, whose losses
+    scatter less. The first round looks everywhere."""
 
     stride: int
     reach: int
@@ -93,6 +95,7 @@ class SolvableBend:
     num_steps: tuple[int, ...] = (250, 500, 1000, 2000, 4000)
     lowest: int = -34  # powers of sqrt(2) between which learning rates are looked for
     highest: int = 0
+    large: int = 2**21  # num_features * num_steps of a large cell, at least
     rounds: tuple[Zoom, ...] = (
         Zoom(stride=4, reach=0, num_seeds=2),
         Zoom(stride=2, reach=2, num_seeds=4),
@@ -177,13 +180,13 @@ def run_arm(
 ) -> pd.DataFrame:
     """All runs of one arm; a row per run, see `row`. Best rates are judged by the mean loss over the seeds."""
     cells = [(n, t) for n in study.num_features for t in study.num_steps]
-    best: dict[tuple[int, int], int] = {}
+    best: dict[Cell, int] = {}
     table = pd.DataFrame()
     for place, zoom in enumerate(study.rounds):
         last = place == len(study.rounds) - 1
         wanted = {cell: _window(study, zoom, best.get(cell)) for cell in cells}
         for extension in range(MAX_EXTENSIONS if last else 1):
-            rows = list(_run_cells(problem, arm, wanted, zoom.num_seeds))
+            rows = list(_run_cells(study, problem, arm, wanted, zoom.num_seeds))
             done = pd.DataFrame(rows).assign(round=place)
             table = pd.concat([table, done], ignore_index=True)
             this = table[table["round"] == place]
@@ -198,10 +201,13 @@ def run_arm(
 
 
 def _run_cells(
-    problem: Problem, arm: Arm, wanted: dict[tuple[int, int], Sequence[int]], num_seeds: int
+    study: SolvableBend, problem: Problem, arm: Arm, wanted: Mapping[Cell, Sequence[int]], num_seeds: int
 ) -> Iterator[dict[str, float]]:
     settings = [
-        (n, t, power, seed) for (n, t), powers in wanted.items() for power in powers for seed in range(num_seeds)
+        (n, t, power, seed)
+        for (n, t), powers in wanted.items()
+        for power in powers
+        for seed in range(num_seeds // 2 if n * t >= study.large else num_seeds)
     ]
     runs = [make_run(problem, arm, n, t, float(STEP**power), seed) for n, t, power, seed in settings]
     for index, result in sweep(runs, num_records=32):
@@ -233,20 +239,24 @@ def _window(study: SolvableBend, zoom: Zoom, center: int | None) -> list[int]:
     return [int(p) for p in powers if study.lowest <= p <= study.highest]
 
 
-def _of_cell(table: pd.DataFrame, cell: tuple[int, int]) -> pd.DataFrame:
+def _of_cell(table: pd.DataFrame, cell: Cell) -> pd.DataFrame:
     n, t = cell
     return table[(table["num_params"] == n) & (table["num_steps"] == t)]
 
 
-def _best_power(table: pd.DataFrame, cell: tuple[int, int]) -> int:
+def _best_power(table: pd.DataFrame, cell: Cell) -> int:
     means = _of_cell(table, cell).groupby("power")["excess"].mean().fillna(np.inf)
     return int(means.index[int(means.to_numpy().argmin())])
 
 
-def _beyond_edge(study: SolvableBend, table: pd.DataFrame, cell: tuple[int, int], best: int, zoom: Zoom) -> list[int]:
+def _beyond_edge(study: SolvableBend, table: pd.DataFrame, cell: Cell, best: int, zoom: Zoom) -> list[int]:
     """Further powers where the best is fewer than two rates away from the end of the grid."""
     tried = _of_cell(table, cell)["power"]
-    lowest, highest = int(tried.min()), int(tried.max())
-    below = range(lowest - zoom.reach, lowest) if best - lowest < 2 else range(0)
-    above = range(highest + 1, highest + 1 + zoom.reach) if highest - best < 2 else range(0)
-    return [power for power in (*below, *above) if study.lowest <= power <= study.highest]
+    lowest, highest, stride = int(tried.min()), int(tried.max()), zoom.stride
+    steps = stride * np.arange(1, zoom.reach + 1)
+    further: list[int] = []
+    if best - lowest < 2 * stride:
+        further += list(lowest - steps)
+    if highest - best < 2 * stride:
+        further += list(highest + steps)
+    return [int(power) for power in further if study.lowest <= power <= study.highest]

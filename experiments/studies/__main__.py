@@ -1,0 +1,71 @@
+"""Run a study: ``python -m experiments.studies solvable-bend --out runs/solvable-bend``.
+
+Every arm is kept as soon as it is finished, under a name that tells its settings; a second call goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import time
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.serialize import BadInput, to_json, write_whole
+from experiments.studies import solvable_answers, solvable_figure
+from experiments.studies.solvable_bend import STUDY, Arm, Problem, SolvableBend, run_arm
+
+
+def run_study(study: SolvableBend, out: Path) -> None:
+    """Write ``config.json``, a CSV file of runs per arm, ``optima.csv``, ``answers.csv`` and a figure per problem."""
+    try:
+        (out / "runs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {out}: cannot be written ({error.strerror})") from None
+    write_whole(out / "config.json", (to_json(study, indent=1) + "\n").encode())
+    tables = {}
+    for problem in study.problems:
+        for arm in study.arms[problem.name]:
+            tables[problem.name, arm.name] = _arm_table(study, problem, arm, out / "runs")
+    optima, answers = solvable_answers.answer(study, tables)
+    for name, table in (("optima", optima), ("answers", answers)):
+        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g").encode())
+    for problem in study.problems:
+        write_whole(out / f"{problem.name}.png", solvable_figure.draw(optima, problem.name))
+
+
+def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) -> pd.DataFrame:
+    setting = asdict(study) | {"problems": asdict(problem), "arms": asdict(arm)}
+    digest = sha256(to_json(setting).encode()).hexdigest()[:10]
+    file = folder / f"{problem.name}-{arm.name.replace(' ', '-')}-{digest}.csv"
+    if not file.exists():
+        began = time.perf_counter()
+        table = run_arm(study, problem, arm)
+        write_whole(file, table.to_csv(index=False).encode())
+        print(f"{problem.name}, {arm.name}: {len(table)} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    return pd.read_csv(io.BytesIO(file.read_bytes()))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m experiments.studies", description="Run a study.")
+    parser.add_argument("study", choices=["solvable-bend"])
+    parser.add_argument("--out", type=Path, default=Path("runs/solvable-bend"), metavar="DIR", help="runs and tables")
+    options = parser.parse_args()
+    try:
+        run_study(STUDY, options.out)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the arms that were finished are kept", file=sys.stderr)
+        return 130
+    print(f"{options.out}: optima.csv, answers.csv, a figure per problem")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
