@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
 from sim import regression_kernels as kernels
-from sim.noise import CHUNK, SMALLEST_EPS, SimulationOutcome, observables
+from sim.noise import CHUNK, SimulationOutcome
+from sim.observables import observables
 from sim.random_numbers import BLOCK
+from sim.rules import SMALLEST_EPS
 from sim.threads import threads
 from theory import SGDM, AdamC, AdamH, AdamW, InvalidParameter, Muon, MuonH, Schedule, Trajectory, record_steps
 from theory.parameters import require_integer, require_number
@@ -147,7 +149,6 @@ def _run_group(
     stream = zlib.crc32(f"{problem.num_features} {problem.batch_size} {num_steps}".encode())
     seeds = np.array([run.seed for run in runs], dtype=np.int64)
     distinct, batch_of = np.unique(seeds, return_inverse=True)
-    rates = np.stack([_rates(run) for run in runs])
     w = _initial_weights(problem.num_features, seeds, stream, np.array([run.initial_rms for run in runs]))
     m, v = np.zeros_like(w), np.zeros_like(w)
     norms = np.sqrt(np.square(w, dtype=np.float64).sum(axis=(1, 2)))
@@ -157,14 +158,16 @@ def _run_group(
     on_sphere = np.array([isinstance(run.optimizer, AdamH | MuonH) for run in runs])
     constants = np.stack([_constants(run.optimizer, norm) for run, norm in zip(runs, norms, strict=True)])
     shrink_factors = np.array([_shrink_factor(run.optimizer) for run in runs])[:, None]
-    relative = np.array([isinstance(run.optimizer, AdamC) for run in runs])[:, None]
-    peaks = rates.max(axis=1, keepdims=True)
+    follows_rate = np.array([isinstance(run.optimizer, AdamC) for run in runs])[:, None]
+    peaks = np.array([run.optimizer.learning_rate for run in runs])[:, None]
     columns = [_blocks(x) for x in (problem.spectrum, np.sqrt(problem.spectrum), problem.target)]
 
     chunk = max(1, CHUNK // w.size)
     for start in range(0, num_steps, chunk):
         stop = min(start + chunk, num_steps)
-        span, rate = np.arange(start, stop), rates[:, start:stop]
+        span = np.arange(start, stop)
+        multipliers = np.stack([_multipliers(run, span) for run in runs])
+        rates = peaks * multipliers
         slots = np.searchsorted(steps, span)
         slots[steps[np.minimum(slots, len(steps) - 1)] != span] = -1
         kernels.advance(
@@ -175,8 +178,8 @@ def _run_group(
             seeds,
             stream,
             start,
-            rate,
-            rate * shrink_factors * np.where(relative, rate / peaks, 1.0),
+            rates,
+            rates * shrink_factors * np.where(follows_rate, multipliers, 1.0),
             families,
             on_sphere,
             constants,
@@ -225,9 +228,9 @@ def _blocks(x: Array) -> NDArray[np.float32]:
     return blocks
 
 
-def _rates(run: RegressionRun) -> Array:
-    multipliers = run.schedule.multipliers() if run.multipliers is None else np.asarray(run.multipliers, np.float64)
-    return run.optimizer.learning_rate * multipliers
+def _multipliers(run: RegressionRun, steps: NDArray[np.int64]) -> Array:
+    """Learning rate over the peak at these steps; the memory of a sweep grows with them, not with the run."""
+    return run.schedule.value(steps + 0.5) if run.multipliers is None else np.asarray(run.multipliers, float)[steps]
 
 
 def _family(optimizer: RegressionOptimizer) -> int:

@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 
 from sim.compiling import inlined, kernel
 from sim.kernels import DD, ND, NN, NUM_MOMENTS, UU, WU, WW, adam_direction, dot, move, sum_lanes
-from sim.random_numbers import BLOCK, LANES, ROWS, Blocks, f32, f64, fill_bits, fill_normal, hash32, stream_key, u32, u64
+from sim.random_numbers import (
+    BLOCK,
+    LANES,
+    ROWS,
+    Blocks,
+    f32,
+    f64,
+    fill_bits,
+    fill_normal,
+    hash32,
+    stream_key,
+    u32,
+    u64,
+)
 
 Array = NDArray[np.float64]
 

@@ -81,7 +81,7 @@ class PowerLawRegression:
     spectrum_exponent: float = 2.0
     target_exponent: float = 1.5
     label_noise: float = 0.1
-    basis: Basis = "mixed"
+    basis: Basis = "eigenvectors"
 
     def __post_init__(self) -> None:
         require_integer("num_features", self.num_features, at_least=2, at_most=2**24)

@@ -12,6 +12,7 @@ from theory.regression import PowerLawRegression
 from theory.trajectory import FIELDS
 
 SMALL, LARGE = (PowerLawRegression(num_features=n, batch_size=b, label_noise=0.5) for n, b in ((20, 1), (300, 8)))
+MIXED = PowerLawRegression(num_features=512, basis="mixed")
 OPTIMIZERS = (
     AdamW(learning_rate=0.05, weight_decay=0.3),
     AdamH(learning_rate=0.1, beta1=0.8, beta2=0.99),
@@ -23,7 +24,7 @@ OPTIMIZERS = (
 )
 RUNS = [
     RegressionRun(problem=problem, optimizer=optimizer, schedule=schedule, initial_rms=0.3, seed=seed)
-    for problem, schedule in ((SMALL, Linear(num_steps=3)), (LARGE, Cosine(num_steps=2)))
+    for problem, schedule in ((SMALL, Linear(num_steps=3)), (LARGE, Cosine(num_steps=2)), (MIXED, Linear(num_steps=2)))
     for optimizer in OPTIMIZERS
     for seed in (0, 7)
 ]

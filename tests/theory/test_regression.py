@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import InvalidParameter
-from theory.regression import PowerLawRegression, derive_gradient_covariance, gradient_covariance
+from theory.regression import PowerLawRegression, derive_gradient_covariance, gradient_covariance, mixture
 
 
 def test_three_numbers_per_batch_give_the_covariance_of_its_gradient() -> None:
@@ -43,12 +43,12 @@ def test_gradient_covariance_against_samples() -> None:
 
 
 def test_loss_is_half_the_mean_squared_error_on_samples() -> None:
-    """Features beyond the model are drawn too, 3,000 of them; what is left of the tail is added in closed form."""
+    """Features beyond the model are drawn too, 500 of them; what is left of the tail is added in closed form."""
     problem = PowerLawRegression(num_features=5, spectrum_exponent=1.5, target_exponent=2.5, label_noise=0.3)
-    wide = PowerLawRegression(num_features=3000, spectrum_exponent=1.5, target_exponent=2.5, label_noise=0.3)
+    wide = PowerLawRegression(num_features=500, spectrum_exponent=1.5, target_exponent=2.5, label_noise=0.3)
     rng = np.random.default_rng(1)
     w = rng.standard_normal(5)
-    x = rng.standard_normal((20_000, 3000)) * np.sqrt(wide.spectrum)
+    x = rng.standard_normal((20_000, 500)) * np.sqrt(wide.spectrum)
     y = x @ wide.target + 0.3 * rng.standard_normal(20_000)
     errors = 0.5 * (x[:, :5] @ (problem.gain * w / np.linalg.norm(w)) - y) ** 2
     rest = wide.least_loss - 0.3**2 / 2
@@ -81,6 +81,21 @@ def test_a_feature_more_is_a_feature_less_in_the_tail() -> None:
     assert np.allclose(large.spectrum * large.target**2, np.arange(1, 12) ** -1.3)
 
 
+@pytest.mark.parametrize("n", [256, 1024])
+def test_mixture_is_orthogonal_symmetric_and_even(n: int) -> None:
+    q = mixture(np.eye(n))
+    assert np.allclose(np.abs(q), n**-0.5)
+    assert np.allclose(q, q.T)
+    assert np.allclose(q @ q, np.eye(n))
+
+
+def test_the_mixed_basis_has_the_same_losses_turned() -> None:
+    plain, mixed = (PowerLawRegression(num_features=256, basis=basis) for basis in ("eigenvectors", "mixed"))
+    w = np.random.default_rng(2).standard_normal((3, 256))
+    assert mixed.excess_loss(mixture(w)) == pytest.approx(plain.excess_loss(w))
+    assert mixed.excess_loss(w) != pytest.approx(plain.excess_loss(w))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -90,6 +105,9 @@ def test_a_feature_more_is_a_feature_less_in_the_tail() -> None:
         {"target_exponent": 1.0},
         {"spectrum_exponent": -0.1},
         {"label_noise": float("nan")},
+        {"basis": "sines"},
+        {"num_features": 300, "basis": "mixed"},
+        {"num_features": 128, "basis": "mixed"},
     ],
     ids=str,
 )
