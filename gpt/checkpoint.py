@@ -1,7 +1,8 @@
-"""Checkpoints: whole or not there, and only of the config they belong to."""
+"""Checkpoints: whole or not there, only of the config they belong to, and the last but one is kept."""
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -14,38 +15,70 @@ from gpt.config import TrainConfig
 from theory.parameters import InvalidParameter
 
 
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the one in ``path`` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def has_checkpoint(path: Path) -> bool:
+    """Whether there is something to load."""
+    return path.exists() or previous(path).exists()
+
+
 def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: dict[str, Any]) -> None:
-    """Write under a temporary name, then rename: whatever happens, ``path`` is the old checkpoint or the new one."""
+    """Write under a temporary name, then rename: whatever happens, ``path`` is the old checkpoint or the new one.
+
+    The old one moves to `previous`. Raises OSError, with the path, if it cannot be written; nothing is lost then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"digest": config.digest, "fingerprint": fingerprint, "state": state}, file)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save({"digest": config.digest, "fingerprint": fingerprint, "state": state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except (OSError, RuntimeError) as error:  # torch wraps some errors of the file in its own
+            raise _write_error(error, path) from error
+        if path.exists():
+            os.replace(path, previous(path))
         os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
-    """The state saved under ``path``, on the CPU.
+    """The state saved under ``path``, on the CPU; if that file is gone, the one before it.
 
     Raises
     ------
     InvalidParameter : not a checkpoint, of another config, or of a run on another text.
     """
+    if not path.exists():
+        path = previous(path)
+    remedy = f"; delete it to go on from {previous(path).name}" if previous(path).exists() else " or absent"
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         digest, text, state = saved["digest"], saved["fingerprint"], saved["state"]
-    except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError) as error:
-        raise InvalidParameter("checkpoint", str(path), "a readable, whole checkpoint file, or absent") from error
+    except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+        raise InvalidParameter("checkpoint", str(path), f"a readable, whole checkpoint file{remedy}") from error
     if digest != config.digest:
         raise InvalidParameter(
-            "checkpoint", str(path), f"of the config {config.digest} (it belongs to {digest}), or absent"
+            "checkpoint", str(path), f"of the config {config.digest} (it belongs to {digest}){remedy}"
         )
     if text != fingerprint:
         raise InvalidParameter(
-            "checkpoint", str(path), f"of a run on the text {fingerprint[:12]} (it saw {text[:12]}), or absent"
+            "checkpoint", str(path), f"of a run on the text {fingerprint[:12]} (it saw {text[:12]}){remedy}"
         )
     loaded: dict[str, Any] = state
     return loaded
+
+
+def _write_error(error: BaseException, path: Path) -> OSError:
+    """The OSError behind a failure to write, with the file it is about."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    code = cause.errno if isinstance(cause, OSError) and cause.errno else errno.EIO
+    return OSError(code, os.strerror(code), str(path))

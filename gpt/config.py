@@ -4,17 +4,60 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
-from theory.optimizers import RunnableOptimizer
+from theory.optimizers import AdamC, AdamH, AdamW, MuonH
 from theory.parameters import InvalidParameter, require_integer, require_number
 from theory.schedules import Schedule
 
 Architecture = Literal["gpt2", "scale-invariant"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda"]
-Source = Literal["pysource"]
+TrainableOptimizer = AdamW | AdamH | AdamC | MuonH  # those that gpt.optim builds
+TRAINABLE_OPTIMIZERS: dict[str, type[TrainableOptimizer]] = {cls.name: cls for cls in get_args(TrainableOptimizer)}
+NAMED_SOURCES = ("pysource", "zipf")
+Norm = Literal["fixed", "recorded"]
+
+
+# Marks a field that older configs do not have. It is left out of files and names while it holds its default, so that
+# those configs keep their names.
+LATER = {"later": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """Who decides what each step does to a block matrix: the optimizer gives the direction, this the rest.
+
+    A schedule of angles and a schedule of norms, chosen apart from each other; `gpt.replay` has the geometry.
+
+    Parameters
+    ----------
+    norm : "fixed" at its initial value, or "recorded", as it was in another run.
+    angle : peak rotation per step in radians, between 0 and pi, which follows the learning-rate schedule; None takes
+        the angles of the recorded run.
+    recording : digest of the recorded run (`gpt.replay.Recording.digest`); None if nothing of another run is used.
+    rescale_gradients : multiply the gradient of a matrix by its norm over the recorded one, so that the optimizer sees
+        what it saw in the recorded run.
+
+    Raises
+    ------
+    InvalidParameter : a value outside its range, or no recording where one is needed.
+    """
+
+    norm: Norm
+    angle: float | None = None
+    recording: str | None = None
+    rescale_gradients: bool = True
+
+    def __post_init__(self) -> None:
+        _require_choice("norm", self.norm, get_args(Norm))
+        if self.angle is not None:
+            require_number("angle", self.angle, above=0, below=math.pi)
+        if not isinstance(self.rescale_gradients, bool):
+            raise InvalidParameter("rescale_gradients", self.rescale_gradients, "true or false")
+        if self.recording is None and (self.angle is None or self.norm == "recorded"):
+            raise InvalidParameter("recording", None, "the digest of the run whose angles or norms are asked for")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,16 +116,22 @@ class TrainConfig:
     non_matrix_learning_rate : peak learning rate of everything else (embeddings, which are also the head; gains;
         biases), trained by Adam without decay, with the betas and eps of ``optimizer``. Above 0.
     schedule : its multipliers apply to both learning rates; its length is the length of the run.
-    batch_size : sequences per step.
+    batch_size : sequences per step, whatever they are divided among.
     seed : of the initial weights and of the order of the data.
     dtype : "float32" and "float64" hold and compute everything in that type; "bfloat16" keeps float32 weights
         and optimizer state and computes under autocast.
     device : "auto" takes a GPU where there is one.
-    source : name of the text, see `gpt.data`.
+    source : "pysource", "zipf" or the path of a text of your own, which has a dot or a slash in it; see `gpt.data`.
     gradient_clip : largest norm of the whole gradient, above 0; None for no clipping.
     record_every : steps between the records of the probe.
     eval_batches : validation batches behind the final loss.
     compile : run the model through ``torch.compile``.
+    block_rms : rescale each block matrix to exactly this RMS once it is drawn; None leaves it as drawn.
+    accumulation_steps : parts that a batch is computed in, one after the other, to save memory; must divide
+        ``batch_size``.
+    initial_factor : multiplies every initial weight; 1 + 1e-6 makes a twin that shows what rounding can do.
+    steering : lets a schedule of angles and norms decide how far each step of a block matrix goes; None leaves that to
+        the optimizer.
 
     Raises
     ------
@@ -90,21 +139,25 @@ class TrainConfig:
     """
 
     model: ModelConfig
-    optimizer: RunnableOptimizer
+    optimizer: TrainableOptimizer
     non_matrix_learning_rate: float
     schedule: Schedule
     batch_size: int = 16
     seed: int = 0
     dtype: Dtype = "float32"
     device: Device = "auto"
-    source: Source = "pysource"
+    source: str = "pysource"
     gradient_clip: float | None = None
     record_every: int = 10
     eval_batches: int = 50
     compile: bool = False
+    block_rms: float | None = field(default=None, metadata=LATER)
+    accumulation_steps: int = field(default=1, metadata=LATER)
+    initial_factor: float = field(default=1.0, metadata=LATER)
+    steering: Steering | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
-        for name, kind in (("model", ModelConfig), ("optimizer", RunnableOptimizer), ("schedule", Schedule)):
+        for name, kind in (("model", ModelConfig), ("optimizer", TrainableOptimizer), ("schedule", Schedule)):
             if not isinstance(getattr(self, name), kind):
                 raise InvalidParameter(name, getattr(self, name), f"an object of type {_spelled(kind)}")
         require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)
@@ -113,11 +166,22 @@ class TrainConfig:
             require_integer(name, getattr(self, name), at_least=1)
         _require_choice("dtype", self.dtype, get_args(Dtype))
         _require_choice("device", self.device, get_args(Device))
-        _require_choice("source", self.source, get_args(Source))
+        if self.source not in NAMED_SOURCES and not (isinstance(self.source, str) and set("./") & set(self.source)):
+            raise InvalidParameter("source", self.source, "pysource, zipf or a path, such as ./text.txt")
+        require_integer("accumulation_steps", self.accumulation_steps, at_least=1)
+        if self.batch_size % self.accumulation_steps:
+            raise InvalidParameter(
+                "accumulation_steps", self.accumulation_steps, f"a divisor of batch_size = {self.batch_size}"
+            )
         if self.gradient_clip is not None:
             require_number("gradient_clip", self.gradient_clip, above=0)
         if not isinstance(self.compile, bool):
             raise InvalidParameter("compile", self.compile, "true or false")
+        if self.block_rms is not None:
+            require_number("block_rms", self.block_rms, above=0)
+        require_number("initial_factor", self.initial_factor, above=0)
+        if not isinstance(self.steering, Steering | None):
+            raise InvalidParameter("steering", self.steering, "an object of type Steering, or null")
 
     @property
     def tokens_per_step(self) -> int:
@@ -126,7 +190,8 @@ class TrainConfig:
     @property
     def digest(self) -> str:
         """Sixteen hex digits that tell this config from any other."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        used = [f for f in fields(self) if not f.metadata.get("later") or getattr(self, f.name) != f.default]
+        return hashlib.sha256(repr([(f.name, getattr(self, f.name)) for f in used]).encode()).hexdigest()[:16]
 
 
 def cpu_model(width: int, architecture: Architecture) -> ModelConfig:

@@ -7,12 +7,16 @@ same schedule.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from gpt.adamc import AdamC
 from gpt.adamh import AdamH
-from gpt.config import TrainConfig
+from gpt.config import TrainableOptimizer, TrainConfig
 from gpt.model import block_matrices
+from gpt.muonh import MuonH
 from theory import optimizers as specs
 
 MATRICES, OTHERS = "block matrices", "everything else"
@@ -25,21 +29,33 @@ def parameter_groups(model: nn.Module) -> dict[str, dict[str, nn.Parameter]]:
     return {MATRICES: matrices, OTHERS: others}
 
 
+def matrix_optimizer(spec: TrainableOptimizer, matrices: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The torch optimizer that does what ``spec`` says, at its peak learning rate."""
+    if isinstance(spec, specs.MuonH):
+        return MuonH(matrices, lr=spec.learning_rate, momentum=spec.beta1, nesterov=spec.nesterov)
+    betas = (spec.beta1, spec.beta2)
+    if isinstance(spec, specs.AdamH):
+        return AdamH(matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps)
+    decayed = AdamC if isinstance(spec, specs.AdamC) else torch.optim.AdamW
+    return decayed(
+        matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True
+    )
+
+
 def build_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.optim.Optimizer]:
-    """One optimizer per group, each with its peak learning rate stored in its groups as ``peak_lr``."""
-    spec = config.optimizer
+    """One optimizer per group, each with its peak learning rate stored in its groups as ``peak_lr``.
+
+    Adam on everything else takes betas and eps of the optimizer under study; beside MuonH, which has no second moment,
+    those of `theory.AdamH`.
+    """
     groups = parameter_groups(model)
     matrices, others = (list(group.values()) for group in (groups[MATRICES], groups[OTHERS]))
-    betas = (spec.beta1, spec.beta2)
-    studied: torch.optim.Optimizer
-    if isinstance(spec, specs.AdamH):
-        studied = AdamH(matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps)
-    else:
-        studied = torch.optim.AdamW(
-            matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True
-        )
-    adam = torch.optim.Adam(others, lr=config.non_matrix_learning_rate, betas=betas, eps=spec.eps, fused=True)
-    optimizers: dict[str, torch.optim.Optimizer] = {MATRICES: studied, OTHERS: adam}
+    rate = config.non_matrix_learning_rate
+    adam = specs.AdamH(learning_rate=rate) if isinstance(config.optimizer, specs.MuonH) else config.optimizer
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        MATRICES: matrix_optimizer(config.optimizer, matrices),
+        OTHERS: torch.optim.Adam(others, lr=rate, betas=(adam.beta1, adam.beta2), eps=adam.eps, fused=True),
+    }
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]
@@ -57,7 +73,7 @@ def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:
     """One line per group: optimizer and peak rate, number of tensors and parameters, and which."""
     spec = config.optimizer
     studied = f"{type(spec).__name__}, learning rate {spec.learning_rate:g}"
-    if isinstance(spec, specs.AdamW):
+    if isinstance(spec, specs.AdamW | specs.AdamC):
         studied += f", weight decay {spec.weight_decay:g}"
     how = {MATRICES: studied, OTHERS: f"Adam, learning rate {config.non_matrix_learning_rate:g}, no weight decay"}
     return tuple(

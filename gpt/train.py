@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gpt.checkpoint import load_checkpoint, save_checkpoint
-from gpt.config import Device, TrainConfig
+from gpt.batches import batches
+from gpt.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from gpt.config import TrainConfig
 from gpt.data import Text, load_text
+from gpt.distributed import join_processes
+from gpt.estimates import flops_per_token, peak_flops
 from gpt.model import GPT, block_matrices, count_params
 from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_rates
 from gpt.probe import Probe
+from gpt.replay import Recording, Steer
 from theory.parameters import InvalidParameter
 from theory.trajectory import Trajectory, record_steps
 
@@ -44,9 +48,11 @@ class TrainResult:
     losses : (num_steps_done,) training loss in nats per token at every step, before that step's update.
     trajectory : the probe's records.
     final_loss, final_loss_se : validation loss and its standard error over sequences; NaN unless completed.
-    tokens_per_second : training speed of this call, evaluation not included; NaN if it made no step.
+    tokens_per_second : training speed of this call, all processes together, evaluation not included; NaN if it made
+        no step.
+    mfu : share of the peak FLOPs that the training steps used (`gpt.estimates`); NaN where the peak is not known.
     num_params : outside the embeddings.
-    initial_weight_rms : RMS of each block matrix before the first step, by name.
+    initial_weight_rms, final_weight_rms : RMS of each block matrix before the first and after the last step, by name.
     groups : which parameters were trained by what, one line each.
     fingerprint : of the text.
     diverged_at_step : first step with a bad loss (``num_steps`` if only the final loss is bad), else None.
@@ -58,8 +64,10 @@ class TrainResult:
     final_loss: float
     final_loss_se: float
     tokens_per_second: float
+    mfu: float
     num_params: int
     initial_weight_rms: dict[str, float]
+    final_weight_rms: dict[str, float]
     groups: tuple[str, ...]
     fingerprint: str
     diverged_at_step: int | None
@@ -68,46 +76,55 @@ class TrainResult:
 def train(
     config: TrainConfig,
     *,
+    recording: Recording | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
     on_progress: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    device_peak_flops: float | None = None,
 ) -> TrainResult:
     """Train one model.
 
     The same config gives the same numbers to the last bit on one machine, also when the run was interrupted and
-    resumed from its checkpoint.
+    resumed from its checkpoint. Started by ``torchrun``, each process trains on its part of every batch; the numbers
+    are then those of one process up to rounding, and the first process alone writes and reports.
 
     Parameters
     ----------
+    recording : of the run whose angles or norms ``config.steering`` asks for.
     checkpoint : file to resume from, if it exists, and to save to.
     checkpoint_every : steps between saves; the end of the run, and a stop asked for, are always saved.
     on_progress : called at every recorded step with the number of steps done and the loss.
     should_stop : asked at every recorded step; True ends the run with a checkpoint.
+    device_peak_flops : of one device, FLOP/s, for the MFU; None takes that of a GPU in `gpt.estimates.PEAK_FLOPS`.
 
     Raises
     ------
-    InvalidParameter : no GPU where one is asked for, a text that does not fit the model, a checkpoint that does not
-        belong to this run.
+    InvalidParameter : no GPU where one is asked for, a text that does not fit the model, a batch that cannot be divided
+        among the processes, a checkpoint or a recording that does not belong to this run.
     """
-    device = pick_device(config.device)
+    processes = join_processes(config)
+    device = processes.device
     text = load_text(config.source)
     check_text(text, config)
     model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
     model.initialise(config.seed)
+    rescale_initial_weights(model, config)
     model.to(device)
     matrices = block_matrices(model)
-    initial_weight_rms = {name: float(w.detach().double().square().mean().sqrt()) for name, w in matrices.items()}
+    initial_weight_rms = weight_rms(matrices)
     optimizers = build_optimizers(model, config)
     probe = Probe(matrices, optimizers[MATRICES])
-    compiled = torch.compile(model) if config.compile else model
+    steer = None if config.steering is None else Steer(matrices, config, recording)
+    compiled: Callable[..., torch.Tensor] = torch.compile(model) if config.compile else model
+    shared = processes.share(compiled)
 
     num_steps = config.schedule.num_steps
     multipliers = config.schedule.multipliers().tolist()
     recorded = set(record_steps(num_steps, config.record_every).tolist())
     losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
     start = 0
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None and has_checkpoint(checkpoint):
         state = load_checkpoint(checkpoint, config, text.fingerprint)
         start = state["step"]
         model.load_state_dict(state["model"])
@@ -117,7 +134,8 @@ def train(
         losses[:start] = state["losses"].to(device)
 
     def save(step: int) -> None:
-        assert checkpoint is not None
+        if checkpoint is None or not processes.is_first:
+            return
         state = {
             "step": step,
             "model": model.state_dict(),
@@ -129,16 +147,19 @@ def train(
 
     outcome, diverged_at_step, done, checked = Outcome.COMPLETED, None, start, start
     started = time.perf_counter()
-    for step in range(start, num_steps):
-        tokens, targets = text.batch(
-            step, seed=config.seed, batch_size=config.batch_size, context_length=config.model.context_length
-        )
-        with autocast(config, device):
-            loss = compiled(tokens.to(device), targets.to(device)).mean()
-        loss.backward()
+    for step, parts in batches(text, config, processes, start):
+        for index, (tokens, targets) in enumerate(parts):
+            with processes.averaging(shared, when=index == len(parts) - 1):
+                with autocast(config, device):
+                    loss = shared(tokens, targets).mean() / len(parts)
+                loss.backward()
+            losses[step] += loss.detach()
+        processes.mean(losses[step])
+        if steer is not None:
+            steer.scale_gradients(step)
+            steer.remember()
         if config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-        losses[step] = loss.detach()
 
         if step in recorded:  # the only place where a GPU is waited for
             diverged_at_step = first_bad_loss(losses[checked : step + 1], checked, config.model.vocab_size)
@@ -151,21 +172,22 @@ def train(
         for optimizer in optimizers.values():
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        if steer is not None:
+            steer.turn(step)
         done = step + 1
         if step in recorded:
             probe.after(step)
-            if on_progress is not None:
+            if on_progress is not None and processes.is_first:
                 on_progress(done, float(losses[step]))
-            if should_stop is not None and done < num_steps and should_stop():
+            if should_stop is not None and done < num_steps and processes.any(should_stop()):
                 outcome = Outcome.STOPPED
-                if checkpoint is not None:
-                    save(done)
+                save(done)
                 break
-        due = done == num_steps or (checkpoint_every is not None and done % checkpoint_every == 0)
-        if checkpoint is not None and due:
+        if done == num_steps or (checkpoint_every is not None and done % checkpoint_every == 0):
             save(done)
     losses = losses[:done].cpu()
-    elapsed = time.perf_counter() - started
+    speed = (done - start) * config.tokens_per_step / (time.perf_counter() - started) if done > start else math.nan
+    peak = device_peak_flops or peak_flops(device)
 
     final_loss, final_loss_se = math.nan, math.nan
     if outcome is Outcome.COMPLETED:
@@ -178,9 +200,11 @@ def train(
         trajectory=probe.trajectory(),
         final_loss=final_loss,
         final_loss_se=final_loss_se,
-        tokens_per_second=(done - start) * config.tokens_per_step / elapsed if done > start else math.nan,
+        tokens_per_second=speed,
+        mfu=speed * flops_per_token(config.model) / (peak * processes.count) if peak else math.nan,
         num_params=count_params(model),
         initial_weight_rms=initial_weight_rms,
+        final_weight_rms=weight_rms(matrices),
         groups=describe_groups(model, config),
         fingerprint=text.fingerprint,
         diverged_at_step=diverged_at_step,
@@ -210,13 +234,20 @@ def first_bad_loss(losses: torch.Tensor, start: int, vocab_size: int) -> int | N
     return start + int(bad.int().argmax()) if bad.any() else None
 
 
-def pick_device(device: Device) -> torch.device:
-    """Raises `InvalidParameter` for "cuda" on a machine without a GPU."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InvalidParameter("device", device, "cpu or auto on a machine without a GPU")
-    return torch.device(device)
+def weight_rms(matrices: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Root mean square of the entries of each matrix, by name."""
+    return {name: float(w.detach().double().square().mean().sqrt()) for name, w in matrices.items()}
+
+
+@torch.no_grad()
+def rescale_initial_weights(model: GPT, config: TrainConfig) -> None:
+    """Apply ``block_rms`` and ``initial_factor`` of the config, in this order."""
+    if config.block_rms is not None:
+        for w in block_matrices(model).values():
+            w.mul_(config.block_rms / w.double().square().mean().sqrt())
+    if config.initial_factor != 1:
+        for parameter in model.parameters():
+            parameter.mul_(config.initial_factor)
 
 
 def autocast(config: TrainConfig, device: torch.device) -> AbstractContextManager[object]:

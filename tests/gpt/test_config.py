@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import theory
-from gpt.config import PRESETS, ModelConfig, TrainConfig, preset
+from experiments.serialize import config_hash
+from gpt.config import PRESETS, ModelConfig, Steering, TrainConfig, preset
 from gpt.model import GPT, count_params
 from theory import InvalidParameter
 
@@ -53,6 +54,12 @@ def test_model_config_names_the_bad_value(name: str, value: object) -> None:
         ("dtype", "float16"),
         ("device", "tpu"),
         ("source", "wikipedia"),
+        ("source", None),
+        ("accumulation_steps", 0),
+        ("accumulation_steps", 3),
+        ("block_rms", 0.0),
+        ("initial_factor", float("nan")),
+        ("steering", "fixed"),
         ("gradient_clip", 0.0),
         ("record_every", 0),
         ("eval_batches", 0),
@@ -80,6 +87,27 @@ def test_digest_tells_configs_apart() -> None:
         dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, init_rms=0.03)),
     ]
     assert len({config.digest for config in [CONFIG, *others]}) == 5
+
+
+@pytest.mark.parametrize("source", ["pysource", "zipf", "./text", "data/", "/data/fineweb", "novel.txt"])
+def test_sources(source: str) -> None:
+    assert dataclasses.replace(CONFIG, source=source).source == source
+
+
+def test_fields_added_later_do_not_rename_older_configs() -> None:
+    """The name of a config as it was before they existed."""
+    assert config_hash(CONFIG) == "99fc6d294b"
+    used = [
+        dataclasses.replace(CONFIG, **changes)
+        for changes in (
+            {"block_rms": 0.1},
+            {"initial_factor": 1.5},
+            {"accumulation_steps": 2},
+            {"steering": Steering(norm="fixed", angle=0.1)},
+        )
+    ]
+    for name in (config_hash, lambda config: config.digest):
+        assert len({name(config) for config in [CONFIG, *used]}) == 5
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -1,86 +1,357 @@
-"""The rule that sends each parameter to its optimizer."""
+"""Every optimizer that trains the matrices against its definition, from one table; HeavyBall and torch as oracles."""
 
 from __future__ import annotations
 
-import dataclasses
+import io
+import itertools
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-import theory
+from gpt.adamc import AdamC
 from gpt.adamh import AdamH
-from gpt.config import Architecture, TrainConfig, preset
-from gpt.model import GPT
-from gpt.optim import MATRICES, OTHERS, build_optimizers, describe_groups, parameter_groups, set_learning_rates
+from gpt.muonh import QUINTIC, MuonH, polar_factor
 
-ADAMW = theory.AdamW(learning_rate=1e-2, weight_decay=0.3, beta1=0.8, beta2=0.99, eps=1e-6)
-ADAMH = theory.AdamH(learning_rate=2e-2, beta1=0.8, beta2=0.99, eps=1e-6)
+LR, BETAS, EPS, DECAY, MOMENTUM = 0.03, (0.8, 0.9), 1e-3, 2.0, 0.9
+MULTIPLIERS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
+RESTORED_AT = 5
+SHAPES = [(8, 8), (32, 8), (5, 7), (40, 33), (32, 32), (16, 64)]  # the last two fill whole rows of the scratch
 
-
-def make(architecture: Architecture, optimizer: theory.Optimizer) -> tuple[GPT, TrainConfig]:
-    config = TrainConfig(
-        model=preset("cpu-16", architecture),
-        optimizer=optimizer,
-        non_matrix_learning_rate=3e-3,
-        schedule=theory.Constant(num_steps=10),
-    )
-    model = GPT(config.model)
-    model.initialise(0)
-    return model, config
+Build = Callable[..., torch.optim.Optimizer]
+Reference = Callable[[Tensor, list[Tensor]], Tensor]
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "scale-invariant"])
-def test_every_parameter_is_in_one_group(architecture: Architecture) -> None:
-    model, _ = make(architecture, ADAMW)
-    groups = parameter_groups(model)
-    assert set(groups[MATRICES]) == {
-        f"blocks.{layer}.{name}.weight"
-        for layer in range(2)
-        for name in ("attention.query", "attention.key", "attention.value", "attention.output", "mlp.up", "mlp.down")
-    }
-    names = [*groups[MATRICES], *groups[OTHERS]]
-    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
-    assert all(p.ndim == 1 or name.endswith("embedding") for name, p in groups[OTHERS].items())
+def rates() -> list[float]:
+    return [LR * multiplier for multiplier in MULTIPLIERS]
 
 
-@pytest.mark.parametrize("spec", [ADAMW, ADAMH], ids=["adamw", "adamh"])
-def test_torch_optimizers_are_built_from_the_spec(spec: theory.Optimizer) -> None:
-    model, config = make("gpt2", spec)
-    optimizers = build_optimizers(model, config)
-    matrices, others = optimizers[MATRICES], optimizers[OTHERS]
-    assert type(matrices) is (AdamH if isinstance(spec, theory.AdamH) else torch.optim.AdamW)
-    assert type(others) is torch.optim.Adam
-    for optimizer, rate in ((matrices, spec.learning_rate), (others, 3e-3)):
-        (group,) = optimizer.param_groups
-        assert (group["lr"], group["betas"], group["eps"]) == (rate, (0.8, 0.99), 1e-6)
-    assert matrices.param_groups[0].get("weight_decay") == (0.3 if spec is ADAMW else None)
-    assert others.param_groups[0]["weight_decay"] == 0
-    set_learning_rates(optimizers, 0.25)
-    set_learning_rates(optimizers, 0.5)
-    assert matrices.param_groups[0]["lr"] == spec.learning_rate / 2
-    assert others.param_groups[0]["lr"] == 1.5e-3
+def adam_directions(gradients: list[Tensor]) -> Iterator[Tensor]:
+    m = v = torch.zeros_like(gradients[0])
+    for t, g in enumerate(gradients, start=1):
+        m = BETAS[0] * m + (1 - BETAS[0]) * g
+        v = BETAS[1] * v + (1 - BETAS[1]) * g * g
+        yield m / (1 - BETAS[0] ** t) / ((v / (1 - BETAS[1] ** t)).sqrt() + EPS)
 
 
-def test_one_step_obeys_the_decay_rule() -> None:
-    """With zero gradients only decay moves a weight: matrices shrink, the rest stays."""
-    model, config = make("gpt2", dataclasses.replace(ADAMW))
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-    for optimizer in build_optimizers(model, config).values():
+def muon_directions(gradients: list[Tensor]) -> Iterator[Tensor]:
+    """With Nesterov; the polynomial of Newton-Schulz acts on the singular values."""
+    m = torch.zeros_like(gradients[0])
+    for g in gradients:
+        m = MOMENTUM * m + (1 - MOMENTUM) * g
+        left, s, right = torch.linalg.svd(MOMENTUM * m + (1 - MOMENTUM) * g, full_matrices=False)
+        s = s / s.norm()
+        for _ in range(5):
+            s = QUINTIC[0] * s + QUINTIC[1] * s**3 + QUINTIC[2] * s**5
+        yield left * s @ right
+
+
+def decayed_reference(decays: list[float]) -> Reference:
+    def reference(w: Tensor, gradients: list[Tensor]) -> Tensor:
+        for u, rate, decay in zip(adam_directions(gradients), rates(), decays, strict=True):
+            w = (1 - rate * decay) * w - rate * u
+        return w
+
+    return reference
+
+
+def sphere_reference(directions: Callable[[list[Tensor]], Iterator[Tensor]]) -> Reference:
+    def reference(w: Tensor, gradients: list[Tensor]) -> Tensor:
+        radius = w.norm()
+        for u, rate in zip(directions(gradients), rates(), strict=True):
+            moved = w - rate * radius * u / u.norm()
+            w = radius * moved / moved.norm()
+        return w
+
+    return reference
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimizer, its definition in float64, and how far rounding may take it, relative to the norm.
+
+    In bfloat16 the weights are rounded to 8 bits at every step, and torch's AdamW keeps its averages in 8 bits too.
+    """
+
+    name: str
+    build: Build
+    reference: Reference
+    tolerance: dict[torch.dtype, float]
+
+
+CASES = (
+    Case(
+        "AdamW",
+        lambda p, **how: torch.optim.AdamW(p, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY, **how),
+        decayed_reference([DECAY] * len(MULTIPLIERS)),
+        {torch.float32: 2e-6, torch.bfloat16: 0.03},
+    ),
+    Case(
+        "AdamC",
+        lambda p, **how: AdamC(p, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY, **how),
+        decayed_reference([DECAY * multiplier for multiplier in MULTIPLIERS]),
+        {torch.float32: 2e-6, torch.bfloat16: 0.03},
+    ),
+    Case(
+        "AdamH",
+        lambda p, **how: AdamH(p, lr=LR, betas=BETAS, eps=EPS, **how),
+        sphere_reference(adam_directions),
+        {torch.float32: 2e-6, torch.bfloat16: 0.01},
+    ),
+    Case(
+        "MuonH",
+        lambda p, **how: MuonH(p, lr=LR, momentum=MOMENTUM, **how),
+        sphere_reference(muon_directions),
+        {torch.float32: 2e-5, torch.bfloat16: 0.01},
+    ),
+)
+MODES: dict[str, dict[str, Any]] = {"plain": {"foreach": False}, "foreach": {"foreach": True}, "default": {}}
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def make_parameters(dtype: torch.dtype) -> list[nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    return [nn.Parameter((torch.randn(shape, generator=generator) * 0.1).to(dtype)) for shape in SHAPES]
+
+
+def gradient(shape: torch.Size, step: int, dtype: torch.dtype) -> Tensor:
+    """A part that lasts, a part that is noise, and scales that differ by entry."""
+    lasting, noise = torch.Generator().manual_seed(sum(shape)), torch.Generator().manual_seed(1000 * step + sum(shape))
+    scale, signal = torch.rand(shape, generator=lasting) + 0.01, torch.randn(shape, generator=lasting)
+    return (scale * (0.3 * signal + torch.randn(shape, generator=noise))).to(dtype)
+
+
+def train(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = rates()[step]
+        for p in parameters:
+            p.grad = gradient(p.shape, step, p.dtype)
         optimizer.step()
-    for name, p in model.named_parameters():
-        shrink = 1 - 1e-2 * 0.3 if name in parameter_groups(model)[MATRICES] else 1.0
-        torch.testing.assert_close(p.detach(), shrink * before[name], rtol=1e-6, atol=0, msg=name)
 
 
-def test_the_rule_is_printed() -> None:
-    model, config = make("scale-invariant", ADAMW)
-    matrices, others = describe_groups(model, config)
-    assert matrices == (
-        "block matrices: AdamW, learning rate 0.01, weight decay 0.3; 12 tensors, 6,144 parameters (attention.query, "
-        "attention.key, attention.value, attention.output, mlp.up, mlp.down)"
-    )
-    assert others.startswith("everything else: Adam, learning rate 0.003, no weight decay; 17 tensors, ")
-    assert "token_embedding" in others
-    assert "mlp.hidden_norm" in others
+def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+@pytest.mark.parametrize("restored", [False, True], ids=["whole", "restored"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_equals_its_definition(case: Case, dtype: torch.dtype, mode: str, restored: bool) -> None:
+    parameters = make_parameters(dtype)
+    starts = [p.detach().double() for p in parameters]
+    optimizer = case.build(parameters, **MODES[mode])
+    train(parameters, optimizer, range(RESTORED_AT))
+    copies = [nn.Parameter(p.detach().clone()) for p in parameters]
+    saved = through_a_file(optimizer.state_dict())
+    train(parameters, optimizer, range(RESTORED_AT, len(MULTIPLIERS)))
+    if restored:
+        other = case.build(copies, **MODES[mode])
+        used = [p.detach().clone() for p in copies]
+        train(copies, other, range(1))  # a state to be overwritten
+        with torch.no_grad():
+            for p, q in zip(copies, used, strict=True):
+                p.copy_(q)
+        other.load_state_dict(saved)
+        train(copies, other, range(RESTORED_AT, len(MULTIPLIERS)))
+        for p, q in zip(parameters, copies, strict=True):
+            assert torch.equal(p, q)
+        parameters = copies
+    for start, p in zip(starts, parameters, strict=True):
+        gradients = [gradient(p.shape, step, dtype).double() for step in range(len(MULTIPLIERS))]
+        expected = case.reference(start, gradients)
+        assert (p.detach().double() - expected).norm() / expected.norm() < case.tolerance[dtype]
+        assert (expected - start).norm() / expected.norm() > 0.05
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("build", [case.build for case in CASES[2:]], ids=["AdamH", "MuonH"])
+def test_matrices_do_not_see_their_neighbours(build: Build, dtype: torch.dtype) -> None:
+    """Together, one by one, or with one neighbour left out now and then: the same bits."""
+    results = []
+    for mode, absent in itertools.product(MODES, (None, 0)):
+        parameters = make_parameters(dtype)
+        optimizer = build(parameters, **MODES[mode])
+        for step in range(6):
+            for group in optimizer.param_groups:
+                group["lr"] = rates()[step]
+            for index, p in enumerate(parameters):
+                p.grad = None if index == absent and step % 2 else gradient(p.shape, step, dtype)
+            optimizer.step()
+        results.append([p.detach() for p in parameters[1:]])
+    for other in results[1:]:
+        assert all(torch.equal(p, q) for p, q in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("build", [case.build for case in CASES[2:]], ids=["AdamH", "MuonH"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gradient_that_is_not_a_number_stays_with_its_matrix(build: Build, mode: str) -> None:
+    """Also once its weights and state are put back."""
+    parameters, healthy = make_parameters(torch.float32), make_parameters(torch.float32)
+    optimizer, reference = build(parameters, **MODES[mode]), build(healthy, **MODES[mode])
+    start, state = parameters[4].detach().clone(), through_a_file(optimizer.state_dict())["state"][4]
+    for step in range(4):
+        for p, q in zip(parameters, healthy, strict=True):
+            p.grad, q.grad = gradient(p.shape, step, p.dtype), gradient(p.shape, step, p.dtype)
+        if step == 1:
+            parameters[4].grad = torch.full(SHAPES[4], torch.nan)
+        optimizer.step()
+        reference.step()
+        if step == 1:
+            assert parameters[4].isnan().all()
+            with torch.no_grad():
+                parameters[4].copy_(start)
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    optimizer.state[parameters[4]][key].copy_(value)
+    assert parameters[4].isfinite().all()
+    assert all(torch.equal(parameters[k], healthy[k]) for k in range(len(SHAPES)) if k != 4)
+
+
+@pytest.mark.parametrize("build", [case.build for case in CASES], ids=[case.name for case in CASES])
+def test_strides_do_not_matter(build: Build) -> None:
+    """Of the weights, and of gradients laid out otherwise."""
+
+    def by_columns(t: Tensor) -> Tensor:
+        return t.T.contiguous().T
+
+    results = []
+    for store, lay_out in ((torch.clone, torch.clone), (by_columns, by_columns), (by_columns, torch.clone)):
+        parameters = [nn.Parameter(store(p.detach())) for p in make_parameters(torch.float32)]
+        optimizer = build(parameters)
+        for step in range(5):
+            for p in parameters:
+                p.grad = lay_out(gradient(p.shape, step, p.dtype))
+            optimizer.step()
+        results.append([p.detach() for p in parameters])
+    for other in results[1:]:
+        for p, q in zip(results[0], other, strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
+def test_loading_into_another_type_keeps_the_precision_of_the_arithmetic() -> None:
+    """bfloat16 weights have float32 averages, float64 weights float64 ones, wherever the state comes from."""
+    saved = make_parameters(torch.bfloat16)
+    optimizer = AdamH(saved, lr=LR)
+    train(saved, optimizer, range(3))
+    for dtype, work in ((torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64,) * 2):
+        parameters = [nn.Parameter(p.detach().to(dtype)) for p in saved]
+        other = AdamH(parameters, lr=LR)
+        other.load_state_dict(through_a_file(optimizer.state_dict()))
+        for p, q in zip(saved, parameters, strict=True):
+            ours, theirs = optimizer.state[p], other.state[q]
+            assert theirs["radius"] == ours["radius"]
+            for key in ("exp_avg", "exp_avg_sq"):
+                assert theirs[key].dtype == work
+                assert torch.equal(theirs[key].double(), ours[key].double())
+        train(parameters, other, range(3, 6))
+        assert {p.dtype for p in parameters} == {dtype}
+
+
+def test_peak_of_adamc_is_the_rate_it_is_built_with() -> None:
+    p = nn.Parameter(torch.ones(2, 2))
+    optimizer = AdamC([{"params": [p]}], lr=0.1, weight_decay=0.5)
+    for lr, decay in ((0.1, 0.5), (0.02, 0.1), (0.0, 0.0)):
+        optimizer.param_groups[0]["lr"] = lr
+        p.grad = torch.zeros_like(p)
+        before = p.detach().clone()
+        optimizer.step()
+        torch.testing.assert_close(p.detach(), (1 - lr * decay) * before)
+    with pytest.raises(ValueError, match="must be above 0"):
+        AdamC([p], lr=0.0)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
+def test_muon_direction_is_that_of_torch(shape: tuple[int, int]) -> None:
+    """Up to torch's factor for tall matrices; both iterate in bfloat16."""
+    ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    optimizer = MuonH([ours], lr=LR, momentum=MOMENTUM, newton_schulz_dtype=torch.bfloat16)
+    oracle = torch.optim.Muon([theirs], lr=1.0, momentum=MOMENTUM, weight_decay=0.0)
+    for step in range(4):
+        before = theirs.detach().clone()
+        ours.grad, theirs.grad = gradient(ours.shape, step, ours.dtype), gradient(ours.shape, step, ours.dtype)
+        optimizer.step()
+        oracle.step()
+    u = (before - theirs.detach()) / max(1, shape[0] / shape[1]) ** 0.5
+    torch.testing.assert_close(optimizer.direction(ours).float(), u, rtol=0, atol=0.02)
+
+
+def test_newton_schulz_goes_towards_the_polar_factor() -> None:
+    z = torch.randn(24, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    left, s, right = torch.linalg.svd(z, full_matrices=False)
+    assert s.min() / s.norm() > 0.02
+    for matrix, polar in ((z, left @ right), (z.T, (left @ right).T)):
+        x = polar_factor(matrix)
+        assert 0.65 < torch.linalg.svdvals(x).min() < torch.linalg.svdvals(x).max() < 1.25
+        assert (x * polar).sum() / (x.norm() * polar.norm()) > 0.98
+    assert torch.equal(polar_factor(torch.zeros(3, 5)), torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="no polar factor"):
+        MuonH([nn.Parameter(torch.ones(3))], lr=0.1)
+
+
+@contextmanager
+def heavyball() -> Iterator[Any]:
+    """Without compilation, and without what its import and first step warn about."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from heavyball import utils
+
+        compile_mode, utils.compile_mode = utils.compile_mode, None
+        try:
+            import heavyball as module
+
+            yield module
+        finally:
+            utils.compile_mode = compile_mode
+
+
+def test_adamh_equals_heavyballs_chain() -> None:
+    """Its Adam direction followed by its Hyperball step."""
+    defaults = {
+        "lr": LR,
+        "betas": (0.9, 0.95),
+        "eps": 1e-12,
+        "weight_decay": 0.0,
+        "caution": False,
+        "warmup_steps": 0,
+        "multi_tensor": True,
+        "storage_dtype": "float32",
+    }
+    ours, theirs = make_parameters(torch.float32), make_parameters(torch.float32)
+    optimizer = AdamH(ours, lr=LR, betas=(0.9, 0.95), eps=1e-12)
+    with heavyball() as module:
+        chain = (module.chainable.scale_by_adam, module.chainable.update_by_hyperball)
+        oracle = module.chainable.BaseOpt(theirs, defaults, fns=chain)
+        for step in range(12):
+            for p, q in zip(ours, theirs, strict=True):
+                p.grad, q.grad = gradient(p.shape, step, p.dtype), gradient(p.shape, step, p.dtype)
+            optimizer.step()
+            oracle.step()
+            for p, q in zip(ours, theirs, strict=True):
+                assert float((p.detach() - q.detach()).norm() / p.detach().norm()) < 1e-5
+
+
+def test_heavyballs_single_optimizer_has_no_first_moment() -> None:
+    """As docs/adamh.md says: its beta1 does nothing."""
+    results = []
+    with heavyball() as module:
+        for beta1 in (0.0, 0.95):
+            parameters = make_parameters(torch.float32)
+            optimizer = module.HyperBallAdamW(parameters, lr=LR, betas=(beta1, 0.95))
+            for step in range(4):
+                for p in parameters:
+                    p.grad = gradient(p.shape, step, p.dtype)
+                optimizer.step()
+            results.append(parameters)
+    for p, q in zip(*results, strict=True):
+        torch.testing.assert_close(p, q)

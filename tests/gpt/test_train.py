@@ -11,30 +11,13 @@ import pytest
 import torch
 
 import theory
-from gpt.config import ModelConfig, TrainConfig
-from gpt.data import Text
-from gpt.train import Outcome, TrainResult, autocast, first_bad_loss, pick_device, train
+from gpt.checkpoint import previous
+from gpt.train import Outcome, TrainResult, autocast, first_bad_loss, train
+from tests.gpt.walk import CONFIG, make_text
 from theory import InvalidParameter
 
-MODEL = ModelConfig(architecture="scale-invariant", vocab_size=32, context_length=16, num_layers=1, d_model=16)
-CONFIG = TrainConfig(
-    model=MODEL,
-    optimizer=theory.AdamW(learning_rate=1e-2, weight_decay=0.3),
-    non_matrix_learning_rate=3e-3,
-    schedule=theory.Cosine(num_steps=25, warmup_steps=5),
-    batch_size=8,
-    record_every=10,
-    eval_batches=3,
-    device="cpu",
-)
+MODEL = CONFIG.model
 ADAMH = theory.AdamH(learning_rate=2e-2)
-
-
-def make_text(seed: int = 0) -> Text:
-    """A walk on 32 tokens that mostly steps up by one: half a bit of surprise, much to learn."""
-    rng = np.random.default_rng(seed)
-    tokens = (np.cumsum(rng.choice([1, 5], p=[0.9, 0.1], size=20_000)) % 32).astype(np.uint8)
-    return Text(train=tokens[:16_000], validation=tokens[16_000:], vocab_size=32, fingerprint=f"walk {seed}")
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +137,7 @@ def test_a_killed_run_resumes_from_its_last_save(kill_at: int, tmp_path: Path) -
     result = train(CONFIG, checkpoint=checkpoint, on_progress=lambda done, loss: resumed.append(done))
     assert_same(result, whole)
     assert resumed[0] > kill_at - 4
-    assert list(tmp_path.iterdir()) == ([checkpoint] if checkpoint.exists() else [])
+    assert set(tmp_path.iterdir()) <= {checkpoint, previous(checkpoint)}
 
 
 def test_checkpoint_of_a_finished_run_only_evaluates(tmp_path: Path) -> None:
@@ -187,6 +170,20 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         train(CONFIG, checkpoint=checkpoint)
 
 
+def test_the_last_but_one_checkpoint_is_kept(tmp_path: Path) -> None:
+    """With the last one deleted the run goes on from it, to the same end."""
+    checkpoint = tmp_path / "c.pt"
+    with pytest.raises(Killed):
+        train(CONFIG, checkpoint=checkpoint, checkpoint_every=4, on_progress=_die_after(11))
+    steps = [torch.load(path, weights_only=True)["state"]["step"] for path in (checkpoint, previous(checkpoint))]
+    assert steps == [8, 4]
+    checkpoint.unlink()
+    resumed: list[int] = []
+    result = train(CONFIG, checkpoint=checkpoint, on_progress=lambda done, loss: resumed.append(done))
+    assert_same(result, train(CONFIG))
+    assert resumed[0] == 11
+
+
 def test_a_failed_save_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = tmp_path / "c.pt"
     with pytest.raises(Killed):
@@ -198,10 +195,11 @@ def test_a_failed_save_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left") as error:
             train(CONFIG, checkpoint=checkpoint, checkpoint_every=10)
     assert checkpoint.read_bytes() == older
     assert list(tmp_path.iterdir()) == [checkpoint]
+    assert str(checkpoint) in str(error.value)
     assert_same(train(CONFIG, checkpoint=checkpoint), train(CONFIG))
 
 
@@ -249,14 +247,11 @@ def test_compiled_model_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(compiled.losses, train(CONFIG).losses, rtol=1e-5)
 
 
-def test_device_selection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert pick_device("auto").type == pick_device("cpu").type == "cpu"
-    with pytest.raises(InvalidParameter, match="without a GPU"):
-        pick_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert pick_device("auto").type == pick_device("cuda").type == "cuda"
-    assert pick_device("cpu").type == "cpu"
+def test_mfu_needs_a_peak() -> None:
+    assert np.isnan(train(CONFIG).mfu)
+    result = train(CONFIG, device_peak_flops=1e12)
+    per_token = 6 * (12 * 16**2 + 2 * 16 * 16 + 32 * 16)
+    assert result.mfu == pytest.approx(result.tokens_per_second * per_token / 1e12)
 
 
 def test_autocast_is_on_where_asked_for() -> None:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from gpt import data
-from gpt.data import Text, load_text, pysource_files
+from gpt import pysource
+from gpt.data import load_text
+from gpt.pysource import pysource_files
+from gpt.text import Text
 from theory import InvalidParameter
-
-TEXT = Text(
-    train=np.arange(1000, dtype=np.uint8),
-    validation=np.arange(100, dtype=np.uint8),
-    vocab_size=256,
-    fingerprint="counting",
-)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def small_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pa
         files[f"package/{index}.py"] = tmp_path / f"{index}.py"
         files[f"package/{index}.py"].write_bytes(f"x = {index % 190}\n".encode())
     files["package/0.py"].write_bytes(b"")
-    monkeypatch.setattr(data, "pysource_files", lambda: files)
+    monkeypatch.setattr(pysource, "pysource_files", lambda: files)
     return files
 
 
@@ -44,6 +37,8 @@ EXPECTED = sorted(f"x = {index}\n".encode() for index in range(190))
 
 
 def contents(text: Text) -> list[bytes]:
+    assert isinstance(text.train, np.ndarray)
+    assert isinstance(text.validation, np.ndarray)
     return sorted(bytes(text.train).split(b"\0")[:-1] + bytes(text.validation).split(b"\0")[:-1])
 
 
@@ -51,7 +46,7 @@ def test_pysource_is_large_and_split(text: Text) -> None:
     size = len(text.train) + len(text.validation)
     assert size > 100e6
     assert len(text.validation) / size == pytest.approx(0.05, abs=0.01)
-    assert b"import numpy as np" in bytes(text.train[:20_000_000])
+    assert b"import numpy as np" in bytes(text.train[np.arange(20_000_000)])
 
 
 def test_names_do_not_depend_on_the_machine() -> None:
@@ -59,7 +54,7 @@ def test_names_do_not_depend_on_the_machine() -> None:
     assert names == sorted(names)
     assert not [name for name in names if name.startswith("/") or "\\" in name or "site-packages" in name]
     tops = {name.split("/")[0] for name in names}
-    assert tops == {"python", *data.PACKAGES}
+    assert tops == {"python", *pysource.PACKAGES}
     assert {"python/json/decoder.py", "python/argparse.py", "sympy/core/expr.py"} <= set(names)
     assert not [name for name in names if name.endswith(("__config__.py", "/version.py")) or "_sysconfigdata" in name]
 
@@ -78,7 +73,7 @@ def test_fingerprint_follows_the_content(small_world: dict[str, Path], monkeypat
 
 def test_cache_is_read_not_rebuilt(small_world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_text("pysource")
-    monkeypatch.setattr(data, "_build", None)
+    monkeypatch.setattr(pysource, "_write", None)
     assert contents(load_text("pysource")) == contents(first)
 
 
@@ -92,57 +87,22 @@ def test_a_broken_build_leaves_nothing(small_world: dict[str, Path], monkeypatch
 
 
 def test_losing_the_race_to_build_is_fine(small_world: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    write = data._write_parts
+    write = pysource._write_parts
 
     def write_while_another_process_finishes(files: dict[str, Path], work: Path) -> str:
-        monkeypatch.setattr(data, "_write_parts", write)
+        monkeypatch.setattr(pysource, "_write_parts", write)
         load_text("pysource")
         return write(files, work)
 
-    monkeypatch.setattr(data, "_write_parts", write_while_another_process_finishes)
+    monkeypatch.setattr(pysource, "_write_parts", write_while_another_process_finishes)
     assert contents(load_text("pysource")) == EXPECTED
     assert len(list((small_world["package/7.py"].parent / "cache").iterdir())) == 1
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "PACKAGES", ("numpy", "no_such_package"))
+    monkeypatch.setattr(pysource, "PACKAGES", ("numpy", "no_such_package"))
     with pytest.raises(InvalidParameter, match="no_such_package"):
         load_text("pysource")
-
-
-def test_batch_is_a_function_of_seed_and_step() -> None:
-    def batch(step: int, seed: int) -> torch.Tensor:
-        return TEXT.batch(step, seed=seed, batch_size=4, context_length=8)[0]
-
-    assert torch.equal(batch(7, 1), batch(7, 1))
-    assert not torch.equal(batch(7, 1), batch(8, 1))
-    assert not torch.equal(batch(7, 1), batch(7, 2))
-    assert not torch.equal(batch(1, 2), batch(2, 1))
-
-
-def test_targets_are_the_next_tokens() -> None:
-    inputs, targets = TEXT.batch(0, seed=0, batch_size=64, context_length=8)
-    assert inputs.shape == targets.shape == (64, 8)
-    assert inputs.dtype == targets.dtype == torch.int64
-    assert torch.equal((inputs + 1) % 256, targets)
-
-
-def test_every_window_can_be_drawn_and_none_leaves_the_text() -> None:
-    tiny = dataclasses.replace(TEXT, train=np.arange(11, dtype=np.uint8), validation=np.arange(10, dtype=np.uint8))
-    starts = {int(row[0]) for step in range(30) for row in tiny.batch(step, seed=0, batch_size=8, context_length=8)[0]}
-    assert starts == {0, 1, 2}
-    tiny.require_context(9)
-
-
-def test_validation_batches_are_fixed_and_differ() -> None:
-    first, again, other = (TEXT.validation_batch(i, batch_size=4, context_length=8)[0] for i in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-def test_too_little_text_is_refused() -> None:
-    with pytest.raises(InvalidParameter, match="below the 100 tokens"):
-        TEXT.require_context(100)
 
 
 def test_processes_share_the_cache(small_world: dict[str, Path]) -> None:

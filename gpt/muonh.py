@@ -1,0 +1,102 @@
+r"""MuonH for PyTorch: Muon's direction on the sphere of each matrix's initial norm.
+
+.. math:: W \leftarrow R\,\mathrm{Norm}(W - \eta R\,\mathrm{Norm}(\mathrm{polar}(z)))
+
+with :math:`m_t = \beta m_{t-1} + (1-\beta)g_t` and z that momentum, or with Nesterov :math:`\beta m_t + (1-\beta)g_t`
+(Hyperball, arXiv 2606.16899; theory in `theory.muon`). Radius, zero matrices, types and checkpoints are those of
+`gpt.sphere`.
+
+The polar factor :math:`UV^\top` of :math:`z = U\Sigma V^\top` comes from Newton-Schulz: an odd polynomial, applied to z
+over its norm, acts on the singular values alone and drives them towards one. The quintic of Jordan et al. (2024)
+reaches 0.7 to 1.2 in five steps from singular values above about 1e-2 of the norm; smaller ones stay smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpt.sphere import Batch, SphereOptimizer
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+class MuonH(SphereOptimizer):
+    """Muon at fixed norm.
+
+    Parameters
+    ----------
+    params : matrices, or groups of them, as for any torch optimizer.
+    lr : step as a fraction of the norm.
+    momentum : beta.
+    nesterov : average the momentum with the gradient once more.
+    newton_schulz_steps : iterations behind each polar factor.
+    newton_schulz_dtype : type of their arithmetic; None for bfloat16 on a GPU and the type of the momentum elsewhere.
+
+    Raises
+    ------
+    ValueError : a tensor that is not a matrix, or whose norm is zero or not finite.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        newton_schulz_steps: int = 5,
+        newton_schulz_dtype: torch.dtype | None = None,
+        foreach: bool | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "newton_schulz_steps": newton_schulz_steps,
+            "newton_schulz_dtype": newton_schulz_dtype,
+            "foreach": foreach,
+        }
+        super().__init__(params, defaults)
+
+    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        if parameter.ndim != 2:
+            raise ValueError(f"a tensor of shape {tuple(parameter.shape)} has no polar factor: MuonH trains matrices")
+        work = torch.promote_types(parameter.dtype, torch.float32)
+        return {"momentum_buffer": torch.zeros_like(parameter, dtype=work)}
+
+    def write_directions(self, batch: Batch, group: dict[str, Any]) -> None:
+        averages = [self.state[parameter]["momentum_buffer"] for parameter in batch.parameters]
+        for gradient, average, slot in zip(batch.gradients(), averages, batch.slots, strict=True):
+            average.lerp_(gradient, 1 - group["momentum"])
+            slot.copy_(_direction(gradient, average, group)).neg_()
+
+    def direction(self, parameter: Tensor) -> Tensor:
+        """u of the last step, from the momentum and the gradient; NaN if Nesterov needs one that is gone."""
+        (group,) = (group for group in self.param_groups if any(p is parameter for p in group["params"]))
+        average = self.state[parameter]["momentum_buffer"]
+        if parameter.grad is None and group["nesterov"]:
+            return torch.full_like(average, torch.nan)
+        gradient = average if parameter.grad is None else parameter.grad.to(average.dtype)
+        return _direction(gradient, average, group)
+
+
+def _direction(gradient: Tensor, average: Tensor, group: dict[str, Any]) -> Tensor:
+    """Polar factor of what the group makes of the gradient and the momentum that already includes it."""
+    z = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
+    dtype = group["newton_schulz_dtype"] or (torch.bfloat16 if z.is_cuda else z.dtype)
+    return polar_factor(z.to(dtype), group["newton_schulz_steps"])
+
+
+def polar_factor(z: Tensor, num_steps: int = 5) -> Tensor:
+    """Approximate polar factor of a matrix by Newton-Schulz, in its own type; zero stays zero."""
+    a, b, c = QUINTIC
+    x = z.T if z.shape[0] > z.shape[1] else z
+    x = x / torch.linalg.matrix_norm(x).clamp(min=torch.finfo(x.dtype).tiny)
+    for _ in range(num_steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if z.shape[0] > z.shape[1] else x

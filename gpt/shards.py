@@ -1,0 +1,167 @@
+"""Files of your own to train on: ``.bin`` shards of tokens, or any other file as bytes.
+
+A shard holds unsigned 16-bit tokens, little-endian, and nothing else (what nanoGPT's preparation scripts write). A
+shard may also begin with the header of llm.c: 256 32-bit integers, of which the first three are 20240520, the version
+1 and the number of tokens. A path may be
+
+    a file that ends in .bin          one shard; its last 5 % are for validation
+    a folder with such files          shards with "val" in their name are for validation, all others for training;
+                                      without any of the former, the last 5 % of the whole
+    any other file                    its bytes; the last 5 % are for validation
+
+Every shard is read once from end to end for its largest token and its fingerprint; the result is kept in the cache
+under path, size and time of change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpt.text import Text, cache_folder
+from theory.parameters import InvalidParameter
+
+DTYPE = np.dtype("<u2")
+HEADER_BYTES, MAGIC, VERSION = 1024, 20240520, 1
+VALIDATION_SHARE = 0.05
+READ_AT_ONCE = 2**24  # tokens
+READ_FOR_DTYPE = 256  # tokens; that every other one of so many is 0 does not happen in text
+
+
+class Shards:
+    """Several arrays one behind the other, read as if they were one (`gpt.text.Tokens`)."""
+
+    def __init__(self, parts: Sequence[NDArray[np.unsignedinteger]]) -> None:
+        self._parts = list(parts)
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, positions: NDArray[np.int64], /) -> NDArray[np.unsignedinteger]:
+        """Tokens at ``positions`` in [0, len), of any shape."""
+        owner = np.searchsorted(self._ends, positions, side="right")
+        found = np.empty(positions.shape, dtype=self._parts[0].dtype)
+        for index in np.unique(owner):
+            own = owner == index
+            found[own] = self._parts[index][positions[own] - (self._ends[index] - len(self._parts[index]))]
+        return found
+
+
+def files_text(path: Path) -> Text:
+    """The text of a file or a folder; see the module.
+
+    Raises
+    ------
+    InvalidParameter : a path that is not there or cannot be read, a folder without shards, a broken shard.
+    """
+    try:
+        files = [path]
+        if path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.suffix == ".bin")
+            if not files:
+                raise InvalidParameter("source", str(path), "a folder with .bin shards")
+        parts = {file: open_shard(file) if file.suffix == ".bin" else _bytes(file) for file in files}
+        found = [_inspect(file, tokens) for file, tokens in parts.items()]
+    except OSError as error:
+        raise InvalidParameter("source", str(path), f"pysource, zipf or a readable path ({error.strerror})") from None
+    held_out = [file for file in files if "val" in file.name] if path.is_dir() else []
+    if 0 < len(held_out) < len(files):
+        train = Shards([parts[file] for file in files if file not in held_out])
+        validation = Shards([parts[file] for file in held_out])
+    else:
+        train, validation = split(list(parts.values()))
+    content = [fingerprint for _, fingerprint in found]
+    return Text(
+        train=train,
+        validation=validation,
+        vocab_size=256 if parts[files[0]].dtype == np.uint8 else max(largest for largest, _ in found) + 1,
+        fingerprint=hashlib.sha256(f"{content} {len(train)} {held_out != []}".encode()).hexdigest(),
+    )
+
+
+def open_shard(path: Path) -> NDArray[np.uint16]:
+    """The tokens of one shard as a memory map; raises `InvalidParameter` with what is wrong with the file."""
+    size = path.stat().st_size
+    if size % DTYPE.itemsize:
+        raise InvalidParameter("source", str(path), f"16-bit tokens, an even number of bytes (it has {size})")
+    start = 0
+    if size >= HEADER_BYTES:
+        header = np.fromfile(path, dtype="<i4", count=3)
+        if header[0] == MAGIC:
+            start, stated = HEADER_BYTES, int(header[2])
+            if header[1] != VERSION:
+                raise InvalidParameter("source", str(path), f"of header version {VERSION} (it says {header[1]})")
+            if stated * DTYPE.itemsize != size - start:
+                there = (size - start) // DTYPE.itemsize
+                raise InvalidParameter(
+                    "source", str(path), f"whole: its header says {stated} tokens, {there} are there"
+                )
+    if size == start:
+        raise InvalidParameter("source", str(path), "a shard that holds at least one token (it is empty)")
+    tokens = np.memmap(path, DTYPE, "r", offset=start)
+    if bytes(tokens[:3].tobytes()) == b"\x93NUMPY":
+        raise InvalidParameter("source", str(path), "bare 16-bit tokens (it is a NumPy file: save with tofile)")
+    beginning = np.asarray(tokens[:READ_FOR_DTYPE])
+    if len(beginning) == READ_FOR_DTYPE and not beginning[1::2].any() and beginning[::2].any():
+        raise InvalidParameter("source", str(path), "of 16-bit tokens (every other one is 0: these seem to be 32-bit)")
+    return tokens
+
+
+def write_shard(path: Path, tokens: NDArray[np.integer]) -> None:
+    """Write tokens (num_tokens,) as a shard without header, under a temporary name first.
+
+    Raises `InvalidParameter` for tokens outside 0 ... 65535.
+    """
+    if len(tokens) and not (tokens.min() >= 0 and tokens.max() < 2**16):
+        raise InvalidParameter("tokens", f"{tokens.min()} ... {tokens.max()}", "between 0 and 65535")
+    partial = path.with_name(f".{path.name}.partial")
+    tokens.astype(DTYPE).tofile(partial)
+    os.replace(partial, path)
+
+
+def split(parts: Sequence[NDArray[np.unsignedinteger]]) -> tuple[Shards, Shards]:
+    """Training and validation part of a text without a validation file: the last 5 % are held out."""
+    lengths = [len(part) for part in parts]
+    starts = np.cumsum([0, *lengths[:-1]])
+    cut = sum(lengths) - max(1, round(VALIDATION_SHARE * sum(lengths)))
+    before = [part[: max(0, cut - start)] for part, start in zip(parts, starts, strict=True)]
+    behind = [part[max(0, cut - start) :] for part, start in zip(parts, starts, strict=True)]
+    return Shards(before), Shards(behind)
+
+
+def _bytes(path: Path) -> NDArray[np.uint8]:
+    if path.stat().st_size == 0:
+        raise InvalidParameter("source", str(path), "a file that holds at least one byte (it is empty)")
+    return np.memmap(path, np.uint8, "r")
+
+
+def _inspect(path: Path, tokens: NDArray[np.unsignedinteger]) -> tuple[int, str]:
+    """Largest token and fingerprint of a file."""
+    status = path.stat()
+    key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {tokens.dtype.str}"
+    note = cache_folder() / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    try:
+        kept = json.loads(note.read_text())
+        return int(kept["largest"]), str(kept["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    largest, content = 0, hashlib.sha256()
+    for start in range(0, len(tokens), READ_AT_ONCE):
+        piece = np.asarray(tokens[start : start + READ_AT_ONCE])
+        largest = max(largest, int(piece.max()))
+        content.update(piece.tobytes())
+    found = {"largest": largest, "fingerprint": content.hexdigest(), "file": str(path.resolve())}
+    with contextlib.suppress(OSError):  # then the file is read again next time
+        note.parent.mkdir(parents=True, exist_ok=True)
+        partial = note.with_name(f"{note.name}.{os.getpid()}")
+        partial.write_text(json.dumps(found))
+        os.replace(partial, note)
+    return largest, content.hexdigest()
