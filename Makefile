@@ -2,6 +2,8 @@
 # make test       lint, types, import rules, tests (what CI runs)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about ten minutes
+# make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
 # make clean      the environment and caches; runs are kept
 
 PYTHON ?= python3.11
@@ -9,7 +11,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow lint lab bench clean
+.PHONY: setup validate test test-slow lint lab bench replay-study calibrate clean
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -33,6 +35,12 @@ lab: .venv/notebooks
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
+
+replay-study: .venv/core
+	$(BIN)/python -m experiments.replay_study
+
+calibrate: .venv/core
+	$(BIN)/python -m experiments.calibrate
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"

@@ -7,6 +7,11 @@ AdamW. Every peer does that in float32 on one core, draws its random numbers ins
 own best of a few sizes; only the simulation records anything (second moments at every tenth step). All take turns
 in windows of a few milliseconds, and the best window of each counts: that is what a core can do when nothing else
 runs on it, also on a machine that is shared.
+
+Cost exponents are slopes of ln(time) over ln(size), 1 where cost is linear. The steps of a replica follow one another,
+and each needs two sums over all of it, W g and the new W W, before the next pass can begin. So a replica passes
+through the caches twice per step, whatever the order of its blocks: its cost per coordinate is constant within a cache
+and rises from one to the next, which the exponents of the ranges of ``dim`` show next to the bandwidth of each.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ import importlib.util
 import json
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +48,16 @@ SLOW = {"square roots": 1.5, "divisions": 1}
 # Bytes per coordinate-step between registers and the first-level cache, in which a replica of DIM = 1024 stays.
 BYTES = {"read": 38, "written": 30}
 
+# Sizes between which cost exponents are taken. A replica holds 20 bytes per entry: 10 to 30 kB, 0.1 to 0.3 MB, 5 to
+# 20 MB.
+SIZES = {
+    "dim_first_level": (512, 1024, 1536),
+    "dim_second_level": (4096, 8192, 16384),
+    "dim_third_level": (2**18, 2**19, 2**20),
+    "steps": (320, 640, 1280),
+    "replicas": (32, 64, 128),
+}
+
 
 def simulation_speed(num_threads: int, num_steps: int = 40) -> float:
     """Coordinate-steps per second of `simulate`."""
@@ -54,6 +70,74 @@ def simulation_speed(num_threads: int, num_steps: int = 40) -> float:
         record_every=10,
         num_threads=num_threads,
     ).coordinate_steps_per_second
+
+
+class CostPerStep:
+    """Seconds of processor per coordinate-step on one core, by size along one axis.
+
+    The difference between a longer and a shorter run leaves out what a call costs once; processor time leaves out
+    what else runs on the machine. Each run counts with its best time so far.
+    """
+
+    def __init__(self, axis: str) -> None:
+        self.axis, self.sizes = axis, SIZES[axis]
+        self.best = {(size, long): np.inf for size in self.sizes for long in (False, True)}
+
+    def measure(self) -> None:
+        for size, long in self.best:
+            dim, num_replicas, first, further = self.run_of(size)
+            began = time.process_time()
+            simulate(
+                OPTIMIZER,
+                Constant(num_steps=first + long * further),
+                initial_rms=INITIAL_RMS,
+                dim=dim,
+                num_replicas=num_replicas,
+                record_every=10,
+                num_threads=1,
+            )
+            self.best[size, long] = min(self.best[size, long], time.process_time() - began)
+
+    def run_of(self, size: int) -> tuple[int, int, int, int]:
+        """Entries, replicas, steps of the shorter run, steps by which the other is longer."""
+        if self.axis == "steps":
+            return DIM, 16, 10, size
+        if self.axis == "replicas":
+            return DIM, size, 10, 160
+        return size, max(2, 2**16 // size), 10, 80 if size < 2**17 else 20
+
+    def seconds(self) -> dict[int, float]:
+        result = {}
+        for size in self.sizes:
+            dim, num_replicas, _, further = self.run_of(size)
+            result[size] = (self.best[size, True] - self.best[size, False]) / (dim * num_replicas * further)
+        return result
+
+
+def exponent(seconds: dict[int, float]) -> float:
+    """Slope of ln(time) over ln(size), from times per coordinate-step by size."""
+    return 1 + float(np.polyfit(np.log(list(seconds)), np.log(list(seconds.values())), 1)[0])
+
+
+def peak_bytes(num_steps: int) -> int:
+    """Peak of what Python and NumPy allocate for a run of ten records."""
+    tracemalloc.start()
+    steps = Constant(num_steps=num_steps)
+    simulate(OPTIMIZER, steps, initial_rms=INITIAL_RMS, dim=256, num_replicas=8, record_every=num_steps // 10)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return used
+
+
+def copy_bandwidth(num_floats: int) -> float:
+    """Bytes read and written per ns by a scaled copy between two arrays of this size together."""
+    x, y = np.ones(num_floats // 2, np.float32), np.empty(num_floats // 2, np.float32)
+    np.multiply(x, np.float32(0.5), out=y)
+    num_passes = max(2, 2**23 // num_floats)
+    began = time.process_time()
+    for _ in range(num_passes):
+        np.multiply(x, np.float32(0.5), out=y)
+    return 8 * len(x) * num_passes / (time.process_time() - began) / 1e9
 
 
 def numpy_speed(num_replicas: int) -> float:
@@ -152,6 +236,8 @@ def main() -> None:
 
     simulation_speed(1, num_steps=10)
     best = dict.fromkeys(("one core", "two cores", *peers), 0.0)
+    costs = {axis: CostPerStep(axis) for axis in SIZES}
+    bandwidth = {axis: 0.0 for axis in SIZES if axis.startswith("dim")}
     peak = 0.0
     ends = time.monotonic() + arguments.seconds
     while time.monotonic() < ends:
@@ -161,15 +247,31 @@ def main() -> None:
             best["two cores"] = max(best["two cores"], simulation_speed(2))
         for name, speed in peers.items():
             best[name] = max(best[name], *(speed(size) for size in PEER_REPLICAS))
+        for axis, cost in costs.items():
+            cost.measure()
+            if axis in bandwidth:
+                bandwidth[axis] = max(bandwidth[axis], copy_bandwidth(5 * max(cost.sizes)))
 
     one = best["one core"]
     for name, value in best.items():
         print(f"{name:10s} {value / 1e6:8.1f} million coordinate-steps/s   {1e9 / value if value else 0:7.2f} ns each")
     _print_bound(one, peak)
+    by_size = {axis: cost.seconds() for axis, cost in costs.items()}
+    exponents = {axis: exponent(seconds) for axis, seconds in by_size.items()}
+    for axis, seconds in by_size.items():
+        print(f"{axis:16s} exponent {exponents[axis]:.3f}  ", *(f"{n}: {1e9 * t:.2f} ns" for n, t in seconds.items()))
+    for axis, rate in bandwidth.items():
+        moved = sum(BYTES.values()) / (by_size[axis][max(by_size[axis])] * 1e9)
+        print(f"{axis:16s} a copy moves {rate:.0f} bytes per ns, the kernel {moved:.0f} at its largest size")
+    few, many = (peak_bytes(steps) for steps in (1000, 101_000))
     result = {
         "coordinate_steps_per_second": one,
         **{f"ratio_{peer}": one / best[peer] if best.get(peer) else None for peer in ("numpy", "torch", "jax")},
         "scaling_two_cores": best["two cores"] / one if two_cores else None,
+        "cost_exponents": exponents,
+        "nanoseconds_by_dim": {str(size): 1e9 * value for axis in bandwidth for size, value in by_size[axis].items()},
+        "copy_bytes_per_ns": bandwidth,
+        "memory_bytes_per_further_step": (many - few) / 100_000,
     }
     if arguments.json:
         print(json.dumps(result))

@@ -10,15 +10,16 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from experiments import commands
+from experiments import commands, prepare_command, replay_command
 from experiments.serialize import BadInput
+from gpt.config import TRAINABLE_OPTIMIZERS
 from theory import OPTIMIZERS, SCHEDULES, InvalidParameter
-from theory.optimizers import RUNNABLE_OPTIMIZERS
 
+ARM_STARTS = ("drawn", "equilibrium")
 EXIT_FAILED_CHECK, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 DESCRIPTION = "Why the optimal learning rate bends: closed forms, simulation and real GPT-2 runs of the same settings."
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     predict = _command(subparsers, "predict", commands.predict, "the closed form for one setting, or a table of them")
-    _add_setting(predict, several=True)
+    _add_setting(predict, OPTIMIZERS, several=True)
     _add_initial_rms(predict)
     predict.add_argument(
         "--finite-beta2", action="store_true", help="correct for the noise of Adam's second moment (about 1 %% at 0.95)"
@@ -78,20 +79,30 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE")
 
     simulate = _command(subparsers, "simulate", commands.simulate, "Monte Carlo of gradient noise against the theory")
-    _add_setting(simulate)
+    _add_setting(simulate, OPTIMIZERS)
     _add_initial_rms(simulate)
-    simulate.add_argument("--dim", type=_integer, default=1024, help="entries of the matrix")
+    simulate.add_argument("--dim", type=_integer, help="entries of the matrix (default: 1024, or those of --shape)")
+    simulate.add_argument("--shape", type=_integer, nargs=2, metavar=("ROWS", "COLUMNS"), help="for muon and muonh")
+    simulate.add_argument("--gradient-rms", type=_number, default=1.0, help="of the noise; see predict")
     simulate.add_argument("--num-replicas", type=_integer, default=64, help="independent matrices")
     simulate.add_argument("--seed", type=_integer, default=0, help=" ")
     simulate.add_argument("--record-every", type=_integer, default=10, help="steps between records")
 
     train = _command(subparsers, "train", commands.train, "one real run into a run directory")
-    _add_setting(train, needs_steps=False)
+    _add_setting(train, TRAINABLE_OPTIMIZERS, needs_steps=False)
     train.add_argument("--preset", default="cpu-32", help="model size, e.g. cpu-16 ... cpu-128")
     train.add_argument("--architecture", default="scale-invariant", choices=("scale-invariant", "gpt2"), help=" ")
     train.add_argument("--seed", type=_integer, default=0, help=" ")
     train.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"), help=" ")
-    train.add_argument("--record-every", type=_integer, default=10, help="steps between records of norm and angle")
+    train.add_argument("--source", default="pysource", metavar="TEXT", help="pysource, zipf, or a path such as ./text")
+    train.add_argument("--batch-size", type=_integer, default=16, help="sequences per step, of all processes together")
+    train.add_argument("--accumulation-steps", type=_integer, default=1, help="parts a batch is computed in")
+    train.add_argument("--gradient-clip", type=_number, help="largest norm of the gradient")
+    train.add_argument("--compile", action="store_true", help="run the model through torch.compile")
+    train.add_argument(
+        "--record-every", type=_integer, default=10, help="steps between records of norm and angle; 1 allows replay"
+    )
+    train.add_argument("--start", default="drawn", choices=ARM_STARTS, help="norm of the initial matrices")
     train.add_argument(
         "--non-matrix-learning-rate", type=_number, default=1e-2, help="Adam on embeddings, gains, biases and head"
     )
@@ -99,6 +110,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device(train)
     train.set_defaults(defaults={action.dest: action.default for action in train._actions})
     train.add_argument("--out", type=Path, default=Path("runs/train"), metavar="DIR", help="holds the run directory")
+    train.add_argument("--checkpoint-every", type=_integer, default=250, help="steps between checkpoints")
+    train.add_argument("--peak-flops", type=_number, help="of the device, for the MFU; known for some GPUs")
+
+    replay = _command(subparsers, "replay", replay_command.replay, "a recorded run's angles again under another norm")
+    replay_command.add_flags(replay)
+
+    prepare = _command(subparsers, "prepare", prepare_command.prepare, "tokens of a public data set as .bin shards")
+    prepare_command.add_flags(prepare)
 
     validate = _command(
         subparsers, "validate", commands.validate, "theory, simulation and real runs side by side, with verdicts"
@@ -106,6 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device(validate)
     validate.add_argument("--out", type=Path, default=Path("runs/validate"), metavar="DIR", help="runs and report")
     validate.add_argument("--num-workers", type=_integer, help="processes (default: one per core)")
+
+    fit = _command(subparsers, "fit", commands.fit, "a table of runs to optima, exponents and a verdict on the bend")
+    _add_fit(fit)
 
     report = _command(subparsers, "report", commands.report, "one HTML page for all finished runs below a directory")
     report.add_argument("directory", type=Path, metavar="DIR")
@@ -124,9 +146,10 @@ def _command(
     return parser
 
 
-def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = True) -> None:
+def _add_setting(
+    parser: _Parser, optimizers: Iterable[str], *, several: bool = False, needs_steps: bool = True
+) -> None:
     """Optimizer and schedule; ``several`` allows lists of learning rates and decays."""
-    optimizers = OPTIMIZERS if several else RUNNABLE_OPTIMIZERS
     parser.add_argument("--optimizer", default="adamw", choices=list(optimizers), help=" ")
     many = {"nargs": "+"} if several else {}
     parser.add_argument(
@@ -154,6 +177,26 @@ def _add_setting(parser: _Parser, *, several: bool = False, needs_steps: bool = 
 
 def _add_initial_rms(parser: _Parser) -> None:
     parser.add_argument("--initial-rms", type=_number, default=0.02, help="weight RMS at the start")
+
+
+def _add_fit(parser: _Parser) -> None:
+    parser.add_argument("table", type=Path, metavar="TABLE.csv", help="one run a row; learning_rate and loss (nats)")
+    parser.add_argument(
+        "--column", action="append", metavar="OURS=THEIRS", help="map a column: learning_rate=lr; repeatable"
+    )
+    parser.add_argument(
+        "--constant", action="append", metavar="NAME=VALUE", help="one value for all: num_params=1.3e8; repeatable"
+    )
+    parser.add_argument("--delta", type=_number, default=0.07, help="curvature that counts as straight")
+    parser.add_argument(
+        "--batch",
+        choices=("fixed", "co-tuned", "covariate"),
+        help="how batch size is treated (default: fixed with one in the table, covariate with several)",
+    )
+    parser.add_argument("--effective", action="store_true", help="fit in AdamW's mean angle too; needs --schedule")
+    parser.add_argument("--schedule", choices=list(SCHEDULES), help="of the runs, for --effective")
+    parser.add_argument("--warmup-fraction", type=_number, default=0.01, help="of the run, for --effective")
+    parser.add_argument("--beta1", type=_number, default=0.9, help="of the runs, for --effective")
 
 
 def _add_device(parser: _Parser) -> None:

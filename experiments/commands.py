@@ -8,6 +8,7 @@ import dataclasses
 import io
 import itertools
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.serialize import BadInput, read_json, to_json, write_whole
 from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Prediction, Schedule
 from theory import predict as predict_setting
-from theory.optimizers import require_runnable
+from theory.parameters import require_integer, require_number
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
@@ -54,14 +55,18 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def simulate(options: argparse.Namespace) -> int:
-    from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation
+    from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation, why_no_comparison
 
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
+    shape: tuple[int, int] | None = options.shape and tuple(options.shape)
+    entries = 1024 if shape is None else shape[0] * shape[1]
     config = SimulationConfig(
-        optimizer=require_runnable(_optimizer(options, options.learning_rate, decay)),
+        optimizer=_optimizer(options, options.learning_rate, decay),
         schedule=_schedule(options),
         initial_rms=options.initial_rms,
-        dim=options.dim,
+        dim=entries if options.dim is None else options.dim,
+        shape=shape,
+        gradient_rms=options.gradient_rms,
         num_replicas=options.num_replicas,
         seed=options.seed,
         record_every=options.record_every,
@@ -73,8 +78,9 @@ def simulate(options: argparse.Namespace) -> int:
         "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
         "max_abs_z": None,
         "max_relative_error": None,
+        "not_compared": why_no_comparison(config.optimizer, gradient_rms=config.gradient_rms),
     }
-    if simulation.outcome.value == "completed":
+    if simulation.outcome.value == "completed" and result["not_compared"] is None:
         result |= dataclasses.asdict(compare_with_theory(config, simulation.trajectory, simulation.standard_error))
     if options.json:
         print(to_json(result))
@@ -82,10 +88,15 @@ def simulate(options: argparse.Namespace) -> int:
     if simulation.outcome.value != "completed":
         print(f"The simulation diverged at step {simulation.diverged_at_step}.")
         return 0
-    bias = result["mean_relative_bias"]
     print(
         f"{config.num_replicas} replicas of {config.dim} entries, {config.schedule.num_steps} steps,"
-        f" {result['coordinate_steps_per_second']:.3g} coordinate-steps per second.\n"
+        f" {result['coordinate_steps_per_second']:.3g} coordinate-steps per second."
+    )
+    if result["not_compared"] is not None:
+        print(f"Not compared: {result['not_compared']}. Final weight RMS {simulation.final_rms:.5g}.")
+        return 0
+    bias = result["mean_relative_bias"]
+    print(
         f"Simulation against theory from step {result['first_step']} on, weight RMS and angular update:\n"
         f"  largest difference  {result['max_relative_error']:.3%},"
         f" {result['max_abs_z']:.1f} Monte Carlo standard errors\n"
@@ -100,25 +111,44 @@ def train(options: argparse.Namespace) -> int:
 
     from experiments.run_directory import is_finished, load_run
     from experiments.running import Job, train_run, training_label
+    from gpt.distributed import is_first_process
 
     config = _train_config(options)
-    job = Job(options.out, training_label(config), config)
+    require_integer("checkpoint_every", options.checkpoint_every, at_least=1)
+    if options.peak_flops is not None:
+        require_number("peak_flops", options.peak_flops, above=0)
+    job = Job(
+        options.out,
+        training_label(config),
+        config,
+        checkpoint_every=options.checkpoint_every,
+        device_peak_flops=options.peak_flops,
+    )
     if is_finished(job.path):
         print(f"note: {job.path} is finished already and kept", file=sys.stderr)
     bars: list[Any] = []  # made at the first report, so that an error before it stands alone
 
+    first_step, started = 0, 0.0
+
     def show(step: int, loss: float) -> None:
+        nonlocal first_step, started
         if not bars:
-            bars.append(tqdm(total=config.schedule.num_steps, unit="step", disable=options.json, dynamic_ncols=True))
-        bars[0].set_postfix(loss=f"{loss:.3f}", refresh=False)
+            first_step, started = step, time.perf_counter()
+            keywords = {"unit": "step", "disable": options.json, "dynamic_ncols": True}
+            bars.append(tqdm(total=config.schedule.num_steps, initial=step, **keywords))
         bars[0].update(step - bars[0].n)
+        speed = (step - first_step) * config.tokens_per_step / (time.perf_counter() - started)
+        bars[0].set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
 
     try:
-        run = load_run(train_run(job, show))
+        path = train_run(job, show)
     finally:
         for bar in bars:
             bar.close()
-    keys = ("outcome", "final_loss", "final_loss_se", "tokens_per_second", "num_params")
+    if not is_first_process():
+        return 0
+    run = load_run(path)
+    keys = ("outcome", "final_loss", "final_loss_se", "loss_floor", "tokens_per_second", "mfu", "num_params")
     result = {"run_dir": str(run.path), **{key: run.summary.get(key) for key in keys}}
     if options.json:
         print(to_json(result))
@@ -147,6 +177,12 @@ def validate(options: argparse.Namespace) -> int:
         print(text_table(rows))
         print(f"\n{sum(row.verdict == 'pass' for row in judged)} of {len(judged)} checks pass.  Report: {page}")
     return 0 if passed else 1
+
+
+def fit(options: argparse.Namespace) -> int:
+    from experiments import fit_command
+
+    return fit_command.run(options)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -191,10 +227,11 @@ def _schedule(options: argparse.Namespace) -> Schedule:
 
 def _train_config(options: argparse.Namespace) -> TrainConfig:
     from experiments.run_directory import read_config
-    from gpt.config import TrainConfig, preset
+    from gpt.arms import at_equilibrium
+    from gpt.config import TrainableOptimizer, TrainConfig, preset
 
     if options.config is not None:
-        kept = {"command", "run", "json", "config", "out", "defaults"}
+        kept = {"command", "run", "json", "config", "out", "defaults", "checkpoint_every", "peak_flops"}
         for name, value in vars(options).items():
             if name not in kept and value != options.defaults.get(name):
                 raise BadInput(f"--{name.replace('_', '-')}: cannot be given with --config, which holds all settings")
@@ -206,16 +243,24 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
         if getattr(options, name) is None:
             raise BadInput(f"--{name.replace('_', '-')}: required, unless --config is given")
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
-    return TrainConfig(
+    optimizer = _optimizer(options, options.learning_rate, decay)
+    assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
+    config = TrainConfig(
         model=preset(options.preset, options.architecture),
-        optimizer=require_runnable(_optimizer(options, options.learning_rate, decay)),
+        optimizer=optimizer,
         schedule=_schedule(options),
         seed=options.seed,
         dtype=options.dtype,
         device=options.device,
         record_every=options.record_every,
         non_matrix_learning_rate=options.non_matrix_learning_rate,
+        source=options.source,
+        batch_size=options.batch_size,
+        accumulation_steps=options.accumulation_steps,
+        gradient_clip=options.gradient_clip,
+        compile=options.compile,
     )
+    return at_equilibrium(config) if options.start == "equilibrium" else config
 
 
 def _describe(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:

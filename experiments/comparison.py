@@ -15,7 +15,7 @@ from experiments.run_directory import Run
 from experiments.serialize import config_hash
 from experiments.simulation import SimulationConfig
 from gpt.config import TrainConfig
-from theory import AdamH, AdamW
+from theory import AdamC, AdamH, AdamW
 from theory.optimizers import RunnableOptimizer
 
 
@@ -71,11 +71,21 @@ SIMULATION_LIMIT = 0.005
 SIMULATION_STANDARD_ERROR_LIMIT = 0.001
 
 
-def setting_name(optimizer: RunnableOptimizer) -> str:
+def setting_name(config: TrainConfig | SimulationConfig) -> str:
     """How a setting is called in tables and figures."""
-    if isinstance(optimizer, AdamW):
-        return f"AdamW lr={optimizer.learning_rate:g} wd={optimizer.weight_decay:g}"
-    return f"AdamH lr={optimizer.learning_rate:g}"
+    optimizer = config.optimizer
+    steering = config.steering if isinstance(config, TrainConfig) else None
+    decay = f" wd={optimizer.weight_decay:g}" if isinstance(optimizer, AdamW | AdamC) else ""
+    name = f"{type(optimizer).__name__} lr={optimizer.learning_rate:g}{decay}"
+    if steering is None:
+        return name
+    angle = "recorded angle" if steering.angle is None else f"angle {steering.angle:g}"
+    return f"{name}, {angle}, {steering.norm} norm"
+
+
+def has_closed_form(config: TrainConfig) -> bool:
+    """Whether tables and figures set this run beside theory: nothing but AdamW or AdamH decides about its steps."""
+    return config.steering is None and isinstance(config.optimizer, RunnableOptimizer)
 
 
 def compare(runs: Sequence[Run]) -> list[Row]:
@@ -92,10 +102,13 @@ def compare(runs: Sequence[Run]) -> list[Row]:
 
 
 def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Training runs that differ in seed and device only, under a title that names what sets the group apart."""
+    """Training runs that differ in seed and device only, under a title that names what sets the group apart.
+
+    Runs without a closed form are left out.
+    """
     groups: dict[TrainConfig, list[Run]] = {}
     for run in runs:
-        if isinstance(run.config, TrainConfig):
+        if isinstance(run.config, TrainConfig) and has_closed_form(run.config):
             groups.setdefault(dataclasses.replace(run.config, seed=0, device="auto"), []).append(run)
     titles: dict[str, list[Run]] = {}
     for config, group in groups.items():
@@ -109,7 +122,7 @@ def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _titles(config: TrainConfig) -> tuple[str, str]:
-    short = f"{setting_name(config.optimizer)}, {config.model.architecture}"
+    short = f"{setting_name(config)}, {config.model.architecture}"
     schedule = config.schedule
     return short, f"{short}, width {config.model.d_model}, {schedule.name}, {schedule.num_steps} steps"
 
@@ -134,6 +147,7 @@ def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> lis
     config = group[0].config
     assert isinstance(config, TrainConfig)
     optimizer, schedule = config.optimizer, config.schedule
+    assert isinstance(optimizer, RunnableOptimizer)
     judged = config.model.architecture == "scale-invariant"
     completed = [run for run in group if run.outcome == "completed"]
     remark = "" if len(completed) == len(group) else f"{len(group) - len(completed)} of {len(group)} runs diverged"
@@ -208,6 +222,7 @@ def _coverage(known: int, matrices: int) -> str:
 def _simulation_row(run: Run) -> Row:
     config, agreement = run.config, run.summary.get("agreement") or {}
     assert isinstance(config, SimulationConfig)
+    assert isinstance(config.optimizer, RunnableOptimizer)
     error, standard_error = agreement.get("max_relative_error"), agreement.get("max_relative_standard_error")
     bias = agreement.get("mean_relative_bias") or {}
     judged = config.optimizer.beta2 >= 0.999
@@ -221,7 +236,7 @@ def _simulation_row(run: Run) -> Row:
             "Simulation against theory, largest deviation, constant gradient scale,"
             f" beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}"
         ),
-        quantity=setting_name(config.optimizer),
+        quantity=setting_name(config),
         predicted=0.0,
         simulated=None,
         measured=error,

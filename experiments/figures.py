@@ -86,13 +86,13 @@ def trajectory_figure(title: str, group: Sequence[Run], runs: Sequence[Run]) -> 
 def loss_figure(runs: Sequence[Run], window: int = 20) -> Figure:
     """Training loss of every run, a running mean over ``window`` steps."""
     figure, axis = plt.subplots(figsize=(11, 3.8), constrained_layout=True)
-    settings = list(dict.fromkeys(setting_name(run.config.optimizer) for run in runs))
+    settings = list(dict.fromkeys(setting_name(run.config) for run in runs if isinstance(run.config, TrainConfig)))
     colours = {name: _colour(index) for index, name in enumerate(settings)}
     seen: set[str] = set()
     parts = []
     for run in runs:
         assert isinstance(run.config, TrainConfig)
-        name, architecture = setting_name(run.config.optimizer), run.config.model.architecture
+        name, architecture = setting_name(run.config), run.config.model.architecture
         smoothed = pd.Series(run.losses).rolling(window, min_periods=1).mean()
         label = f"{name}, {architecture}"
         axis.plot(

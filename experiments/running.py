@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from theory import InvalidParameter
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
+    from gpt.replay import Recording
     from gpt.train import TrainResult
 
 CHECKPOINT_EVERY = 250
@@ -30,11 +30,17 @@ PROGRESS_FILE = "progress"
 
 @dataclass(frozen=True)
 class Job:
-    """A training run to be produced in ``study`` under ``label``."""
+    """A training run to be produced in ``study`` under ``label``; ``recording`` is a run whose steps it replays.
+
+    The last two are of no consequence for the result.
+    """
 
     study: Path
     label: str
     config: TrainConfig
+    recording: Path | None = None
+    checkpoint_every: int = CHECKPOINT_EVERY
+    device_peak_flops: float | None = None
 
     @property
     def path(self) -> Path:
@@ -52,28 +58,40 @@ def training_label(config: TrainConfig) -> str:
 
 
 def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
-    """Train into the run directory of the job, or find it finished there; a half-finished run goes on."""
+    """Train into the run directory of the job, or find it finished there; a half-finished run goes on.
+
+    Of several processes that ``torchrun`` started the first writes; the others compute, and return before it is done.
+    """
+    from gpt.distributed import is_first_process
+
     final = job.path
+    if not is_first_process():
+        if not run_directory.is_finished(final):
+            _train(job, run_directory.partial_path(final), None)
+        return final
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
         (partial / "config.json").write_text(run_directory.write_config(job.config), encoding="utf-8")
         try:
-            result = _train_or_start_anew(job.config, partial, _progress_writer(partial, on_progress))
+            result = _train(job, partial, _progress_writer(partial, on_progress))
         except InvalidParameter:
-            if not (partial / "checkpoint.pt").exists():
+            if not list(partial.glob("checkpoint*")):
                 shutil.rmtree(partial)
             raise
         summary = {
             "outcome": result.outcome.value,
             "final_loss": result.final_loss,
             "final_loss_se": result.final_loss_se,
+            "loss_floor": loss_floor(job.config),
             "tokens_per_second": result.tokens_per_second,
+            "mfu": result.mfu,
             "num_params": result.num_params,
             "diverged_at_step": result.diverged_at_step,
             "parameter_groups": list(result.groups),
+            "final_weight_rms": result.final_weight_rms,
         }
-        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.pt.*")):
+        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
             leftover.unlink(missing_ok=True)
         run_directory.publish(
             partial,
@@ -90,19 +108,33 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     return final
 
 
-def _train_or_start_anew(config: TrainConfig, partial: Path, on_progress: Callable[[int, float], None]) -> TrainResult:
-    """Go on from the checkpoint of a half-finished run; one that cannot be used is set aside, with a note."""
+def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | None) -> TrainResult:
     from gpt.train import train
 
-    checkpoint = partial / "checkpoint.pt"
-    try:
-        return train(config, checkpoint=checkpoint, checkpoint_every=CHECKPOINT_EVERY, on_progress=on_progress)
-    except InvalidParameter as error:
-        if error.name != "checkpoint":
-            raise
-        print(f"note: {error}; starting this run anew", file=sys.stderr)
-        checkpoint.replace(partial / "checkpoint.unusable")
-    return train(config, checkpoint=checkpoint, checkpoint_every=CHECKPOINT_EVERY, on_progress=on_progress)
+    return train(
+        job.config,
+        recording=None if job.recording is None else load_recording(run_directory.load_run(job.recording)),
+        checkpoint=partial / "checkpoint.pt",
+        checkpoint_every=job.checkpoint_every,
+        on_progress=on_progress,
+        device_peak_flops=job.device_peak_flops,
+    )
+
+
+def loss_floor(config: TrainConfig) -> float | None:
+    """The smallest loss that any model can have on the source, where that is known."""
+    if config.source != "zipf":
+        return None
+    from gpt import zipf
+
+    return zipf.loss_floor(config.model.context_length)
+
+
+def load_recording(run: run_directory.Run) -> Recording:
+    """What every step of a run did to its matrices; raises `InvalidParameter` if not every step was recorded."""
+    from gpt.replay import recording_of
+
+    return recording_of(run.trajectory, run.summary.get("final_weight_rms", {}), len(run.losses))
 
 
 def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:

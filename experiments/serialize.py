@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 
 from cattrs import Converter
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_unstructure_fn, override
 
-from theory import SCHEDULES, InvalidParameter, Schedule
+from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer
+from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
 from theory.optimizers import RUNNABLE_OPTIMIZERS, RunnableOptimizer
 
 T = TypeVar("T")
@@ -138,7 +140,12 @@ def _make_converter() -> Converter:
         _is_optional_scalar,
         lambda value, union: None if value is None else converter.structure(value, _other_than_none(union)),
     )
+    converter.register_unstructure_hook_factory(
+        dataclasses.is_dataclass, lambda cls: make_dict_unstructure_fn(cls, converter, **_omitted_at_default(cls))
+    )
+    _register_named(converter, Optimizer, OPTIMIZERS)
     _register_named(converter, RunnableOptimizer, RUNNABLE_OPTIMIZERS)
+    _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
     _register_named(converter, Schedule, SCHEDULES)
     return converter
 
@@ -159,6 +166,12 @@ def _register_named(converter: Converter, union: Any, registry: Mapping[str, typ
 
     converter.register_structure_hook(union, structure)
     converter.register_unstructure_hook(union, unstructure)
+
+
+def _omitted_at_default(cls: type) -> dict[str, Any]:
+    """For fields marked ``later``: a config that does not use them is written, and named, as before they existed."""
+    later = (field.name for field in dataclasses.fields(cls) if field.metadata.get("later"))
+    return {name: override(omit_if_default=True) for name in later}
 
 
 def _is_optional_scalar(kind: Any) -> bool:

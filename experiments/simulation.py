@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from theory import Schedule, Trajectory, predict_trajectory
+from theory import Optimizer, Schedule, Trajectory, predict_trajectory
+from theory.adam_l2 import decay_per_step
 from theory.momentum import startup_steps
-from theory.optimizers import RunnableOptimizer, require_runnable
-from theory.parameters import require_integer, require_number
+from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Muon, MuonH
+from theory.parameters import InvalidParameter, require_integer, require_number
 
 if TYPE_CHECKING:
     from sim import Simulation
 
 SMALLEST_CORRECTED_BETA2 = 0.1  # below it `theory.second_moment` gives no correction
+LARGEST_DECAY_PER_STEP = 0.03  # beyond it one second moment for all entries is too coarse for Adam with L2
 COMPARED = ("weight_rms", "angular_update")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationConfig:
-    """One Monte Carlo run of a noise-driven matrix; see `sim.simulate` for the parameters."""
+    """One Monte Carlo run of a noise-driven matrix; see `sim.simulate` for the parameters.
 
-    optimizer: RunnableOptimizer
+    ``dim`` is the number of entries, those of ``shape`` where there is one. ``gradient_rms`` is that of
+    `theory.models`, and gradients depend on the norm as in `natural_scale`.
+    """
+
+    optimizer: Optimizer
     schedule: Schedule
     initial_rms: float
     dim: int = 1024
     num_replicas: int = 64
     seed: int = 0
     record_every: int = 1
+    shape: tuple[int, int] | None = field(default=None, metadata={"later": True})
+    gradient_rms: float = field(default=1.0, metadata={"later": True})
 
     def __post_init__(self) -> None:
-        require_runnable(self.optimizer)
         require_number("initial_rms", self.initial_rms, above=0)
         require_integer("dim", self.dim, at_least=2)
+        if self.shape is None and isinstance(self.optimizer, Muon | MuonH):
+            raise InvalidParameter("shape", None, f"rows and columns of the matrix, for {self.optimizer.name}")
+        if self.shape is not None and self.dim != self.shape[0] * self.shape[1]:
+            raise InvalidParameter("dim", self.dim, f"the number of entries of shape {self.shape}, or left out")
         require_integer("num_replicas", self.num_replicas, at_least=2)
         require_integer("seed", self.seed, at_least=0, at_most=2**32 - 1)
         require_integer("record_every", self.record_every, at_least=1)
+        require_number("gradient_rms", self.gradient_rms, above=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +73,37 @@ class Agreement:
     first_step: int
 
 
+def natural_scale(optimizer: Optimizer) -> Literal["constant", "inverse-norm"]:
+    """How gradients depend on the norm in the theory; where it drops out, a constant."""
+    return "inverse-norm" if isinstance(optimizer, SGDM | AdamL2) else "constant"
+
+
+def why_no_comparison(optimizer: Optimizer, *, gradient_rms: float = 1.0) -> str | None:
+    """Why the theory says nothing about an optimizer at these values; None if it does."""
+    if isinstance(optimizer, AdamW | AdamC | AdamH | AdamL2) and optimizer.beta2 < SMALLEST_CORRECTED_BETA2:
+        return f"the theory of the second moment ends at beta2 {SMALLEST_CORRECTED_BETA2:g}; here {optimizer.beta2:g}"
+    if isinstance(optimizer, AdamL2) and optimizer.weight_decay > 0:
+        rate, decay, beta1 = optimizer.learning_rate, optimizer.weight_decay, optimizer.beta1
+        y = float(decay_per_step(rate, decay, beta1, gradient_rms=gradient_rms))
+        if y > LARGEST_DECAY_PER_STEP:
+            return (
+                f"the theory of {optimizer.name} ends at a decay per step of {LARGEST_DECAY_PER_STEP:g}; here {y:.2g}"
+            )
+    return None
+
+
 def run_simulation(config: SimulationConfig, *, num_threads: int | None = None) -> Simulation:
     """Simulate a config; Numba is imported here."""
-    from sim import simulate
+    from sim import GradientNoise, simulate
 
     return simulate(
         config.optimizer,
         config.schedule,
         initial_rms=config.initial_rms,
         dim=config.dim,
+        shape=config.shape,
         num_replicas=config.num_replicas,
+        noise=GradientNoise(rms=config.gradient_rms, scale=natural_scale(config.optimizer)),
         seed=config.seed,
         record_every=config.record_every,
         num_threads=num_threads,
@@ -80,13 +113,16 @@ def run_simulation(config: SimulationConfig, *, num_threads: int | None = None) 
 def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standard_error: Trajectory) -> Agreement:
     """Compare records from ``10/(1-beta1)`` on, or all records of a shorter run.
 
-    A record whose standard error is zero (a norm held by construction) counts in the relative error only.
+    A record whose standard error is zero (a norm held by construction) counts in the relative error only. Ask
+    `why_no_comparison` first: `InvalidParameter` where the theory has no value.
     """
     predicted = predict_trajectory(
         config.optimizer,
         config.schedule,
         initial_rms=config.initial_rms,
-        finite_beta2=config.optimizer.beta2 >= SMALLEST_CORRECTED_BETA2,
+        finite_beta2=True,
+        gradient_rms=config.gradient_rms,
+        shape=config.shape,
     )
     predicted = predicted.at(trajectory.steps)
     first_step = startup_steps(config.optimizer.beta1)
@@ -95,14 +131,14 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
     kept = trajectory.steps >= first_step
     z, relative, relative_error = [], [], []
     bias: dict[str, float] = {}
-    for field in COMPARED:
-        theory, simulated, error = (getattr(each, field)[kept, 0] for each in (predicted, trajectory, standard_error))
+    for name in COMPARED:
+        theory, simulated, error = (getattr(each, name)[kept, 0] for each in (predicted, trajectory, standard_error))
         difference = simulated - theory
         noisy = error > 1e-9 * theory
         z.append(difference[noisy] / error[noisy])
         relative.append(difference / theory)
         relative_error.append(error / theory)
-        bias[field] = float(np.mean(difference / theory))
+        bias[name] = float(np.mean(difference / theory))
     return Agreement(
         max_abs_z=_largest(z),
         max_relative_error=_largest(relative),

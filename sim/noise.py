@@ -1,16 +1,14 @@
 r"""Scale-invariant matrices driven by gradient noise, with the optimizer's arithmetic in full.
 
-A replica is a vector W of ``dim`` entries that starts Gaussian at a given RMS. Each step draws
-:math:`g \sim N(0, 1)` per entry, removes its part along W, as a scale-invariant loss would, and takes one step of
-AdamW (moments from zero, bias correction, eps, decoupled decay; float32) or of AdamH.
+A replica is a vector or a matrix W that starts Gaussian at a given RMS. Each step draws a gradient
+(`sim.gradients`), removes its part along W, as a scale-invariant loss would, and takes one step of the optimizer in
+float32, with whatever belongs to it: moments from zero, bias correction, eps, coupled or decoupled decay.
 
-All replicas count as the blocks of one large matrix: their second moments are added up before anything
-nonlinear (a root, an angle) is taken, so that a finite ``dim`` leaves no bias of the root. Only AdamH, which
-normalises every replica by itself, keeps one of order 1/dim. The Monte Carlo standard error is the jackknife's, one
-replica left out at a time.
+Replicas are pooled as the blocks of one large matrix (`sim.observables`). Where a replica's own norm acts on it, on the
+sphere or through the gradient, a finite ``dim`` leaves a bias of order 1/dim.
 
-What is idealised in `theory` and not here: beta2 < 1, eps, a gradient tangent to this W and not to its
-expectation, rounding.
+What is idealised in `theory` and not here: a second moment of finite memory, eps, a gradient tangent to this W and not
+to its expectation, matrices of finite size, rounding.
 """
 
 from __future__ import annotations
@@ -19,14 +17,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim import kernels, random_numbers
+from sim.gradients import GradientNoise
+from sim.observables import observables, pooled_with_error, root_mean_square
+from sim.rules import Shape, entries_of, rule_of, step_constants
 from sim.threads import threads
-from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, record_steps
+from theory import Optimizer, Schedule, Trajectory, record_steps
 from theory.parameters import require_integer, require_number
 from theory.trajectory import FIELDS
 
@@ -34,9 +34,10 @@ Array = NDArray[np.float64]
 
 # Coordinate-steps between two calls of `progress`: a fraction of a second on one core.
 CHUNK = 2**27
+MOST_STEPS = 2**13  # between them, which bounds the tables of constants
 
-# Gradient entries of exactly 0 with eps = 0 would give 0/0; this is far below any gradient drawn here.
-SMALLEST_EPS = 1e-30
+DEFAULT_DIM = 1024
+WHITE = GradientNoise()
 
 
 class SimulationOutcome(Enum):
@@ -71,46 +72,47 @@ class Simulation:
 
 
 def simulate(
-    optimizer: AdamW | AdamH,
+    optimizer: Optimizer,
     schedule: Schedule,
     *,
     initial_rms: float,
-    dim: int = 1024,
+    dim: int | None = None,
+    shape: Shape | None = None,
     num_replicas: int = 64,
+    noise: GradientNoise = WHITE,
     seed: int = 0,
     record_every: int = 1,
     num_threads: int | None = None,
-    gradient_scale: Literal["constant", "inverse-norm"] = "constant",
     progress: Callable[[int], None] | None = None,
 ) -> Simulation:
-    """Run ``num_replicas`` noise-driven vectors through a schedule.
+    """Run ``num_replicas`` noise-driven vectors or matrices through a schedule.
 
     The result depends on neither ``num_threads`` nor ``progress``; one replica's numbers depend neither on the
-    number of replicas nor, coordinate by coordinate, on ``dim``.
+    number of replicas nor, for optimizers that act entry by entry and coordinate by coordinate, on ``dim``.
 
     Parameters
     ----------
     initial_rms : weight RMS of every replica at the start, from 1e-12 to 1e12.
-    dim : coordinates of a replica, at least 2. Blocks of 256 are the unit of cost.
+    dim : entries of a replica, at least 2; 1024 by default. Blocks of 256 are the unit of cost.
+    shape : rows and columns, in place of ``dim``. Muon and MuonH need it; the shorter side is the unit of their cost,
+        in steps of 16.
     num_replicas : at least 2.
+    noise : law of the gradients.
     seed : from 0 to 2**32 - 1.
     record_every : thinning; the last step is always recorded.
     num_threads : at most Numba's; all of them by default.
-    gradient_scale : "inverse-norm" multiplies gradients by the initial norm over the present one, which is how
-        the gradient of a scale-invariant loss depends on it.
     progress : called from time to time with the number of steps done.
 
     Raises
     ------
-    InvalidParameter : a value outside its range.
+    InvalidParameter : a value outside its range, or a shape that is missing.
     """
     require_number("initial_rms", initial_rms, at_least=1e-12, at_most=1e12)
+    dim = entries_of(dim, shape, DEFAULT_DIM)
     require_integer("dim", dim, at_least=2, at_most=2**31)
     require_integer("num_replicas", num_replicas, at_least=2, at_most=2**32 - 1)
     require_integer("seed", seed, at_least=0, at_most=2**32 - 1)
     require_integer("record_every", record_every, at_least=1)
-    if gradient_scale not in ("constant", "inverse-norm"):
-        raise InvalidParameter("gradient_scale", gradient_scale, "constant or inverse-norm")
 
     steps = record_steps(schedule.num_steps, record_every)
     with threads(num_threads):
@@ -120,9 +122,10 @@ def simulate(
             steps,
             initial_rms=initial_rms,
             dim=dim,
+            shape=shape,
             replicas=np.arange(num_replicas, dtype=np.int64),
+            noise=noise,
             seed=seed,
-            inverse_norm=gradient_scale == "inverse-norm",
             progress=progress,
         )
     # The sums of a record may overflow one step before those of the weights.
@@ -147,44 +150,41 @@ def simulate(
 
 
 def run(
-    optimizer: AdamW | AdamH,
+    optimizer: Optimizer,
     schedule: Schedule,
     steps: NDArray[np.int64],
     *,
     initial_rms: float,
     dim: int,
+    shape: Shape | None,
     replicas: NDArray[np.int64],
+    noise: GradientNoise,
     seed: int,
-    inverse_norm: bool,
     progress: Callable[[int], None] | None,
 ) -> tuple[Array, Array, NDArray[np.int64], float]:
     """Moments (num_replicas, num_records, NUM_MOMENTS), final squared norms, steps of divergence, seconds."""
     num_replicas = len(replicas)
-    w = initial_weights(dim, replicas, seed, initial_rms)
-    m, v = np.zeros_like(w), np.zeros_like(w)
-    norm = np.sqrt(np.square(w, dtype=np.float64).sum(axis=(1, 2)))
+    rule, law = rule_of(optimizer, shape), noise.law()
+    state = starting_state(dim, replicas, seed, initial_rms, rule, law)
+    squared_norm = np.square(state.w, dtype=np.float64).sum(axis=(1, 2))
+    norm, diverged = np.sqrt(squared_norm), np.full(num_replicas, -1, dtype=np.int64)
     moments = np.zeros((num_replicas, len(steps), kernels.NUM_MOMENTS))
-    squared_norm, diverged = norm**2, np.full(num_replicas, -1, dtype=np.int64)
     rates = optimizer.learning_rate * schedule.multipliers()
-    gains = np.array([1 - optimizer.beta1, 1 - optimizer.beta2, max(optimizer.eps, SMALLEST_EPS)])
 
     def advance(start: int, stop: int) -> None:
         span = np.arange(start, stop)
         slots = np.searchsorted(steps, span)
         slots[steps[np.minimum(slots, len(steps) - 1)] != span] = -1
         kernels.advance(
-            w,
-            m,
-            v,
+            state,
             dim,
             seed,
             replicas,
             start,
             step_constants(optimizer, rates[start:stop], start),
-            gains,
+            rule,
+            law,
             norm,
-            isinstance(optimizer, AdamH),
-            inverse_norm,
             slots,
             moments,
             squared_norm,
@@ -192,7 +192,7 @@ def run(
         )
 
     advance(0, 0)  # compiles, or loads what an earlier process compiled
-    seconds, chunk = 0.0, max(1, CHUNK // w.size)
+    seconds, chunk = 0.0, min(MOST_STEPS, max(1, CHUNK // state.w.size))
     for start in range(0, schedule.num_steps, chunk):
         stop = min(start + chunk, schedule.num_steps)
         began = time.perf_counter()
@@ -203,63 +203,28 @@ def run(
     return moments, squared_norm, diverged, seconds
 
 
-def initial_weights(dim: int, replicas: NDArray[np.int64], seed: int, rms: float) -> NDArray[np.float32]:
-    """Gaussian weights, every replica scaled to the RMS; (num_replicas, num_blocks, BLOCK), padded with zeros."""
-    w = np.empty((len(replicas), -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
-    random_numbers.normal(w, dim, seed, replicas, 0)
+def starting_state(
+    dim: int, replicas: NDArray[np.int64], seed: int, rms: float, rule: kernels.Rule, law: kernels.Law
+) -> kernels.State:
+    """Gaussian weights, every replica scaled to the RMS, empty moments, and the gradients' memory."""
+    w = _gaussian(dim, replicas, seed, 0)
     squares = np.square(w, dtype=np.float64).sum(axis=(1, 2), keepdims=True)
-    return (w * (rms * np.sqrt(dim / squares))).astype(np.float32)
+    w = (w * (rms * np.sqrt(dim / squares))).astype(np.float32)
+    none = np.zeros((len(replicas), 0, random_numbers.BLOCK), dtype=np.float32)
+    return kernels.State(
+        w=w,
+        m=np.zeros_like(w),
+        v=np.zeros_like(w) if rule.family == kernels.ADAM else none,
+        noise=_gaussian(dim, replicas, seed, kernels.STARTS) if law.autocorrelation else none,
+        signal=_gaussian(dim, replicas, seed, kernels.STARTS + 1) if law.signal else none,
+    )
 
 
-def step_constants(optimizer: AdamW | AdamH, rates: Array, start: int) -> Array:
-    """The table that `kernels.advance` reads, for the steps from ``start`` on at the given learning rates."""
-    taken = np.arange(start, start + len(rates)) + 1.0
-    table = np.empty((len(rates), kernels.NUM_CONSTANTS))
-    table[:, kernels.LEARNING_RATE] = rates
-    table[:, kernels.SHRINK] = rates * optimizer.weight_decay if isinstance(optimizer, AdamW) else 0.0
-    table[:, kernels.UNBIAS_FIRST] = 1 / (1 - optimizer.beta1**taken)
-    table[:, kernels.UNBIAS_SECOND] = 1 / np.sqrt(1 - optimizer.beta2**taken)
-    return table
-
-
-# From moments to observables
-
-
-def observables(moments: Array, num_entries: int) -> Array:
-    r"""The fields of a `Trajectory` from sums (..., NUM_MOMENTS) over ``num_entries`` entries; (5, ...).
-
-    The angle from :math:`\|W\|\|W'\|\sin\theta = \sqrt{\|D\|^2\|W'\|^2 - \langle W', D\rangle^2}`, D the
-    displacement, which keeps the digits of a small angle. The cosine of an update that underflows is NaN.
-    """
-    ww, wu, uu, nn, nd, dd = np.moveaxis(moments, -1, 0)
-    norms = np.sqrt(ww * uu)
-    by_field = {
-        "weight_rms": np.sqrt(ww / num_entries),
-        "angular_update": np.arctan2(np.sqrt(np.maximum(nn * dd - nd**2, 0)), nn - nd),
-        "relative_update": np.sqrt(dd / ww),
-        "update_rms": np.sqrt(uu / num_entries),
-        "cosine": np.divide(wu, norms, out=np.full_like(wu, np.nan), where=norms > 0),
-    }
-    return np.stack([by_field[field] for field in FIELDS])
-
-
-def root_mean_square(squares: Array, num_entries: int) -> Array:
-    """Root mean square from sums of squares (..., 1); (1, ...)."""
-    return np.moveaxis(np.sqrt(squares / num_entries), -1, 0)
-
-
-def pooled_with_error(sums: Array, dim: int, function: Callable[[Array, int], Array]) -> tuple[Array, Array]:
-    """``function`` of the sums over all replicas, and its jackknife standard error; both (fields, num_records).
-
-    ``sums`` is (num_replicas, num_records, k); ``function`` takes sums (..., k) and the number of entries in them.
-    """
-    num_replicas, total = len(sums), sums.sum(axis=0)
-    pooled = function(total, num_replicas * dim)
-    error = np.empty_like(pooled)
-    for some in np.array_split(np.arange(sums.shape[1]), sums.shape[1] // 1024 + 1):  # bounds the memory
-        without_one = function(total[some] - sums[:, some], (num_replicas - 1) * dim)
-        error[:, some] = np.sqrt((num_replicas - 1) * without_one.var(axis=1))
-    return pooled, error
+def _gaussian(dim: int, replicas: NDArray[np.int64], seed: int, draw: int) -> NDArray[np.float32]:
+    """(num_replicas, num_blocks, BLOCK) float32, padded with zeros."""
+    x = np.empty((len(replicas), -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
+    random_numbers.normal(x, dim, seed, replicas, draw)
+    return x
 
 
 def _trajectory(steps: NDArray[np.int64], fields: Array) -> Trajectory:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from theory import adam_l2, adamc, driven, lion, momentum, muon, second_moment, sgdm, stationary
 from theory.driven import Drive
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, Optimizer, SignSGDM
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.parameters import InvalidParameter, require_integer, require_magnitude
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]
@@ -147,9 +147,13 @@ def model_of(
 
     Raises
     ------
-    InvalidParameter : a value outside its range, or a shape that is missing.
+    InvalidParameter : a value outside its range, a shape that is missing, or a rate, decay or gradient whose powers
+        floating-point numbers could not hold.
     """
-    require_number("gradient_rms", gradient_rms, above=0)
+    require_magnitude("gradient_rms", gradient_rms)
+    for name in ("learning_rate", "weight_decay"):
+        if value := getattr(optimizer, name, 0.0):
+            require_magnitude(name, value)
     match optimizer:
         case AdamW() | AdamC() | AdamH():
             autocovariance, drive = _adam(optimizer, finite_beta2)

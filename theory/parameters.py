@@ -65,6 +65,11 @@ def require_number(
     return number
 
 
+def require_magnitude(name: str, value: object) -> float:
+    """A positive number whose fourth powers, and their ratios, floating-point numbers hold: from 1e-20 to 1e20."""
+    return require_number(name, value, at_least=1e-20, at_most=1e20)
+
+
 def require_integer(name: str, value: object, *, at_least: int, at_most: int = 2**53) -> int:
     """Return ``value`` as an int in [at_least, at_most], or raise `InvalidParameter`."""
     if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:

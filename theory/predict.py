@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory.models import Equilibrium, Model, Moments, OnSphere, model_of
 from theory.optimizers import Optimizer
-from theory.parameters import InvalidParameter, require_number
+from theory.parameters import InvalidParameter, require_magnitude, require_number
 from theory.schedules import Schedule
 from theory.trajectory import Trajectory, record_steps
 
@@ -169,7 +169,8 @@ def _trajectory(model: Model, moments: Moments, keep: NDArray[np.int64], matrice
     """The records at the steps ``keep`` of a run."""
     columns = (len(keep), len(matrices))
     rho, p, s, step, shrinkage = (np.broadcast_to(each[keep], columns) for each in moments)
-    angle = np.arctan2(step * np.sqrt(rho * s - p**2), (1 - shrinkage) * rho - step * p)
+    across = np.sqrt(np.maximum(rho * s - p**2, 0))  # rounding, where u lies along W
+    angle = np.arctan2(step * across, (1 - shrinkage) * rho - step * p)
     if isinstance(model, OnSphere):
         relative = 2 * np.sin(angle / 2)
     else:
@@ -189,6 +190,8 @@ def _positive(name: str, value: ArrayLike) -> Array:
     array = np.asarray(value, dtype=np.float64)
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidParameter(name, value, "a finite number above 0")
+    for number in (array.min(initial=1.0), array.max(initial=1.0)):
+        require_magnitude(name, float(number))
     return array
 
 

@@ -33,6 +33,7 @@ def draw(optima: pd.DataFrame, problem: str) -> bytes:
             ax.set(xscale="log", yscale="log", xlabel=label)
             ax.set_xticks(sorted(measured[axis].unique()), [_short(v) for v in sorted(measured[axis].unique())])
             ax.minorticks_off()
+            ax.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
             ax.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
             if column == 0:
                 ax.set_ylabel("optimal learning rate")
@@ -40,7 +41,8 @@ def draw(optima: pd.DataFrame, problem: str) -> bytes:
                 ax.set_title(arm, fontsize=10)
             handles = [plt.Line2D([], [], color=c, marker="o", ms=4) for c in colours]
             if column == len(arms) - 1:
-                ax.legend(handles, [_short(v) for v in values], title=AXES[other], fontsize=7, title_fontsize=7)
+                labels = [_short(v) for v in values]
+                ax.legend(handles, labels, title=AXES[other], fontsize=7, title_fontsize=7, loc=(1.03, 0.5))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)
@@ -56,7 +58,4 @@ def _points(ax: plt.Axes, rows: pd.DataFrame, axis: str, colour: object) -> None
 
 
 def _short(value: float) -> str:
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{letter}"
-    return f"{value:g}"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"

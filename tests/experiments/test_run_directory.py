@@ -16,7 +16,7 @@ from experiments.running import Job, run_jobs, train_run, training_label
 from experiments.serialize import BadInput
 from experiments.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
-from theory import Constant
+from theory import Constant, InvalidParameter
 from theory.trajectory import FIELDS
 
 
@@ -79,15 +79,17 @@ def test_kill_9_leaves_no_finished_run_and_the_next_attempt_gives_the_same_numbe
     assert not partial.exists()
 
 
-def test_an_unusable_checkpoint_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unusable_checkpoint_is_kept_and_named(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     partial = partial_path(job.path)
     partial.mkdir(parents=True)
-    (partial / "checkpoint.pt").write_bytes(b"half a checkp")
-    run = load_run(train_run(job))
-    assert run.outcome == "completed"
-    assert (run.path / "checkpoint.unusable").read_bytes() == b"half a checkp"
-    assert "starting this run anew" in capsys.readouterr().err
+    checkpoint = partial / "checkpoint.pt"
+    checkpoint.write_bytes(b"half a checkp")
+    with pytest.raises(InvalidParameter, match="whole checkpoint file"):
+        train_run(job)
+    assert checkpoint.read_bytes() == b"half a checkp"
+    checkpoint.unlink()
+    assert load_run(train_run(job)).outcome == "completed"
 
 
 def test_workers_in_parallel_do_not_change_the_numbers(study: tuple[Path, list], tmp_path: Path) -> None:

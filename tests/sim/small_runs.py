@@ -3,33 +3,64 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 
-from sim import noise
-from theory import AdamH, AdamW, Cosine
+from sim import GradientNoise, simulate
+from theory import Cosine, Optimizer
+from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, SignSGDM
 from theory.trajectory import FIELDS
 
-CASES: dict[str, tuple[AdamW | AdamH, Literal["constant", "inverse-norm"]]] = {
-    "adamw": (AdamW(learning_rate=1e-2, weight_decay=0.3), "constant"),
-    "adamw, inverse norm": (AdamW(learning_rate=0.3, weight_decay=1.0, eps=0.0), "inverse-norm"),
-    "adamh": (AdamH(learning_rate=0.05, beta1=0.5, beta2=0.999), "constant"),
+DECAYED = {"learning_rate": 1e-2, "weight_decay": 0.3}
+WHITE = GradientNoise()
+ALL = GradientNoise(
+    rms=0.5,
+    scale="inverse-norm",
+    degrees_of_freedom=3.5,
+    autocorrelation=-0.3,
+    signal_to_noise=0.4,
+    signal_persistence=0.8,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    optimizer: Optimizer
+    noise: GradientNoise = WHITE
+    shape: tuple[int, int] | None = None
+    dim: int = 200  # one block; plain Python is slow
+
+
+CASES = {
+    "adamw": Case(AdamW(**DECAYED), dim=300),
+    "adamw, inverse norm": Case(AdamW(**DECAYED, eps=0.0), GradientNoise(scale="inverse-norm")),
+    "adamw, every noise": Case(AdamW(**DECAYED), ALL),
+    "adamh": Case(AdamH(learning_rate=0.05, beta1=0.5, beta2=0.999)),
+    "adamc": Case(AdamC(**DECAYED)),
+    "adam-l2": Case(AdamL2(**DECAYED)),
+    "sgdm": Case(SGDM(**DECAYED), GradientNoise(rms=0.1, scale="inverse-norm")),
+    "sgdm, decoupled": Case(SGDM(**DECAYED, decoupled=True), GradientNoise(signal_to_noise=0.5)),
+    "lion": Case(Lion(**DECAYED), GradientNoise(autocorrelation=0.5)),
+    "signsgdm": Case(SignSGDM(**DECAYED), GradientNoise(degrees_of_freedom=3)),
+    "muon": Case(Muon(**DECAYED), shape=(13, 10), dim=130),
+    "muonh": Case(MuonH(learning_rate=0.05, nesterov=False), shape=(3, 40), dim=120),
 }
 
 
 def run_cases() -> dict[str, np.ndarray]:
     """Every field of the trajectory and its error, and the final RMS, by case."""
     results = {}
-    for name, (optimizer, gradient_scale) in CASES.items():
-        simulation = noise.simulate(
-            optimizer,
+    for name, case in CASES.items():
+        simulation = simulate(
+            case.optimizer,
             Cosine(num_steps=2),
             initial_rms=0.02,
-            dim=300,
-            num_replicas=5,
+            dim=case.dim,
+            shape=case.shape,
+            num_replicas=2,
+            noise=case.noise,
             seed=11,
-            gradient_scale=gradient_scale,
         )
         for field in FIELDS:
             results[f"{name}: {field}"] = getattr(simulation.trajectory, field)

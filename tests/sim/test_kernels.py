@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import runpy
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numba
@@ -13,13 +15,32 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import Simulation, SimulationOutcome, noise, random_numbers, simulate
-from theory import AdamH, AdamW, Constant, InvalidParameter, Linear
+from sim import GradientNoise, Simulation, SimulationOutcome, noise, random_numbers, simulate
+from sim.gradients import Scale
+from tests.sim import reference
+from tests.sim.small_runs import ALL, CASES, Case
+from theory import AdamH, AdamW, Constant, InvalidParameter, Linear, Optimizer
+from theory.optimizers import SGDM, AdamC, AdamL2, Lion, Muon, MuonH, SignSGDM
 from theory.predict import final_rms
 from theory.trajectory import FIELDS
 
 ADAMW = AdamW(learning_rate=1e-2, weight_decay=0.3)
-OPTIMIZERS = [ADAMW, AdamH(learning_rate=0.02)]
+DECAYED = {"learning_rate": 0.03, "weight_decay": 2.0, "beta1": 0.8}
+ADAM = {"beta2": 0.99, "eps": 1e-3}
+DEFINED: list[tuple[Optimizer, tuple[int, int] | None]] = [
+    (AdamW(**DECAYED, **ADAM), None),
+    (AdamC(**DECAYED, **ADAM), None),
+    (AdamL2(**DECAYED, **ADAM), None),
+    (AdamH(learning_rate=0.1, beta1=0.8, **ADAM), None),
+    (SGDM(**DECAYED), None),
+    (SGDM(**DECAYED, decoupled=True), None),
+    (Lion(**DECAYED, beta2=0.95), None),
+    (SignSGDM(**DECAYED), None),
+    (Muon(**DECAYED), (40, 18)),
+    (Muon(**DECAYED, nesterov=False), (17, 40)),
+    (MuonH(learning_rate=0.1), (33, 20)),
+]
+BEYOND_ANY_FLOAT = 1e200
 SCRIPT = Path(__file__).parent / "small_runs.py"
 ROOT = Path(__file__).parents[2]
 
@@ -50,20 +71,22 @@ def test_plain_python_and_four_threads_give_the_same_bits(environment: dict[str,
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.name)
-def test_threads_do_not_matter(optimizer: AdamW | AdamH) -> None:
-    setting = (optimizer, Linear(num_steps=50, warmup_steps=5))
-    one, two = (simulate(*setting, initial_rms=0.02, dim=700, num_threads=n) for n in (1, 2))
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_threads_do_not_matter(case: Case) -> None:
+    setting = (case.optimizer, Linear(num_steps=20, warmup_steps=5))
+    arguments = {"initial_rms": 0.02, "dim": case.dim, "shape": case.shape, "num_replicas": 7, "noise": case.noise}
+    one, two = (simulate(*setting, **arguments, num_threads=n) for n in (1, 2))  # type: ignore[arg-type]
     assert_same_bits(one, two)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: optimizer.name)
-def test_splitting_the_steps_does_not_matter(optimizer: AdamW | AdamH, monkeypatch: pytest.MonkeyPatch) -> None:
-    setting = (optimizer, Constant(num_steps=40))
-    whole = simulate(*setting, initial_rms=0.02, dim=100, num_replicas=4, record_every=3)
-    monkeypatch.setattr(noise, "CHUNK", 7 * 4 * random_numbers.BLOCK)
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+def test_splitting_the_steps_does_not_matter(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = (case.optimizer, Constant(num_steps=40))
+    arguments = {"initial_rms": 0.02, "dim": case.dim, "shape": case.shape, "num_replicas": 4, "noise": case.noise}
+    whole = simulate(*setting, **arguments, record_every=3)  # type: ignore[arg-type]
+    monkeypatch.setattr(noise, "CHUNK", 7 * 4 * -(-case.dim // random_numbers.BLOCK) * random_numbers.BLOCK)
     seen: list[int] = []
-    split = simulate(*setting, initial_rms=0.02, dim=100, num_replicas=4, record_every=3, progress=seen.append)
+    split = simulate(*setting, **arguments, record_every=3, progress=seen.append)  # type: ignore[arg-type]
     assert seen == [7, 14, 21, 28, 35, 40]
     assert_same_bits(whole, split)
 
@@ -76,9 +99,10 @@ def test_splitting_the_replicas_does_not_matter() -> None:
             np.arange(20),
             initial_rms=0.02,
             dim=500,
+            shape=None,
             replicas=replicas,
+            noise=ALL,
             seed=4,
-            inverse_norm=False,
             progress=None,
         )[0]
 
@@ -86,69 +110,22 @@ def test_splitting_the_replicas_does_not_matter() -> None:
     assert np.array_equal(moments(np.arange(8)), np.concatenate(parts))
 
 
-def reference(
-    optimizer: AdamW | AdamH, rates: NDArray[np.float64], dim: int, replicas: int, seed: int, inverse_norm: bool
-) -> dict[str, NDArray[np.float64]]:
-    """The same run in float64 NumPy, written from the definition of the optimizers, on the same draws."""
-    numbers = np.arange(replicas)
-    blocks = noise.initial_weights(dim, numbers, seed, 0.02)
-    w = blocks.reshape(replicas, -1)[:, :dim].astype(np.float64)
-    radius = np.linalg.norm(w, axis=1, keepdims=True)
-    m, v = np.zeros_like(w), np.zeros_like(w)
-    rows: dict[str, list[float]] = {field: [] for field in FIELDS}
-    for t, eta in enumerate(rates):
-        random_numbers.normal(blocks, dim, seed, numbers, t + 1)
-        g = blocks.reshape(replicas, -1)[:, :dim].astype(np.float64)
-        norm = np.linalg.norm(w, axis=1, keepdims=True)
-        unit = w / norm
-        g = g - unit * (unit * g).sum(axis=1, keepdims=True)
-        if inverse_norm:
-            g = g * radius / norm
-        m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
-        v = optimizer.beta2 * v + (1 - optimizer.beta2) * g**2
-        u = m / (1 - optimizer.beta1 ** (t + 1))
-        u = u / (np.sqrt(v / (1 - optimizer.beta2 ** (t + 1))) + optimizer.eps)
-        if isinstance(optimizer, AdamH):
-            new = w - eta * radius * u / np.linalg.norm(u, axis=1, keepdims=True)
-            new = radius * new / np.linalg.norm(new, axis=1, keepdims=True)
-        else:
-            new = (1 - eta * optimizer.weight_decay) * w - eta * u
-        cosine = (w * new).sum() / np.linalg.norm(w) / np.linalg.norm(new)
-        rows["weight_rms"].append(np.sqrt((w**2).mean()))
-        rows["angular_update"].append(np.arccos(cosine))
-        rows["relative_update"].append(np.linalg.norm(new - w) / np.linalg.norm(w))
-        rows["update_rms"].append(np.sqrt((u**2).mean()))
-        rows["cosine"].append((w * u).sum() / np.linalg.norm(w) / np.linalg.norm(u))
-        w = new
-    return {field: np.array(values) for field, values in rows.items()}
-
-
-@pytest.mark.parametrize("inverse_norm", [False, True])
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        AdamW(learning_rate=0.03, weight_decay=2.0, beta1=0.8, beta2=0.99, eps=1e-3),
-        AdamH(learning_rate=0.1, beta1=0.8, beta2=0.99, eps=1e-3),
-    ],
-    ids=lambda optimizer: optimizer.name,
-)
-def test_arithmetic_is_that_of_the_definition(optimizer: AdamW | AdamH, inverse_norm: bool) -> None:
-    schedule = Linear(num_steps=12, warmup_steps=4)
-    simulation = simulate(
-        optimizer,
-        schedule,
-        initial_rms=0.02,
-        dim=777,
-        num_replicas=3,
-        seed=6,
-        gradient_scale="inverse-norm" if inverse_norm else "constant",
-    )
-    rates = optimizer.learning_rate * schedule.multipliers()
-    expected = reference(optimizer, rates, 777, 3, 6, inverse_norm)
+@pytest.mark.parametrize("scale", ["constant", "inverse-norm"])
+@pytest.mark.parametrize(("optimizer", "shape"), DEFINED, ids=str)
+def test_arithmetic_is_that_of_the_definition(
+    optimizer: Optimizer, shape: tuple[int, int] | None, scale: Scale
+) -> None:
+    setting = (optimizer, Linear(num_steps=12, warmup_steps=4))
+    law = GradientNoise(rms=0.1, scale=scale)
+    dim = 777 if shape is None else shape[0] * shape[1]
+    arguments = {"initial_rms": 0.02, "dim": dim, "shape": shape, "num_replicas": 3, "seed": 6}
+    simulation = simulate(*setting, **arguments, noise=law)  # type: ignore[arg-type]
+    expected = reference.trajectory(*setting, **arguments, law=law)  # type: ignore[arg-type]
+    # float32: 6e-8 per operation, a dozen operations, twelve steps; a polar factor takes as many again
+    rtol = 3e-6 if shape is None else 3e-5
     for field in FIELDS:
         got = getattr(simulation.trajectory, field)[:, 0]
-        # float32: 6e-8 per operation, a dozen operations, twelve steps
-        np.testing.assert_allclose(got, expected[field], rtol=3e-6, atol=3e-7, err_msg=field)
+        np.testing.assert_allclose(got, expected[field], rtol=rtol, atol=3e-7, err_msg=field)
 
 
 def test_a_decay_below_the_resolution_of_one_acts() -> None:
@@ -195,6 +172,32 @@ def test_divergence_at_the_first_and_at_the_last_step() -> None:
         assert len(simulation.trajectory.steps) == 0
 
 
+@pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
+@pytest.mark.parametrize("rate", [1e25, BEYOND_ANY_FLOAT])
+def test_every_optimizer_diverges_without_an_exception(case: Case, rate: float) -> None:
+    """On the sphere 1e25 is a fine rate: the weights become the direction."""
+    sphere = isinstance(case.optimizer, AdamH | MuonH)
+    decay = {} if sphere else {"weight_decay": 0.0}
+    simulation = simulate(
+        dataclasses.replace(case.optimizer, learning_rate=rate, **decay),
+        Constant(num_steps=9),
+        initial_rms=0.02,
+        dim=case.dim,
+        shape=case.shape,
+        noise=case.noise,
+    )
+    if sphere and rate < BEYOND_ANY_FLOAT:
+        assert simulation.outcome is SimulationOutcome.COMPLETED
+        np.testing.assert_allclose(simulation.trajectory.weight_rms, 0.02, rtol=1e-6)
+        return
+    assert simulation.outcome is SimulationOutcome.DIVERGED
+    assert simulation.diverged_at_step is not None
+    assert simulation.diverged_at_step < 9
+    assert simulation.final_rms is None
+    assert np.all(np.isfinite(simulation.trajectory.weight_rms))
+    assert len(simulation.trajectory.steps) == simulation.diverged_at_step
+
+
 def test_standard_errors_are_the_spread_between_seeds() -> None:
     """Chi-square of the spread over 60 seeds against the stated errors: two-sided false alarm 1e-4 per field."""
     runs = [
@@ -225,7 +228,8 @@ def test_standard_errors_are_the_spread_between_seeds() -> None:
         ("record_every", 0),
         ("num_threads", 0),
         ("num_threads", 10_000),
-        ("gradient_scale", "norm"),
+        ("shape", (3,)),
+        ("shape", (0, 16)),
     ],
 )
 def test_bad_input_names_the_parameter(name: str, value: object) -> None:
@@ -245,3 +249,45 @@ def test_thinned_records_are_those_of_the_full_run() -> None:
         assert np.array_equal(
             getattr(thin.trajectory, field), getattr(full.trajectory.at(thin.trajectory.steps), field)
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rms", 0.0),
+        ("rms", float("nan")),
+        ("scale", "norm"),
+        ("degrees_of_freedom", 2.0),
+        ("autocorrelation", 1.0),
+        ("autocorrelation", -1.0),
+        ("signal_to_noise", -0.1),
+        ("signal_persistence", 1.1),
+    ],
+)
+def test_a_bad_law_of_gradients_names_the_parameter(name: str, value: object) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        GradientNoise(**{name: value})  # type: ignore[arg-type]
+    assert caught.value.name == name
+
+
+def test_a_matrix_is_asked_for_where_it_matters() -> None:
+    muon = Muon(learning_rate=0.01, weight_decay=0.1)
+    with pytest.raises(InvalidParameter, match="shape"):
+        simulate(muon, Constant(num_steps=2), initial_rms=0.02)
+    with pytest.raises(InvalidParameter, match="dim"):
+        simulate(muon, Constant(num_steps=2), initial_rms=0.02, shape=(4, 8), dim=33)
+
+
+def test_memory_grows_with_records_and_not_with_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peak of Python's and NumPy's allocations; only the schedule's own values grow with the steps, 24 bytes each."""
+    monkeypatch.setattr(noise, "MOST_STEPS", 100)
+
+    def peak(num_steps: int) -> int:
+        tracemalloc.start()
+        simulate(ADAMW, Constant(num_steps=num_steps), initial_rms=0.02, dim=256, record_every=num_steps // 10)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    peak(100)
+    assert peak(20_100) < peak(100) + 32 * 20_000 + 50_000  # one number per step and replica would be 10 MB

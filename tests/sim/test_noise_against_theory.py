@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import Simulation, simulate
+from sim import GradientNoise, Simulation, simulate
 from theory import WSD, AdamH, AdamW, Constant, Cosine, Schedule, Trajectory, predict_trajectory
 from theory.predict import final_rms
 from theory.trajectory import FIELDS
@@ -19,12 +19,13 @@ from theory.trajectory import FIELDS
 Array = NDArray[np.float64]
 SETTINGS = [(1e-2, 0.3), (3e-3, 1.0), (3e-2, 0.1), (1e-3, 0.1)]
 RELATIVE = ("weight_rms", "angular_update", "relative_update", "update_rms")
+WHITE = GradientNoise()
 # theory takes beta2 -> 1
 ALMOST_ONE = 1 - 1e-6
 
 
 def compare(
-    optimizer: AdamW | AdamH, schedule: Schedule, *, seed: int = 0, gradient_scale: str = "constant"
+    optimizer: AdamW | AdamH, schedule: Schedule, *, seed: int = 0, noise: GradientNoise = WHITE
 ) -> tuple[Simulation, Trajectory]:
     simulation = simulate(
         optimizer,
@@ -33,7 +34,7 @@ def compare(
         num_replicas=1024,
         record_every=10,
         seed=seed,
-        gradient_scale=gradient_scale,  # type: ignore[arg-type]
+        noise=noise,
     )
     return simulation, predict_trajectory(optimizer, schedule, initial_rms=0.02, record_every=10)
 
@@ -100,7 +101,7 @@ def test_gradient_scale_drops_out_when_the_norm_moves_slowly() -> None:
     """Adam divides the scale of the gradient out again, up to its change over the memory of v."""
     optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1, beta2=0.95)
     constant, theory = compare(optimizer, Constant(num_steps=300))
-    scaled, _ = compare(optimizer, Constant(num_steps=300), gradient_scale="inverse-norm")
+    scaled, _ = compare(optimizer, Constant(num_steps=300), noise=GradientNoise(scale="inverse-norm"))
     np.testing.assert_allclose(scaled.trajectory.weight_rms, constant.trajectory.weight_rms, rtol=0.01)
     assert np.any(scaled.trajectory.weight_rms != constant.trajectory.weight_rms)
     np.testing.assert_allclose(scaled.trajectory.weight_rms, theory.weight_rms, rtol=0.02)

@@ -1,0 +1,328 @@
+r"""Where the optimal learning rate is, how it scales, and whether it bends: one verdict per axis.
+
+The curvature of an axis is the second derivative of ln(optimal learning rate) in the logarithm of that axis, in one
+model with the slopes, the other curvature and the cross term, `experiments.joint_fit`. Verdict, the first that
+applies:
+
+- ``straight``: the 90 % interval lies inside :math:`\pm\delta`; the default 0.07 moves a tenfold extrapolation by 0.2
+  in ln;
+- ``bends-up``, ``bends-down``: the 95 % interval excludes 0;
+- ``not-identifiable``: neither, or the curvature is not defined: an axis that is absent, has fewer than three values,
+  has fewer than three values with an optimum inside its grid, or moves together with another one.
+
+Exponents, :math:`d\ln\eta_*/d\ln(\text{axis})`, are those at the middle of the table: the mean of the logarithms over
+cells.
+
+**Batch size.** ``fixed``: there is one, or it is not told. ``covariate``: a cell for each batch size, and ln(batch) as
+a further regressor, so that the exponents hold at fixed batch. ``co-tuned``: of each cell the batch with the lowest
+mean loss, so that the exponents hold with the batch tuned along. By default ``fixed`` with one batch size and
+``covariate`` with several. Weight decay, if several, is a covariate too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from experiments import estimators
+from experiments.cells import Cell, make_cells, stack
+from experiments.effective import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
+from experiments.estimators import Estimate
+from experiments.joint_fit import JointFit, fit_jointly
+from experiments.joint_model import Variances
+from experiments.optimum import CellOptimum, OptimumStatus, describe
+from experiments.power import Power, power
+from experiments.profile import profile
+from experiments.regressors import LEAST_VALUES, Regressors
+from experiments.table import Exclusion, RunTable, table_from_frame
+from theory import InvalidParameter
+from theory.parameters import require_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DELTA = 0.07
+AXES = ("num_params", "num_tokens")
+Batch = Literal["fixed", "co-tuned", "covariate"]
+
+
+class Verdict(Enum):
+    """Which way ln(optimal learning rate) curves."""
+
+    STRAIGHT = "straight"
+    BENDS_UP = "bends-up"
+    BENDS_DOWN = "bends-down"
+    NOT_IDENTIFIABLE = "not-identifiable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponent:
+    """d ln(optimum)/d ln(axis) at ``at``; all None where not defined, with a reason."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    at: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curvature:
+    """Second derivative, its 95 % and 90 % intervals, the verdict, and why if it is not-identifiable."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    low_90: float | None
+    high_90: float | None
+    verdict: Verdict
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupFit:
+    """What one optimizer's runs say.
+
+    optimizer : None if the table does not tell. batch : how batch size was treated. exponents : by axis and covariate.
+    curvature, power : by axis. estimators : the same curvature by other means. variances : of the joint fit, None if
+        there is none. shape : of the loss about the optimum, see `experiments.loss_shape`.
+    notes : in words, what was left out and what to beware of. effective : the same fit in mean angle, if asked for.
+    """
+
+    optimizer: str | None
+    batch: Batch
+    cells: tuple[CellOptimum, ...]
+    exponents: Mapping[str, Exponent]
+    curvature: Mapping[str, Curvature]
+    power: Mapping[str, Power | None]
+    estimators: tuple[Estimate, ...]
+    variances: Variances | None
+    shape: Mapping[str, float] | None
+    notes: tuple[str, ...]
+    effective: GroupFit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BendFit:
+    """All groups of a table. ``exclusions``: rows left out while reading, of ``num_rows``."""
+
+    groups: tuple[GroupFit, ...]
+    delta: float
+    num_rows: int
+    exclusions: tuple[Exclusion, ...]
+
+
+def fit_bend(
+    table: pd.DataFrame | RunTable,
+    *,
+    axes: Sequence[str] = AXES,
+    delta: float = DELTA,
+    batch: Batch | None = None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, float | str] | None = None,
+    sensitivity: bool = True,
+    effective: AngleOf | None = None,
+) -> BendFit:
+    """Fit every optimizer of a table of runs.
+
+    Parameters
+    ----------
+    table : columns ``learning_rate`` and ``loss`` (nats), optional ``num_params, num_tokens, batch_size, weight_decay,
+        optimizer, seed``; others mapped by ``columns`` (ours to theirs) or given by ``constants``.
+    axes : of the curvature, a subset of num_params, num_tokens, batch_size.
+    delta : curvature that counts as straight, above 0.
+    batch : see above; None chooses.
+    sensitivity : whether other estimators are run too.
+    effective : how AdamW's learning rate makes an angle; the fit is then made in mean angle as well.
+
+    Raises `InvalidParameter` and `experiments.serialize.BadInput`, one line each.
+    """
+    require_number("delta", delta, above=0)
+    for axis in axes:
+        if axis not in (*AXES, "batch_size"):
+            raise InvalidParameter("axes", axis, f"among {', '.join((*AXES, 'batch_size'))}")
+    if batch not in (None, "fixed", "co-tuned", "covariate"):
+        raise InvalidParameter("batch", batch, "fixed, co-tuned or covariate")
+    runs = table if isinstance(table, RunTable) else table_from_frame(table, columns=columns, constants=constants)
+    names = runs.labels.get("optimizer")
+    groups = []
+    for name in [None] if names is None else sorted(set(names.tolist())):
+        chosen = runs if names is None or name is None else runs.select(names == name)
+        group = fit_group(chosen, name, tuple(axes), delta, batch, sensitivity)
+        if effective is not None:
+            group = _with_effective(group, chosen, effective, tuple(axes), delta, batch)
+        groups.append(group)
+    return BendFit(groups=tuple(groups), delta=delta, num_rows=runs.num_rows, exclusions=runs.exclusions)
+
+
+def _with_effective(
+    group: GroupFit, runs: RunTable, effective: AngleOf, axes: tuple[str, ...], delta: float, batch: Batch | None
+) -> GroupFit:
+    if (group.optimizer or "adamw").lower() not in EFFECTIVE_OPTIMIZERS:
+        return replace(group, notes=(*group.notes, f"no effective learning rate is known for {group.optimizer}"))
+    turned = in_mean_angle(runs, effective, adamh=(group.optimizer or "").lower() == "adamh")
+    return replace(group, effective=fit_group(turned, group.optimizer, axes, delta, batch, False))
+
+
+def fit_group(
+    runs: RunTable, optimizer: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
+) -> GroupFit:
+    """Fit the runs of one optimizer; see `fit_bend`."""
+    notes: list[str] = []
+    several = "batch_size" in runs.numbers and len(np.unique(runs.numbers["batch_size"])) > 1
+    treated: Batch = batch or ("covariate" if several else "fixed")
+    if several and treated == "fixed":
+        shown = ", ".join(f"{value:g}" for value in np.unique(runs.numbers["batch_size"])[:5])
+        raise InvalidParameter("batch", "fixed", f"covariate or co-tuned: the table has several batch sizes ({shown})")
+    if treated != "fixed" and not several:
+        notes.append(f"batch {treated} was asked for, but the table has no two batch sizes: treated as fixed")
+        treated = "fixed"
+    scales = [name for name in (*AXES, "batch_size", "weight_decay") if name in runs.numbers]
+    cells = make_cells(runs, scales)
+    if treated == "co-tuned":
+        cells, dropped = _best_batch(cells)
+        notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")
+    usable = [cell for cell in cells if len(cell.x) >= 3]
+    optima: dict[int, CellOptimum] = {id(cell): describe(cell, None) for cell in cells}
+    model, data, joint = None, None, None
+    if usable:
+        data, tilt_freedom = stack(usable)
+        model = Regressors.of(usable, axes, skip_batch=treated != "covariate")
+        joint = fit_jointly(data, model.columns, model.trend)
+        for cell, found in zip(usable, profile(usable, data, joint, tilt_freedom), strict=True):
+            optima[id(cell)] = describe(cell, found)
+    described = tuple(optima[id(cell)] for cell in cells)
+    exponents: dict[str, Exponent] = {}
+    curvature: dict[str, Curvature] = {}
+    powers: dict[str, Power | None] = {}
+    status = [optima[id(cell)].status for cell in usable]
+    for axis in axes:
+        exponents[axis], curvature[axis], powers[axis] = _axis(axis, runs, model, joint, usable, status, delta)
+    if model is not None and joint is not None:
+        for name in model.covariates:
+            exponents[name] = _exponent(name, model, joint)
+    others: tuple[Estimate, ...] = ()
+    if sensitivity and model is not None and joint is not None and data is not None:
+        others = estimators.compare(usable, [optima[id(c)] for c in usable], data, model, joint)
+    notes += _counts(cells, described)
+    return GroupFit(
+        optimizer=optimizer,
+        batch=treated,
+        cells=described,
+        exponents=exponents,
+        curvature=curvature,
+        power=powers,
+        estimators=others,
+        variances=joint.variances if joint else None,
+        shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
+        notes=tuple(notes),
+    )
+
+
+def _axis(
+    axis: str,
+    runs: RunTable,
+    model: Regressors | None,
+    joint: JointFit | None,
+    cells: Sequence[Cell],
+    status: Sequence[OptimumStatus],
+    delta: float,
+) -> tuple[Exponent, Curvature, Power | None]:
+    reason = _why_not(axis, runs, model, cells, status)
+    exponent = Exponent(reason=reason or "not defined")
+    inside = {cell.key[axis] for cell, s in zip(cells, status, strict=True) if axis in cell.key and _inside(s)}
+    if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
+        exponent = _exponent(axis, model, joint)
+    if model is None or joint is None or axis not in model.halves:
+        return exponent, _unknown(reason or "the cells do not determine it"), None
+    which = model.halves[axis]
+    low, high = joint.interval(which, 0.95)
+    low_90, high_90 = joint.interval(which, 0.90)
+    if reason is not None:
+        return exponent, _unknown(reason), None
+    verdict = decide(low, high, low_90, high_90, delta)
+    curvature = Curvature(
+        value=joint.estimate(which),
+        low=low,
+        high=high,
+        low_90=low_90,
+        high_90=high_90,
+        verdict=verdict,
+        reason="the interval holds both 0 and more than delta" if verdict is Verdict.NOT_IDENTIFIABLE else None,
+    )
+    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.freedom)
+
+
+def decide(low: float, high: float, low_90: float, high_90: float, delta: float) -> Verdict:
+    """The rule, in its order; 95 % and 90 % intervals of the curvature."""
+    if -delta < low_90 and high_90 < delta:
+        return Verdict.STRAIGHT
+    if low > 0:
+        return Verdict.BENDS_UP
+    if high < 0:
+        return Verdict.BENDS_DOWN
+    return Verdict.NOT_IDENTIFIABLE
+
+
+def _why_not(
+    axis: str, runs: RunTable, model: Regressors | None, cells: Sequence[Cell], status: Sequence[OptimumStatus]
+) -> str | None:
+    """Why the curvature along an axis is not identified, None if it may be."""
+    if axis not in runs.numbers:
+        return f"no column {axis}"
+    values = len(np.unique(runs.numbers[axis]))
+    if values < LEAST_VALUES:
+        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, 3 are needed"
+    if model is None:
+        return "no cell has three usable learning rates"
+    inside = {cell.key[axis] for cell, s in zip(cells, status, strict=True) if _inside(s)}
+    if len(inside) < LEAST_VALUES:
+        plural = "" if len(inside) == 1 else "s"
+        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, 3 are needed"
+    for term in (axis, f"{axis} squared"):
+        if term in model.lost:
+            return model.lost[term] if term == axis else f"{term}: {model.lost[term]}"
+    return None
+
+
+def _inside(status: OptimumStatus) -> bool:
+    return status is OptimumStatus.INTERIOR
+
+
+def _exponent(axis: str, model: Regressors, joint: JointFit) -> Exponent:
+    which = model.slopes[axis]
+    low, high = joint.interval(which, 0.95)
+    return Exponent(value=joint.estimate(which), low=low, high=high, at=model.centre[axis])
+
+
+def _unknown(reason: str) -> Curvature:
+    return Curvature(
+        value=None, low=None, high=None, low_90=None, high_90=None, verdict=Verdict.NOT_IDENTIFIABLE, reason=reason
+    )
+
+
+def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
+    best: dict[tuple[tuple[str, float], ...], Cell] = {}
+    for cell in cells:
+        rest = tuple((name, value) for name, value in cell.key.items() if name != "batch_size")
+        if rest not in best or not cell.best_loss >= best[rest].best_loss:
+            best[rest] = cell
+    return list(best.values()), len(cells) - len(best)
+
+
+def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
+    notes = []
+    diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
+    if diverged:
+        notes.append(f"{diverged} runs diverged (no finite loss, or 1 nat above the best of their cell)")
+    if far:
+        notes.append(f"{far} runs out of reach of the minimum (0.3 nats or a factor of 16 away)")
+    for status in OptimumStatus:
+        number = sum(optimum.status is status for optimum in optima)
+        if number and status is not OptimumStatus.INTERIOR:
+            notes.append(f"{number} of {len(optima)} cells {status.value}")
+    return notes

@@ -1,0 +1,62 @@
+"""``make calibrate``: the committed table of how `lrbend fit` does on made sweeps.
+
+Writes ``docs/calibration/calibration.csv``, a row for each scenario of `experiments.calibration`, and ``config.json``
+beside it: seeds, versions, duration. Seeds are ``first_seed`` and on, the same sweeps on every machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import scipy
+
+from experiments.bend_fit import DELTA
+from experiments.calibration import SCENARIOS, run_sweep, summarise
+from experiments.serialize import to_json, write_whole
+
+NUM_SWEEPS = 150
+FIRST_SEED = 20_261_122
+DIGITS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--num-sweeps", type=int, default=NUM_SWEEPS, help="of each scenario")
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
+    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, default=Path("docs/calibration"))
+    options = parser.parse_args()
+    start = time.perf_counter()
+    seeds = range(options.first_seed, options.first_seed + options.num_sweeps)
+    rows = []
+    with joblib.Parallel(n_jobs=options.num_workers) as parallel:
+        for scenario in SCENARIOS:
+            results = parallel(joblib.delayed(run_sweep)(scenario, seed) for seed in seeds)
+            rows.append(summarise(scenario, results))
+            shown = {key: rows[-1][key] for key in ("optimum_coverage", "exponent_coverage", "curvature_coverage")}
+            print(f"{scenario.name:30}", *(f"{key} {value:.3f}" for key, value in shown.items() if value), flush=True)
+    config = {
+        "num_sweeps": options.num_sweeps,
+        "first_seed": options.first_seed,
+        "delta": DELTA,
+        "seconds": round(time.perf_counter() - start),
+        "num_workers": options.num_workers,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(rows).round(DIGITS)
+    write_whole(options.out / "calibration.csv", table.to_csv(index=False).encode())
+    write_whole(options.out / "config.json", (to_json(config, indent=2) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()

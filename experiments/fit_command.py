@@ -1,0 +1,189 @@
+"""``lrbend fit``: a table of runs to optima, exponents and a verdict on every axis."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from experiments.bend_fit import BendFit, Curvature, Exponent, GroupFit, Verdict, fit_bend
+from experiments.effective import AngleOf
+from experiments.optimum import CellOptimum
+from experiments.serialize import BadInput, to_json
+from experiments.table import LABELS, describe_exclusions, read_table
+
+MOST_CELLS_SHOWN = 40
+
+
+def run(options: argparse.Namespace) -> int:
+    columns, constants = _pairs("--column", options.column), _pairs("--constant", options.constant)
+    table = read_table(options.table, columns=columns, constants=_typed(constants))
+    effective = None
+    if options.effective:
+        if options.schedule is None:
+            raise BadInput("--effective: needs --schedule, one of constant, linear, cosine, wsd")
+        effective = AngleOf(schedule=options.schedule, warmup_fraction=options.warmup_fraction, beta1=options.beta1)
+    fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective)
+    if options.json:
+        print(to_json(as_dict(fit)))
+    else:
+        print(describe(fit))
+    return 0
+
+
+def as_dict(fit: BendFit) -> dict[str, Any]:
+    """The JSON object: ``groups``, and with a single group its keys at the top level too."""
+    groups = [_group_dict(group, fit.delta) for group in fit.groups]
+    result: dict[str, Any] = {
+        "groups": groups,
+        "delta": fit.delta,
+        "num_rows": fit.num_rows,
+        "num_excluded": sum(item.count for item in fit.exclusions),
+        "exclusions": [dataclasses.asdict(item) for item in fit.exclusions],
+    }
+    return {**result, **groups[0]} if len(groups) == 1 else result
+
+
+def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
+    angles = _group_dict(group.effective, delta) if group.effective else {}
+    return {
+        **{f"{key}_effective": angles[key] for key in ("cells", "exponents", "curvature", "power") if angles},
+        "optimizer": group.optimizer,
+        "batch": group.batch,
+        "cells": [{**cell.key, **_plain(cell)} for cell in group.cells],
+        "exponents": {name: _plain(item) for name, item in group.exponents.items()},
+        "curvature": {axis: {**_plain(item), "delta": delta} for axis, item in group.curvature.items()},
+        "estimators": [
+            {
+                "name": item.name,
+                "curvature": {
+                    axis: dict(zip(("value", "low", "high"), v, strict=True)) for axis, v in item.curvature.items()
+                },
+                "num_cells": item.num_cells,
+                "note": item.note,
+            }
+            for item in group.estimators
+        ],
+        "power": {axis: _plain(item) if item else None for axis, item in group.power.items()},
+        "variances": _plain(group.variances) if group.variances else None,
+        "shape": group.shape,
+        "notes": list(group.notes),
+    }
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    return {name: v.value if isinstance(v, Enum) else v for name, v in values.items() if not isinstance(v, Mapping)}
+
+
+def describe(fit: BendFit) -> str:
+    """The same in words and small tables."""
+    lines = []
+    used = fit.num_rows - sum(item.count for item in fit.exclusions)
+    lines.append(f"{used} of {fit.num_rows} rows used.")
+    lines += [f"  left out: {phrase}" for phrase in describe_exclusions(fit.exclusions)]
+    for group in fit.groups:
+        lines += ["", *_describe_group(group, fit.delta)]
+    return "\n".join(lines)
+
+
+def _describe_group(group: GroupFit, delta: float) -> list[str]:
+    lines = [f"{group.optimizer or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
+    lines += _table(
+        ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
+        [_cell_row(cell) for cell in group.cells[:MOST_CELLS_SHOWN]],
+    )
+    if len(group.cells) > MOST_CELLS_SHOWN:
+        lines.append(f"  ... and {len(group.cells) - MOST_CELLS_SHOWN} more (--json gives all)")
+    lines += [f"  {note}." for note in group.notes]
+    lines.append("")
+    for name, item in group.exponents.items():
+        lines.append(f"  {_exponent_line(name, item)}")
+    if group.effective is not None:
+        for axis, bend in group.effective.curvature.items():
+            lines.append(f"  in mean angle: {_curvature_line(axis, bend, delta)}")
+    for axis, bend in group.curvature.items():
+        lines.append(f"  {_curvature_line(axis, bend, delta)}")
+        power = group.power[axis]
+        if power is not None:
+            lines.append(
+                f"    smallest bend this table could have detected with 80 % power: {power.smallest_bend:.3g}"
+                f" (a straight law would have been called straight in {power.straight_if_straight:.0%})"
+            )
+    if group.estimators and group.estimators[0].curvature:
+        axes = list(group.estimators[0].curvature)
+        lines += ["", "  Curvature by other estimators (none of them decides):"]
+        lines += _table(
+            ("estimator", "cells", *axes),
+            [(e.name, str(e.num_cells), *(_estimate(e.curvature[axis]) for axis in axes)) for e in group.estimators],
+        )
+    return lines
+
+
+def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
+    key = " ".join(f"{_short(name)}={value:.4g}" for name, value in cell.key.items()) or "all"
+    numbers = (cell.learning_rate, cell.low, cell.high, cell.best_learning_rate)
+    runs = str(cell.num_runs) + (f" ({cell.num_diverged} diverged)" if cell.num_diverged else "")
+    loss = "-" if cell.best_loss is None else f"{cell.best_loss:.4f}"
+    return (key, cell.status.value, *map(_number, numbers), loss, str(cell.num_learning_rates), runs)
+
+
+def _short(name: str) -> str:
+    return {"num_params": "N", "num_tokens": "D", "batch_size": "B", "weight_decay": "decay"}.get(name, name)
+
+
+def _exponent_line(name: str, item: Exponent) -> str:
+    if item.value is None:
+        return f"exponent of {name}: not defined ({item.reason})"
+    return f"exponent of {name}: {item.value:+.3f} [{item.low:+.3f}, {item.high:+.3f}] at {item.at:.3g}"
+
+
+def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
+    if item.value is None:
+        return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
+    within = f", straight means within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
+    return (
+        f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
+        f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"
+    )
+
+
+def _estimate(values: tuple[float | None, float | None, float | None]) -> str:
+    value, low, high = values
+    if value is None:
+        return "-"
+    return f"{value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
+
+
+def _pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        name, value = name.strip().replace("-", "_"), value.strip()
+        if not sign or not name or not value:
+            raise BadInput(f"{flag} {text}: must be NAME=VALUE")
+        if name in result:
+            raise BadInput(f"{flag} {name}: given twice")
+        result[name] = value
+    return result
+
+
+def _typed(constants: Mapping[str, str]) -> dict[str, float | str]:
+    result: dict[str, float | str] = {}
+    for name, value in constants.items():
+        try:
+            result[name] = value if name in LABELS else float(value)
+        except ValueError:
+            raise BadInput(f"--constant {name}={value}: {value!r} is not a number") from None
+    return result

@@ -1,0 +1,271 @@
+r"""The joint estimator: `experiments.joint_model` by restricted likelihood, and intervals that average over the
+scatter.
+
+**Fit.** Linearised about the best predictions, solved as a linear mixed model, and again until nothing moves (Lindstrom
+and Bates 1990); variances by restricted likelihood, replicates included, with weak priors (`Priors`).
+
+**Intervals.** :math:`\tau` is not well known from a dozen cells and often estimated as 0. So the distribution of
+:math:`\beta` is averaged over :math:`\tau`: at each :math:`\tau` a t distribution about its estimate, weighted by the
+restricted likelihood times :math:`s_0/(s_0+\tau)^2`, with :math:`s_0` the typical standard error of an optimum
+(DuMouchel's prior: the scatter of cells is as likely below as above what their noise makes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import stdtr
+
+from experiments import loss_shape
+from experiments.joint_model import Cells, Priors, State, Variances, curve, error_variances, linearise, spreads
+from experiments.mixed_model import Design, Products, Solution, cross_products, solve, sums_by_cell
+
+Array = NDArray[np.float64]
+
+MAX_ROUNDS = 15
+STEPS_PER_ROUND = 4
+SETTLED = 0.03  # movement of an optimum in a round, over its standard error
+TAU_NODES = 40
+LOWEST_SPREAD = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointFit:
+    """What the joint estimator found.
+
+    coefficients : (num_regressors,), covariance at the estimated tau.
+    optimum, curvature : (num_cells,) mu_c and h_c, best predictions. shape : (3,) of `loss_shape`, its covariance (3,
+        3).
+    freedom : degrees of freedom of the noise.
+    averages : estimates, standard errors (num_nodes, num_regressors) and weights (num_nodes,) over tau.
+    converged : whether the rounds settled.
+    """
+
+    coefficients: Array
+    covariance: Array
+    optimum: Array
+    curvature: Array
+    curvature_by_law: Array
+    shape: Array
+    shape_covariance: Array
+    shape_prior: Array
+    trend_leverage: Array
+    variances: Variances
+    freedom: float
+    averages: tuple[Array, Array, Array]
+    converged: bool
+
+    def estimate(self, which: int) -> float:
+        """Of one coefficient, averaged over tau."""
+        return float(self.averages[2] @ self.averages[0][:, which])
+
+    def quantile(self, which: int, probability: float) -> float:
+        """Of the distribution of one coefficient, averaged over tau."""
+        centres, errors, weights = self.averages[0][:, which], self.averages[1][:, which], self.averages[2]
+        low, high = centres.min() - 60 * errors.max(), centres.max() + 60 * errors.max()
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = float(weights @ stdtr(self.freedom, (middle - centres) / errors))
+            low, high = (middle, high) if below < probability else (low, middle)
+        return (low + high) / 2
+
+    def interval(self, which: int, level: float) -> tuple[float, float]:
+        """Central interval of one coefficient."""
+        return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)
+
+
+def fit_jointly(
+    cells: Cells, regressors: Array, trend: Array, *, priors: Priors | None = None, tau: float | None = None
+) -> JointFit:
+    """Fit the model above.
+
+    ``regressors`` (num_cells, p) of the optimum; ``trend`` (num_cells, k) of ln curvature, first column constant.
+    ``tau``: the scatter of cells where it is given and not estimated. Raises ``numpy.linalg.LinAlgError`` where the
+    regressors are not identified.
+    """
+    rules = priors or Priors()
+    state = _start(cells, regressors, trend)
+    variances = Variances(
+        sigma=_first_noise(cells, state, regressors, trend), gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3
+    )
+    converged = False
+    design, rise = linearise(cells, state, regressors, trend, rules)
+    for _ in range(MAX_ROUNDS):
+        before = regressors @ state.beta + state.shift
+        variances = _restricted(cells, design, rise, variances, rules, tau)
+        for _ in range(STEPS_PER_ROUND):
+            solution = _solve(cells, design, rise, variances)
+            state, moved = _step(cells, state, solution, variances, rise, regressors, trend, rules)
+            design, rise = linearise(cells, state, regressors, trend, rules)
+            if moved < SETTLED / 10:
+                break
+        error = _typical_error(cells, design, rise, variances)
+        if np.abs(regressors @ state.beta + state.shift - before).max() < SETTLED * error:
+            converged = True
+            break
+    solution = _solve(cells, design, rise, variances)
+    p, k = regressors.shape[1], trend.shape[1]
+    return JointFit(
+        coefficients=solution.fixed[:p],
+        covariance=solution.covariance[:p, :p],
+        optimum=regressors @ state.beta + state.shift,
+        curvature=np.exp(trend @ state.trend + state.bend),
+        curvature_by_law=np.exp(trend @ state.trend),
+        shape=state.shape,
+        shape_covariance=solution.covariance[p + k :, p + k :],
+        shape_prior=rules.shape,
+        trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
+        variances=variances,
+        freedom=max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted, 1.0),
+        averages=_average_over_tau(cells, design, rise, variances, p, tau),
+        converged=converged,
+    )
+
+
+def _solve(cells: Cells, design: Design, rise: Array, variances: Variances) -> Solution:
+    products = cross_products(design, error_variances(cells, rise, variances))
+    return solve(design, products, spreads(cells, variances))
+
+
+def _deviance(cells: Cells, design: Design, products: Products, variances: Variances, rules: Priors) -> float:
+    """Restricted deviance, replicates and weak priors included."""
+    value = solve(design, products, spreads(cells, variances)).deviance
+    value += cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
+    value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
+    return float(value + (variances.gamma / rules.gamma) ** 2)
+
+
+def _restricted(
+    cells: Cells, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
+) -> Variances:
+    """Variances at the maximum of the restricted likelihood."""
+    scale = np.std(cells.loss - cells.spread_out(cells.mean(cells.loss))) + 1e-12
+
+    def unpack(theta: Array) -> Variances:
+        sigma, gamma, omega, scatter = np.exp(theta)
+        return Variances(
+            sigma=float(sigma), gamma=float(gamma), tau=float(scatter) if tau is None else tau, omega=float(omega)
+        )
+
+    @lru_cache(maxsize=4)
+    def products(sigma: float, gamma: float) -> Products:  # those are the same for many omega and tau
+        variances = replace(start, sigma=sigma, gamma=gamma)
+        return cross_products(design, error_variances(cells, rise, variances))
+
+    def objective(theta: Array) -> float:
+        here = unpack(theta)
+        try:
+            return _deviance(cells, design, products(here.sigma, here.gamma), here, rules)
+        except np.linalg.LinAlgError:
+            return 1e10
+
+    bounds = [
+        (np.log(scale * 1e-5), np.log(scale * 10)),
+        (np.log(1e-3), np.log(1.0)),
+        (np.log(0.02), np.log(2.0)),
+        (np.log(LOWEST_SPREAD), np.log(3.0)),
+    ]
+    theta = np.log([start.sigma, start.gamma, start.omega, max(start.tau, 0.01)])
+    theta = np.clip(theta, [b[0] for b in bounds], [b[1] for b in bounds])
+    found = minimize(objective, theta, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15, "ftol": 1e-6})
+    return unpack(found.x)
+
+
+def _step(
+    cells: Cells,
+    state: State,
+    solution: Solution,
+    variances: Variances,
+    rise: Array,
+    regressors: Array,
+    trend: Array,
+    rules: Priors,
+) -> tuple[State, float]:
+    """Towards the solution of the linear model, as far as the penalised squares fall."""
+    p, k = regressors.shape[1], trend.shape[1]
+    errors, spread = error_variances(cells, rise, variances), np.maximum(spreads(cells, variances), 1e-12)
+
+    def cost(s: State) -> float:
+        _, _, r = curve(cells, s, regressors, trend)
+        across = cells.x - cells.spread_out(cells.mean(cells.x))
+        residual = cells.loss - r - across * cells.spread_out(s.tilt)
+        weight = 1 / errors
+        centre = sums_by_cell(weight * residual, cells.starts) / sums_by_cell(weight, cells.starts)
+        local = np.stack([s.shift, s.bend, s.tilt], axis=1)
+        return float(
+            (weight * (residual - cells.spread_out(centre)) ** 2).sum()
+            + ((local / spread) ** 2).sum()
+            + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
+            + (s.trend[1:] ** 2).sum() / rules.trend**2
+        )
+
+    target = State(
+        solution.fixed[:p],
+        solution.fixed[p : p + k],
+        np.clip(solution.fixed[p + k :], loss_shape.LOWEST, loss_shape.HIGHEST),
+        solution.random[:, 0],
+        solution.random[:, 1],
+        solution.random[:, 2],
+    )
+    start, fraction = cost(state), 1.0
+    for _ in range(8):
+        pairs = zip(vars(state).values(), vars(target).values(), strict=True)
+        trial = State(*(a + fraction * (b - a) for a, b in pairs))
+        if cost(trial) <= start + 1e-9:
+            moved = regressors @ (trial.beta - state.beta) + trial.shift - state.shift
+            return trial, float(np.abs(moved).max())
+        fraction /= 2
+    return state, 0.0
+
+
+def _start(cells: Cells, regressors: Array, trend: Array) -> State:
+    """Parabolas with one curvature, and a line through their minima."""
+    centred = cells.x - cells.spread_out(cells.mean(cells.x))
+    loss = cells.loss - cells.spread_out(cells.mean(cells.loss))
+    square = centred**2 - cells.spread_out(cells.mean(centred**2))
+    across = sums_by_cell(centred * loss, cells.starts) / np.maximum(sums_by_cell(centred**2, cells.starts), 1e-12)
+    rest = loss - centred * cells.spread_out(across)
+    curvature = 2 * float(rest @ square) / max(float(square @ square), 1e-12)
+    curvature = max(curvature, 0.1 * float(np.std(loss)), 1e-9)
+    reach = np.maximum(sums_by_cell(np.abs(centred), cells.starts) / cells.sizes * 2, 0.3)
+    optimum = cells.mean(cells.x) + np.clip(-across / curvature, -reach, reach)
+    beta = np.asarray(np.linalg.lstsq(regressors, optimum, rcond=None)[0], np.float64)
+    first = np.zeros(trend.shape[1])
+    first[0] = np.log(curvature)
+    zero = np.zeros(len(cells.starts))
+    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy())
+
+
+def _first_noise(cells: Cells, state: State, regressors: Array, trend: Array) -> float:
+    if cells.replicate_freedom >= 5:
+        return float(np.sqrt(cells.replicate_squares / cells.replicate_freedom)) + 1e-9
+    _, _, rise = curve(cells, state, regressors, trend)
+    residual = cells.loss - rise
+    return float(0.5 * np.std(residual - cells.spread_out(cells.mean(residual)))) + 1e-9
+
+
+def _typical_error(cells: Cells, design: Design, rise: Array, variances: Variances) -> float:
+    """Median standard error of an optimum, its curvature known."""
+    pull = sums_by_cell(design.random[:, 0] ** 2 / error_variances(cells, rise, variances), cells.starts)
+    return float(np.clip(1 / np.sqrt(np.median(np.maximum(pull, 1e-12))), LOWEST_SPREAD, 1.0))
+
+
+def _average_over_tau(
+    cells: Cells, design: Design, rise: Array, variances: Variances, p: int, tau: float | None
+) -> tuple[Array, Array, Array]:
+    """Coefficients, standard errors and weights on a grid of tau."""
+    typical = _typical_error(cells, design, rise, variances)
+    # the substitution tau = s0 w/(1-w) makes DuMouchel's prior uniform in w
+    place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
+    nodes = typical * place / (1 - place) if tau is None else np.array([tau])
+    products = cross_products(design, error_variances(cells, rise, variances))
+    solutions = [solve(design, products, spreads(cells, replace(variances, tau=float(node)))) for node in nodes]
+    deviance = np.array([s.deviance for s in solutions])
+    weights = np.exp(-(deviance - deviance.min()) / 2)
+    centres = np.stack([s.fixed[:p] for s in solutions])
+    errors = np.sqrt(np.stack([np.diag(s.covariance)[:p] for s in solutions]))
+    return centres, errors, weights / weights.sum()

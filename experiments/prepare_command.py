@@ -1,0 +1,38 @@
+"""``lrbend prepare``: a public data set as token shards."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from experiments.serialize import to_json
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", choices=("fineweb",), help="needs a network and the extra data")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder for the shards")
+    parser.add_argument("--num-tokens", type=_tokens, default=10**9, help="for training")
+    parser.add_argument("--tokens-per-shard", type=_tokens, default=10**8, help=" ")
+    parser.add_argument("--validation-tokens", type=_tokens, default=10**7, help=" ")
+
+
+def prepare(options: argparse.Namespace) -> int:
+    from gpt import prepare as preparation
+
+    shards = preparation.prepare(
+        preparation.fineweb_documents(),
+        preparation.gpt2_encoder(),
+        options.out,
+        num_tokens=options.num_tokens,
+        tokens_per_shard=options.tokens_per_shard,
+        validation_tokens=options.validation_tokens,
+    )
+    if options.json:
+        print(to_json({"source": str(options.out), "shards": [str(path) for path in shards]}))
+    else:
+        print(f"{len(shards)} shards; train on them with --source {options.out}/")
+    return 0
+
+
+def _tokens(text: str) -> int:
+    return int(float(text))
