@@ -1,9 +1,12 @@
 # make validate   set up what is missing and run the main job
 # make test       lint, types, import rules, tests (what CI runs)
+# make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about ten minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
+# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
+# make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
 PYTHON ?= python3.11
@@ -11,7 +14,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow lint lab bench replay-study calibrate clean
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate clean sim-grid solvable-bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -24,6 +27,9 @@ test: lint
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow
 
+test-slurm: .venv/dev
+	$(BIN)/pytest -q -rs -m slurm
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +38,12 @@ lint: .venv/dev
 
 lab: .venv/notebooks
 	$(BIN)/jupyter lab notebooks
+
+solvable-bend: .venv/core
+	$(BIN)/python -m experiments.studies solvable-bend --results docs/solvable-bend
+
+sim-grid: .venv/core
+	$(BIN)/python -m experiments.simulation_grid
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

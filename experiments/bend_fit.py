@@ -33,10 +33,11 @@ from experiments.cells import Cell, make_cells, stack
 from experiments.effective import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.estimators import Estimate
 from experiments.joint_fit import JointFit, fit_jointly
-from experiments.joint_model import Variances
-from experiments.optimum import CellOptimum, OptimumStatus, describe
+from experiments.joint_model import Cells, Variances
+from experiments.mixed_model import sums_by_cell
+from experiments.optimum import CellOptimum, OptimumStatus, alone, describe
 from experiments.power import Power, power
-from experiments.profile import profile
+from experiments.profile import Profile, profile
 from experiments.regressors import LEAST_VALUES, Regressors
 from experiments.table import Exclusion, RunTable, table_from_frame
 from theory import InvalidParameter
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELTA = 0.07
+NOISE_ALIKE = 2.0  # ratio of standard deviations that goes without a note
 AXES = ("num_params", "num_tokens")
 Batch = Literal["fixed", "co-tuned", "covariate"]
 
@@ -89,8 +91,9 @@ class GroupFit:
 
     optimizer : None if the table does not tell. batch : how batch size was treated. exponents : by axis and covariate.
     curvature, power : by axis. estimators : the same curvature by other means. variances : of the joint fit, None if
-        there is none. shape : of the loss about the optimum, see `experiments.loss_shape`.
-    notes : in words, what was left out and what to beware of. effective : the same fit in mean angle, if asked for.
+    there is none. shape : of the loss about the optimum, see `experiments.loss_shape`. noise_ratio : residuals in the
+    upper over those in the lower half of each axis. notes : in words, what was left out and what to beware of.
+    effective : the same fit in mean angle, if asked for.
     """
 
     optimizer: str | None
@@ -102,6 +105,7 @@ class GroupFit:
     estimators: tuple[Estimate, ...]
     variances: Variances | None
     shape: Mapping[str, float] | None
+    noise_ratio: Mapping[str, float]
     notes: tuple[str, ...]
     effective: GroupFit | None = None
 
@@ -192,9 +196,13 @@ def fit_group(
     if usable:
         data, tilt_freedom = stack(usable)
         model = Regressors.of(usable, axes, skip_batch=treated != "covariate")
-        joint = fit_jointly(data, model.columns, model.trend)
-        for cell, found in zip(usable, profile(usable, data, joint, tilt_freedom), strict=True):
-            optima[id(cell)] = describe(cell, found)
+        try:
+            joint = fit_jointly(data, model.columns, model.trend)
+            found: Sequence[Profile | None] = profile(usable, data, joint, tilt_freedom)
+        except np.linalg.LinAlgError:
+            notes.append("the losses do not determine the joint law: every cell stands alone")
+            found = [alone(cell) for cell in usable]
+        optima |= {id(cell): describe(cell, one) for cell, one in zip(usable, found, strict=True)}
     described = tuple(optima[id(cell)] for cell in cells)
     exponents: dict[str, Exponent] = {}
     curvature: dict[str, Curvature] = {}
@@ -209,6 +217,12 @@ def fit_group(
     if sensitivity and model is not None and joint is not None and data is not None:
         others = estimators.compare(usable, [optima[id(c)] for c in usable], data, model, joint)
     notes += _counts(cells, described)
+    ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
+    notes += [
+        f"noise differs by a factor of {ratio:.2g} between the two halves of {axis}: a single noise level is assumed"
+        for axis, ratio in ratios.items()
+        if not 1 / NOISE_ALIKE < ratio < NOISE_ALIKE
+    ]
     return GroupFit(
         optimizer=optimizer,
         batch=treated,
@@ -219,6 +233,7 @@ def fit_group(
         estimators=others,
         variances=joint.variances if joint else None,
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
+        noise_ratio=ratios,
         notes=tuple(notes),
     )
 
@@ -303,6 +318,21 @@ def _unknown(reason: str) -> Curvature:
     return Curvature(
         value=None, low=None, high=None, low_90=None, high_90=None, verdict=Verdict.NOT_IDENTIFIABLE, reason=reason
     )
+
+
+def _noise_ratios(cells: Sequence[Cell], data: Cells, joint: JointFit, axes: Sequence[str]) -> dict[str, float]:
+    """Root mean square residual of the cells above the middle of an axis over that of the cells below."""
+    squares = sums_by_cell(joint.residuals**2, data.starts)
+    ratios = {}
+    for axis in axes:
+        values = np.log([cell.key.get(axis, 1.0) for cell in cells])
+        middle = (values.min() + values.max()) / 2
+        parts = [
+            squares[side].sum() / data.sizes[side].sum() for side in (values > middle, values < middle) if side.any()
+        ]
+        if len(parts) == 2 and parts[1] > 0:
+            ratios[axis] = float(np.sqrt(parts[0] / parts[1]))
+    return ratios
 
 
 def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int]:

@@ -21,7 +21,7 @@ from experiments.bend_fit import DELTA
 from experiments.calibration import SCENARIOS, run_sweep, summarise
 from experiments.serialize import to_json, write_whole
 
-NUM_SWEEPS = 150
+NUM_SWEEPS = 100
 FIRST_SEED = 20_261_122
 DIGITS = 4
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.bend_fit import DELTA, BendFit, Verdict, fit_bend
+from experiments.bend_fit import AXES, DELTA, BendFit, Verdict, fit_bend
 from experiments.optimum import OptimumStatus
 
 Array = NDArray[np.float64]
@@ -42,7 +42,8 @@ class Scenario:
     """One kind of sweep.
 
     shape : of `SHAPES`. noise : of a run's loss, nats. curvature : range of the loss curvature, nats, from which a
-        sweep draws its typical one. scatter : of optima about the law, ln. bend : planted, of each axis in turn. off :
+        sweep draws its typical one. scatter : of optima about the law, ln. bend : planted, of one axis or the other;
+    named_bend: that which the power calculation names for a straight sweep of the design. off :
         largest distance of a grid's centre from the optimum, ln; None: one grid for all cells. seeds : runs per
         learning rate.
     common : share of the noise's variance that a seed's runs have in common as shift and tilt.
@@ -54,6 +55,7 @@ class Scenario:
     curvature: tuple[float, float] = (0.03, 0.13)
     scatter: float = 0.0
     bend: float = 0.0
+    named_bend: bool = False
     off: float | None = 0.7
     seeds: int = 1
     common: float = 0.0
@@ -72,9 +74,9 @@ class Sweep:
     optima: Mapping[tuple[float, float], float]
 
 
-def make_sweep(scenario: Scenario, seed: int) -> Sweep:
-    """One random sweep of a scenario; the same seed gives the same sweep."""
-    rng = np.random.default_rng(seed)
+def make_sweep(scenario: Scenario, seed: int, *, draw: int = 0) -> Sweep:
+    """One random sweep of a scenario: law, grids and shape by ``seed``, noise and scatter by ``seed`` and ``draw``."""
+    rng, noise = np.random.default_rng(seed), np.random.default_rng([seed, draw])
     sizes = np.geomspace(22e6, 707e6, scenario.num_sizes)
     budgets = np.geomspace(1e9, 64e9, scenario.num_budgets)
     slope_n, slope_d = rng.uniform(-0.6, -0.1), rng.uniform(-0.5, 0.3)
@@ -89,7 +91,7 @@ def make_sweep(scenario: Scenario, seed: int) -> Sweep:
     for n, size in zip(np.log(sizes) - np.log(sizes).mean(), sizes, strict=True):
         for d, budget in zip(np.log(budgets) - np.log(budgets).mean(), budgets, strict=True):
             law = level + slope_n * n + slope_d * d + bend_n * n**2 / 2 + bend_d * d**2 / 2 + cross * n * d
-            optimum = law + scenario.scatter * rng.normal()
+            optimum = law + scenario.scatter * noise.normal()
             centre = level if scenario.off is None else law + rng.uniform(-scenario.off, scenario.off)
             x = centre + spacing
             curvature = typical * math.exp(rng.uniform(-0.4, 0.4))
@@ -97,8 +99,8 @@ def make_sweep(scenario: Scenario, seed: int) -> Sweep:
             mean = floor + curvature * SHAPES[scenario.shape](x - optimum)
             optima[size, budget] = math.exp(optimum)
             for label in range(scenario.seeds):
-                own = rng.normal(size=len(x)) * math.sqrt(1 - scenario.common)
-                shared = rng.normal() + rng.normal() * (x - centre)
+                own = noise.normal(size=len(x)) * math.sqrt(1 - scenario.common)
+                shared = noise.normal() + noise.normal() * (x - centre)
                 loss = mean + scenario.noise * (own + math.sqrt(scenario.common) * shared)
                 rows += [(size, budget, rate, value, label) for rate, value in zip(np.exp(x), loss, strict=True)]
     return Sweep(
@@ -164,13 +166,27 @@ SCENARIOS = (
     Scenario(name="bend of 2 delta", bend=2 * DELTA),
     Scenario(name="bend of 2 delta, low noise", bend=2 * DELTA, noise=0.005),
     Scenario(name="bend of 2 delta, one grid", bend=-2 * DELTA, off=None, shape="powers"),
+    Scenario(name="bend that power names", named_bend=True),
+    Scenario(name="bend that power names, low noise", named_bend=True, noise=0.005),
+    Scenario(name="bend that power names, high noise", named_bend=True, noise=0.02, curvature=(0.05, 0.2)),
     Scenario(name="five by three cells", num_sizes=5, num_budgets=3),
 )
 
 
 def run_sweep(scenario: Scenario, seed: int) -> dict[str, Any]:
-    """Make, fit and judge one sweep."""
-    sweep = make_sweep(scenario, seed)
+    """Make, fit and judge one sweep.
+
+    Where the bend to plant is the named one, a straight sweep of the same design is fitted first, and the smallest bend
+    that its power calculation names is planted in a second one, with noise of its own.
+    """
+    if scenario.named_bend:
+        (group,) = fit_bend(make_sweep(scenario, seed).table, sensitivity=False).groups
+        named = [item for item in (group.power[axis] for axis in AXES) if item is not None]
+        if len(named) == len(AXES):
+            # the axis that bends is drawn by the seed, so it is known only after the sweep is made
+            bent = make_sweep(replace(scenario, bend=1.0), seed).curvature
+            scenario = replace(scenario, bend=named[0 if bent["num_params"] else 1].smallest_bend)
+    sweep = make_sweep(scenario, seed, draw=1)
     return judge(sweep, fit_bend(sweep.table, sensitivity=False))
 
 

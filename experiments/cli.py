@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from experiments import commands, prepare_command, replay_command
+from experiments import commands, prepare_command, replay_command, study_commands
 from experiments.serialize import BadInput
 from gpt.config import TRAINABLE_OPTIMIZERS
 from theory import OPTIMIZERS, SCHEDULES, InvalidParameter
@@ -125,6 +125,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_device(validate)
     validate.add_argument("--out", type=Path, default=Path("runs/validate"), metavar="DIR", help="runs and report")
     validate.add_argument("--num-workers", type=_integer, help="processes (default: one per core)")
+
+    plan = _command(subparsers, "plan", study_commands.plan, "what a study costs: runs, tokens, FLOPs, hours")
+    study_commands.add_plan_flags(plan)
+
+    sweep = _command(subparsers, "sweep", study_commands.sweep, "all runs of a study; restart it at any time")
+    study_commands.add_sweep_flags(sweep)
 
     fit = _command(subparsers, "fit", commands.fit, "a table of runs to optima, exponents and a verdict on the bend")
     _add_fit(fit)

@@ -8,7 +8,8 @@ fit, by least squares, with t intervals from the scatter of the cells about the 
 - *cubics*: a cubic for every cell with five learning rates.
 
 The others are the joint estimator with one thing changed: parabolic shape; one curvature for all cells; no scatter of
-cells; without the censored cells; leaving out one cell at a time, a range and no interval.
+cells; without the censored cells; leaving out one cell at a time, one linear step from the fit, a range and no
+interval.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ Array = NDArray[np.float64]
 
 PARABOLA = Priors(skew=(0.0, 1e-3), growth=(0.0, 1e-3), split=(0.0, 1e-3))
 ONE_CURVATURE = Priors(omega=(0.02, 1e-2))
-MOST_LEFT_OUT = 40  # cells for which leaving one out is tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def compare(
         _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
         _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
         _regression("grid argmin", cells, interior, model, lambda cell: (np.log(cell.best_rate), 0.0), weighted=False),
-        _leave_one_out(cells, model),
+        _leave_one_out(joint, model),
     )
 
 
@@ -172,19 +172,13 @@ def _regression(
     return Estimate(name=name, curvature=curvature, num_cells=len(rows))
 
 
-def _leave_one_out(cells: Sequence[Cell], model: Regressors) -> Estimate:
+def _leave_one_out(joint: JointFit, model: Regressors) -> Estimate:
     """Range of the declared estimate over all tables without one cell."""
-    name = "joint, leaving out one cell (range)"
-    if len(cells) > MOST_LEFT_OUT or len(cells) <= model.columns.shape[1] + 1:
-        return _failed(name, model, len(cells))
-    found: dict[str, list[float]] = {axis: [] for axis in model.halves}
-    for place in range(len(cells)):
-        chosen = np.arange(len(cells)) != place
-        try:
-            fit = _subset(cells, model, chosen)
-        except np.linalg.LinAlgError:
-            continue
-        for axis, which in model.halves.items():
-            found[axis].append(fit.estimate(which))
-    curvature = {axis: (float(np.median(v)), min(v), max(v)) if v else (None, None, None) for axis, v in found.items()}
-    return Estimate(name=name, curvature=curvature, num_cells=len(cells) - 1, note="median and range, no interval")
+    name, number = "joint, leaving out one cell (range)", len(joint.left_out)
+    if number <= model.columns.shape[1] + 1 or not np.isfinite(joint.left_out).all():
+        return _failed(name, model, number)
+    curvature: dict[str, tuple[float | None, float | None, float | None]] = {}
+    for axis, which in model.halves.items():
+        found = joint.left_out[:, which]
+        curvature[axis] = (float(np.median(found)), float(found.min()), float(found.max()))
+    return Estimate(name=name, curvature=curvature, num_cells=number - 1, note="median and range, no interval")

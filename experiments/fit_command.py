@@ -69,6 +69,7 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
         "power": {axis: _plain(item) if item else None for axis, item in group.power.items()},
         "variances": _plain(group.variances) if group.variances else None,
         "shape": group.shape,
+        "noise_ratio": group.noise_ratio,
         "notes": list(group.notes),
     }
 
@@ -119,7 +120,18 @@ def _describe_group(group: GroupFit, delta: float) -> list[str]:
             ("estimator", "cells", *axes),
             [(e.name, str(e.num_cells), *(_estimate(e.curvature[axis]) for axis in axes)) for e in group.estimators],
         )
+        lines += [f"  {_spread(group, axis)}" for axis in axes if group.curvature[axis].value is not None]
     return lines
+
+
+def _spread(group: GroupFit, axis: str) -> str:
+    """How many of the other estimators' intervals hold 0, and how many the declared value."""
+    declared = group.curvature[axis].value or 0.0
+    others = [e.curvature[axis] for e in group.estimators[1:] if e.note is None]
+    intervals = [(low, high) for _, low, high in others if low is not None and high is not None]
+    zero = sum(low <= 0 <= high for low, high in intervals)
+    same = sum(low <= declared <= high for low, high in intervals)
+    return f"{axis}: of {len(intervals)} other intervals, {zero} hold 0 and {same} the declared value."
 
 
 def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
@@ -143,7 +155,7 @@ def _exponent_line(name: str, item: Exponent) -> str:
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
     if item.value is None:
         return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
-    within = f", straight means within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
+    within = f" within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
     return (
         f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
         f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"

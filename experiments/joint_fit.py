@@ -12,6 +12,7 @@ restricted likelihood times :math:`s_0/(s_0+\tau)^2`, with :math:`s_0` the typic
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -31,17 +32,19 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 TAU_NODES = 40
 LOWEST_SPREAD = 1e-3
+MOST_LEFT_OUT = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointFit:
     """What the joint estimator found.
 
-    coefficients : (num_regressors,), covariance at the estimated tau.
-    optimum, curvature : (num_cells,) mu_c and h_c, best predictions. shape : (3,) of `loss_shape`, its covariance (3,
-        3).
-    freedom : degrees of freedom of the noise.
-    averages : estimates, standard errors (num_nodes, num_regressors) and weights (num_nodes,) over tau.
+    coefficients : (num_regressors,), covariance at the estimated tau. optimum, curvature : (num_cells,) mu_c and h_c,
+    best predictions; curvature_by_law : what the trend alone makes of h_c, with the leverages of the cells on it.
+    shape : (3,) of `loss_shape`, its covariance (3, 3) and prior (3, 2). freedom : degrees of freedom of the noise,
+    less one for the misfit. averages : estimates and standard errors, (num_nodes, num_regressors), and weights,
+    (num_nodes,), over tau. left_out : (num_cells, num_regressors) coefficients without each cell, one linear step from
+    the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,) over their standard errors.
     converged : whether the rounds settled.
     """
 
@@ -57,6 +60,8 @@ class JointFit:
     variances: Variances
     freedom: float
     averages: tuple[Array, Array, Array]
+    left_out: Array
+    residuals: Array
     converged: bool
 
     def estimate(self, which: int) -> float:
@@ -66,7 +71,7 @@ class JointFit:
     def quantile(self, which: int, probability: float) -> float:
         """Of the distribution of one coefficient, averaged over tau."""
         centres, errors, weights = self.averages[0][:, which], self.averages[1][:, which], self.averages[2]
-        low, high = centres.min() - 60 * errors.max(), centres.max() + 60 * errors.max()
+        low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
         for _ in range(60):
             middle = (low + high) / 2
             below = float(weights @ stdtr(self.freedom, (middle - centres) / errors))
@@ -120,8 +125,10 @@ def fit_jointly(
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
-        freedom=max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted, 1.0),
+        freedom=max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0),
         averages=_average_over_tau(cells, design, rise, variances, p, tau),
+        residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
+        left_out=_without_each(cells, design, rise, variances, p),
         converged=converged,
     )
 
@@ -190,14 +197,10 @@ def _step(
     errors, spread = error_variances(cells, rise, variances), np.maximum(spreads(cells, variances), 1e-12)
 
     def cost(s: State) -> float:
-        _, _, r = curve(cells, s, regressors, trend)
-        across = cells.x - cells.spread_out(cells.mean(cells.x))
-        residual = cells.loss - r - across * cells.spread_out(s.tilt)
-        weight = 1 / errors
-        centre = sums_by_cell(weight * residual, cells.starts) / sums_by_cell(weight, cells.starts)
+        standard = _residuals(cells, s, regressors, trend, errors)
         local = np.stack([s.shift, s.bend, s.tilt], axis=1)
         return float(
-            (weight * (residual - cells.spread_out(centre)) ** 2).sum()
+            (standard**2).sum()
             + ((local / spread) ** 2).sum()
             + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
             + (s.trend[1:] ** 2).sum() / rules.trend**2
@@ -220,6 +223,16 @@ def _step(
             return trial, float(np.abs(moved).max())
         fraction /= 2
     return state, 0.0
+
+
+def _residuals(cells: Cells, state: State, regressors: Array, trend: Array, errors: Array) -> Array:
+    """(num_points,) residuals about the cells' intercepts, over their standard errors."""
+    _, _, rise = curve(cells, state, regressors, trend)
+    across = cells.x - cells.spread_out(cells.mean(cells.x))
+    residual = cells.loss - rise - across * cells.spread_out(state.tilt)
+    centre = sums_by_cell(residual / errors, cells.starts) / sums_by_cell(1 / errors, cells.starts)
+    standard: Array = (residual - cells.spread_out(centre)) / np.sqrt(errors)
+    return standard
 
 
 def _start(cells: Cells, regressors: Array, trend: Array) -> State:
@@ -248,6 +261,20 @@ def _first_noise(cells: Cells, state: State, regressors: Array, trend: Array) ->
     return float(0.5 * np.std(residual - cells.spread_out(cells.mean(residual)))) + 1e-9
 
 
+def _without_each(cells: Cells, design: Design, rise: Array, variances: Variances, p: int) -> Array:
+    number = len(cells.starts)
+    if number > MOST_LEFT_OUT or number < 2:
+        return np.empty((0, p))
+    products, spread = cross_products(design, error_variances(cells, rise, variances)), spreads(cells, variances)
+    result = np.full((number, p), np.nan)
+    for left_out in range(number):
+        kept = np.arange(number) != left_out
+        some = replace(products, total=products.total[kept], centred=products.centred[kept])
+        with suppress(np.linalg.LinAlgError):
+            result[left_out] = solve(design, some, spread[kept]).fixed[:p]
+    return result
+
+
 def _typical_error(cells: Cells, design: Design, rise: Array, variances: Variances) -> float:
     """Median standard error of an optimum, its curvature known."""
     pull = sums_by_cell(design.random[:, 0] ** 2 / error_variances(cells, rise, variances), cells.starts)
@@ -263,7 +290,12 @@ def _average_over_tau(
     place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
     nodes = typical * place / (1 - place) if tau is None else np.array([tau])
     products = cross_products(design, error_variances(cells, rise, variances))
-    solutions = [solve(design, products, spreads(cells, replace(variances, tau=float(node)))) for node in nodes]
+    solutions = []
+    for node in nodes:
+        with suppress(np.linalg.LinAlgError):
+            solutions.append(solve(design, products, spreads(cells, replace(variances, tau=float(node)))))
+    if not solutions:
+        raise np.linalg.LinAlgError("the coefficients are not identified")
     deviance = np.array([s.deviance for s in solutions])
     weights = np.exp(-(deviance - deviance.min()) / 2)
     centres = np.stack([s.fixed[:p] for s in solutions])

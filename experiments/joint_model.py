@@ -68,14 +68,14 @@ class Cells:
 class Priors:
     """Weak priors, the same for every table: they hold where a table is silent.
 
-    The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.25. Slopes
-    of ln curvature, 0 +-
-    0.5. ln omega, about 0.3 within a factor of 2; sigma and tau none; gamma half normal, 0.1.
+    The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
+    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. sigma and tau, none
+    (tau: `experiments.joint_fit`).
     """
 
     skew: tuple[float, float] = (0.3, 0.7)
     growth: tuple[float, float] = (0.3, 0.7)
-    split: tuple[float, float] = (0.0, 0.25)
+    split: tuple[float, float] = (0.0, 0.4)
     trend: float = 0.5
     omega: tuple[float, float] = (0.3, 0.7)
     gamma: float = 0.1

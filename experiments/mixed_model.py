@@ -110,6 +110,8 @@ def solve(design: Design, products: Products, spread: Array) -> Solution:
     scale = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
     inverse = np.linalg.inv(information * scale[:, None] * scale)
     covariance = inverse * scale[:, None] * scale
+    if not np.all(np.diag(covariance) > 0):
+        raise np.linalg.LinAlgError("the fixed effects are not identified")
     fixed = covariance @ right
     squares = whole[-1, -1] + (design.prior_precision * design.prior_mean**2).sum() - right @ fixed
     deviance = products.log_variance + np.log(products.total).sum() + np.linalg.slogdet(inner)[1].sum() + squares

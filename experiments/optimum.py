@@ -76,10 +76,18 @@ def cell_optimum(
     cell = make_cell(rates, values, labels, {})
     if len(cell.x) < 3:
         return describe(cell, None)
+    return describe(cell, alone(cell, level))
+
+
+def alone(cell: Cell, level: float = 0.95) -> Profile | None:
+    """Profile of a cell from its own losses only; None where they determine nothing."""
     cells, tilt_freedom = stack([cell])
     one = np.ones((1, 1))
-    fit = fit_jointly(cells, one, one, tau=0.0)
-    return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
+    try:
+        fit = fit_jointly(cells, one, one, tau=0.0)
+    except np.linalg.LinAlgError:
+        return None
+    return profile([cell], cells, fit, tilt_freedom, level)[0]
 
 
 def describe(cell: Cell, found: Profile | None) -> CellOptimum:
@@ -106,9 +114,9 @@ def describe(cell: Cell, found: Profile | None) -> CellOptimum:
 
 
 def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
-    if found is None:
+    if len(cell.x) < 3:
         return OptimumStatus.TOO_FEW_POINTS
-    if found.gain < 1:
+    if found is None or found.gain < 1:
         return OptimumStatus.FLAT
     best = np.log(cell.best_rate)
     if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):

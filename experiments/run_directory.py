@@ -77,21 +77,57 @@ def claim(final: Path) -> Iterator[Path | None]:
     finished run, or cannot be written.
     """
     partial = partial_path(final)
-    if is_finished(final):
-        yield None
-        return
-    if final.exists():
-        raise BadInput(f"{final}: in the way of a run, but not a finished one (no summary.json); move it elsewhere")
+    descriptor = None
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise BadInput(f"{final.parent}: cannot hold runs ({error.strerror})") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        while descriptor is None and not is_finished(final):
+            if final.exists() and not is_finished(final):
+                raise BadInput(f"{final}: in the way of a run, but not a finished one (no summary.json); move it")
+            try:
+                partial.mkdir(parents=True, exist_ok=True)
+                descriptor = _lock(partial)
+            except OSError as error:
+                raise BadInput(f"{final.parent}: cannot hold runs ({error.strerror})") from None
+        if is_finished(final) and partial.is_dir():
+            with contextlib.suppress(OSError):  # what we made just after another process had given its own away
+                partial.rmdir()
         yield None if is_finished(final) else partial
     finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def is_claimed(final: Path) -> bool:
+    """Whether a process produces this run right now. It may end the moment after."""
+    try:
+        descriptor = os.open(partial_path(final), os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
         os.close(descriptor)
+    return False
+
+
+def _lock(partial: Path) -> int | None:
+    """An open, locked directory; None if it was renamed or removed before we had it."""
+    try:
+        descriptor = os.open(partial, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.samestat(os.fstat(descriptor), os.stat(partial)):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def partial_path(final: Path) -> Path:
@@ -249,7 +285,7 @@ def _git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "--no-optional-locks", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
 
     try:

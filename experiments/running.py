@@ -1,18 +1,14 @@
-"""Produce runs: one at a time in this process, or many on the cores of this machine with a shared progress bar."""
+"""Produce one run, of training or of simulation, in its run directory."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tqdm import tqdm
 
 from experiments import run_directory
 from experiments.serialize import to_json
@@ -167,40 +163,6 @@ def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:
     return final
 
 
-def run_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> list[Path]:
-    """Produce all runs, one process per core and one torch thread per process; finished ones are kept.
-
-    A progress bar over the steps of all unfinished runs goes to stderr. On Ctrl-C the workers stop and
-    KeyboardInterrupt passes on; finished runs stay, unfinished ones resume from their checkpoint next time.
-    """
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    jobs = list(jobs)
-    unfinished = [job for job in jobs if not run_directory.is_finished(job.path)]
-    if unfinished:
-        workers = min(num_workers or os.cpu_count() or 1, len(unfinished))
-        parallel = Parallel(n_jobs=workers, batch_size=1, return_as="generator_unordered")
-        try:
-            with _ProgressBar(unfinished):
-                for _ in parallel(delayed(_train_in_worker)(job) for job in unfinished):
-                    pass
-        except KeyboardInterrupt:
-            get_reusable_executor().shutdown(wait=False, kill_workers=True)
-            raise
-    return [job.path for job in jobs]
-
-
-def _train_in_worker(job: Job) -> None:
-    import signal
-
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    torch.set_num_threads(1)
-    train_run(job)
-
-
 def _progress_writer(partial: Path, on_progress: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
     """Report the step to the caller, and to other processes through a small file, at most twice a second."""
     last = 0.0
@@ -215,41 +177,3 @@ def _progress_writer(partial: Path, on_progress: Callable[[int, float], None] | 
                 (partial / PROGRESS_FILE).write_text(str(step))
 
     return report
-
-
-class _ProgressBar:
-    """Polls the progress files of running jobs in a thread and shows steps, time left and finished runs."""
-
-    def __init__(self, jobs: list[Job]) -> None:
-        self._jobs = jobs
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._poll, daemon=True)
-
-    def __enter__(self) -> None:
-        total = sum(job.config.schedule.num_steps for job in self._jobs)
-        self._bar = tqdm(total=total, unit="step", mininterval=0.5, smoothing=0.05, dynamic_ncols=True)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._show()
-        self._bar.close()
-
-    def _poll(self) -> None:
-        while not self._stop.wait(0.5):
-            self._show()
-
-    def _show(self) -> None:
-        steps, finished = 0, 0
-        for job in self._jobs:
-            if run_directory.is_finished(job.path):
-                finished += 1
-                steps += job.config.schedule.num_steps
-                continue
-            try:
-                steps += int((run_directory.partial_path(job.path) / PROGRESS_FILE).read_text() or 0)
-            except (OSError, ValueError):
-                continue
-        self._bar.set_description(f"{finished}/{len(self._jobs)} runs", refresh=False)
-        self._bar.update(max(0, steps - self._bar.n))

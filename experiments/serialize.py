@@ -10,11 +10,12 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_unstructure_fn, override
 
@@ -104,7 +105,7 @@ def _first_fault(error: BaseException, path: str = "") -> str:
     if isinstance(error, ClassValidationError | IterableValidationError):
         first = error.exceptions[0]
         for note in getattr(first, "__notes__", []):
-            name = getattr(note, "name", None)
+            name = getattr(note, "name", getattr(note, "index", None))
             if name is not None:
                 path = f"{path}.{name}" if path else str(name)
         return _first_fault(first, path)
@@ -140,6 +141,7 @@ def _make_converter() -> Converter:
         _is_optional_scalar,
         lambda value, union: None if value is None else converter.structure(value, _other_than_none(union)),
     )
+    converter.register_structure_hook_factory(_is_list, lambda kind: _strict_list(kind, converter))
     converter.register_unstructure_hook_factory(
         dataclasses.is_dataclass, lambda cls: make_dict_unstructure_fn(cls, converter, **_omitted_at_default(cls))
     )
@@ -148,6 +150,22 @@ def _make_converter() -> Converter:
     _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
     _register_named(converter, Schedule, SCHEDULES)
     return converter
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (Ellipsis,)
+
+
+def _strict_list(kind: Any, converter: Converter) -> Callable[[object, Any], Any]:
+    """A JSON list and nothing else that can be iterated over, such as text."""
+    structure = homogenous_tuple_structure_factory(kind, converter)
+
+    def structure_list(value: object, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise TypeError(f"{type(value).__name__} is not a list")
+        return structure(value, kind)
+
+    return structure_list
 
 
 def _register_named(converter: Converter, union: Any, registry: Mapping[str, type]) -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.comparison import Row, compare
+from experiments.local_runs import run_jobs
 from experiments.run_directory import Run, load_run
-from experiments.running import Job, run_jobs, simulation_run, training_label
+from experiments.running import Job, simulation_run, training_label
 from experiments.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
 from gpt.data import load_text

@@ -1,4 +1,4 @@
-"""Run a study: ``python -m experiments.studies solvable-bend --out runs/solvable-bend``.
+"""Run a study: ``python -m experiments.studies solvable-bend [--out DIR] [--results DIR]``.
 
 Every arm is kept as soon as it is finished, under a name that tells its settings; a second call goes on with the rest.
 """
@@ -20,17 +20,20 @@ from experiments.studies import solvable_answers, solvable_figure
 from experiments.studies.solvable_bend import STUDY, Arm, Problem, SolvableBend, run_arm
 
 
-def run_study(study: SolvableBend, out: Path) -> None:
-    """Write ``config.json``, a CSV file of runs per arm, ``optima.csv``, ``answers.csv`` and a figure per problem."""
-    try:
-        (out / "runs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {out}: cannot be written ({error.strerror})") from None
+def run_study(study: SolvableBend, out: Path, results: Path | None = None) -> None:
+    """A CSV file of runs per arm in ``out``; ``config.json``, ``optima.csv``, ``answers.csv`` and a figure per problem
+    in ``results``, by default in ``out`` as well."""
+    folder, out = out / "runs", results or out
+    for directory in (folder, out):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{directory}: cannot be written ({error.strerror})") from None
     write_whole(out / "config.json", (to_json(study, indent=1) + "\n").encode())
     tables = {}
     for problem in study.problems:
         for arm in study.arms[problem.name]:
-            tables[problem.name, arm.name] = _arm_table(study, problem, arm, out / "runs")
+            tables[problem.name, arm.name] = _arm_table(study, problem, arm, folder)
     optima, answers = solvable_answers.answer(study, tables)
     for name, table in (("optima", optima), ("answers", answers)):
         write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g").encode())
@@ -53,17 +56,18 @@ def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) ->
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.studies", description="Run a study.")
     parser.add_argument("study", choices=["solvable-bend"])
-    parser.add_argument("--out", type=Path, default=Path("runs/solvable-bend"), metavar="DIR", help="runs and tables")
+    parser.add_argument("--out", type=Path, default=Path("runs/solvable-bend"), metavar="DIR", help="holds the runs")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="tables and figures (default: where the runs are)")
     options = parser.parse_args()
     try:
-        run_study(STUDY, options.out)
+        run_study(STUDY, options.out, options.results)
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the arms that were finished are kept", file=sys.stderr)
         return 130
-    print(f"{options.out}: optima.csv, answers.csv, a figure per problem")
+    print(f"{options.results or options.out}: optima.csv, answers.csv, a figure per problem")
     return 0
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.local_runs import run_jobs
 from experiments.run_directory import claim, find_runs, is_finished, load_run, partial_path, run_path
-from experiments.running import Job, run_jobs, train_run, training_label
+from experiments.running import Job, train_run, training_label
 from experiments.serialize import BadInput
 from experiments.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
