@@ -6,9 +6,10 @@ are there, the first that applies:
 1. the lowest mean stands at an edge of what was tried, or the fitted optimum beyond it, or the losses are flat: one
    rate a ``factor`` beyond that edge (of flat losses, beyond both), but not beyond ``lowest`` and ``highest``;
 2. the 95 % interval of :math:`\ln\eta_*` (`experiments.optimum`) is as narrow as asked: done;
-3. the gap between neighbouring rates that holds the optimum, or one within a factor `REACH` of it, is wider than
-   `FINEST`: a rate in the middle of the widest such gap, nearest to the optimum;
-4. else one more seed at every rate within `REACH` of the optimum.
+3. the gap between neighbouring rates that holds the optimum, or one whose middle is within a factor `NEAR` of it, is
+   wider than `FINEST`: a rate in the middle of the widest such gap, nearest to the optimum;
+4. else one more seed at every rate within `REACH` of the optimum. With few seeds it is their tilts (`experiments.cells`)
+   that make an interval wide, and no finer grid helps against those.
 
 A step that the budget does not allow ends the cell. Since each step depends only on runs of the grids before it, the
 order in which runs finish, and where a sweep was interrupted, make no difference.
@@ -28,8 +29,9 @@ import numpy as np
 from experiments.optimum import CellOptimum, OptimumStatus, cell_optimum
 from experiments.study import Adaptive
 
-REACH = 4.0  # ratio of learning rates, a little more than the fit uses near the optimum
-FINEST = 1.3  # ratio of neighbouring rates below which a new rate tells no more than a new seed
+FINEST = 1.5  # ratio of neighbouring rates below which a new rate tells no more than a new seed
+NEAR = 2.0  # ratio of learning rates, of gaps that are refined
+REACH = 4.0  # the same, of rates that get a further seed
 
 Point = tuple[float, int]  # learning rate, seed
 
@@ -132,7 +134,7 @@ def _widest_gap(tried: list[float], center: float) -> float | None:
         middle, ratio = math.sqrt(low * high), high / low
         away = abs(math.log(middle / center))
         holds = low <= center <= high
-        if ratio > FINEST and (holds or away <= math.log(REACH)):
+        if ratio > FINEST and (holds or away <= math.log(NEAR)):
             gaps.append((-round(math.log(ratio), 2), away, middle))
     return _rounded(min(gaps)[2]) if gaps else None
 

@@ -24,9 +24,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 
-from theory import AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
+from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
 from theory.momentum import startup_steps
-from theory.optimizers import RunnableOptimizer
 from theory.recursion import affine_recursion
 
 SETTLED_WITHIN = 0.01
@@ -46,10 +45,11 @@ COLUMNS = (
 )
 
 Array = NDArray[np.float64]
+ComparedOptimizer = AdamW | AdamH  # those whose runs are read against the theory
 
 
 def equilibrium_window(
-    optimizer: RunnableOptimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
+    optimizer: ComparedOptimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
 ) -> NDArray[np.bool_]:
     """Which records count as equilibrium; AdamH, with no norm to relax, from ten momentum memories on."""
     if isinstance(optimizer, AdamW):
@@ -92,7 +92,7 @@ def _driven(elapsed: Array, drive: Array, relaxation_steps: float) -> Array:
     return affine_recursion(kept, gained, np.zeros(()))
 
 
-def measure(trajectory: Trajectory, optimizer: RunnableOptimizer, schedule: Schedule) -> pd.DataFrame:
+def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Schedule) -> pd.DataFrame:
     """One row per matrix: what was measured at equilibrium, and what theory says; NaN where undefined.
 
     Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` and

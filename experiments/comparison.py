@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.agreement import empty_measurement, measure
+from experiments.agreement import ComparedOptimizer, empty_measurement, measure
 from experiments.run_directory import Run
 from experiments.serialize import config_hash
 from experiments.simulation import SimulationConfig
 from gpt.config import TrainConfig
 from theory import AdamC, AdamH, AdamW
-from theory.optimizers import RunnableOptimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ def setting_name(config: TrainConfig | SimulationConfig) -> str:
 
 def has_closed_form(config: TrainConfig) -> bool:
     """Whether tables and figures set this run beside theory: nothing but AdamW or AdamH decides about its steps."""
-    return config.steering is None and isinstance(config.optimizer, RunnableOptimizer)
+    return config.steering is None and isinstance(config.optimizer, ComparedOptimizer)
 
 
 def compare(runs: Sequence[Run]) -> list[Row]:
@@ -147,7 +146,7 @@ def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> lis
     config = group[0].config
     assert isinstance(config, TrainConfig)
     optimizer, schedule = config.optimizer, config.schedule
-    assert isinstance(optimizer, RunnableOptimizer)
+    assert isinstance(optimizer, ComparedOptimizer)
     judged = config.model.architecture == "scale-invariant"
     completed = [run for run in group if run.outcome == "completed"]
     remark = "" if len(completed) == len(group) else f"{len(group) - len(completed)} of {len(group)} runs diverged"
@@ -222,7 +221,7 @@ def _coverage(known: int, matrices: int) -> str:
 def _simulation_row(run: Run) -> Row:
     config, agreement = run.config, run.summary.get("agreement") or {}
     assert isinstance(config, SimulationConfig)
-    assert isinstance(config.optimizer, RunnableOptimizer)
+    assert isinstance(config.optimizer, ComparedOptimizer)
     error, standard_error = agreement.get("max_relative_error"), agreement.get("max_relative_standard_error")
     bias = agreement.get("mean_relative_bias") or {}
     judged = config.optimizer.beta2 >= 0.999

@@ -285,7 +285,11 @@ def _git_commit() -> str | None:
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(here), *arguments], capture_output=True, text=True, check=True, timeout=10
+            ["git", "--no-optional-locks", "-C", str(here), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         ).stdout.strip()
 
     try:

@@ -21,7 +21,6 @@ from cattrs.gen import make_dict_unstructure_fn, override
 
 from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer
 from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
-from theory.optimizers import RUNNABLE_OPTIMIZERS, RunnableOptimizer
 
 T = TypeVar("T")
 
@@ -146,7 +145,6 @@ def _make_converter() -> Converter:
         dataclasses.is_dataclass, lambda cls: make_dict_unstructure_fn(cls, converter, **_omitted_at_default(cls))
     )
     _register_named(converter, Optimizer, OPTIMIZERS)
-    _register_named(converter, RunnableOptimizer, RUNNABLE_OPTIMIZERS)
     _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
     _register_named(converter, Schedule, SCHEDULES)
     return converter

@@ -77,9 +77,7 @@ def _plan_text(found: Plan, note: str) -> str:
             f"{cell.arm:24} {cell.num_runs:6} {cell.num_finished:8} {cell.num_tokens:9.3g} {cell.flops:9.3g}"
             f" {cell.gpu_hours:9.3g}"
         )
-    lines.append(
-        f"{'all':24} {found.num_runs:6} {found.num_finished:8} {found.num_tokens:9.3g} {found.flops:9.3g}"
-    )
+    lines.append(f"{'all':24} {found.num_runs:6} {found.num_finished:8} {found.num_tokens:9.3g} {found.flops:9.3g}")
     if found.most_runs > found.num_runs:
         lines.append(f"Adaptive cells may come to {found.most_runs} runs; the figures are for those asked for now.")
     if found.hours_here is None:
@@ -89,9 +87,7 @@ def _plan_text(found: Plan, note: str) -> str:
             f"Hours on this machine for what is not finished: {found.hours_here:.3g}, with {found.num_workers}"
             " at a time, from a few steps timed now."
         )
-    lines.append(
-        f"Hours on one {found.gpu} at {found.utilisation:.0%} of its peak: {found.gpu_hours:.3g}, {note}."
-    )
+    lines.append(f"Hours on one {found.gpu} at {found.utilisation:.0%} of its peak: {found.gpu_hours:.3g}, {note}.")
     return "\n".join(lines)
 
 
@@ -199,5 +195,3 @@ def _slurm_options(options: argparse.Namespace) -> SlurmOptions | None:
             raise BadInput(f"--slurm {item}: expected KEY=VALUE")
         further[key.removeprefix("--")] = value
     return SlurmOptions(**given, further=further)
-
-

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from experiments.agreement import ComparedOptimizer
 from experiments.comparison import Row, compare
 from experiments.local_runs import run_jobs
 from experiments.run_directory import Run, load_run
@@ -25,9 +26,8 @@ from experiments.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
 from gpt.data import load_text
 from theory import AdamH, AdamW, Constant
-from theory.optimizers import RunnableOptimizer
 
-SETTINGS: tuple[RunnableOptimizer, ...] = (
+SETTINGS: tuple[ComparedOptimizer, ...] = (
     AdamW(learning_rate=1e-2, weight_decay=0.3),
     AdamW(learning_rate=3e-3, weight_decay=1.0),
     AdamW(learning_rate=3e-2, weight_decay=0.1),
@@ -75,7 +75,7 @@ def simulation_configs() -> list[SimulationConfig]:
     return [*drawn, *judged]
 
 
-def _simulation(optimizer: RunnableOptimizer, *, initial_rms: float, num_replicas: int) -> SimulationConfig:
+def _simulation(optimizer: ComparedOptimizer, *, initial_rms: float, num_replicas: int) -> SimulationConfig:
     return SimulationConfig(
         optimizer=optimizer,
         schedule=SCHEDULE,

@@ -12,7 +12,6 @@ from theory.optimizers import (
     Muon,
     MuonH,
     Optimizer,
-    RunnableOptimizer,
     SignSGDM,
 )
 from theory.parameters import InvalidParameter, NoEquilibrium
@@ -40,7 +39,6 @@ __all__ = [
     "NoEquilibrium",
     "Optimizer",
     "Prediction",
-    "RunnableOptimizer",
     "Schedule",
     "SignSGDM",
     "Trajectory",

@@ -1,8 +1,8 @@
 r"""What is trained with: optimizer specifications, stated once.
 
 The closed forms of `theory`, the kernels of `sim` and the torch optimizers of `gpt` are all built from these objects.
-Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate * weight_decay``. The theory
-covers every `Optimizer`; simulation and training run a `RunnableOptimizer`.
+Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate * weight_decay``. Theory and
+simulation cover every `Optimizer`; `gpt.config` says which of them train.
 
 Parameters they share:
 
@@ -197,22 +197,10 @@ class MuonH:
         _require_flag("nesterov", self.nesterov)
 
 
-RunnableOptimizer = AdamW | AdamH
 Optimizer = AdamW | AdamH | AdamC | AdamL2 | SGDM | Lion | SignSGDM | Muon | MuonH
-RUNNABLE_OPTIMIZERS: dict[str, type[RunnableOptimizer]] = {cls.name: cls for cls in (AdamW, AdamH)}
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     cls.name: cls for cls in (AdamW, AdamH, AdamC, AdamL2, SGDM, Lion, SignSGDM, Muon, MuonH)
 }
-
-
-def require_runnable(optimizer: Optimizer) -> RunnableOptimizer:
-    """The optimizer itself, if simulation and training have it; `InvalidParameter` if only the theory does."""
-    if not isinstance(optimizer, RunnableOptimizer):
-        allowed = (
-            f"{' or '.join(RUNNABLE_OPTIMIZERS)} here; there is only a closed form for the others (lrbend predict)"
-        )
-        raise InvalidParameter("optimizer", optimizer.name, allowed)
-    return optimizer
 
 
 def _require_decayed(learning_rate: float, weight_decay: float) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweep import TABLE_FILE
+from experiments.local_runs import try_jobs
+from experiments.sweep import sweep as sweep_here
 from tests.cluster import loopback
 from tests.experiments.tiny_study import numbers, start_sweep, tiny_study, write_study
 
@@ -51,7 +52,7 @@ def wait_for(condition: Callable[[], object], sweep: subprocess.Popen[bytes], ti
 
 
 def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, str], tmp_path: Path) -> None:
-    study = write_study(tiny_study(tmp_path / "study", num_rates=2, num_seeds=2, num_steps=400), tmp_path / "s.json")
+    study = tiny_study(tmp_path / "study", num_rates=1, num_seeds=3, num_steps=300)
     whole, out = tmp_path / "whole", tmp_path / "out"
     flags = ("--checkpoint-every", "10", "--json")
     slurm = {name: cluster[name] for name in ("SLURM_CONF", "PATH")}
@@ -59,7 +60,9 @@ def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, s
     def ask(*command: str) -> str:
         return subprocess.run(command, env=cluster, capture_output=True, text=True, timeout=30, check=True).stdout
 
-    sweep = start_sweep(study, out, "--executor", "slurm", *flags, environment=slurm)
+    sweep = start_sweep(
+        write_study(study, tmp_path / "study.json"), out, "--executor", "slurm", *flags, environment=slurm
+    )
     try:
 
         def half_done() -> list[tuple[str, str]]:
@@ -95,7 +98,7 @@ def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, s
         assert not (out / killed).exists(), "the run was over before its job was killed"
         output, error = sweep.communicate(timeout=90)
         assert sweep.returncode == 0, error.decode()[-2000:]
-        assert b'"num_finished": 4' in output
+        assert b'"num_finished": 3' in output
     finally:
         if sweep.poll() is None:
             sweep.kill()
@@ -105,12 +108,10 @@ def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, s
     ledger = json.loads((out / ".slurm" / "jobs.json").read_text())
     assert ledger[name] == number, "the requeued job was submitted again instead of going on"
     assert ledger[killed] != second, "the killed job was not submitted again"
-    undisturbed = start_sweep(study, whole, *flags)
-    _, error = undisturbed.communicate(timeout=90)
-    assert undisturbed.returncode == 0, error.decode()[-2000:]
+    undisturbed = sweep_here(study, whole, lambda jobs: try_jobs(jobs, num_workers=1))
+    assert not undisturbed.faults
     assert numbers(out) == numbers(whole)
-    assert len(numbers(out)) == 4
-    assert (out / TABLE_FILE).exists()
+    assert len(numbers(out)) == 3
 
 
 def _processes_of(job: str) -> list[int]:

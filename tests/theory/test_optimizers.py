@@ -19,7 +19,6 @@ from theory.optimizers import (
     MuonH,
     Optimizer,
     SignSGDM,
-    require_runnable,
 )
 from theory.predict import equilibrium, final_rms, num_relaxations, predict, predict_trajectory
 
@@ -144,17 +143,6 @@ def test_what_a_model_needs_is_asked_for_in_one_line() -> None:
     for optimizer in EVERY[:3]:
         with pytest.raises(InvalidParameter, match="initial_rms"):
             equilibrium(optimizer, initial_rms=-1.0)
-
-
-def test_only_two_can_be_run_and_the_others_say_so() -> None:
-    for optimizer in EVERY:
-        if isinstance(optimizer, AdamW | AdamH):
-            assert require_runnable(optimizer) is optimizer
-            continue
-        with pytest.raises(InvalidParameter, match=r"^optimizer = .* must be adamw or adamh here") as caught:
-            require_runnable(optimizer)
-        assert "\n" not in str(caught.value)
-        assert caught.value.value == optimizer.name
 
 
 @pytest.mark.parametrize(("name", "cls"), OPTIMIZERS.items())
