@@ -3,13 +3,14 @@ r"""Which learning rates a cell needs next: a function of its finished runs alon
 The rule is played from the first grid on. While a run of the current grid is missing, that run is asked for. When all
 are there, the first that applies:
 
-1. the lowest mean stands at an edge of what was tried, or the fitted optimum beyond it, or the losses are flat: one
-   rate a ``factor`` beyond that edge (of flat losses, beyond both), but not beyond ``lowest`` and ``highest``;
+1. the lowest mean stands at an edge of what was tried, or the fitted optimum beyond it or within a factor `NEAR` of it,
+   or the losses are flat: one rate a ``factor`` beyond that edge (of flat losses, beyond both), but not beyond
+   ``lowest`` and ``highest``, and not beyond a rate at which runs diverged;
 2. the 95 % interval of :math:`\ln\eta_*` (`experiments.optimum`) is as narrow as asked: done;
 3. the gap between neighbouring rates that holds the optimum, or one whose middle is within a factor `NEAR` of it, is
    wider than `FINEST`: a rate in the middle of the widest such gap, nearest to the optimum;
-4. else one more seed at every rate within `REACH` of the optimum. With few seeds it is their tilts (`experiments.cells`)
-   that make an interval wide, and no finer grid helps against those.
+4. else one more seed at every rate within `REACH` of the optimum. With few seeds it is their tilts
+   (`experiments.cells`) that make an interval wide, and no finer grid helps against those.
 
 A step that the budget does not allow ends the cell. Since each step depends only on runs of the grids before it, the
 order in which runs finish, and where a sweep was interrupted, make no difference.
@@ -30,7 +31,7 @@ from experiments.optimum import CellOptimum, OptimumStatus, cell_optimum
 from experiments.study import Adaptive
 
 FINEST = 1.5  # ratio of neighbouring rates below which a new rate tells no more than a new seed
-NEAR = 2.0  # ratio of learning rates, of gaps that are refined
+NEAR = 2.0  # ratio of learning rates: what the grid has beyond the optimum, and where its gaps are refined
 REACH = 4.0  # the same, of rates that get a further seed
 
 Point = tuple[float, int]  # learning rate, seed
@@ -105,15 +106,21 @@ def _step(
         return _beyond(adaptive, tried, seeds, down=True, up=False) or Status.DIVERGED
     best = min(tried, key=lambda rate: abs(math.log(rate / optimum.best_learning_rate)))  # type: ignore[operator]
     flat = optimum.status is OptimumStatus.FLAT
-    down = flat or best == tried[0] or optimum.status is OptimumStatus.CENSORED_LOW
-    up = flat or best == tried[-1] or optimum.status is OptimumStatus.CENSORED_HIGH
+    center = optimum.learning_rate or best
+    at_top = [losses[point] for point in losses if point[0] == tried[-1]]
+    closed = sum(map(math.isinf, at_top)) >= len(at_top) / 2  # divergence closes the grid
+    beyond_low = flat or best == tried[0] or optimum.status is OptimumStatus.CENSORED_LOW
+    beyond_high = not closed and (flat or best == tried[-1] or optimum.status is OptimumStatus.CENSORED_HIGH)
+    down = beyond_low or center < NEAR * tried[0]
+    up = beyond_high or (not closed and center > tried[-1] / NEAR)
     if down or up:
         wider = _beyond(adaptive, tried, seeds, down=down, up=up)
-        if wider or not flat:
-            return wider or Status.BOUNDS
+        if wider:
+            return wider
+        if (beyond_low or beyond_high) and not flat:
+            return Status.BOUNDS
     if width <= adaptive.interval:
         return Status.REACHED
-    center = optimum.learning_rate or best
     middle = _widest_gap(tried, center)
     if middle is not None:
         return [(middle, seed) for seed in seeds]

@@ -23,7 +23,7 @@ from experiments.serialize import BadInput
 from theory import InvalidParameter
 
 LARGEST_NUMBER_OF_DEATHS = 10  # of pools in a row without a checkpoint or a finished run between them
-PAUSE = 0.5  # seconds between looks at runs that others work on
+PAUSE = 0.5  # seconds between looks at what other processes do
 
 
 class _Answer(Enum):
@@ -81,7 +81,7 @@ def _here(jobs: Iterable[Job]) -> Iterator[tuple[Path, _Answer | str | None]]:
 
     torch.set_num_threads(1)
     for job in list(jobs):
-        yield job.path, _attempt(job, parent=None)
+        yield job.path, _attempt(job)
 
 
 def _in_pool(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Path, _Answer | str | None]]:
@@ -91,11 +91,17 @@ def _in_pool(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Path, _Answer 
 
     from joblib.externals.loky import get_reusable_executor
 
-    executor = get_reusable_executor(max_workers=workers, timeout=60, env={"OMP_NUM_THREADS": "1"})
+    executor = get_reusable_executor(
+        max_workers=workers,
+        timeout=60,
+        env={"OMP_NUM_THREADS": "1"},
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    )
     try:
         try:
             with _ctrl_c_ignored():  # also by the processes that are started here
-                futures = {executor.submit(_train_in_worker, job, os.getpid()): job.path for job in jobs}
+                futures = {executor.submit(_train_in_worker, job): job.path for job in jobs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BrokenProcessPool:
@@ -117,26 +123,31 @@ def _ctrl_c_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _train_in_worker(job: Job, parent: int) -> _Answer | str:
+def _end_with(parent: int) -> None:
+    """Let this worker end soon after the process that started it, also while it waits for work."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PAUSE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _train_in_worker(job: Job) -> _Answer | str:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     torch.set_num_threads(1)
-    return _attempt(job, parent)
+    return _attempt(job)
 
 
-def _attempt(job: Job, parent: int | None) -> _Answer | str:
-    """Produce the run, unless another process does; a fault is one line that names it. Ends with its parent."""
-
-    def stay_with_parent(step: int = 0, loss: float = 0.0) -> None:
-        if parent is not None and os.getppid() != parent:
-            os._exit(1)
-
-    stay_with_parent()
+def _attempt(job: Job) -> _Answer | str:
+    """Produce the run, unless another process does; a fault is one line that names it."""
     if run_directory.is_claimed(job.path):
         return _Answer.BUSY
     try:
-        train_run(job, stay_with_parent)
+        train_run(job)
     except Exception as error:
         kind = "" if isinstance(error, InvalidParameter | BadInput | OSError) else f"{type(error).__name__}: "
         return f"{job.path}: {kind}{' '.join(str(error).split())[:300]}"

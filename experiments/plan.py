@@ -36,8 +36,8 @@ class Plan:
     num_runs, num_finished : runs that the study asks for now, and those of them that lie finished in the directory.
     most_runs : with all adaptive cells at the end of their budgets; equals ``num_runs`` without such cells.
     num_tokens, flops : of the runs that are asked for now, finished ones included.
-    hours_here : for those not finished, on this machine, ``num_workers`` at a time, by a few timed steps of each kind of
-        run; None if a kind is too large to be timed here.
+    hours_here : for those not finished, on this machine, ``num_workers`` at a time, by a few timed steps of each kind
+        of run; None if a kind is too large to be timed here.
     not_timed : why there is none.
     gpu, utilisation, gpu_hours : as in `gpt.estimates.Estimate`, for those not finished; a calculation from an assumed
         utilisation, no GPU was used.

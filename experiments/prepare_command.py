@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from experiments.serialize import to_json
@@ -35,4 +36,10 @@ def prepare(options: argparse.Namespace) -> int:
 
 
 def _tokens(text: str) -> int:
-    return int(float(text))
+    try:
+        count = float(text)
+    except ValueError:
+        count = math.nan
+    if not (1 <= count < 2**53 and count.is_integer()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(count)

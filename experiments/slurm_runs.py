@@ -184,8 +184,8 @@ class SlurmPool:
                 self._attempts[job.path.name] = (attempts, now)
                 if attempts > MOST_ATTEMPTS:
                     path = next(path for path, other in waiting.items() if other is job)
-                    log = f"{ledger[job.path.name]}_0_log.err"
-                    faults[path] = f"{path}: {MOST_ATTEMPTS} jobs in a row ended without progress, see {FOLDER}/{log}"
+                    log = self._folder / f"{ledger[job.path.name]}_0_log.err"
+                    faults[path] = f"{path}: {MOST_ATTEMPTS} jobs in a row ended without progress, see {log}"
                     del waiting[path]
                 else:
                     chosen.append(job)

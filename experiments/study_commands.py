@@ -19,31 +19,40 @@ if TYPE_CHECKING:
     from experiments.sweep import Execute
 
 STUDY_HELP = "name of a study, or the path of a JSON file with one"
+ABSENT = argparse.SUPPRESS  # the help would say "default: None" otherwise
 SLURM_FLAGS = ("partition", "time_minutes", "gpus", "cpus", "memory_gb", "max_parallel", "slurm")
 
 
 def add_plan_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help=STUDY_HELP)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where its runs lie (default: runs/NAME)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=ABSENT, help="where its runs lie (default: runs/NAME)"
+    )
     parser.add_argument("--gpu", default="H100 80GB", help="hours are estimated for")
     parser.add_argument("--utilisation", type=float, default=0.45, help="assumed share of its bfloat16 peak")
-    parser.add_argument("--num-workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--num-workers", type=int, default=ABSENT, help="processes (default: one per core)")
 
 
 def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help=STUDY_HELP)
     parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where the runs are computed")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="holds runs and table.csv (default: runs/NAME)")
-    parser.add_argument("--num-workers", type=int, help="local processes (default: one per core)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", default=ABSENT, help="holds runs and table.csv (default: runs/NAME)"
+    )
+    parser.add_argument("--num-workers", type=int, default=ABSENT, help="local processes (default: one per core)")
     parser.add_argument("--checkpoint-every", type=int, default=250, help="steps between checkpoints")
     slurm = parser.add_argument_group("with --executor slurm, for each run")
-    slurm.add_argument("--partition", help="of the cluster (default: the cluster's)")
-    slurm.add_argument("--time-minutes", type=int, help="before it is requeued (default: 240)")
-    slurm.add_argument("--gpus", type=int, help="with more than one, torchrun shares the run (default: 0)")
-    slurm.add_argument("--cpus", type=int, help="(default: 1)")
-    slurm.add_argument("--memory-gb", type=int, help="(default: the cluster's)")
-    slurm.add_argument("--max-parallel", type=int, help="jobs of an array at once (default: 256)")
-    slurm.add_argument("--slurm", action="append", metavar="KEY=VALUE", help="further #SBATCH settings; repeatable")
+    slurm.add_argument("--partition", default=ABSENT, help="of the cluster (default: the cluster's)")
+    slurm.add_argument("--time-minutes", type=int, default=ABSENT, help="before it is requeued (default: 240)")
+    slurm.add_argument(
+        "--gpus", type=int, default=ABSENT, help="with more than one, torchrun shares the run (default: 0)"
+    )
+    slurm.add_argument("--cpus", type=int, default=ABSENT, help="(default: 1)")
+    slurm.add_argument("--memory-gb", type=int, default=ABSENT, help="(default: the cluster's)")
+    slurm.add_argument("--max-parallel", type=int, default=ABSENT, help="jobs of an array at once (default: 256)")
+    slurm.add_argument(
+        "--slurm", action="append", metavar="KEY=VALUE", default=ABSENT, help="further #SBATCH settings; repeatable"
+    )
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -54,7 +63,7 @@ def plan(options: argparse.Namespace) -> int:
     study = load_study(options.study)
     found = make_plan(
         study,
-        options.out or Path("runs") / study.name,
+        getattr(options, "out", None) or Path("runs") / study.name,
         gpu=options.gpu,
         utilisation=options.utilisation,
         num_workers=workers,
@@ -100,7 +109,7 @@ def sweep(options: argparse.Namespace) -> int:
     workers = _num_workers(options)
     slurm = _slurm_options(options)
     study = load_study(options.study)
-    directory: Path = options.out or Path("runs") / study.name
+    directory: Path = getattr(options, "out", None) or Path("runs") / study.name
     execute = _executor(options, study, directory, workers, slurm)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -152,7 +161,7 @@ def _say_what_is_kept(study: Study, directory: Path, executor: str) -> None:
 
 
 def _num_workers(options: argparse.Namespace) -> int:
-    if options.num_workers is None:
+    if not hasattr(options, "num_workers"):
         return os.cpu_count() or 1
     require_integer("num_workers", options.num_workers, at_least=1)
     return int(options.num_workers)
@@ -178,12 +187,12 @@ def _executor(
 
 def _slurm_options(options: argparse.Namespace) -> SlurmOptions | None:
     """What was said of Slurm; raises `BadInput` where Slurm is not meant or not there."""
-    given = {name: getattr(options, name) for name in SLURM_FLAGS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in SLURM_FLAGS if hasattr(options, name)}
     if options.executor != "slurm":
         for name in given:
             raise BadInput(f"--{name.replace('_', '-')}: only with --executor slurm")
         return None
-    if options.num_workers is not None:
+    if hasattr(options, "num_workers"):
         raise BadInput("--num-workers: only with --executor local; --max-parallel limits the jobs of an array")
     from experiments.slurm_runs import SlurmOptions, require_slurm
 

@@ -89,8 +89,9 @@ def sweep(study: Study, directory: Path, execute: Execute) -> SweepResult:
     further, the others do. The table is written at the end, and also on the way out of an exception such as Ctrl-C.
     Raises `BadInput` where the directory cannot hold the study, or its text cannot be read, before anything starts.
     """
+    check_directory(study, directory)
     check_inputs(study)
-    open_directory(study, directory)
+    _open_directory(study, directory)
     faults: dict[Path, str] = {}
     try:
         while True:
@@ -117,23 +118,21 @@ def check_inputs(study: Study) -> None:
         check_text(load_text(cell.config.source), cell.config)
 
 
-def open_directory(study: Study, directory: Path) -> None:
-    """Make the directory and write the study into it; raises `BadInput` if it holds another one or cannot be written.
-
-    A study that has grown since, under the same name, takes the place of the old one.
-    """
+def check_directory(study: Study, directory: Path) -> None:
+    """Raise `BadInput` if the directory holds another study. One that has grown, under the same name, is the same."""
     file = directory / STUDY_FILE
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"--out {directory}: cannot hold a study ({error.strerror})") from None
     if file.exists():
         other = config_from_dict(Study, read_json(file), where=str(file))
         if other.name != study.name:
             raise BadInput(f"--out {directory}: holds the study {other.name}; give {study.name} another directory")
-        if other == study:
-            return
-    write_whole(file, (to_json(config_to_dict(study), indent=1) + "\n").encode())
+
+
+def _open_directory(study: Study, directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"--out {directory}: cannot hold a study ({error.strerror})") from None
+    write_whole(directory / STUDY_FILE, (to_json(config_to_dict(study), indent=1) + "\n").encode())
 
 
 def states(study: Study, directory: Path) -> tuple[CellState, ...]:

@@ -26,7 +26,7 @@ def has_checkpoint(path: Path) -> bool:
 
 
 def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: dict[str, Any]) -> None:
-    """Write under a temporary name, then rename: whatever happens, ``path`` is the old checkpoint or the new one.
+    """Write under a temporary name, then rename: a whole checkpoint is at ``path`` or at `previous`, whatever happens.
 
     The old one moves to `previous`. Raises OSError, with the path, if it cannot be written; nothing is lost then.
     """

@@ -81,10 +81,15 @@ def join_processes(config: TrainConfig) -> Processes:
 
     Raises
     ------
-    InvalidParameter : no GPU where one is asked for; a batch that cannot be divided.
+    InvalidParameter : no GPU where one is asked for; a batch that cannot be divided; half of what ``torchrun`` sets.
     """
-    if not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        dist.init_process_group("nccl" if pick_device(config.device).type == "cuda" else "gloo")
+    if not dist.is_initialized() and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
+        try:
+            int(size)
+            dist.init_process_group("nccl" if pick_device(config.device).type == "cuda" else "gloo")
+        except ValueError:
+            allowed = "unset, or set by torchrun together with RANK, MASTER_ADDR and MASTER_PORT"
+            raise InvalidParameter("WORLD_SIZE", size, allowed) from None
         atexit.register(dist.destroy_process_group)
     if not dist.is_initialized():
         return Processes(0, 1, pick_device(config.device))

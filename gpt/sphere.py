@@ -49,6 +49,12 @@ class SphereOptimizer(Optimizer):
 
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
         super().__init__(params, defaults)
+        for group in self.param_groups:
+            for name, (lowest, below) in RANGES.items():
+                values = group.get(name, lowest)
+                for value in values if isinstance(values, tuple | list) else (values,):
+                    if not lowest <= value < below:
+                        raise ValueError(f"{name} = {values} must be at least {lowest:g} and below {below:g}")
         self._plans: dict[int, list[Batch]] = {}
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         for index, parameter in enumerate(parameters):
@@ -110,6 +116,15 @@ class SphereOptimizer(Optimizer):
             radii = [self.state[parameter]["radius"] for parameter in moving]
             self._plans[index] = known = list(_plan(moving, radii, group["foreach"]))
         return known
+
+
+RANGES = {  # of the numbers that a group may hold
+    "lr": (0.0, math.inf),
+    "betas": (0.0, 1.0),
+    "momentum": (0.0, 1.0),
+    "eps": (0.0, math.inf),
+    "newton_schulz_steps": (1, math.inf),
+}
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def train(
         }
         save_checkpoint(checkpoint, config, text.fingerprint, state)
 
-    outcome, diverged_at_step, done, checked = Outcome.COMPLETED, None, start, start
+    outcome, diverged_at_step, done, checked = Outcome.COMPLETED, None, start, 0
     started = time.perf_counter()
     for step, parts in batches(text, config, processes, start):
         for index, (tokens, targets) in enumerate(parts):

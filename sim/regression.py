@@ -63,6 +63,9 @@ class RegressionRun:
     multipliers: Array | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        for name, kind in (("problem", PowerLawRegression), ("schedule", Schedule)):
+            if not isinstance(getattr(self, name), kind):
+                raise InvalidParameter(name, getattr(self, name), f"a {getattr(kind, '__name__', 'schedule')}")
         if not isinstance(self.optimizer, RegressionOptimizer):
             raise InvalidParameter("optimizer", self.optimizer, "one of AdamW, AdamH, AdamC, SGDM, Muon, MuonH")
         require_number("initial_rms", self.initial_rms, at_least=1e-6, at_most=1e6)
@@ -123,7 +126,22 @@ def sweep(
     num_threads : at most Numba's; all of them by default.
     progress : called from time to time with the number of feature-steps done since the call before; the whole is the
         sum of ``num_features * num_steps`` over the runs.
+
+    Raises `InvalidParameter` for a number of records or threads outside its range, before anything is run.
     """
+    for name, value in (("num_records", num_records), ("record_every", record_every)):
+        if value is not None:
+            require_integer(name, value, at_least=1)
+    return _sweep(runs, num_records, record_every, num_threads, progress)
+
+
+def _sweep(
+    runs: Sequence[RegressionRun],
+    num_records: int | None,
+    record_every: int | None,
+    num_threads: int | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[tuple[int, RegressionResult]]:
     groups: dict[tuple[PowerLawRegression, int], list[int]] = {}
     for place, run in enumerate(runs):
         groups.setdefault((run.problem, run.schedule.num_steps), []).append(place)

@@ -30,7 +30,8 @@ numbers per step, :math:`c_1 \sim \chi^2_B`, :math:`c_2 \sim \chi^2_{B-1}`, :mat
 (:math:`r_b` the residual of a sample; the sums over a batch of products of two Gaussian numbers are a Wishart matrix,
 here by Bartlett's decomposition). The gradient with respect to W is this, made tangent to W, times :math:`G/\|W\|`.
 
-Assumptions: Gaussian features, one pass over the data, and Adam's coordinates are the eigenvectors of the spectrum.
+Assumptions: Gaussian features, one pass over the data. Adam's coordinates are the eigenvectors of the spectrum, or with
+``basis="mixed"`` equal mixtures of all of them: then W above stands for QW, Q the matrix of `mixture`.
 Where it differs from a language model: one matrix of one row, a loss that is bounded, features that are not learned.
 Derived here; power-law features as in Bordelon, Atanasov and Pehlevan (arXiv 2402.01092) and Lin et al. (arXiv
 2406.08466), the sphere is ours.

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.serialize import BadInput, to_json, write_whole
-from experiments.studies import solvable_answers, solvable_figure
+from experiments.studies import solvable_answers, solvable_bend, solvable_figure
 from experiments.studies.solvable_bend import STUDY, Arm, Problem, SolvableBend, run_arm
 
 
@@ -42,7 +42,7 @@ def run_study(study: SolvableBend, out: Path, results: Path | None = None) -> No
 
 
 def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) -> pd.DataFrame:
-    setting = asdict(study) | {"problems": asdict(problem), "arms": asdict(arm)}
+    setting = asdict(study) | {"problems": asdict(problem), "arms": asdict(arm), "code": _code()}
     digest = sha256(to_json(setting).encode()).hexdigest()[:10]
     file = folder / f"{problem.name}-{arm.name.replace(' ', '-')}-{digest}.csv"
     if not file.exists():
@@ -50,7 +50,21 @@ def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) ->
         table = run_arm(study, problem, arm)
         write_whole(file, table.to_csv(index=False).encode())
         print(f"{problem.name}, {arm.name}: {len(table)} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    return pd.read_csv(io.BytesIO(file.read_bytes()))
+    try:
+        return pd.read_csv(io.BytesIO(file.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: damaged ({' '.join(str(error).split())}); delete it to run this arm again") from None
+
+
+def _code() -> str:
+    """What the numbers of a run depend on beside its setting: the sources of theory, simulator and study."""
+    root = Path(solvable_bend.__file__).parents[2]
+    files = [
+        *sorted((root / "theory").glob("*.py")),
+        *sorted((root / "sim").glob("*.py")),
+        Path(solvable_bend.__file__),
+    ]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def main() -> int:

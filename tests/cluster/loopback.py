@@ -1,7 +1,8 @@
 """A Slurm cluster of one node on this machine: munged, slurmctld and slurmd of one's own, in one folder.
 
 Nothing outside the folder is read or written, and other clusters on the machine are not touched: own ports on
-127.0.0.1, own munge key and socket. The daemons run in the foreground as children, so that they are ended by their process id.
+127.0.0.1, own munge key and socket. The daemons run in the foreground as children, so that they are ended by their
+process id.
 """
 
 from __future__ import annotations

@@ -60,9 +60,8 @@ def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, s
     def ask(*command: str) -> str:
         return subprocess.run(command, env=cluster, capture_output=True, text=True, timeout=30, check=True).stdout
 
-    sweep = start_sweep(
-        write_study(study, tmp_path / "study.json"), out, "--executor", "slurm", *flags, environment=slurm
-    )
+    file = write_study(study, tmp_path / "study.json")
+    sweep = start_sweep(file, out, "--executor", "slurm", *flags, environment=slurm)
     try:
 
         def half_done() -> list[tuple[str, str]]:

@@ -274,6 +274,14 @@ def test_overflow_is_an_outcome_with_a_step() -> None:
 
 
 def test_wrong_values_are_named() -> None:
-    for name, value in (("initial_rms", 0.0), ("seed", -1), ("optimizer", Lion(learning_rate=0.1, weight_decay=0.1))):
+    for name, value in (
+        ("initial_rms", 0.0),
+        ("seed", -1),
+        ("optimizer", Lion(learning_rate=0.1, weight_decay=0.1)),
+        ("problem", 3),
+    ):
         with pytest.raises(InvalidParameter, match=name):
             replace(make(), **{name: value})
+    for keyword in ({"num_records": 0}, {"record_every": -3}, {"record_every": 2.5}):
+        with pytest.raises(InvalidParameter, match=next(iter(keyword))):
+            sweep([make()], **keyword)  # type: ignore[arg-type]
