@@ -226,6 +226,26 @@ def test_divergence_is_recorded() -> None:
     assert (result.trajectory.steps <= result.diverged_at_step).all()
 
 
+def test_a_divergence_before_the_checkpoint_is_seen_after_it(tmp_path: Path) -> None:
+    """Losses are examined at recorded steps only; a run that resumes in between has to look back."""
+    model = dataclasses.replace(MODEL, architecture="gpt2")
+    wild = dataclasses.replace(
+        CONFIG,
+        model=model,
+        optimizer=theory.AdamW(learning_rate=300.0, weight_decay=0.0),
+        non_matrix_learning_rate=100.0,
+        record_every=1000,
+    )
+    whole = train(wild)
+    checkpoint = tmp_path / "checkpoint.pt"
+    train(wild, checkpoint=checkpoint, checkpoint_every=wild.schedule.num_steps - 2)
+    assert checkpoint.exists()  # of the step before the last but one, which the run has long diverged at
+    resumed = train(wild, checkpoint=checkpoint)
+    assert whole.outcome is resumed.outcome is Outcome.DIVERGED
+    assert whole.diverged_at_step == resumed.diverged_at_step
+    assert np.array_equal(whole.losses, resumed.losses)
+
+
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [([5.0, 4.0], None), ([5.0, float("nan"), 4.0], 8), ([float("inf")], 7), ([5.0, 6.0, 17.0], 9), ([16.6], None)],
