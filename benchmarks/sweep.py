@@ -3,10 +3,9 @@
     python benchmarks/sweep.py [--json] [--rounds 3] [--runs 8] [--num-steps 400]
 
 Sweeps of ``runs`` runs (cpu-32, 1,024 bytes a step) with one and with two workers take turns, each in a fresh
-directory, and the median over the rounds of the ratio of their times is the figure. Counted is the time from the first
-step of the first run to the end of the last, so that what each process imports, seconds in a sweep of hours, is left
-out; with it the ratio is ``with_start``. The two need a core each: on a machine that does other things the ratio says
-more about those, and the load average before each round is printed beside it.
+directory, and the median over the rounds of the ratio of their times is the figure. The workers have made a short run
+before they are timed: what a process imports takes seconds, in a sweep of hours. The two need a core each; on a machine
+that does other things the ratio says more about those, and the load average before each round is printed beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from experiments.local_runs import try_jobs  # noqa: E402
 from experiments.run_directory import find_runs  # noqa: E402
-from experiments.running import Job, train_run  # noqa: E402
+from experiments.running import Job  # noqa: E402
 from gpt.config import TrainConfig, preset  # noqa: E402
 from theory import AdamW, Constant  # noqa: E402
 
@@ -48,16 +47,16 @@ def jobs(folder: Path, count: int, num_steps: int) -> list[Job]:
     ]
 
 
-def timed(count: int, num_steps: int, workers: int) -> tuple[float, float]:
-    """Seconds of a sweep, from its first step and from its start."""
+def timed(count: int, num_steps: int, workers: int) -> float:
+    """Seconds of a sweep with workers that are warm."""
     with tempfile.TemporaryDirectory() as folder:
-        wanted = jobs(Path(folder), count, num_steps)
-        started = time.time()
+        assert not try_jobs(jobs(Path(folder, "warm"), workers, 20), num_workers=workers)
+        wanted = jobs(Path(folder, "timed"), count, num_steps)
+        started = time.perf_counter()
         assert not try_jobs(wanted, num_workers=workers)
-        ended = time.time()
-        assert len(find_runs(Path(folder))) == count
-        first = min((job.path / "config.json").stat().st_mtime for job in wanted)
-    return ended - first, ended - started
+        ended = time.perf_counter()
+        assert len(find_runs(Path(folder, "timed"))) == count
+    return ended - started
 
 
 def main() -> None:
@@ -67,20 +66,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--num-steps", type=int, default=400)
     options = parser.parse_args()
-    ratios, with_start, loads, rates = [], [], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        train_run(jobs(Path(folder), 1, 20)[0])  # builds the text, imports what the first run would import
+    ratios, loads, rates = [], [], []
     for _ in range(options.rounds):
         loads.append(os.getloadavg()[0])
-        one, one_start = timed(options.runs, options.num_steps, 1)
-        two, two_start = timed(options.runs, options.num_steps, 2)
+        one = timed(options.runs, options.num_steps, 1)
+        two = timed(options.runs, options.num_steps, 2)
         ratios.append(one / two)
-        with_start.append(one_start / two_start)
         rates.append(3600 * options.runs / two)
         print(f"one {one:.1f} s, two {two:.1f} s, ratio {one / two:.3f}, load average before {loads[-1]:.1f}")
     result = {
         "workers_two_over_one": statistics.median(ratios),
-        "with_start": statistics.median(with_start),
         "ratios": ratios,
         "load_average": loads,
         "runs_per_hour_with_two": statistics.median(rates),
