@@ -22,7 +22,7 @@ validate: .venv/core
 	$(BIN)/lrbend validate
 
 test: lint
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow and not slurm"
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow

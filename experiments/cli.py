@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except InvalidParameter as error:
         name = _flag(error.name) if hasattr(options, error.name) else error.name
-        return _fail(f"{where} {name} {str(error.value)[:80]}: must be {error.allowed}")
+        return _fail(f"{where} {name} {str(error.value)[:400]}: must be {error.allowed}")
     except BadInput as error:
         return _fail(f"{where} {error}")
     except BrokenPipeError:
