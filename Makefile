@@ -5,7 +5,7 @@
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about ten minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
-# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
+# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, 8 min of processor time
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
