@@ -1,6 +1,6 @@
 """Speed of the noise-driven AdamW simulation against vectorised NumPy, torch and JAX, in one process.
 
-    python benchmarks/sim.py [--json] [--seconds 30]
+    python benchmarks/sim.py [--json] [--seconds 60]
 
 A coordinate-step is one weight entry through one step: a Gaussian gradient, its projection on the tangent space,
 AdamW. Every peer does that in float32 on one core, draws its random numbers inside the timed region, and has its
@@ -8,10 +8,10 @@ own best of a few sizes; only the simulation records anything (second moments at
 in windows of a few milliseconds, and the best window of each counts: that is what a core can do when nothing else
 runs on it, also on a machine that is shared.
 
-Cost exponents are slopes of ln(time) over ln(size), 1 where cost is linear. The steps of a replica follow one another,
-and each needs two sums over all of it, W g and the new W W, before the next pass can begin. So a replica passes
-through the caches twice per step, whatever the order of its blocks: its cost per coordinate is constant within a cache
-and rises from one to the next, which the exponents of the ranges of ``dim`` show next to the bandwidth of each.
+Cost exponents are slopes of ln(time) over ln(size), 1 where cost is linear: along ``dim`` over the octaves from 2^9 to
+2^20, along steps and replicas over a factor of 100. Each step needs one sum over the whole replica, W g, before it,
+so a replica passes through the caches once per step. What that costs beyond the first level, the exponents within the
+three levels show, next to the bandwidth of a copy.
 """
 
 from __future__ import annotations
@@ -47,15 +47,18 @@ STEP = {"project": 2, "average and divide": 13, "move": 7}
 SLOW = {"square roots": 1.5, "divisions": 1}
 # Bytes per coordinate-step between registers and the first-level cache, in which a replica of DIM = 1024 stays.
 BYTES = {"read": 38, "written": 30}
+FURTHER_BYTES = 32  # that a larger replica moves between the first level and the next: W, m, v and the gradient
 
-# Sizes between which cost exponents are taken. A replica holds 20 bytes per entry: 10 to 30 kB, 0.1 to 0.3 MB, 5 to
-# 20 MB.
+WORK = 2**25  # coordinate-steps of which a cost is measured
+
+# Sizes between which cost exponents are taken. A replica holds 16 bytes per entry: 8 and 16 kB, 32 to 500 kB, 1 to
+# 17 MB.
 SIZES = {
-    "dim_first_level": (512, 1024, 1536),
-    "dim_second_level": (4096, 8192, 16384),
-    "dim_third_level": (2**18, 2**19, 2**20),
-    "steps": (320, 640, 1280),
-    "replicas": (32, 64, 128),
+    "dim_first_level": (2**9, 2**10),
+    "dim_second_level": (2**11, 2**12, 2**13, 2**14, 2**15),
+    "dim_third_level": (2**16, 2**17, 2**18, 2**19, 2**20),
+    "steps": (160, 1600, 16000),
+    "replicas": (2, 20, 200),
 }
 
 
@@ -99,12 +102,16 @@ class CostPerStep:
             self.best[size, long] = min(self.best[size, long], time.process_time() - began)
 
     def run_of(self, size: int) -> tuple[int, int, int, int]:
-        """Entries, replicas, steps of the shorter run, steps by which the other is longer."""
+        """Entries, replicas, steps of the shorter run, steps by which the other is longer.
+
+        The product is the same for all sizes: the best of many short runs would beat the best of a few long ones.
+        """
         if self.axis == "steps":
-            return DIM, 16, 10, size
+            return DIM, WORK // (DIM * size), 10, size
         if self.axis == "replicas":
-            return DIM, size, 10, 160
-        return size, max(2, 2**16 // size), 10, 80 if size < 2**17 else 20
+            return DIM, size, 10, WORK // (DIM * size)
+        num_replicas = max(2, 2**16 // size)
+        return size, num_replicas, 2, WORK // (size * num_replicas)
 
     def seconds(self) -> dict[int, float]:
         result = {}
@@ -225,7 +232,7 @@ def jax_speed(num_replicas: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long to keep taking turns")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to keep taking turns")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -257,11 +264,14 @@ def main() -> None:
         print(f"{name:10s} {value / 1e6:8.1f} million coordinate-steps/s   {1e9 / value if value else 0:7.2f} ns each")
     _print_bound(one, peak)
     by_size = {axis: cost.seconds() for axis, cost in costs.items()}
-    exponents = {axis: exponent(seconds) for axis, seconds in by_size.items()}
+    whole = {size: value for axis in bandwidth for size, value in by_size[axis].items()}
+    exponents = {"dim": exponent(whole)} | {axis: exponent(seconds) for axis, seconds in by_size.items()}
+    print(f"dim              exponent {exponents['dim']:.3f}   from {min(whole)} to {max(whole)} entries")
     for axis, seconds in by_size.items():
         print(f"{axis:16s} exponent {exponents[axis]:.3f}  ", *(f"{n}: {1e9 * t:.2f} ns" for n, t in seconds.items()))
     for axis, rate in bandwidth.items():
-        moved = sum(BYTES.values()) / (by_size[axis][max(by_size[axis])] * 1e9)
+        bytes_moved = sum(BYTES.values()) if axis == "dim_first_level" else FURTHER_BYTES
+        moved = bytes_moved / (by_size[axis][max(by_size[axis])] * 1e9)
         print(f"{axis:16s} a copy moves {rate:.0f} bytes per ns, the kernel {moved:.0f} at its largest size")
     few, many = (peak_bytes(steps) for steps in (1000, 101_000))
     result = {
@@ -269,7 +279,7 @@ def main() -> None:
         **{f"ratio_{peer}": one / best[peer] if best.get(peer) else None for peer in ("numpy", "torch", "jax")},
         "scaling_two_cores": best["two cores"] / one if two_cores else None,
         "cost_exponents": exponents,
-        "nanoseconds_by_dim": {str(size): 1e9 * value for axis in bandwidth for size, value in by_size[axis].items()},
+        "nanoseconds_by_dim": {str(size): 1e9 * value for size, value in whole.items()},
         "copy_bytes_per_ns": bandwidth,
         "memory_bytes_per_further_step": (many - few) / 100_000,
     }

@@ -20,6 +20,8 @@ Decision rule, written before the runs. Let d be the mean over seeds of (fixed -
 and s the standard error of the mean of (fixed - twin), paired by seed. A cell ``agrees`` if ``|d| <= |w| + 2 s`` and
 ``s <= 0.005``, ``differs`` if ``|d| > |w| + 2 s``, else it is ``not-resolved``. At eight seeds noise alone exceeds 2 s
 in at most 9 % of the cells (Student's t, 7 degrees of freedom).
+
+Rows of an earlier table (``--continue``) stand for the runs they came from, which need not be there any more.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,9 @@ ARMS = ("original", "fixed", "twin", "plain")
 SUMMARY = ("num_seeds", "fixed_mean", "fixed_se", "twin_mean", "twin_se", "fixed_minus_twin", "se", "verdict")
 
 
+Rows = Mapping[tuple[str, float, int], Mapping[str, float | None]]
+
+
 @dataclasses.dataclass(frozen=True)
 class Cell:
     """One architecture at one learning rate, in a study of ``num_steps`` steps with this preset."""
@@ -61,6 +66,9 @@ class Cell:
     learning_rate: float
     num_steps: int = 1500
     preset: str = "cpu-32"
+
+    def key(self, seed: int) -> tuple[str, float, int]:
+        return self.architecture, self.learning_rate, seed
 
     def original(self, seed: int) -> TrainConfig:
         return TrainConfig(
@@ -94,11 +102,14 @@ def job_of(directory: Path, cell: Cell, seed: int, arm: str) -> Job | None:
     return Job(directory, name, dataclasses.replace(config, steering=steering), recording=recorded.path)
 
 
-def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str]) -> None:
-    """The runs of these arms, one after the other, seed by seed; finished ones are kept."""
+def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Rows) -> None:
+    """The runs of these arms, one after the other, seed by seed; finished ones and those of a row are kept."""
     for seed in seeds:
         for cell in cells:
+            row = earlier.get(cell.key(seed), {})
             for arm in arms:
+                if all(row.get(f"{each}_loss") is not None for each in arms):
+                    continue
                 job = job_of(directory, cell, seed, arm)
                 if job is None or is_finished(job.path):
                     continue
@@ -108,25 +119,27 @@ def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: 
                 print(f"{job.label:45} {run.outcome} {loss} {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def produce_all(directory: Path) -> None:
+def produce_all(directory: Path, earlier: Rows) -> None:
     """The whole study: the scale-invariant model, the classic one, more seeds where they are needed, the last arm."""
     for architecture in ARCHITECTURES:
-        produce(directory, _cells(architecture), range(SEEDS), ARMS[:3])
+        produce(directory, _cells(architecture), range(SEEDS), ARMS[:3], earlier)
     for cell in _cells("scale-invariant"):
         for first in range(SEEDS, MAX_SEEDS, SEEDS):
-            if summary(rows_of(directory, [cell]))[0]["se"] <= LARGEST_STANDARD_ERROR:
+            if summary(rows_of(directory, [cell], earlier))[0]["se"] <= LARGEST_STANDARD_ERROR:
                 break
-            produce(directory, [cell], range(first, first + SEEDS), ARMS[:3])
+            produce(directory, [cell], range(first, first + SEEDS), ARMS[:3], earlier)
     for architecture in ARCHITECTURES:
-        produce(directory, _cells(architecture), range(SEEDS), ARMS[3:])
+        produce(directory, _cells(architecture), range(SEEDS), ARMS[3:], earlier)
 
 
-def rows_of(directory: Path, cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def rows_of(directory: Path, cells: Sequence[Cell], earlier: Rows) -> list[dict[str, Any]]:
     """One row per cell and seed: the final loss of each arm, None where it has none, and the differences."""
     rows = []
     for cell in cells:
         for seed in range(MAX_SEEDS):
             losses = {arm: _final_loss(job_of(directory, cell, seed, arm)) for arm in ARMS}
+            known = {arm: loss for arm in ARMS if (loss := losses[arm]) is not None}
+            losses |= {arm: earlier.get(cell.key(seed), {}).get(f"{arm}_loss") for arm in ARMS} | known
             original = losses["original"]
             if original is None:
                 continue
@@ -165,9 +178,19 @@ def verdict(fixed: float, twin: float, standard_error: float) -> str:
     return "agrees" if standard_error <= LARGEST_STANDARD_ERROR else "not-resolved"
 
 
-def write_tables(directory: Path, out: Path) -> list[dict[str, Any]]:
+def read_rows(table: Path) -> Rows:
+    """Rows of a ``replay.csv`` by cell and seed; an empty field is None."""
+    result = {}
+    with table.open(newline="") as file:
+        for line in csv.DictReader(file):
+            losses = {f"{arm}_loss": float(line[f"{arm}_loss"]) if line[f"{arm}_loss"] else None for arm in ARMS}
+            result[line["architecture"], float(line["learning_rate"]), int(line["seed"])] = losses
+    return result
+
+
+def write_tables(directory: Path, out: Path, earlier: Rows) -> list[dict[str, Any]]:
     """``replay.csv``, ``summary.csv`` and ``config.json`` in ``out`` from what is finished; returns the summary."""
-    rows = rows_of(directory, [cell for architecture in ARCHITECTURES for cell in _cells(architecture)])
+    rows = rows_of(directory, [cell for architecture in ARCHITECTURES for cell in _cells(architecture)], earlier)
     table = summary(rows)
     out.mkdir(parents=True, exist_ok=True)
     for name, content in (("replay.csv", rows), ("summary.csv", table)):
@@ -189,14 +212,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/replay-study"), help="holds the run directories")
     parser.add_argument("--out", type=Path, default=Path("docs/replay"), help="where the tables go")
     parser.add_argument("--table-only", action="store_true", help="from the finished runs; trains nothing")
+    parser.add_argument("--continue", type=Path, dest="earlier", help="a replay.csv whose rows count as finished runs")
     options = parser.parse_args(arguments)
+    earlier = read_rows(options.earlier) if options.earlier else {}
     if not options.table_only:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         import torch
 
         torch.set_num_threads(1)
-        produce_all(options.runs)
-    for row in write_tables(options.runs, options.out):
+        produce_all(options.runs, earlier)
+    for row in write_tables(options.runs, options.out, earlier):
         print("  ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
     return 0
 

@@ -14,28 +14,31 @@ from numpy.typing import NDArray
 
 from sim.compiling import inlined, kernel
 from sim.heavy_tails import fill_student
-from sim.polar import TILE, replace_by_polar_factor
-from sim.random_numbers import (
-    BLOCK,
-    LANES,
-    ROWS,
-    Bits,
-    Blocks,
-    f32,
-    f64,
-    fill_bits,
-    fill_normal,
-    hash32,
-    stream_key,
-    u32,
-    u64,
+from sim.passes import (
+    adam_direction,
+    add_products,
+    blend,
+    clear,
+    dot,
+    momentum_direction,
+    move,
+    sum_lanes,
+    take_sign,
 )
+from sim.polar import TILE, replace_by_polar_factor
+from sim.random_numbers import BLOCK, LANES, Bits, Blocks, f32, fill_bits, fill_normal, key_from, stream_key, u32
 
 Array = NDArray[np.float64]
 
 # Columns of what is recorded: W before the step, u its direction, N = W after the step, D = N - W.
 WW, WU, UU, NN, ND, DD = range(6)
 NUM_MOMENTS = 6
+# Row of the sums that is not recorded: W times the gradient of the next step.
+WG = NUM_MOMENTS
+NUM_SUMS = 7
+
+# Blocks that are taken through the end of a step together; 80 kB, which the second-level cache holds.
+PART = 4
 
 # Columns of the table of step constants.
 LEARNING_RATE, SHRINK, UNBIAS_FIRST, UNBIAS_SECOND = range(4)
@@ -114,121 +117,35 @@ class State(NamedTuple):
 
 
 @inlined
-def sum_lanes(lanes: Array) -> float:
-    total = f64(0.0)
-    for lane in range(LANES):
-        total += lanes[lane]
-    return total
-
-
-@inlined
-def dot(a: Blocks, b: Blocks, lanes: Array) -> float:
-    """The sum <a, b>; ``lanes`` (LANES,) is scratch."""
-    for lane in range(LANES):
-        lanes[lane] = 0.0
-    for block in range(len(a)):
-        for lane in range(LANES):
-            column = f32(0.0)
-            for row in range(ROWS):
-                column += a[block, row * LANES + lane] * b[block, row * LANES + lane]
-            lanes[lane] += f64(column)
-    return sum_lanes(lanes)
-
-
-@inlined
-def blend(x: Blocks, y: Blocks, own: np.float32, other: np.float32) -> None:
-    """x <- own * x + other * y."""
-    for b in range(len(x)):
-        for i in range(BLOCK):
-            x[b, i] = own * x[b, i] + other * y[b, i]
-
-
-@inlined
-def adam_direction(
+def draw_gradient(
     g: Blocks,
-    w: Blocks,
-    m: Blocks,
-    v: Blocks,
-    scale: np.float32,
-    radial: np.float32,
-    gain1: np.float32,
-    gain2: np.float32,
-    unbias1: np.float32,
-    unbias2: np.float32,
-    eps: np.float32,
+    noise: Blocks,
+    signal: Blocks,
+    dim: int,
     bits: Bits,
-    key: np.uint64,
+    law: Law,
+    seed: int,
+    replica: int,
+    draw: int,
+    first: int,
+    more: Bits,
+    fresh: Blocks,
 ) -> None:
-    """Adam's direction for the gradient ``scale * g - radial * w``; it replaces g. Updates m and v.
-
-    The root and the division leave the integer units idle. So the bits of the next step, as in `fill_bits`, are
-    made here, at little cost in time.
-    """
-    counter, high = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32))
-    for b in range(len(g)):
-        for i in range(BLOCK):
-            tangent = scale * g[b, i] - radial * w[b, i]
-            first = m[b, i] + gain1 * (tangent - m[b, i])
-            second = v[b, i] + gain2 * (tangent * tangent - v[b, i])
-            m[b, i] = first
-            v[b, i] = second
-            g[b, i] = unbias1 * first / (unbias2 * np.sqrt(second) + eps)
-            bits[b, i] = hash32(counter, high)
-            counter = u32(counter + u32(1))
-
-
-@inlined
-def momentum_direction(
-    g: Blocks,
-    w: Blocks,
-    m: Blocks,
-    scale: np.float32,
-    radial: np.float32,
-    gain1: np.float32,
-    gain2: np.float32,
-    bits: Bits,
-    key: np.uint64,
-) -> None:
-    """The same for a momentum: the old one averaged with the gradient at ``gain1`` replaces g, at ``gain2`` m."""
-    counter, high = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32))
-    for b in range(len(g)):
-        for i in range(BLOCK):
-            ahead = scale * g[b, i] - radial * w[b, i] - m[b, i]
-            g[b, i] = m[b, i] + gain1 * ahead
-            m[b, i] = m[b, i] + gain2 * ahead
-            bits[b, i] = hash32(counter, high)
-            counter = u32(counter + u32(1))
-
-
-@inlined
-def take_sign(x: Blocks) -> None:
-    """-1, 0 or 1, which leaves the padding at 0; NaN stays NaN."""
-    for b in range(len(x)):
-        for i in range(BLOCK):
-            y = x[b, i]
-            x[b, i] = y if y == f32(0.0) or y != y else (f32(1.0) if y > f32(0.0) else f32(-1.0))
-
-
-@inlined
-def move(w: Blocks, u: Blocks, shrink: np.float32, rate: np.float32, lanes: Array) -> float:
-    """w <- w - (shrink * w + rate * u); the displacement replaces u. Returns the new <w, w>.
-
-    The factor 1 - shrink is never formed: in float32 it would lose the digits of a small shrink.
-    """
-    for lane in range(LANES):
-        lanes[lane] = 0.0
-    for b in range(len(w)):
-        for lane in range(LANES):
-            column = f32(0.0)
-            for row in range(ROWS):
-                i = row * LANES + lane
-                old = w[b, i]
-                new = old - (shrink * old + rate * u[b, i])
-                u[b, i] = new - old
-                w[b, i] = new
-                column += new * new
-            lanes[lane] += f64(column)
-    return sum_lanes(lanes)
+    """Fill g, whose first coordinate has the number ``first``, from ``bits``; ``more`` and ``fresh`` are scratch."""
+    if law.degrees > 0.0:
+        fill_bits(more, key_from(stream_key(seed, replica, TAIL_DRAWS + draw), first))
+        fill_student(g, dim, bits, more, f32(law.degrees))
+    else:
+        fill_normal(g, dim, bits)
+    if law.autocorrelation != 0.0:
+        blend(noise, g, f32(law.autocorrelation), f32(np.sqrt(1.0 - law.autocorrelation**2)))
+        blend(g, noise, f32(0.0), f32(1.0))
+    if law.signal > 0.0:
+        if law.persistence < 1.0:
+            fill_bits(more, key_from(stream_key(seed, replica, SIGNAL_DRAWS + draw), first))
+            fill_normal(fresh, dim, more)
+            blend(signal, fresh, f32(law.persistence), f32(np.sqrt(1.0 - law.persistence**2)))
+        blend(g, signal, f32(1.0), f32(law.signal))
 
 
 @inlined
@@ -249,63 +166,93 @@ def advance_replica(
     slots: NDArray[np.int64],
     moments: Array,
 ) -> tuple[float, int]:
-    """All steps of one replica; see `advance`. Returns <w, w> at the end and the step of divergence, or -1."""
-    g, lanes, bits = np.empty_like(w), np.empty(LANES), np.empty(w.shape, u32)
-    more, fresh = np.empty(w.shape, u32), np.empty_like(w)
+    """All steps of one replica; see `advance`. Returns <w, w> at the end and the step of divergence, or -1.
+
+    A step needs one sum over the whole replica before it, that of W and its gradient. So the end of a step and the
+    gradient of the next are made part after part, and what a step touches passes through the caches once. On the
+    sphere, and for a polar factor, a part is the whole.
+    """
+    part = len(w) if rule.on_sphere or rule.family == POLAR else min(len(w), PART)
+    g, bits = np.empty_like(w), np.empty((part, BLOCK), u32)
+    more, fresh, sums = np.empty((part, BLOCK), u32), np.empty((part, BLOCK), f32), np.empty((NUM_SUMS, LANES))
     gain1, gain2, eps = f32(rule.gain1), f32(rule.gain2), f32(rule.eps)
     rows, columns = -(-rule.short // TILE), -(-rule.long // TILE)
     x, y = np.zeros((rows, columns, TILE, TILE), f32), np.zeros((rows, columns, TILE, TILE), f32)
     across = np.empty((columns, rows, TILE, TILE), f32)
     gram, square = np.empty((rows, rows, TILE, TILE), f32), np.empty((rows, rows, TILE, TILE), f32)
-    ww = dot(w, w, lanes)
-    fill_bits(bits, stream_key(seed, replica, start + 1))
-    for k in range(len(constants)):
-        draw = start + k + 1
-        if law.degrees > 0.0:
-            fill_bits(more, stream_key(seed, replica, TAIL_DRAWS + draw))
-            fill_student(g, dim, bits, more, f32(law.degrees))
-        else:
-            fill_normal(g, dim, bits)
-        if law.autocorrelation != 0.0:
-            blend(noise, g, f32(law.autocorrelation), f32(np.sqrt(1.0 - law.autocorrelation**2)))
-            blend(g, noise, f32(0.0), f32(1.0))
-        if law.signal > 0.0:
-            if law.persistence < 1.0:
-                fill_bits(more, stream_key(seed, replica, SIGNAL_DRAWS + draw))
-                fill_normal(fresh, dim, more)
-                blend(signal, fresh, f32(law.persistence), f32(np.sqrt(1.0 - law.persistence**2)))
-            blend(g, signal, f32(1.0), f32(law.signal))
-        scale = law.rms * rule.amplify
-        if law.inverse_norm:
-            scale *= np.sqrt(dim / ww)
-        radial = scale * dot(w, g, lanes) / ww - rule.amplify * rule.coupled_decay
-        key = stream_key(seed, replica, draw + 1)
-        if rule.family == ADAM:
+    ww, slot, rate, shrink = dot(w, w, sums[NN]), -1, 0.0, 0.0
+    scale = radial = 0.0
+    unbias1 = unbias2 = f32(1.0)
+    # Turn k ends step k and draws the gradient of the next; turn -1 only draws.
+    for k in range(-1, len(constants)):
+        draw = start + k + 2
+        if k >= 0:
+            slot, rate, shrink = slots[k], constants[k, LEARNING_RATE], constants[k, SHRINK]
             unbias1, unbias2 = f32(constants[k, UNBIAS_FIRST]), f32(constants[k, UNBIAS_SECOND])
-            adam_direction(g, w, m, v, f32(scale), f32(radial), gain1, gain2, unbias1, unbias2, eps, bits, key)
-        else:
-            momentum_direction(g, w, m, f32(scale), f32(radial), gain1, gain2, bits, key)
-            if rule.family == SIGN:
-                take_sign(g)
-            if rule.family == POLAR:
-                replace_by_polar_factor(g, rule.short, rule.long, f32(rule.update_scale), x, y, across, gram, square)
-        rate, shrink = constants[k, LEARNING_RATE], constants[k, SHRINK]
-        slot = slots[k]
+            scale = law.rms * rule.amplify
+            if law.inverse_norm:
+                scale *= np.sqrt(dim / ww)
+            radial = scale * sum_lanes(sums[WG]) / ww - rule.amplify * rule.coupled_decay
         if slot >= 0 or rule.on_sphere:
-            wu, uu = dot(w, g, lanes), dot(g, g, lanes)
-        if slot >= 0:
-            moments[slot, WW], moments[slot, WU], moments[slot, UU] = ww, wu, uu
-        if rule.on_sphere:
-            # W <- R Norm(W - s u) is a step with shrink 1 - R/|W - s u|.
-            s = rate * norm / np.sqrt(uu)
-            back = norm / np.sqrt(ww - 2.0 * s * wu + s * s * uu)
-            rate, shrink = s * back, 1.0 - back
-        ww = move(w, g, f32(shrink), f32(rate), lanes)
-        if slot >= 0:
-            moments[slot, NN] = ww
-            moments[slot, ND], moments[slot, DD] = dot(w, g, lanes), dot(g, g, lanes)
-        if not 0.0 < ww < np.inf:
-            return ww, start + k
+            sums[:] = 0.0
+        clear(sums[NN])
+        clear(sums[WG])
+        for a in range(0, len(w), part):
+            first, b = a * BLOCK, min(a + part, len(w))
+            wp, gp, mp, vp, bp = w[a:b], g[a:b], m[a:b], v[a:b], bits[: b - a]
+            key = key_from(stream_key(seed, replica, draw), first)
+            if k < 0:
+                fill_bits(bp, key)
+            else:
+                if rule.family == ADAM:
+                    adam_direction(
+                        gp, wp, mp, vp, f32(scale), f32(radial), gain1, gain2, unbias1, unbias2, eps, bp, key
+                    )
+                else:
+                    momentum_direction(gp, wp, mp, f32(scale), f32(radial), gain1, gain2, bp, key)
+                    if rule.family == SIGN:
+                        take_sign(gp)
+                    if rule.family == POLAR:
+                        replace_by_polar_factor(
+                            g, rule.short, rule.long, f32(rule.update_scale), x, y, across, gram, square
+                        )
+                if slot >= 0 or rule.on_sphere:
+                    add_products(wp, gp, sums[WU])
+                    add_products(gp, gp, sums[UU])
+                if rule.on_sphere:
+                    # W <- R Norm(W - s u) is a step with shrink 1 - R/|W - s u|.
+                    wu, uu = sum_lanes(sums[WU]), sum_lanes(sums[UU])
+                    s = rate * norm / np.sqrt(uu)
+                    back = norm / np.sqrt(ww - 2.0 * s * wu + s * s * uu)
+                    rate, shrink = s * back, 1.0 - back
+                move(wp, gp, f32(shrink), f32(rate), sums[NN])
+                if slot >= 0:
+                    add_products(wp, gp, sums[ND])
+                    add_products(gp, gp, sums[DD])
+            if k + 1 < len(constants):
+                draw_gradient(
+                    gp,
+                    noise[a:b],
+                    signal[a:b],
+                    dim - first,
+                    bp,
+                    law,
+                    seed,
+                    replica,
+                    draw,
+                    first,
+                    more[: b - a],
+                    fresh[: b - a],
+                )
+                add_products(wp, gp, sums[WG])
+        if k >= 0:
+            if slot >= 0:
+                moments[slot, WW] = ww
+                for column in range(WU, NUM_MOMENTS):
+                    moments[slot, column] = sum_lanes(sums[column])
+            ww = sum_lanes(sums[NN])
+            if not 0.0 < ww < np.inf:
+                return ww, start + k
     return ww, -1
 
 

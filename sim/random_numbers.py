@@ -43,6 +43,12 @@ def stream_key(seed: int, replica: int, draw: int) -> np.uint64:
 
 
 @inlined
+def key_from(key: np.uint64, first: int) -> np.uint64:
+    """The key whose coordinates are those of ``key`` from number ``first`` on."""
+    return u64((key & u64(0xFFFFFFFF00000000)) | u64(u32(u32(key & u64(0xFFFFFFFF)) + u32(first))))
+
+
+@inlined
 def hash32(counter: np.uint32, high: np.uint32) -> np.uint32:
     """32 random bits of a coordinate: a permutation of the counters, which start at one half of the key.
 

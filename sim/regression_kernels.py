@@ -11,7 +11,8 @@ from numba import prange
 from numpy.typing import NDArray
 
 from sim.compiling import inlined, kernel
-from sim.kernels import DD, ND, NN, NUM_MOMENTS, UU, WU, WW, adam_direction, dot, move, sum_lanes
+from sim.kernels import DD, ND, NN, NUM_MOMENTS, UU, WU, WW
+from sim.passes import adam_direction, clear, dot, move, sum_lanes
 from sim.random_numbers import (
     BLOCK,
     LANES,
@@ -298,7 +299,9 @@ def advance_run(
             s = rate * constants[NORM] / np.sqrt(uu)
             back = constants[NORM] / np.sqrt(ww - 2.0 * s * wu + s * s * uu)
             rate, shrink = s * back, 1.0 - back
-        ww = move(w, g, f32(shrink), f32(rate), lanes[0])
+        clear(lanes[0])
+        move(w, g, f32(shrink), f32(rate), lanes[0])
+        ww = sum_lanes(lanes[0])
         if slot >= 0:
             recorded[slot, NN] = ww
             recorded[slot, ND], recorded[slot, DD] = dot(w, g, lanes[0]), dot(g, g, lanes[0])
