@@ -30,6 +30,7 @@ import argparse
 import csv
 import dataclasses
 import io
+import json
 import math
 import os
 import sys
@@ -40,6 +41,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.command_line import Parser, answer
 from experiments.run_directory import Run, is_finished, load_run
 from experiments.running import Job, load_recording, train_run
 from experiments.serialize import config_to_dict, to_json, write_whole
@@ -55,7 +57,18 @@ ARMS = ("original", "fixed", "twin", "plain")
 SUMMARY = ("num_seeds", "fixed_mean", "fixed_se", "twin_mean", "twin_se", "fixed_minus_twin", "se", "verdict")
 
 
-Rows = Mapping[tuple[str, float, int], Mapping[str, float | None]]
+Key = tuple[str, float, int]  # architecture, learning rate, seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Earlier:
+    """What an earlier table knows: the final loss of each arm, by cell and seed, and the commits that its runs had."""
+
+    losses: Mapping[Key, Mapping[str, float | None]] = dataclasses.field(default_factory=dict)
+    commits: frozenset[str] = frozenset()
+
+    def knows(self, key: Key, arms: Sequence[str]) -> bool:
+        return all(self.losses.get(key, {}).get(arm) is not None for arm in arms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Cell:
     num_steps: int = 1500
     preset: str = "cpu-32"
 
-    def key(self, seed: int) -> tuple[str, float, int]:
+    def key(self, seed: int) -> Key:
         return self.architecture, self.learning_rate, seed
 
     def original(self, seed: int) -> TrainConfig:
@@ -102,14 +115,13 @@ def job_of(directory: Path, cell: Cell, seed: int, arm: str) -> Job | None:
     return Job(directory, name, dataclasses.replace(config, steering=steering), recording=recorded.path)
 
 
-def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Rows) -> None:
+def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Earlier) -> None:
     """The runs of these arms, one after the other, seed by seed; finished ones and those of a row are kept."""
     for seed in seeds:
         for cell in cells:
-            row = earlier.get(cell.key(seed), {})
+            if earlier.knows(cell.key(seed), arms):
+                continue
             for arm in arms:
-                if all(row.get(f"{each}_loss") is not None for each in arms):
-                    continue
                 job = job_of(directory, cell, seed, arm)
                 if job is None or is_finished(job.path):
                     continue
@@ -119,7 +131,7 @@ def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: 
                 print(f"{job.label:45} {run.outcome} {loss} {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def produce_all(directory: Path, earlier: Rows) -> None:
+def produce_all(directory: Path, earlier: Earlier) -> None:
     """The whole study: the scale-invariant model, the classic one, more seeds where they are needed, the last arm."""
     for architecture in ARCHITECTURES:
         produce(directory, _cells(architecture), range(SEEDS), ARMS[:3], earlier)
@@ -132,14 +144,14 @@ def produce_all(directory: Path, earlier: Rows) -> None:
         produce(directory, _cells(architecture), range(SEEDS), ARMS[3:], earlier)
 
 
-def rows_of(directory: Path, cells: Sequence[Cell], earlier: Rows) -> list[dict[str, Any]]:
+def rows_of(directory: Path, cells: Sequence[Cell], earlier: Earlier) -> list[dict[str, Any]]:
     """One row per cell and seed: the final loss of each arm, None where it has none, and the differences."""
     rows = []
     for cell in cells:
         for seed in range(MAX_SEEDS):
             losses = {arm: _final_loss(job_of(directory, cell, seed, arm)) for arm in ARMS}
             known = {arm: loss for arm in ARMS if (loss := losses[arm]) is not None}
-            losses |= {arm: earlier.get(cell.key(seed), {}).get(f"{arm}_loss") for arm in ARMS} | known
+            losses |= earlier.losses.get(cell.key(seed), {}) | known
             original = losses["original"]
             if original is None:
                 continue
@@ -178,17 +190,17 @@ def verdict(fixed: float, twin: float, standard_error: float) -> str:
     return "agrees" if standard_error <= LARGEST_STANDARD_ERROR else "not-resolved"
 
 
-def read_rows(table: Path) -> Rows:
-    """Rows of a ``replay.csv`` by cell and seed; an empty field is None."""
-    result = {}
+def read_earlier(table: Path) -> Earlier:
+    """A ``replay.csv``, and the ``config.json`` beside it; an empty field is a run that was not made."""
+    losses = {}
     with table.open(newline="") as file:
         for line in csv.DictReader(file):
-            losses = {f"{arm}_loss": float(line[f"{arm}_loss"]) if line[f"{arm}_loss"] else None for arm in ARMS}
-            result[line["architecture"], float(line["learning_rate"]), int(line["seed"])] = losses
-    return result
+            key = line["architecture"], float(line["learning_rate"]), int(line["seed"])
+            losses[key] = {arm: float(loss) if (loss := line[f"{arm}_loss"]) else None for arm in ARMS}
+    return Earlier(losses, frozenset(json.loads((table.parent / "config.json").read_text())["commits"]))
 
 
-def write_tables(directory: Path, out: Path, earlier: Rows) -> list[dict[str, Any]]:
+def write_tables(directory: Path, out: Path, earlier: Earlier) -> list[dict[str, Any]]:
     """``replay.csv``, ``summary.csv`` and ``config.json`` in ``out`` from what is finished; returns the summary."""
     rows = rows_of(directory, [cell for architecture in ARCHITECTURES for cell in _cells(architecture)], earlier)
     table = summary(rows)
@@ -201,20 +213,28 @@ def write_tables(directory: Path, out: Path, earlier: Rows) -> list[dict[str, An
         "learning_rates": LEARNING_RATES,
         "seeds": sorted({row["seed"] for row in rows}),
         "twin_factor": TWIN_FACTOR,
-        "commits": sorted({str(commit) for commit in _commits(directory)}),
+        "commits": sorted(earlier.commits | {str(commit) for commit in _commits(directory)}),
     }
     write_whole(out / "config.json", (to_json(study, indent=2) + "\n").encode())
     return table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="python -m experiments.replay_study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs/replay-study"), help="holds the run directories")
     parser.add_argument("--out", type=Path, default=Path("docs/replay"), help="where the tables go")
     parser.add_argument("--table-only", action="store_true", help="from the finished runs; trains nothing")
     parser.add_argument("--continue", type=Path, dest="earlier", help="a replay.csv whose rows count as finished runs")
-    options = parser.parse_args(arguments)
-    earlier = read_rows(options.earlier) if options.earlier else {}
+    return answer(run_study, parser.parse_args(arguments), prog=parser.prog)
+
+
+def run_study(options: argparse.Namespace) -> int:
+    """Produce what is missing, then write the tables."""
+    earlier = read_earlier(options.earlier) if options.earlier else Earlier()
     if not options.table_only:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         import torch

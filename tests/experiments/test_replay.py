@@ -94,6 +94,16 @@ def test_study_runs_resumes_and_makes_its_tables(tmp_path: Path, monkeypatch: py
     assert [path.stat().st_mtime_ns for path in runs] == stamps
     assert (tmp_path / "out" / "replay.csv").read_text() == table
 
+    # The table stands for its runs: where they are gone, only what it lacks is made.
+    monkeypatch.setattr(replay_study, "SEEDS", 3)
+    monkeypatch.setattr(replay_study, "MAX_SEEDS", 3)
+    arguments = ["--runs", str(tmp_path / "more"), "--out", str(tmp_path / "both")]
+    assert replay_study.main([*arguments, "--continue", str(tmp_path / "out" / "replay.csv")]) == 0
+    assert {path.name.split("-")[3] for path in (tmp_path / "more").iterdir()} == {"seed2"}
+    both = (tmp_path / "both" / "replay.csv").read_text()
+    assert both.startswith(table)
+    assert len(both.splitlines()) == 1 + 3
+
 
 def test_summary_needs_both_arms_of_a_seed(tmp_path: Path) -> None:
     assert rows_of(tmp_path, [Cell("gpt2", 1e-2)]) == []
