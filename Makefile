@@ -4,8 +4,9 @@
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about ten minutes
+# make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
-# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, 8 min of processor time
+# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, four minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -14,7 +15,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate clean sim-grid solvable-bend
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -53,6 +54,9 @@ replay-study: .venv/core
 
 calibrate: .venv/core
 	$(BIN)/python -m experiments.calibrate
+
+calibrate-recommend: .venv/core
+	$(BIN)/python -m experiments.recommend_calibration
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"

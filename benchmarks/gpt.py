@@ -137,9 +137,10 @@ def our_training(model_config: ModelConfig, optimizer: AdamW | AdamH, probe_time
             probe_times.append(timed(probe.before, 1))
         for each in optimizers.values():
             each.step()
-            each.zero_grad(set_to_none=True)
         if probe_times is not None:
             probe_times[-1] += timed(lambda: probe.after(done), 1)
+        for each in optimizers.values():
+            each.zero_grad(set_to_none=True)
         done += 1
 
     return step

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
+from scipy.stats import t as student
 
 from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
 from theory.momentum import startup_steps
@@ -30,6 +31,7 @@ from theory.recursion import affine_recursion
 
 SETTLED_WITHIN = 0.01
 FAR_FROM_EQUILIBRIUM = 2.0
+FLAT = 1e-9  # relative effect of a relaxation time below which rounding decides
 
 COLUMNS = (
     "matrix",
@@ -38,6 +40,8 @@ COLUMNS = (
         for prefix in ("", "predicted_")
         for name in ("angular_update", "weight_rms", "relaxation_steps")
     ),
+    "relaxation_low",
+    "relaxation_high",
     "plain_relaxation_steps",
     "update_rms",
     "predicted_weight_rms_from_update",
@@ -72,33 +76,80 @@ def fit_relaxation(steps: ArrayLike, squared_rms: Array, squared_update_rms: Arr
     if len(elapsed) < 5:
         return None
 
-    def squared_error(log_tau: float) -> float:
-        basis = np.stack([np.exp(-elapsed / np.exp(log_tau)), _driven(elapsed, drive, np.exp(log_tau))], axis=1)
-        coefficients = np.linalg.lstsq(basis, squared_rms, rcond=None)[0]
-        return float(np.sum((basis @ coefficients - squared_rms) ** 2))
+    def squared_error(log_tau: Array) -> Array:
+        """Of the best a and b at each of (num_taus,) candidates."""
+        relaxing, driven = _basis(elapsed, drive, np.exp(log_tau))
+        relaxing = relaxing / np.linalg.norm(relaxing, axis=0)
+        driven = driven - relaxing * (relaxing * driven).sum(axis=0)
+        driven = driven / np.linalg.norm(driven, axis=0)
+        left = squared_rms[:, None] - relaxing * (squared_rms @ relaxing)
+        left = left - driven * (driven * left).sum(axis=0)
+        return np.asarray((left**2).sum(axis=0), np.float64)
 
     grid = np.linspace(np.log(elapsed[1] / 2), np.log(10 * elapsed[-1]), 100)
-    best = int(np.argmin([squared_error(value) for value in grid]))
+    best = int(np.argmin(squared_error(grid)))
     if best in (0, len(grid) - 1):
         return None
     bounds = (grid[best - 1], grid[best + 1])
-    return float(np.exp(minimize_scalar(squared_error, bounds=bounds, method="bounded").x))
+    found = minimize_scalar(lambda value: float(squared_error(np.array([value]))[0]), bounds=bounds, method="bounded")
+    return float(np.exp(found.x))
 
 
-def _driven(elapsed: Array, drive: Array, relaxation_steps: float) -> Array:
-    """Response to ``drive``, exact for a drive that is constant (at the mean of its ends) between records."""
+def relaxation_interval(
+    steps: ArrayLike,
+    squared_rms: Array,
+    relaxation_steps: float,
+    squared_update_rms: Array | None = None,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    r"""Interval of a relaxation time from `fit_relaxation`, to which the same arrays were given.
+
+    Derived here. What noise adds to the squared RMS is forgotten at the rate of everything else in it, so residuals a
+    time :math:`\Delta` apart correlate as :math:`e^{-\Delta/\tau}`; their size follows from what is new in each. With
+    this covariance :math:`\Sigma` and the derivatives J of the curve in a, b and :math:`\ln\tau`, the least-squares fit
+    has the covariance :math:`(J^TJ)^{-1}J^T\Sigma J(J^TJ)^{-1}`. A signal that changes more slowly than
+    :math:`\tau` is not in it. Infinite where the records say nothing of :math:`\tau`.
+    """
+    elapsed = np.asarray(steps, dtype=np.float64)
+    elapsed = elapsed - elapsed[0]
+    drive = np.ones_like(elapsed) if squared_update_rms is None else squared_update_rms
+
+    def basis(log_tau: float) -> Array:
+        return np.concatenate(_basis(elapsed, drive, np.exp([log_tau])), axis=1)
+
+    at, step = math.log(relaxation_steps), 1e-4
+    coefficients = np.linalg.lstsq(basis(at), squared_rms, rcond=None)[0]
+    residual = squared_rms - basis(at) @ coefficients
+    slope = (basis(at + step) - basis(at - step)) @ coefficients / (2 * step)
+    jacobian = np.column_stack([basis(at), slope])
+    freedom = len(elapsed) - jacobian.shape[1]
+    if freedom < 1 or np.abs(slope).max() < FLAT * np.abs(squared_rms).max():
+        return 0.0, math.inf
     kept = np.exp(-np.diff(elapsed) / relaxation_steps)
-    gained = (1 - kept) * (drive[:-1] + drive[1:]) / 2
-    return affine_recursion(kept, gained, np.zeros(()))
+    # stationary variance, from each residual given the one before
+    variance = float(np.sum((residual[1:] - kept * residual[:-1]) ** 2 / (1 - kept**2))) / freedom
+    covariance = variance * np.exp(-np.abs(elapsed[:, None] - elapsed) / relaxation_steps)
+    pull = np.linalg.pinv(jacobian)[2]
+    error = math.sqrt(max(float(pull @ covariance @ pull), 0.0)) * float(student.ppf((1 + level) / 2, freedom))
+    return (relaxation_steps * math.exp(-error), relaxation_steps * math.exp(error)) if error < 50 else (0.0, math.inf)
+
+
+def _basis(elapsed: Array, drive: Array, relaxation_steps: Array) -> tuple[Array, Array]:
+    """What remains of the start, and the response to ``drive``, (num_records, num_taus) each; the latter exact for a
+    drive that is constant (at the mean of its ends) between records."""
+    kept = np.exp(-np.diff(elapsed)[:, None] / relaxation_steps)
+    gained = (1 - kept) * ((drive[:-1] + drive[1:]) / 2)[:, None]
+    relaxing = np.exp(-elapsed[:, None] / relaxation_steps)
+    return relaxing, affine_recursion(kept, gained, np.zeros(len(relaxation_steps)))
 
 
 def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Schedule) -> pd.DataFrame:
     """One row per matrix: what was measured at equilibrium, and what theory says; NaN where undefined.
 
-    Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` and
-    ``plain_relaxation_steps`` (with constant U); ``predicted_*`` for the same; ``predicted_weight_rms_from_update``
-    (AdamW: with the measured update RMS put in); ``norm_drift``, the largest relative change of the RMS from the
-    first record.
+    Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` with its
+    95 % interval ``relaxation_low, relaxation_high``, and ``plain_relaxation_steps`` (with constant U); ``predicted_*``
+    for the same; ``predicted_weight_rms_from_update`` (AdamW: with the measured update RMS put in); ``norm_drift``, the
+    largest relative change of the RMS from the first record.
     """
     fit_range = (trajectory.steps >= schedule.warmup_steps) & (trajectory.steps < schedule.peak_end)
     rows: list[dict[str, Any]] = []
@@ -137,9 +188,12 @@ def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Sche
                 )
                 squared = rms[fit_range] ** 2
                 if _far_from(squared[0], row["weight_rms"] ** 2):
-                    drive = trajectory.update_rms[fit_range, j] ** 2
-                    row["relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared, drive)
-                    row["plain_relaxation_steps"] = fit_relaxation(trajectory.steps[fit_range], squared)
+                    steps, drive = trajectory.steps[fit_range], trajectory.update_rms[fit_range, j] ** 2
+                    row["relaxation_steps"] = found = fit_relaxation(steps, squared, drive)
+                    if found is not None:
+                        low, high = relaxation_interval(steps, squared, found, drive)
+                        row |= {"relaxation_low": low, "relaxation_high": high}
+                    row["plain_relaxation_steps"] = fit_relaxation(steps, squared)
         rows.append(row)
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 

@@ -11,12 +11,7 @@ applies:
   has fewer than three values with an optimum inside its grid, or moves together with another one.
 
 Exponents, :math:`d\ln\eta_*/d\ln(\text{axis})`, are those at the middle of the table: the mean of the logarithms over
-cells.
-
-**Batch size.** ``fixed``: there is one, or it is not told. ``covariate``: a cell for each batch size, and ln(batch) as
-a further regressor, so that the exponents hold at fixed batch. ``co-tuned``: of each cell the batch with the lowest
-mean loss, so that the exponents hold with the batch tuned along. By default ``fixed`` with one batch size and
-``covariate`` with several. Weight decay, if several, is a covariate too.
+cells. How batch size is treated: `experiments.law`.
 """
 
 from __future__ import annotations
@@ -24,21 +19,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments import estimators
-from experiments.cells import Cell, make_cells, stack
+from experiments.cells import Cell
 from experiments.effective import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.estimators import Estimate
-from experiments.joint_fit import JointFit, fit_jointly
+from experiments.joint_fit import JointFit
 from experiments.joint_model import Cells, Variances
+from experiments.law import AXES, Batch, Law, group_cells, joint_law, values_inside, why_not
 from experiments.mixed_model import sums_by_cell
-from experiments.optimum import CellOptimum, OptimumStatus, alone, describe
+from experiments.optimum import CellOptimum, OptimumStatus
 from experiments.power import Power, power
-from experiments.profile import Profile, profile
-from experiments.regressors import LEAST_VALUES, Regressors
+from experiments.regressors import Regressors
 from experiments.table import Exclusion, RunTable, table_from_frame
 from theory import InvalidParameter
 from theory.parameters import require_number
@@ -48,8 +43,6 @@ if TYPE_CHECKING:
 
 DELTA = 0.07
 NOISE_ALIKE = 2.0  # ratio of standard deviations that goes without a note
-AXES = ("num_params", "num_tokens")
-Batch = Literal["fixed", "co-tuned", "covariate"]
 
 
 class Verdict(Enum):
@@ -139,7 +132,7 @@ def fit_bend(
         optimizer, seed``; others mapped by ``columns`` (ours to theirs) or given by ``constants``.
     axes : of the curvature, a subset of num_params, num_tokens, batch_size.
     delta : curvature that counts as straight, above 0.
-    batch : see above; None chooses.
+    batch : see `experiments.law`; None chooses.
     sensitivity : whether other estimators are run too.
     effective : how AdamW's learning rate makes an angle; the fit is then made in mean angle as well.
 
@@ -176,47 +169,23 @@ def fit_group(
     runs: RunTable, optimizer: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
 ) -> GroupFit:
     """Fit the runs of one optimizer; see `fit_bend`."""
-    notes: list[str] = []
-    several = "batch_size" in runs.numbers and len(np.unique(runs.numbers["batch_size"])) > 1
-    treated: Batch = batch or ("covariate" if several else "fixed")
-    if several and treated == "fixed":
-        shown = ", ".join(f"{value:g}" for value in np.unique(runs.numbers["batch_size"])[:5])
-        raise InvalidParameter("batch", "fixed", f"covariate or co-tuned: the table has several batch sizes ({shown})")
-    if treated != "fixed" and not several:
-        notes.append(f"batch {treated} was asked for, but the table has no two batch sizes: treated as fixed")
-        treated = "fixed"
-    scales = [name for name in (*AXES, "batch_size", "weight_decay") if name in runs.numbers]
-    cells = make_cells(runs, scales)
-    if treated == "co-tuned":
-        cells, dropped = _best_batch(cells)
-        notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")
-    usable = [cell for cell in cells if len(cell.x) >= 3]
-    optima: dict[int, CellOptimum] = {id(cell): describe(cell, None) for cell in cells}
-    model, data, joint = None, None, None
-    if usable:
-        data, tilt_freedom = stack(usable)
-        model = Regressors.of(usable, axes, skip_batch=treated != "covariate")
-        try:
-            joint = fit_jointly(data, model.columns, model.trend)
-            found: Sequence[Profile | None] = profile(usable, data, joint, tilt_freedom)
-        except np.linalg.LinAlgError:
-            notes.append("the losses do not determine the joint law: every cell stands alone")
-            found = [alone(cell) for cell in usable]
-        optima |= {id(cell): describe(cell, one) for cell, one in zip(usable, found, strict=True)}
-    described = tuple(optima[id(cell)] for cell in cells)
+    cells, treated, notes = group_cells(runs, batch)
+    law = joint_law(cells, axes, treated)
+    usable, model, data, joint = law.usable, law.model, law.data, law.joint
+    if usable and joint is None:
+        notes.append("the losses do not determine the joint law: every cell stands alone")
     exponents: dict[str, Exponent] = {}
     curvature: dict[str, Curvature] = {}
     powers: dict[str, Power | None] = {}
-    status = [optima[id(cell)].status for cell in usable]
     for axis in axes:
-        exponents[axis], curvature[axis], powers[axis] = _axis(axis, runs, model, joint, usable, status, delta)
+        exponents[axis], curvature[axis], powers[axis] = _axis(axis, runs, law, delta)
     if model is not None and joint is not None:
         for name in model.covariates:
             exponents[name] = _exponent(name, model, joint)
     others: tuple[Estimate, ...] = ()
     if sensitivity and model is not None and joint is not None and data is not None:
-        others = estimators.compare(usable, [optima[id(c)] for c in usable], data, model, joint)
-    notes += _counts(cells, described)
+        others = estimators.compare(usable, law.inside, data, model, joint)
+    notes += _counts(cells, law.optima)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [
         f"noise differs by a factor of {ratio:.2g} between the two halves of {axis}: a single noise level is assumed"
@@ -226,7 +195,7 @@ def fit_group(
     return GroupFit(
         optimizer=optimizer,
         batch=treated,
-        cells=described,
+        cells=law.optima,
         exponents=exponents,
         curvature=curvature,
         power=powers,
@@ -238,18 +207,11 @@ def fit_group(
     )
 
 
-def _axis(
-    axis: str,
-    runs: RunTable,
-    model: Regressors | None,
-    joint: JointFit | None,
-    cells: Sequence[Cell],
-    status: Sequence[OptimumStatus],
-    delta: float,
-) -> tuple[Exponent, Curvature, Power | None]:
-    reason = _why_not(axis, runs, model, cells, status)
+def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, Curvature, Power | None]:
+    model, joint = law.model, law.joint
+    reason = why_not(axis, runs, law)
     exponent = Exponent(reason=reason or "not defined")
-    inside = {cell.key[axis] for cell, s in zip(cells, status, strict=True) if axis in cell.key and _inside(s)}
+    inside = values_inside(law, axis)
     if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
         exponent = _exponent(axis, model, joint)
     if model is None or joint is None or axis not in model.halves:
@@ -283,31 +245,6 @@ def decide(low: float, high: float, low_90: float, high_90: float, delta: float)
     return Verdict.NOT_IDENTIFIABLE
 
 
-def _why_not(
-    axis: str, runs: RunTable, model: Regressors | None, cells: Sequence[Cell], status: Sequence[OptimumStatus]
-) -> str | None:
-    """Why the curvature along an axis is not identified, None if it may be."""
-    if axis not in runs.numbers:
-        return f"no column {axis}"
-    values = len(np.unique(runs.numbers[axis]))
-    if values < LEAST_VALUES:
-        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, 3 are needed"
-    if model is None:
-        return "no cell has three usable learning rates"
-    inside = {cell.key[axis] for cell, s in zip(cells, status, strict=True) if _inside(s)}
-    if len(inside) < LEAST_VALUES:
-        plural = "" if len(inside) == 1 else "s"
-        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, 3 are needed"
-    for term in (axis, f"{axis} squared"):
-        if term in model.lost:
-            return model.lost[term] if term == axis else f"{term}: {model.lost[term]}"
-    return None
-
-
-def _inside(status: OptimumStatus) -> bool:
-    return status is OptimumStatus.INTERIOR
-
-
 def _exponent(axis: str, model: Regressors, joint: JointFit) -> Exponent:
     which = model.slopes[axis]
     low, high = joint.interval(which, 0.95)
@@ -335,15 +272,6 @@ def _noise_ratios(cells: Sequence[Cell], data: Cells, joint: JointFit, axes: Seq
     return ratios
 
 
-def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
-    best: dict[tuple[tuple[str, float], ...], Cell] = {}
-    for cell in cells:
-        rest = tuple((name, value) for name, value in cell.key.items() if name != "batch_size")
-        if rest not in best or not cell.best_loss >= best[rest].best_loss:
-            best[rest] = cell
-    return list(best.values()), len(cells) - len(best)
-
-
 def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
     notes = []
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
@@ -351,6 +279,9 @@ def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
         notes.append(f"{diverged} runs diverged (no finite loss, or 1 nat above the best of their cell)")
     if far:
         notes.append(f"{far} runs out of reach of the minimum (0.3 nats or a factor of 16 away)")
+    past = sum(optimum.num_past_wall for optimum in optima)
+    if past:
+        notes.append(f"{past} runs past a wall: far above what the lower learning rates of their cells let expect")
     for status in OptimumStatus:
         number = sum(optimum.status is status for optimum in optima)
         if number and status is not OptimumStatus.INTERIOR:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
@@ -19,20 +20,29 @@ import scipy
 
 from experiments.bend_fit import DELTA
 from experiments.calibration import SCENARIOS, run_sweep, summarise
+from experiments.command_line import Parser, answer
 from experiments.serialize import to_json, write_whole
+from theory.parameters import require_integer
 
 NUM_SWEEPS = 100
-FIRST_SEED = 20_261_122
+FIRST_SEED = 20_270_000
 DIGITS = 4
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    parser = Parser(prog="python -m experiments.calibrate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--num-sweeps", type=int, default=NUM_SWEEPS, help="of each scenario")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path("docs/calibration"))
+    parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help=" ")
+    parser.add_argument("--num-workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--out", type=Path, default=Path("docs/calibration"), help="where the table goes")
     options = parser.parse_args()
+    return answer(calibrate, options, prog=parser.prog, when_stopped="nothing is kept")
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    require_integer("num_sweeps", options.num_sweeps, at_least=1)
+    require_integer("first_seed", options.first_seed, at_least=0)
+    require_integer("num_workers", options.num_workers, at_least=1)
     start = time.perf_counter()
     seeds = range(options.first_seed, options.first_seed + options.num_sweeps)
     rows = []
@@ -56,7 +66,8 @@ def main() -> None:
     table = pd.DataFrame(rows).round(DIGITS)
     write_whole(options.out / "calibration.csv", table.to_csv(index=False).encode())
     write_whole(options.out / "config.json", (to_json(config, indent=2) + "\n").encode())
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -33,6 +33,10 @@ SHAPES: dict[str, Callable[[Array], Array]] = {
     "steep": lambda z: (np.exp(0.8 * z) - 1 - 0.8 * z) / 0.64,
     "split": lambda z: np.where(z > 0, 1.3, 0.7) * z**2 / 2,
     "bounded": lambda z: 2 * (np.sqrt(1 + z**2 / 2) - 1),
+    "kink": lambda z: np.where(z > 0, 0.6, 1.4) * z**2 / 2,
+    "quartic": lambda z: z**2 / 2 + 0.15 * z**3 + 0.08 * z**4,
+    "early wall": lambda z: np.cosh(z) - 1 + np.where(z > 0.9, 15 * (z - 0.9), 0.0),
+    "late wall": lambda z: (0.5 * np.exp(z) + np.exp(-0.5 * z) - 1.5) / 0.75 + np.where(z > 1.5, 120 * (z - 1.5), 0.0),
     "wall": lambda z: z**2 / 2 + np.where(z > 1.2, 60 * (z - 1.2), 0.0),
 }
 
@@ -47,6 +51,7 @@ class Scenario:
         largest distance of a grid's centre from the optimum, ln; None: one grid for all cells. seeds : runs per
         learning rate.
     common : share of the noise's variance that a seed's runs have in common as shift and tilt.
+    factor : between learning rates. held_out : not looked at while the method was made.
     """
 
     name: str
@@ -62,6 +67,8 @@ class Scenario:
     num_sizes: int = 4
     num_budgets: int = 4
     num_rates: int = 5
+    factor: float = 2.0
+    held_out: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,7 @@ def make_sweep(scenario: Scenario, seed: int, *, draw: int = 0) -> Sweep:
     on_size = bool(rng.integers(2))
     bend_n, bend_d = (scenario.bend, 0.0) if on_size else (0.0, scenario.bend)
     typical = math.exp(rng.uniform(*np.log(scenario.curvature)))
-    spacing = math.log(2) * (np.arange(scenario.num_rates) - (scenario.num_rates - 1) / 2)
+    spacing = math.log(scenario.factor) * (np.arange(scenario.num_rates) - (scenario.num_rates - 1) / 2)
     optima, rows = {}, []
     for n, size in zip(np.log(sizes) - np.log(sizes).mean(), sizes, strict=True):
         for d, budget in zip(np.log(budgets) - np.log(budgets).mean(), budgets, strict=True):
@@ -170,6 +177,21 @@ SCENARIOS = (
     Scenario(name="bend that power names, low noise", named_bend=True, noise=0.005),
     Scenario(name="bend that power names, high noise", named_bend=True, noise=0.02, curvature=(0.05, 0.2)),
     Scenario(name="five by three cells", num_sizes=5, num_budgets=3),
+    *(
+        replace(scenario, held_out=True)
+        for scenario in (
+            Scenario(name="early wall", shape="early wall", noise=0.007, curvature=(0.04, 0.16)),
+            Scenario(name="late wall, two seeds", shape="late wall", noise=0.014, seeds=2, off=1.0),
+            Scenario(name="early wall, one grid", shape="early wall", noise=0.012, off=None, num_rates=6),
+            Scenario(name="kink, one grid", shape="kink", noise=0.007, off=None),
+            Scenario(name="kink, seven rates", shape="kink", noise=0.012, factor=1.6, num_rates=7),
+            Scenario(name="quartic, six rates", shape="quartic", noise=0.007, num_rates=6, off=1.0),
+            Scenario(name="scatter 0.15, factor 1.7", noise=0.012, scatter=0.15, factor=1.7, num_rates=6),
+            Scenario(name="three by six, powers", shape="powers", noise=0.008, num_sizes=3, num_budgets=6),
+            Scenario(name="bend of 2 delta, kink", shape="kink", bend=2 * DELTA, noise=0.008),
+            Scenario(name="bend that power names, early wall", shape="early wall", named_bend=True, noise=0.007),
+        )
+    ),
 )
 
 

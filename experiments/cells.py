@@ -40,8 +40,8 @@ class Cell:
 
     key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
     highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
-        best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach : counts of runs.
-        best_loss, best_rate : the lowest mean loss, where it stands.
+        best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
+        of runs, the last by `experiments.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
     """
 
     key: Mapping[str, float]
@@ -62,6 +62,7 @@ class Cell:
     tilt_freedom: float
     tilt_lever: float
     num_seeds: int
+    num_past_wall: int = 0
 
 
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:

@@ -7,65 +7,38 @@ by the commands that need them.
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from experiments import commands, prepare_command, replay_command, study_commands
-from experiments.serialize import BadInput
+from experiments.command_line import Parser, answer
 from gpt.config import TRAINABLE_OPTIMIZERS
-from theory import OPTIMIZERS, SCHEDULES, InvalidParameter
+from theory import OPTIMIZERS, SCHEDULES
 
+TARGET = {
+    "num-params": "of the run to be made; needed if the table has several",
+    "num-tokens": "of the run to be made; needed if the table has several",
+    "batch-size": "of the run to be made; needed if the table has several and they are not tuned along",
+    "weight-decay": "of the run to be made; needed if the table has several",
+    "num-steps": "of the run to be made, for --effective (default: tokens over batch)",
+    "initial-rms": "of the run to be made, for --effective; needed if the table has several",
+}
 ARM_STARTS = ("drawn", "equilibrium")
-EXIT_FAILED_CHECK, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 DESCRIPTION = "Why the optimal learning rate bends: closed forms, simulation and real GPT-2 runs of the same settings."
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors on one line, no abbreviated flags, and numbers like -1e-3 or -inf read as values."""
-
-    def __init__(self, **keywords: object) -> None:
-        keywords.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
-        super().__init__(allow_abbrev=False, **keywords)  # type: ignore[arg-type]
-        self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan)$")
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {' '.join(message.split())}\n")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    where = f"lrbend {options.command}: error:"
-    try:
-        return int(options.run(options))
-    except InvalidParameter as error:
-        name = _flag(error.name) if hasattr(options, error.name) else error.name
-        return _fail(f"{where} {name} {str(error.value)[:400]}: must be {error.allowed}")
-    except BadInput as error:
-        return _fail(f"{where} {error}")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        place = error.filename or getattr(options, "out", "output")
-        return _fail(f"{where} {place}: {error.strerror or error}")
-    except MemoryError:
-        return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
-    except KeyboardInterrupt:
-        _fail(f"lrbend {options.command}: stopped; finished runs are kept, the same command goes on from there")
-        return EXIT_INTERRUPTED
+    options = build_parser().parse_args(arguments)
+    return answer(options.run, options, prog=f"lrbend {options.command}")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and flags."""
-    parser = _Parser(prog="lrbend", description=DESCRIPTION)
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    parser = Parser(prog="lrbend", description=DESCRIPTION)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
     predict = _command(subparsers, "predict", commands.predict, "the closed form for one setting, or a table of them")
     _add_setting(predict, OPTIMIZERS, several=True)
@@ -92,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_setting(train, TRAINABLE_OPTIMIZERS, needs_steps=False)
     train.add_argument("--preset", default="cpu-32", help="model size, e.g. cpu-16 ... cpu-128")
     train.add_argument("--architecture", default="scale-invariant", choices=("scale-invariant", "gpt2"), help=" ")
+    train.add_argument("--vocab-size", type=_integer, help="token values (default: those of the preset)")
     train.add_argument("--seed", type=_integer, default=0, help=" ")
     train.add_argument("--dtype", default="float32", choices=("float32", "float64", "bfloat16"), help=" ")
     train.add_argument("--source", default="pysource", metavar="TEXT", help="pysource, zipf, or a path such as ./text")
@@ -133,7 +107,21 @@ def build_parser() -> argparse.ArgumentParser:
     study_commands.add_sweep_flags(sweep)
 
     fit = _command(subparsers, "fit", commands.fit, "a table of runs to optima, exponents and a verdict on the bend")
-    _add_fit(fit)
+    _add_table(fit)
+    fit.add_argument("--delta", type=_number, default=0.07, help="curvature that counts as straight")
+
+    recommend = _command(
+        subparsers, "recommend", commands.recommend, "from a table of pilot runs to the learning rate of a larger one"
+    )
+    _add_table(recommend)
+    for name, meaning in TARGET.items():
+        recommend.add_argument(f"--{name}", type=_number, help=meaning)
+    recommend.add_argument("--confidence", type=_number, default=0.90, help="of the interval")
+
+    attribute = _command(
+        subparsers, "attribute", commands.attribute, "how much of a bend angles, norm or something else can make"
+    )
+    _add_attribute(attribute)
 
     report = _command(subparsers, "report", commands.report, "one HTML page for all finished runs below a directory")
     report.add_argument("directory", type=Path, metavar="DIR")
@@ -141,20 +129,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    subparsers: argparse._SubParsersAction[_Parser],
+    subparsers: argparse._SubParsersAction[Parser],
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
-) -> _Parser:
+) -> Parser:
     parser = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.set_defaults(run=run)
     return parser
 
 
-def _add_setting(
-    parser: _Parser, optimizers: Iterable[str], *, several: bool = False, needs_steps: bool = True
-) -> None:
+def _add_setting(parser: Parser, optimizers: Iterable[str], *, several: bool = False, needs_steps: bool = True) -> None:
     """Optimizer and schedule; ``several`` allows lists of learning rates and decays."""
     parser.add_argument("--optimizer", default="adamw", choices=list(optimizers), help=" ")
     many = {"nargs": "+"} if several else {}
@@ -181,11 +167,12 @@ def _add_setting(
     parser.add_argument("--decay-fraction", type=_number, default=0.2, help="of the run, wsd only")
 
 
-def _add_initial_rms(parser: _Parser) -> None:
+def _add_initial_rms(parser: Parser) -> None:
     parser.add_argument("--initial-rms", type=_number, default=0.02, help="weight RMS at the start")
 
 
-def _add_fit(parser: _Parser) -> None:
+def _add_table(parser: Parser) -> None:
+    """A table of runs, and how its law is fitted."""
     parser.add_argument("table", type=Path, metavar="TABLE.csv", help="one run a row; learning_rate and loss (nats)")
     parser.add_argument(
         "--column", action="append", metavar="OURS=THEIRS", help="map a column: learning_rate=lr; repeatable"
@@ -193,7 +180,6 @@ def _add_fit(parser: _Parser) -> None:
     parser.add_argument(
         "--constant", action="append", metavar="NAME=VALUE", help="one value for all: num_params=1.3e8; repeatable"
     )
-    parser.add_argument("--delta", type=_number, default=0.07, help="curvature that counts as straight")
     parser.add_argument(
         "--batch",
         choices=("fixed", "co-tuned", "covariate"),
@@ -205,7 +191,33 @@ def _add_fit(parser: _Parser) -> None:
     parser.add_argument("--beta1", type=_number, default=0.9, help="of the runs, for --effective")
 
 
-def _add_device(parser: _Parser) -> None:
+def _add_attribute(parser: Parser) -> None:
+    parser.add_argument("table", type=Path, metavar="TABLE.csv", help="one run a row, as for fit, with its arm")
+    parser.add_argument(
+        "--arm",
+        action="append",
+        metavar="NAME=ANGLES:NORM",
+        help="place of an arm: angles own or steady, norm own or fixed, ':angle' behind if its learning rate is one;"
+        " known by name: adamw=own:own, replay=own:fixed, equilibrium=steady:own, adamh=steady:fixed:angle; repeatable",
+    )
+    parser.add_argument("--arm-column", metavar="COLUMN", help="names the arm (default: arm, else optimizer)")
+    parser.add_argument("--optima", action="store_true", help="one cell of an arm a row: learning_rate, low, high")
+    parser.add_argument("--where", action="append", metavar="COLUMN=VALUE", help="with --optima, only these rows")
+    parser.add_argument("--column", action="append", metavar="OURS=THEIRS", help="map a column; repeatable")
+    parser.add_argument("--constant", action="append", metavar="NAME=VALUE", help="one value for all; repeatable")
+    parser.add_argument("--delta", type=_number, default=0.07, help="curvature that counts as none")
+    parser.add_argument("--mean-angle", metavar="COLUMN", help="mean angle per step; takes the problem's own bend out")
+    parser.add_argument(
+        "--rival",
+        action="append",
+        metavar="COLUMN[=EXPONENT]",
+        help="could this column do it instead; optimum ~ column^EXPONENT, estimated if not given; repeatable",
+    )
+    parser.add_argument("--steepest", type=_number, default=2.0, help="exponent beyond which no rival is believed")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="page, figures and their tables")
+
+
+def _add_device(parser: Parser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help=" ")
 
 
@@ -228,15 +240,6 @@ def _integer(text: str) -> int:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _fail(message: str) -> int:
-    print(" ".join(message.split()), file=sys.stderr)
-    return EXIT_BAD_INPUT
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.command_line import flag
 from experiments.serialize import BadInput, read_json, to_json, write_whole
-from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Prediction, Schedule
+from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, InvalidParameter, Optimizer, Prediction, Schedule
 from theory import predict as predict_setting
 from theory.parameters import require_integer, require_number
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gpt.config import TrainConfig
 
 DEFAULT_WEIGHT_DECAY = 0.1
+MOST_TOKENS = 2**16  # values of a token in 16 bits
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -185,6 +187,18 @@ def fit(options: argparse.Namespace) -> int:
     return fit_command.run(options)
 
 
+def recommend(options: argparse.Namespace) -> int:
+    from experiments import recommend_command
+
+    return recommend_command.run(options)
+
+
+def attribute(options: argparse.Namespace) -> int:
+    from experiments import attribute_command
+
+    return attribute_command.run(options)
+
+
 def report(options: argparse.Namespace) -> int:
     from experiments.report import report_directory
 
@@ -212,7 +226,13 @@ def _optimizer(options: argparse.Namespace, learning_rate: float, weight_decay: 
                 given[name] = getattr(options, name)
             else:
                 print(f"note: {cls.name} has no {name}; --{name} is ignored", file=sys.stderr)
-    return cls(**given)
+    try:
+        return cls(**given)
+    except InvalidParameter as error:
+        if error.name != "weight_decay" or hasattr(options, "weight_decay"):
+            raise
+        allowed = f"below {1 / weight_decay:g}, one over the default weight decay; or give --weight-decay"
+        raise InvalidParameter("learning_rate", learning_rate, allowed) from None
 
 
 def _schedule(options: argparse.Namespace) -> Schedule:
@@ -234,19 +254,23 @@ def _train_config(options: argparse.Namespace) -> TrainConfig:
         kept = {"command", "run", "json", "config", "out", "defaults", "checkpoint_every", "peak_flops"}
         for name, value in vars(options).items():
             if name not in kept and value != options.defaults.get(name):
-                raise BadInput(f"--{name.replace('_', '-')}: cannot be given with --config, which holds all settings")
+                raise BadInput(f"{flag(name)}: cannot be given with --config, which holds all settings")
         config = read_config(read_json(options.config), where=str(options.config))
         if not isinstance(config, TrainConfig):
             raise BadInput(f"{options.config}: not the config of a training run")
         return config
     for name in ("learning_rate", "num_steps"):
         if getattr(options, name) is None:
-            raise BadInput(f"--{name.replace('_', '-')}: required, unless --config is given")
+            raise BadInput(f"{flag(name)}: required, unless --config is given")
     decay = getattr(options, "weight_decay", DEFAULT_WEIGHT_DECAY)
     optimizer = _optimizer(options, options.learning_rate, decay)
     assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
+    model = preset(options.preset, options.architecture)
+    if options.vocab_size is not None:
+        require_integer("vocab_size", options.vocab_size, at_least=1, at_most=MOST_TOKENS)
+        model = dataclasses.replace(model, vocab_size=options.vocab_size)
     config = TrainConfig(
-        model=preset(options.preset, options.architecture),
+        model=model,
         optimizer=optimizer,
         schedule=_schedule(options),
         seed=options.seed,

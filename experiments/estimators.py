@@ -24,7 +24,6 @@ from scipy.stats import t as student
 from experiments.cells import Cell, stack
 from experiments.joint_fit import JointFit, fit_jointly
 from experiments.joint_model import Cells, Priors
-from experiments.optimum import CellOptimum, OptimumStatus
 from experiments.regressors import Regressors
 
 Array = NDArray[np.float64]
@@ -45,10 +44,10 @@ class Estimate:
 
 
 def compare(
-    cells: Sequence[Cell], optima: Sequence[CellOptimum], data: Cells, model: Regressors, joint: JointFit
+    cells: Sequence[Cell], inside: Sequence[bool], data: Cells, model: Regressors, joint: JointFit
 ) -> tuple[Estimate, ...]:
-    """All of them, on the cells of one group; the declared one comes first."""
-    interior = np.array([optimum.status is OptimumStatus.INTERIOR for optimum in optima])
+    """All of them, on the cells of one group, some with an optimum inside their grids; the declared one comes first."""
+    interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
         ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),

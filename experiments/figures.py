@@ -78,7 +78,7 @@ def trajectory_figure(title: str, group: Sequence[Run], runs: Sequence[Run]) -> 
         name=f"trajectory-{_slug(title)}",
         title=title,
         caption=f"Thin lines: each block matrix of {len(group)} run(s). Nothing is fitted.",
-        png=_png(figure),
+        png=as_png(figure),
         table=pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["series", "matrix", "step"]),
     )
 
@@ -110,7 +110,7 @@ def loss_figure(runs: Sequence[Run], window: int = 20) -> Figure:
         name="loss",
         title="Training loss",
         caption=f"Running mean over {window} steps.",
-        png=_png(figure),
+        png=as_png(figure),
         table=pd.concat(parts, ignore_index=True),
     )
 
@@ -146,7 +146,8 @@ def _colour(index: int) -> str:
     return f"C{index % 10}"
 
 
-def _png(figure: plt.Figure) -> bytes:
+def as_png(figure: plt.Figure) -> bytes:
+    """Drawn and closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)

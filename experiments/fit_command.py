@@ -12,19 +12,13 @@ from experiments.bend_fit import BendFit, Curvature, Exponent, GroupFit, Verdict
 from experiments.effective import AngleOf
 from experiments.optimum import CellOptimum
 from experiments.serialize import BadInput, to_json
-from experiments.table import LABELS, describe_exclusions, read_table
+from experiments.table import LABELS, Exclusion, RunTable, describe_exclusions, read_table
 
 MOST_CELLS_SHOWN = 40
 
 
 def run(options: argparse.Namespace) -> int:
-    columns, constants = _pairs("--column", options.column), _pairs("--constant", options.constant)
-    table = read_table(options.table, columns=columns, constants=_typed(constants))
-    effective = None
-    if options.effective:
-        if options.schedule is None:
-            raise BadInput("--effective: needs --schedule, one of constant, linear, cosine, wsd")
-        effective = AngleOf(schedule=options.schedule, warmup_fraction=options.warmup_fraction, beta1=options.beta1)
+    table, effective = read_runs(options), angle_of(options)
     fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective)
     if options.json:
         print(to_json(as_dict(fit)))
@@ -33,17 +27,39 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def read_runs(options: argparse.Namespace) -> RunTable:
+    """The table that a command's flags name."""
+    columns, constants = pairs("--column", options.column), pairs("--constant", options.constant)
+    return read_table(options.table, columns=columns, constants=typed(constants))
+
+
+def angle_of(options: argparse.Namespace) -> AngleOf | None:
+    """What ``--effective`` and its flags ask for."""
+    if not options.effective:
+        return None
+    if options.schedule is None:
+        raise BadInput("--effective: needs --schedule, one of constant, linear, cosine, wsd")
+    return AngleOf(schedule=options.schedule, warmup_fraction=options.warmup_fraction, beta1=options.beta1)
+
+
 def as_dict(fit: BendFit) -> dict[str, Any]:
     """The JSON object: ``groups``, and with a single group its keys at the top level too."""
     groups = [_group_dict(group, fit.delta) for group in fit.groups]
     result: dict[str, Any] = {
         "groups": groups,
         "delta": fit.delta,
-        "num_rows": fit.num_rows,
-        "num_excluded": sum(item.count for item in fit.exclusions),
-        "exclusions": [dataclasses.asdict(item) for item in fit.exclusions],
+        **rows_dict(fit.num_rows, fit.exclusions),
     }
     return {**result, **groups[0]} if len(groups) == 1 else result
+
+
+def rows_dict(num_rows: int, exclusions: Sequence[Exclusion]) -> dict[str, Any]:
+    """What was read, as keys of a JSON object."""
+    return {
+        "num_rows": num_rows,
+        "num_excluded": sum(item.count for item in exclusions),
+        "exclusions": [dataclasses.asdict(item) for item in exclusions],
+    }
 
 
 def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
@@ -81,18 +97,24 @@ def _plain(item: Any) -> dict[str, Any]:
 
 def describe(fit: BendFit) -> str:
     """The same in words and small tables."""
-    lines = []
-    used = fit.num_rows - sum(item.count for item in fit.exclusions)
-    lines.append(f"{used} of {fit.num_rows} rows used.")
-    lines += [f"  left out: {phrase}" for phrase in describe_exclusions(fit.exclusions)]
+    lines = describe_rows(fit.num_rows, fit.exclusions)
     for group in fit.groups:
         lines += ["", *_describe_group(group, fit.delta)]
     return "\n".join(lines)
 
 
+def describe_rows(num_rows: int, exclusions: Sequence[Exclusion]) -> list[str]:
+    """How many rows are used, and why others are not."""
+    used = num_rows - sum(item.count for item in exclusions)
+    return [
+        f"{used} of {num_rows} rows used.",
+        *(f"  left out: {phrase}" for phrase in describe_exclusions(exclusions)),
+    ]
+
+
 def _describe_group(group: GroupFit, delta: float) -> list[str]:
     lines = [f"{group.optimizer or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
-    lines += _table(
+    lines += aligned(
         ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
         [_cell_row(cell) for cell in group.cells[:MOST_CELLS_SHOWN]],
     )
@@ -116,7 +138,7 @@ def _describe_group(group: GroupFit, delta: float) -> list[str]:
     if group.estimators and group.estimators[0].curvature:
         axes = list(group.estimators[0].curvature)
         lines += ["", "  Curvature by other estimators (none of them decides):"]
-        lines += _table(
+        lines += aligned(
             ("estimator", "cells", *axes),
             [(e.name, str(e.num_cells), *(_estimate(e.curvature[axis]) for axis in axes)) for e in group.estimators],
         )
@@ -135,14 +157,14 @@ def _spread(group: GroupFit, axis: str) -> str:
 
 
 def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
-    key = " ".join(f"{_short(name)}={value:.4g}" for name, value in cell.key.items()) or "all"
+    key = " ".join(f"{short_name(name)}={value:.4g}" for name, value in cell.key.items()) or "all"
     numbers = (cell.learning_rate, cell.low, cell.high, cell.best_learning_rate)
     runs = str(cell.num_runs) + (f" ({cell.num_diverged} diverged)" if cell.num_diverged else "")
     loss = "-" if cell.best_loss is None else f"{cell.best_loss:.4f}"
-    return (key, cell.status.value, *map(_number, numbers), loss, str(cell.num_learning_rates), runs)
+    return (key, cell.status.value, *map(short_number, numbers), loss, str(cell.num_learning_rates), runs)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     return {"num_params": "N", "num_tokens": "D", "batch_size": "B", "weight_decay": "decay"}.get(name, name)
 
 
@@ -169,20 +191,22 @@ def _estimate(values: tuple[float | None, float | None, float | None]) -> str:
     return f"{value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
 
 
-def _number(value: float | None) -> str:
+def short_number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
 
 
-def _pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
+def pairs(flag: str, given: Sequence[str] | None, *, column: bool = True) -> dict[str, str]:
+    """``NAME=VALUE`` flags; of a ``column`` of ours a dash in the name is an underscore."""
     result: dict[str, str] = {}
     for text in given or ():
         name, sign, value = text.partition("=")
-        name, value = name.strip().replace("-", "_"), value.strip()
+        name, value = name.strip(), value.strip()
+        name = name.replace("-", "_") if column else name
         if not sign or not name or not value:
             raise BadInput(f"{flag} {text}: must be NAME=VALUE")
         if name in result:
@@ -191,7 +215,7 @@ def _pairs(flag: str, given: Sequence[str] | None) -> dict[str, str]:
     return result
 
 
-def _typed(constants: Mapping[str, str]) -> dict[str, float | str]:
+def typed(constants: Mapping[str, str]) -> dict[str, float | str]:
     result: dict[str, float | str] = {}
     for name, value in constants.items():
         try:

@@ -23,7 +23,7 @@ from scipy.special import stdtr
 
 from experiments import loss_shape
 from experiments.joint_model import Cells, Priors, State, Variances, curve, error_variances, linearise, spreads
-from experiments.mixed_model import Design, Products, Solution, cross_products, solve, sums_by_cell
+from experiments.mixed_model import Design, Products, Solution, cross_products, solve, solve_each, sums_by_cell
 
 Array = NDArray[np.float64]
 
@@ -32,22 +32,38 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 TAU_NODES = 40
 LOWEST_SPREAD = 1e-3
+DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averages:
+    """The coefficients at each tau of a grid, for averaging over it.
+
+    tau, weights : (num_nodes,), the latter sum to 1. centres : (num_nodes, num_regressors). covariances : (num_nodes,
+    num_fixed, num_fixed) of the coefficients, the trend of curvature and the shape, in this order.
+    """
+
+    tau: Array
+    weights: Array
+    centres: Array
+    covariances: Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointFit:
     """What the joint estimator found.
 
-    coefficients : (num_regressors,), covariance at the estimated tau. optimum, curvature : (num_cells,) mu_c and h_c,
+    state : where the model is linearised. coefficients : (num_regressors,), covariance at the estimated tau. optimum,
+    curvature : (num_cells,) mu_c and h_c,
     best predictions; curvature_by_law : what the trend alone makes of h_c, with the leverages of the cells on it.
     shape : (3,) of `loss_shape`, its covariance (3, 3) and prior (3, 2). freedom : degrees of freedom of the noise,
-    less one for the misfit. averages : estimates and standard errors, (num_nodes, num_regressors), and weights,
-    (num_nodes,), over tau. left_out : (num_cells, num_regressors) coefficients without each cell, one linear step from
-    the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,) over their standard errors.
-    converged : whether the rounds settled.
+    less one for the misfit. averages : the coefficients over tau. left_out : (num_cells, num_regressors) coefficients
+    without each cell, one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals :
+    (num_points,) over their standard errors. converged : whether the rounds settled.
     """
 
+    state: State
     coefficients: Array
     covariance: Array
     optimum: Array
@@ -59,44 +75,59 @@ class JointFit:
     trend_leverage: Array
     variances: Variances
     freedom: float
-    averages: tuple[Array, Array, Array]
+    averages: Averages
     left_out: Array
     residuals: Array
     converged: bool
 
     def estimate(self, which: int) -> float:
         """Of one coefficient, averaged over tau."""
-        return float(self.averages[2] @ self.averages[0][:, which])
+        return float(self.averages.weights @ self.averages.centres[:, which])
 
     def quantile(self, which: int, probability: float) -> float:
         """Of the distribution of one coefficient, averaged over tau."""
-        centres, errors, weights = self.averages[0][:, which], self.averages[1][:, which], self.averages[2]
-        low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = float(weights @ stdtr(self.freedom, (middle - centres) / errors))
-            low, high = (middle, high) if below < probability else (low, middle)
-        return (low + high) / 2
+        errors = np.sqrt(self.averages.covariances[:, which, which])
+        return mixture_quantile(
+            self.averages.centres[:, which], errors, self.averages.weights, self.freedom, probability
+        )
 
     def interval(self, which: int, level: float) -> tuple[float, float]:
         """Central interval of one coefficient."""
         return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)
 
 
+def mixture_quantile(centres: Array, errors: Array, weights: Array, freedom: float, probability: float) -> float:
+    """Quantile of a mixture of t distributions: (num_nodes,) centres, standard errors above 0 and weights."""
+    low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = float(weights @ stdtr(freedom, (middle - centres) / errors))
+        low, high = (middle, high) if below < probability else (low, middle)
+    return (low + high) / 2
+
+
 def fit_jointly(
-    cells: Cells, regressors: Array, trend: Array, *, priors: Priors | None = None, tau: float | None = None
+    cells: Cells,
+    regressors: Array,
+    trend: Array,
+    *,
+    priors: Priors | None = None,
+    tau: float | None = None,
+    start: JointFit | None = None,
 ) -> JointFit:
     """Fit the model above.
 
     ``regressors`` (num_cells, p) of the optimum; ``trend`` (num_cells, k) of ln curvature, first column constant.
-    ``tau``: the scatter of cells where it is given and not estimated. Raises ``numpy.linalg.LinAlgError`` where the
-    regressors are not identified.
+    ``tau``: the scatter of cells where it is given and not estimated. ``start``: a fit to begin at, of the same cells
+    with other points. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
     """
     rules = priors or Priors()
-    state = _start(cells, regressors, trend)
-    variances = Variances(
-        sigma=_first_noise(cells, state, regressors, trend), gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3
-    )
+    if start is None:
+        state = _start(cells, regressors, trend)
+        sigma = _first_noise(cells, state, regressors, trend)
+        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3)
+    else:
+        state, variances = start.state, start.variances
     converged = False
     design, rise = linearise(cells, state, regressors, trend, rules)
     for _ in range(MAX_ROUNDS):
@@ -115,6 +146,7 @@ def fit_jointly(
     solution = _solve(cells, design, rise, variances)
     p, k = regressors.shape[1], trend.shape[1]
     return JointFit(
+        state=state,
         coefficients=solution.fixed[:p],
         covariance=solution.covariance[:p, :p],
         optimum=regressors @ state.beta + state.shift,
@@ -138,10 +170,9 @@ def _solve(cells: Cells, design: Design, rise: Array, variances: Variances) -> S
     return solve(design, products, spreads(cells, variances))
 
 
-def _deviance(cells: Cells, design: Design, products: Products, variances: Variances, rules: Priors) -> float:
-    """Restricted deviance, replicates and weak priors included."""
-    value = solve(design, products, spreads(cells, variances)).deviance
-    value += cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
+def _prior_deviance(cells: Cells, variances: Variances, rules: Priors) -> float:
+    """What replicates and weak priors add to the restricted deviance."""
+    value = cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
     value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
     return float(value + (variances.gamma / rules.gamma) ** 2)
 
@@ -163,12 +194,18 @@ def _restricted(
         variances = replace(start, sigma=sigma, gamma=gamma)
         return cross_products(design, error_variances(cells, rise, variances))
 
-    def objective(theta: Array) -> float:
-        here = unpack(theta)
+    def objective(theta: Array) -> tuple[float, Array]:
+        """Restricted deviance and its forward differences, in one go."""
+        here = [unpack(theta), *(unpack(theta + DIFFERENCE * direction) for direction in np.eye(4))]
         try:
-            return _deviance(cells, design, products(here.sigma, here.gamma), here, rules)
+            solutions = solve_each(
+                design, [products(v.sigma, v.gamma) for v in here], np.stack([spreads(cells, v) for v in here])
+            )
         except np.linalg.LinAlgError:
-            return 1e10
+            return 1e10, np.zeros(4)
+        values = np.concatenate([solution.deviance for solution in solutions])
+        values = values + [_prior_deviance(cells, v, rules) for v in here]
+        return float(values[0]), (values[1:] - values[0]) / DIFFERENCE
 
     bounds = [
         (np.log(scale * 1e-5), np.log(scale * 10)),
@@ -178,7 +215,8 @@ def _restricted(
     ]
     theta = np.log([start.sigma, start.gamma, start.omega, max(start.tau, 0.01)])
     theta = np.clip(theta, [b[0] for b in bounds], [b[1] for b in bounds])
-    found = minimize(objective, theta, method="L-BFGS-B", bounds=bounds, options={"maxiter": 15, "ftol": 1e-6})
+    limits = {"maxiter": 15, "ftol": 1e-6}
+    found = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=limits)
     return unpack(found.x)
 
 
@@ -283,21 +321,19 @@ def _typical_error(cells: Cells, design: Design, rise: Array, variances: Varianc
 
 def _average_over_tau(
     cells: Cells, design: Design, rise: Array, variances: Variances, p: int, tau: float | None
-) -> tuple[Array, Array, Array]:
-    """Coefficients, standard errors and weights on a grid of tau."""
+) -> Averages:
     typical = _typical_error(cells, design, rise, variances)
     # the substitution tau = s0 w/(1-w) makes DuMouchel's prior uniform in w
     place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
     nodes = typical * place / (1 - place) if tau is None else np.array([tau])
     products = cross_products(design, error_variances(cells, rise, variances))
-    solutions = []
-    for node in nodes:
-        with suppress(np.linalg.LinAlgError):
-            solutions.append(solve(design, products, spreads(cells, replace(variances, tau=float(node)))))
-    if not solutions:
-        raise np.linalg.LinAlgError("the coefficients are not identified")
-    deviance = np.array([s.deviance for s in solutions])
+    spread = np.stack([spreads(cells, replace(variances, tau=float(node))) for node in nodes])
+    solutions = solve_each(design, [products] * len(nodes), spread)
+    deviance = np.concatenate([s.deviance for s in solutions])
     weights = np.exp(-(deviance - deviance.min()) / 2)
-    centres = np.stack([s.fixed[:p] for s in solutions])
-    errors = np.sqrt(np.stack([np.diag(s.covariance)[:p] for s in solutions]))
-    return centres, errors, weights / weights.sum()
+    return Averages(
+        tau=nodes,
+        weights=weights / weights.sum(),
+        centres=np.concatenate([s.fixed[:, :p] for s in solutions]),
+        covariances=np.concatenate([s.covariance for s in solutions]),
+    )

@@ -6,7 +6,7 @@ r"""The shape of loss against ln(learning rate) about its minimum: one minimum, 
 
 Legend: z = ln(learning rate) minus that of the optimum; s the skew, above 0 if too large a rate costs more than too
 small a one; :math:`q = r^2` the growth, below 0 for walls that flatten (the hyperbolic sine becomes a sine); a the
-split, another curvature on either side of the minimum, (1+a)/(1-a) of them, changing over a width w = 0.2.
+split, another curvature on either side of the minimum, (1+a)/(1-a) of them, changing over a width w = 0.1.
 
 Special cases: all 0 is the parabola; q > 0 alone is :math:`(\cosh rz - 1)/q`; with :math:`a = 0`, and
 :math:`r + s/2`, :math:`r - s/2` the powers, it is the sum :math:`A\eta^{-(r-s/2)} + B\eta^{r+s/2}`, less of progress
@@ -28,7 +28,7 @@ NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
 PARAMETERS = ("skew", "growth", "split")
 LOWEST = np.array([-3.0, -0.2, -0.8])
 HIGHEST = np.array([3.0, 6.0, 0.8])
-SPLIT_WIDTH = 0.2
+SPLIT_WIDTH = 0.1
 REACH = 6.0  # the shape is used to this distance from the minimum, a factor of 400 in learning rate
 
 

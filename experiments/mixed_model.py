@@ -16,6 +16,7 @@ Source: Harville 1977 (restricted likelihood), Woodbury's identity; the arrangem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,7 @@ class Solution:
     fixed: Array
     covariance: Array
     random: Array
-    deviance: float
+    deviance: Array
     inner: Array
     design: Design
 
@@ -62,6 +63,38 @@ class Solution:
         held = (np.diag(self.covariance) * self.design.prior_precision).sum()
         held += np.trace(np.linalg.inv(self.inner), axis1=1, axis2=2).sum()
         return float(len(self.fixed) + self.random.size - held)
+
+
+def predict(
+    design: Design,
+    variance: Array,
+    spread: Array,
+    solution: Solution,
+    points: NDArray[np.int64],
+    cell: NDArray[np.int64],
+) -> tuple[Array, Array]:
+    """Expected response and its variance, noise not included, at ``points`` of the design, each in its ``cell``.
+
+    ``variance`` and ``spread`` as the solution had them; a point of infinite variance took no part in it.
+    """
+    weight = 1 / variance
+    columns = np.concatenate([design.random, design.fixed, design.response[:, None]], axis=1)
+    total = sums_by_cell(weight, design.starts)
+    means = sums_by_cell(columns * weight[:, None], design.starts) / total[:, None]
+    num_random = design.random.shape[1]
+    centred = cross_products(design, variance).centred[cell, :num_random, num_random:-1]
+    away = (columns[points] - means[cell])[:, :-1]
+    scaled = spread[cell] * away[:, :num_random]
+    # what the random effects give back of a change of the fixed ones
+    given = np.linalg.solve(solution.inner[cell], scaled[:, :, None])[:, :, 0]
+    fixed = away[:, num_random:] - np.einsum("nr,nr,nrf->nf", given, spread[cell], centred)
+    expected = (
+        means[cell, -1]
+        + away[:, num_random:] @ solution.fixed
+        + (away[:, :num_random] * solution.random[cell]).sum(axis=1)
+    )
+    error = 1 / total[cell] + (scaled * given).sum(axis=1) + np.einsum("nf,fg,ng->n", fixed, solution.covariance, fixed)
+    return expected, error
 
 
 def sums_by_cell(columns: Array, starts: NDArray[np.int64]) -> Array:
@@ -76,7 +109,7 @@ class Products:
 
     total: Array
     centred: Array
-    log_variance: float
+    log_variance: Array
 
 
 def cross_products(design: Design, variance: Array) -> Products:
@@ -90,33 +123,52 @@ def cross_products(design: Design, variance: Array) -> Products:
         products = np.stack([sums_by_cell(weighted * column[:, None], design.starts) for column in columns.T], axis=2)
     total, sums = sums_by_cell(weight, design.starts), sums_by_cell(weighted, design.starts)
     centred = products - sums[:, :, None] * sums[:, None, :] / total[:, None, None]
-    return Products(total=total, centred=centred, log_variance=float(np.log(variance).sum()))
+    return Products(total=total, centred=centred, log_variance=np.asarray(np.log(variance).sum()))
 
 
 def solve(design: Design, products: Products, spread: Array) -> Solution:
     """Fixed effects, predictions and restricted likelihood.
 
-    ``spread`` (num_cells, num_random), standard deviations of the random effects. Raises ``numpy.linalg.LinAlgError``
-    if the fixed effects are not identified.
+    ``spread`` (..., num_cells, num_random), standard deviations of the random effects; leading axes are so many
+    problems of one design, and stay in front in the result. Raises ``numpy.linalg.LinAlgError`` if the fixed effects
+    are not identified.
     """
     num_random, num_fixed = design.random.shape[1], design.fixed.shape[1]
-    across = spread[:, :, None] * products.centred[:, :num_random, num_random:]
-    inner = spread[:, :, None] * products.centred[:, :num_random, :num_random] * spread[:, None, :]
+    across = spread[..., :, None] * products.centred[..., :num_random, num_random:]
+    inner = spread[..., :, None] * products.centred[..., :num_random, :num_random] * spread[..., None, :]
     inner += np.eye(num_random)
     shrunk = np.linalg.solve(inner, across)
-    whole = (products.centred[:, num_random:, num_random:] - np.swapaxes(across, 1, 2) @ shrunk).sum(axis=0)
-    information = whole[:num_fixed, :num_fixed] + np.diag(design.prior_precision)
-    right = whole[:num_fixed, num_fixed] + design.prior_precision * design.prior_mean
-    scale = 1 / np.sqrt(np.maximum(np.diag(information), 1e-300))
-    inverse = np.linalg.inv(information * scale[:, None] * scale)
-    covariance = inverse * scale[:, None] * scale
-    if not np.all(np.diag(covariance) > 0):
+    whole = (products.centred[..., num_random:, num_random:] - np.swapaxes(across, -1, -2) @ shrunk).sum(axis=-3)
+    information = whole[..., :num_fixed, :num_fixed] + np.diag(design.prior_precision)
+    right = whole[..., :num_fixed, num_fixed] + design.prior_precision * design.prior_mean
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
+    inverse = np.linalg.inv(information * scale[..., :, None] * scale[..., None, :])
+    covariance = inverse * scale[..., :, None] * scale[..., None, :]
+    if not np.all(np.diagonal(covariance, axis1=-2, axis2=-1) > 0):
         raise np.linalg.LinAlgError("the fixed effects are not identified")
-    fixed = covariance @ right
-    squares = whole[-1, -1] + (design.prior_precision * design.prior_mean**2).sum() - right @ fixed
-    deviance = products.log_variance + np.log(products.total).sum() + np.linalg.slogdet(inner)[1].sum() + squares
-    deviance -= np.linalg.slogdet(inverse)[1] + 2 * np.log(scale).sum()
-    random = spread * (shrunk[:, :, -1] - shrunk[:, :, :-1] @ fixed)
-    return Solution(
-        fixed=fixed, covariance=covariance, random=random, deviance=float(deviance), inner=inner, design=design
-    )
+    fixed = (covariance @ right[..., None])[..., 0]
+    squares = whole[..., -1, -1] + (design.prior_precision * design.prior_mean**2).sum() - (right * fixed).sum(axis=-1)
+    deviance = products.log_variance + np.log(products.total).sum(axis=-1) + squares
+    deviance = deviance + np.linalg.slogdet(inner)[1].sum(axis=-1)
+    deviance = deviance - np.linalg.slogdet(inverse)[1] - 2 * np.log(scale).sum(axis=-1)
+    random = spread * (shrunk[..., -1] - (shrunk[..., :-1] @ fixed[..., None, :, None])[..., 0])
+    return Solution(fixed=fixed, covariance=covariance, random=random, deviance=deviance, inner=inner, design=design)
+
+
+def solve_each(design: Design, products: Sequence[Products], spread: Array) -> list[Solution]:
+    """`solve` for several error variances and spreads (num, num_cells, num_random), as many at once as memory holds."""
+    each = design.random.shape[0] + products[0].centred.size
+    size = max(1, AT_ONCE // each)
+    solutions = []
+    for first in range(0, len(spread), size):
+        part = products[first : first + size]
+        if all(one is part[0] for one in part):
+            together = part[0]
+        else:
+            together = Products(
+                total=np.stack([one.total for one in part]),
+                centred=np.stack([one.centred for one in part]),
+                log_variance=np.array([one.log_variance for one in part]),
+            )
+        solutions.append(solve(design, together, spread[first : first + size]))
+    return solutions

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from experiments.cells import Cell, make_cell, stack
 from experiments.joint_fit import fit_jointly
 from experiments.profile import Profile, profile
+from experiments.walls import without_walls
 from theory import InvalidParameter
 
 
@@ -39,7 +40,7 @@ class CellOptimum:
     key : its setting. learning_rate : the optimum, None unless interior; low, high : its 95 % interval, None where
     open. curvature : of the loss in ln(learning rate) at the optimum, nats, None where unknown. best_learning_rate,
     best_loss : the lowest mean loss that was measured. num_learning_rates : usable; num_runs, num_diverged,
-    num_out_of_reach : runs.
+    num_out_of_reach, num_past_wall : runs.
     """
 
     key: Mapping[str, float]
@@ -54,6 +55,7 @@ class CellOptimum:
     num_runs: int
     num_diverged: int
     num_out_of_reach: int
+    num_past_wall: int = 0
 
 
 def cell_optimum(
@@ -76,18 +78,19 @@ def cell_optimum(
     cell = make_cell(rates, values, labels, {})
     if len(cell.x) < 3:
         return describe(cell, None)
-    return describe(cell, alone(cell, level))
+    return alone(cell, level)
 
 
-def alone(cell: Cell, level: float = 0.95) -> Profile | None:
-    """Profile of a cell from its own losses only; None where they determine nothing."""
-    cells, tilt_freedom = stack([cell])
+def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
+    """The optimum of a cell from its own losses only."""
     one = np.ones((1, 1))
+    (cell,), near = without_walls([cell], one, one, tau=0.0)
+    cells, tilt_freedom = stack([cell])
     try:
-        fit = fit_jointly(cells, one, one, tau=0.0)
+        fit = fit_jointly(cells, one, one, tau=0.0, start=near)
     except np.linalg.LinAlgError:
-        return None
-    return profile([cell], cells, fit, tilt_freedom, level)[0]
+        return describe(cell, None)
+    return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
 
 
 def describe(cell: Cell, found: Profile | None) -> CellOptimum:
@@ -110,6 +113,7 @@ def describe(cell: Cell, found: Profile | None) -> CellOptimum:
         num_runs=cell.num_runs,
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
+        num_past_wall=cell.num_past_wall,
     )
 
 

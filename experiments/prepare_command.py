@@ -20,9 +20,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def prepare(options: argparse.Namespace) -> int:
     from gpt import prepare as preparation
 
+    preparation.check_request(options.out, options.num_tokens, options.tokens_per_shard, options.validation_tokens)
+    encode = preparation.gpt2_encoder()  # before anything is asked of the network
     shards = preparation.prepare(
         preparation.fineweb_documents(),
-        preparation.gpt2_encoder(),
+        encode,
         options.out,
         num_tokens=options.num_tokens,
         tokens_per_shard=options.tokens_per_shard,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from experiments.cells import Cell
 
 Array = NDArray[np.float64]
 
@@ -17,24 +16,47 @@ ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
 
 
+class Keyed(Protocol):
+    """A cell, as far as the law goes: ``key`` is its setting, by column."""
+
+    @property
+    def key(self) -> Mapping[str, float]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Regressors:
     """Columns of the law and of the trend of curvature, (num_cells, .), and where in them each term stands.
 
+    ``terms``: of each column the names that are multiplied in it, none in the constant, one twice in its half square;
     ``slopes``, ``halves``: index of the linear and of the half square term by axis; ``centre``: the middle of each;
     ``lost``: why a term is absent.
     """
 
     columns: Array
     trend: Array
+    terms: tuple[tuple[str, ...], ...]
     slopes: Mapping[str, int]
     halves: Mapping[str, int]
     centre: Mapping[str, float]
     lost: Mapping[str, str]
     covariates: tuple[str, ...]
 
+    def row(self, setting: Mapping[str, float]) -> Array:
+        """(num_regressors,) of the law at a setting that need not be one of the cells."""
+        logs = self.logs(setting)
+        return np.array([term_value(term, logs) for term in self.terms])
+
+    def trend_row(self, setting: Mapping[str, float]) -> Array:
+        """The same of the trend of curvature."""
+        logs = self.logs(setting)
+        return np.array([term_value(term, logs) for term in self.terms if len(term) < 2])
+
+    def logs(self, setting: Mapping[str, float]) -> dict[str, float]:
+        """Logarithms about the middle, of the names that the law has."""
+        return {name: float(np.log(setting[name] / middle)) for name, middle in self.centre.items()}
+
     @staticmethod
-    def of(cells: Sequence[Cell], axes: Sequence[str], *, skip_batch: bool) -> Regressors:
+    def of(cells: Sequence[Keyed], axes: Sequence[str], *, skip_batch: bool) -> Regressors:
         """Those that the cells can carry: a slope needs two values, a half square three, and no combination of them
         may be fixed by the others."""
         logs, centre, lost = {}, {}, {}
@@ -49,37 +71,48 @@ class Regressors:
                 logs[name] = np.log(values)
                 centre[name] = float(np.exp(logs[name].mean()))
                 logs[name] = logs[name] - logs[name].mean()
-        columns, terms = [np.ones(len(cells))], ["constant"]
+        columns = [np.ones(len(cells))]
+        terms: list[tuple[str, ...]] = [()]
 
-        def offer(term: str, column: Array) -> bool:
+        def offer(name: str, term: tuple[str, ...]) -> bool:
+            column = np.asarray(term_value(term, logs), np.float64)
             trial = np.stack([*columns, column], axis=1)
             size = np.linalg.svd(trial / np.linalg.norm(trial, axis=0), compute_uv=False)
             if len(cells) < trial.shape[1] or size[-1] < ALIGNED:
-                lost[term] = FEW if len(cells) < trial.shape[1] else TOGETHER
+                lost[name] = FEW if len(cells) < trial.shape[1] else TOGETHER
                 return False
             columns.append(column)
             terms.append(term)
             return True
 
-        offered = [offer(name, log) for name, log in logs.items()]
+        offered = [offer(name, (name,)) for name in logs]
         if not all(offered):
             # which of them moves the optimum cannot be told, so none of the slopes is one
-            together = [name for name in logs if name in terms or lost.get(name) == TOGETHER]
+            together = [name for name in logs if (name,) in terms or lost.get(name) == TOGETHER]
             lost |= dict.fromkeys(together, f"{' and '.join(together)} move together")
         curved = [name for name in logs if name in axes and name not in lost]
         for name in curved:
             if len(np.unique(np.round(logs[name], 9))) >= LEAST_VALUES:
-                offer(f"{name} squared", logs[name] ** 2 / 2)
+                offer(f"{name} squared", (name, name))
         for i, one in enumerate(curved):
             for other in curved[:i]:
-                offer(f"{other} by {one}", logs[one] * logs[other])
-        trend = np.stack([np.ones(len(cells)), *(logs[name] for name in logs if name in terms)], axis=1)
+                offer(f"{other} by {one}", (other, one))
+        trend = np.stack([np.ones(len(cells)), *(logs[name] for name in logs if (name,) in terms)], axis=1)
         return Regressors(
             columns=np.stack(columns, axis=1),
             trend=trend,
-            slopes={name: terms.index(name) for name in logs if name in terms and name not in lost},
-            halves={name: terms.index(f"{name} squared") for name in logs if f"{name} squared" in terms},
+            terms=tuple(terms),
+            slopes={name: terms.index((name,)) for name in logs if (name,) in terms and name not in lost},
+            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms},
             centre=centre,
             lost=lost,
-            covariates=tuple(name for name in logs if name in terms and name not in axes and name not in lost),
+            covariates=tuple(name for name in logs if (name,) in terms and name not in axes and name not in lost),
         )
+
+
+def term_value(term: tuple[str, ...], logs: Mapping[str, Any]) -> Any:
+    """Product of the logarithms that a term names, its half if it is a square; numbers or arrays."""
+    value: Any = 1.0
+    for name in term:
+        value = value * logs[name]
+    return value / 2 if len(term) == 2 and term[0] == term[1] else value

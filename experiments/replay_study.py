@@ -115,7 +115,9 @@ def job_of(directory: Path, cell: Cell, seed: int, arm: str) -> Job | None:
     return Job(directory, name, dataclasses.replace(config, steering=steering), recording=recorded.path)
 
 
-def produce(directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Earlier) -> None:
+def produce(
+    directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Earlier
+) -> None:
     """The runs of these arms, one after the other, seed by seed; finished ones and those of a row are kept."""
     for seed in seeds:
         for cell in cells:
@@ -151,7 +153,7 @@ def rows_of(directory: Path, cells: Sequence[Cell], earlier: Earlier) -> list[di
         for seed in range(MAX_SEEDS):
             losses = {arm: _final_loss(job_of(directory, cell, seed, arm)) for arm in ARMS}
             known = {arm: loss for arm in ARMS if (loss := losses[arm]) is not None}
-            losses |= earlier.losses.get(cell.key(seed), {}) | known
+            losses |= dict(earlier.losses.get(cell.key(seed), {})) | known
             original = losses["original"]
             if original is None:
                 continue

@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.comparison import Row, compare, group_runs
 from experiments.figures import Figure, loss_figure, trajectory_figure
+from experiments.held_out import held_out
+from experiments.held_out_figures import agreement_figures
 from experiments.run_directory import Run, find_runs, load_run, write_config
 from experiments.serialize import BadInput, write_whole
 from gpt.config import TrainConfig
@@ -37,14 +39,16 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Path:
     figures = [trajectory_figure(title, group, runs) for title, group in group_runs(runs).items()]
     if training:
         figures.append(loss_figure(training))
-    tables = {"predictions": predictions_table(rows), "runs": _runs_table(runs)}
+    agreement = held_out(runs)
+    tables = {"predictions": predictions_table(rows), "runs": _runs_table(runs), "held-out-summary": agreement.summary}
+    further = agreement_figures(agreement)
     folder = directory / "report"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, table in [*tables.items(), *((figure.name, figure.table) for figure in figures)]:
+    for name, table in [*tables.items(), *((figure.name, figure.table) for figure in [*figures, *further])]:
         write_whole(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.8g").encode())
-    for figure in figures:
+    for figure in [*figures, *further]:
         write_whole(folder / f"{figure.name}.png", figure.png)
-    page = _page(title=title, rows=rows, figures=figures, tables=tables, runs=runs)
+    page = _page(title=title, rows=rows, figures=figures, tables=tables, runs=runs, further=further)
     write_whole(directory / "report.html", page.encode(errors="replace"))
     return directory / "report.html"
 
@@ -88,33 +92,61 @@ def text_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _page(
-    *, title: str, rows: Sequence[Row], figures: Sequence[Figure], tables: dict[str, pd.DataFrame], runs: Sequence[Run]
-) -> str:
+def render(template: str, **values: object) -> str:
+    """A page from one of the templates beside this file."""
     environment = Environment(
         loader=PackageLoader("experiments", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    return environment.get_template(template).render(**values)
+
+
+def for_page(figure: Figure) -> dict[str, str]:
+    """A figure as its template wants it, picture and numbers inside."""
+    return {
+        "title": figure.title,
+        "caption": figure.caption,
+        "name": figure.name,
+        "image": data_uri("image/png", figure.png),
+        "csv": table_uri(figure.table),
+    }
+
+
+def _page(
+    *,
+    title: str,
+    rows: Sequence[Row],
+    figures: Sequence[Figure],
+    tables: dict[str, pd.DataFrame],
+    runs: Sequence[Run],
+    further: Sequence[Figure],
+) -> str:
     judged = [row for row in rows if row.verdict]
-    return environment.get_template("report.html").render(
+    return render(
+        "report.html",
         title=title,
         rows=format_rows(rows),
         passed=sum(row.verdict == "pass" for row in judged),
         judged=len(judged),
-        figures=[
-            {
-                "title": figure.title,
-                "caption": figure.caption,
-                "name": figure.name,
-                "image": _data_uri("image/png", figure.png),
-                "csv": _data_uri("text/csv", figure.table.to_csv(index=False, float_format="%.6g").encode()),
-            }
-            for figure in figures
-        ],
-        predictions_csv=_data_uri("text/csv", tables["predictions"].to_csv(index=False).encode()),
+        figures=[for_page(figure) for figure in figures],
+        predictions_csv=data_uri("text/csv", tables["predictions"].to_csv(index=False).encode()),
+        agreement=_agreement_rows(tables["held-out-summary"]),
+        agreement_csv=table_uri(tables["held-out-summary"]),
+        agreement_figures=[for_page(figure) for figure in further],
         runs=tables["runs"].to_dict("records"),
         config=write_config(runs[0].config),
         provenance=_provenance_lines(runs),
     )
+
+
+def _agreement_rows(summary: pd.DataFrame) -> list[dict[str, str]]:
+    rows = []
+    for row in summary.to_dict("records"):
+        inside = "-" if row["inside"] != row["inside"] else f"{row['inside']:.0%}"
+        if row["inside_low"] == row["inside_low"]:
+            inside += f" [{row['inside_low']:.0%}, {row['inside_high']:.0%}]"
+        errors = {name: f"{row[name]:.2g}" for name in ("rms_error", "largest")}
+        rows.append({str(name): str(value) for name, value in row.items()} | errors | {"inside": inside})
+    return rows
 
 
 def _runs_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -164,5 +196,10 @@ def _error(row: Row) -> str:
     return f"{row.error:+.1%}" if row.predicted else _percent(row.error)
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def table_uri(table: pd.DataFrame) -> str:
+    """A table as a link that holds it."""
+    return data_uri("text/csv", table.to_csv(index=False, float_format="%.6g").encode())
+
+
+def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

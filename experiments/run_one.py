@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
+from experiments.command_line import Parser, answer
 from experiments.run_directory import read_config, write_config
 from experiments.running import Job, train_run
 from experiments.serialize import BadInput, read_json, to_json
@@ -32,9 +34,16 @@ def job_from_json(path: Path) -> Job:
     return job
 
 
-def main() -> None:
-    train_run(job_from_json(Path(sys.argv[1])))
+def main() -> int:
+    parser = Parser(prog="python -m experiments.run_one", description="One run of a sweep.")
+    parser.add_argument("job", type=Path, metavar="JOB.json", help="as written by the sweep")
+    return answer(run, parser.parse_args(), prog=parser.prog)
+
+
+def run(options: argparse.Namespace) -> int:
+    train_run(job_from_json(options.job))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,7 +12,7 @@ from theory import Optimizer, Schedule, Trajectory, predict_trajectory
 from theory.adam_l2 import decay_per_step
 from theory.momentum import startup_steps
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Muon, MuonH
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.parameters import InvalidParameter, require_integer_field, require_number
 
 if TYPE_CHECKING:
     from sim import Simulation
@@ -42,15 +42,15 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         require_number("initial_rms", self.initial_rms, above=0)
-        require_integer("dim", self.dim, at_least=2)
+        require_integer_field(self, "dim", at_least=2)
         if self.shape is None and isinstance(self.optimizer, Muon | MuonH):
             raise InvalidParameter("shape", None, f"rows and columns of the matrix, for {self.optimizer.name}")
         if self.shape is not None and self.dim != self.shape[0] * self.shape[1]:
             raise InvalidParameter("dim", self.dim, f"the number of entries of shape {self.shape}, or left out")
-        require_integer("num_replicas", self.num_replicas, at_least=2)
-        require_integer("seed", self.seed, at_least=0, at_most=2**32 - 1)
-        require_integer("record_every", self.record_every, at_least=1)
-        require_number("gradient_rms", self.gradient_rms, above=0)
+        require_integer_field(self, "num_replicas", at_least=2)
+        require_integer_field(self, "seed", at_least=0, at_most=2**32 - 1)
+        require_integer_field(self, "record_every", at_least=1)
+        require_number("gradient_rms", self.gradient_rms, at_least=1e-12, at_most=1e12)  # what sim.GradientNoise takes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
+from experiments.command_line import Parser, answer
 from experiments.serialize import to_json, write_whole
 from experiments.simulation import natural_scale
 from sim import GradientNoise
@@ -36,6 +37,7 @@ from sim.observables import observables
 from theory import OPTIMIZERS, SCHEDULES, Optimizer, Schedule, equilibrium, predict_trajectory, record_steps
 from theory.momentum import startup_steps
 from theory.optimizers import SGDM, AdamL2, Muon, MuonH
+from theory.parameters import require_integer
 from theory.trajectory import FIELDS
 
 Array = NDArray[np.float64]
@@ -242,12 +244,18 @@ def passes(row: dict[str, Any]) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m experiments.simulation_grid", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--settings", type=int, default=200, help="per optimizer")
-    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS))
+    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS), help=" ")
     parser.add_argument("--out", type=Path, default=Path("runs/simulation-grid"), help="rows setting by setting")
     parser.add_argument("--table", type=Path, default=Path("docs/sim"), help="where the table is written")
     options = parser.parse_args()
+    return answer(write_grid, options, prog=parser.prog)
+
+
+def write_grid(options: argparse.Namespace) -> int:
+    """The table of the module; 1 if a row of it fails."""
+    require_integer("settings", options.settings, at_least=1)
     table = list(summarise(run_grid(options.optimizers, options.settings, options.out)))
     config = {
         "seed": SEED,

@@ -51,9 +51,9 @@ class Exclusion:
 class RunTable:
     """Clean runs.
 
-    numbers : (num_runs,) arrays by name, a subset of `NUMBERS`; always ``learning_rate`` and ``loss``, the latter NaN
-    or infinite where the run diverged. labels : (num_runs,) text by name, a subset of `LABELS`. num_rows : rows that
-    the source had.
+    numbers : (num_runs,) arrays by name, a subset of `NUMBERS` and what was asked for beside them; always
+    ``learning_rate`` and ``loss``, the latter NaN or infinite where the run diverged. labels : (num_runs,) text by
+    name, a subset of `LABELS`. num_rows : rows that the source had.
     """
 
     numbers: Mapping[str, Array]
@@ -74,12 +74,17 @@ class RunTable:
 
 
 def read_table(
-    path: Path, *, columns: Mapping[str, str] | None = None, constants: Mapping[str, float | str] | None = None
+    path: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, float | str] | None = None,
+    others: Sequence[str] = (),
 ) -> RunTable:
     """Read a CSV file in UTF-8, comma separated, with a header.
 
-    ``columns`` maps our names (`COLUMNS`) to those of the file; ``constants`` gives a column its one value. Raises
-    `BadInput`, one line. Files above `FILE_LIMIT` are refused before they are opened.
+    ``columns`` maps our names (`COLUMNS`) to those of the file; ``constants`` gives a column its one value; ``others``
+    are further columns of numbers, kept under their own names, NaN where there is none. Raises `BadInput`, one line.
+    Files above `FILE_LIMIT` are refused before they are opened.
     """
     given, fixed = dict(columns or {}), dict(constants or {})
     _check_names(given, fixed)
@@ -92,7 +97,7 @@ def read_table(
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=False)
             header = [name.strip() for name in next(reader, [])]
-            places = _places(path, header, given, fixed)
+            places = _places(path, header, given, fixed, others)
             collected = {name: [] for name in places}
             for row in reader:
                 if not row:
@@ -111,7 +116,7 @@ def read_table(
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     found = ragged.exclusion(f"another number of fields than the header's {len(header)}")
-    return _clean(str(path), collected, fixed, lines, num_rows, found)
+    return _clean(str(path), collected, fixed, lines, num_rows, found, others)
 
 
 def table_from_frame(
@@ -119,13 +124,14 @@ def table_from_frame(
     *,
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, float | str] | None = None,
+    others: Sequence[str] = (),
 ) -> RunTable:
     """The same from a data frame; a missing loss counts as diverged there, since pandas cannot tell the two apart."""
     given, fixed = dict(columns or {}), dict(constants or {})
     _check_names(given, fixed)
-    places = _places(Path("table"), [str(name) for name in frame.columns], given, fixed)
+    places = _places(Path("table"), [str(name) for name in frame.columns], given, fixed, others)
     collected = {name: frame.iloc[:, place].tolist() for name, place in places.items()}
-    return _clean("table", collected, fixed, list(range(len(frame))), len(frame), ())
+    return _clean("table", collected, fixed, list(range(len(frame))), len(frame), (), others)
 
 
 class _Count:
@@ -164,6 +170,7 @@ def _clean(
     lines: Sequence[int],
     num_rows: int,
     exclusions: tuple[Exclusion, ...],
+    others: Sequence[str] = (),
 ) -> RunTable:
     size = len(lines)
     if not num_rows:
@@ -179,6 +186,9 @@ def _clean(
         elif name != "loss":
             rows.drop(~(np.isfinite(values) & (values > 0)), f"{name} not finite and above 0", collected[name])
         numbers[name] = values
+    for name in others:
+        numbers[name], text, _ = _to_numbers(collected[name])
+        rows.drop(text, f"text in {name}", collected[name])
     labels = {name: np.array([str(v).strip() for v in collected[name]], str) for name in LABELS if name in collected}
     repeated = _repeated(rows.keep, [*numbers.values(), *labels.values()])
     rows.drop(repeated, "the same as an earlier row", collected["learning_rate"])
@@ -257,7 +267,11 @@ def _allowed(name: str, value: float | str) -> bool:
 
 
 def _places(
-    path: Path, header: Sequence[str], columns: Mapping[str, str], constants: Mapping[str, float | str]
+    path: Path,
+    header: Sequence[str],
+    columns: Mapping[str, str],
+    constants: Mapping[str, float | str],
+    others: Sequence[str] = (),
 ) -> dict[str, int]:
     """Where in the header each of our columns stands."""
     if not any(header):
@@ -276,6 +290,10 @@ def _places(
             raise BadInput(f"--column {name}={wanted}: {path} has no such column; it has {shown}")
         elif name in REQUIRED:
             raise BadInput(f"{path}: no column {name}; it has {shown}; map one with --column {name}=NAME")
+    for name in others:
+        if name in COLUMNS or header.count(name) != 1:
+            raise BadInput(f"{path}: {name!r} is not one further column of it; it has {shown}")
+        places[name] = header.index(name)
     return places
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import glob
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +16,8 @@ import torch
 
 from gpt.config import TrainConfig
 from theory.parameters import InvalidParameter
+
+PARTIAL = ".partial"
 
 
 def previous(path: Path) -> Path:
@@ -31,21 +36,27 @@ def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: di
     The old one moves to `previous`. Raises OSError, with the path, if it cannot be written; nothing is lost then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    handle, partial = _open_partial(path)
     try:
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save({"digest": config.digest, "fingerprint": fingerprint, "state": state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-        except (OSError, RuntimeError) as error:  # torch wraps some errors of the file in its own
-            raise _write_error(error, path) from error
-        if path.exists():
-            os.replace(path, previous(path))
-        os.replace(temporary, path)
+        with os.fdopen(handle, "wb") as file:  # open, and so locked, until it has its name
+            torch.save({"digest": config.digest, "fingerprint": fingerprint, "state": state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+            if path.exists():
+                os.replace(path, previous(path))
+            os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch wraps some errors of the file in its own
+        raise _write_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial_checkpoints(path: Path) -> None:
+    """Delete what killed processes left of checkpoints for ``path``; those being written keep their lock and stay."""
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
+        with contextlib.suppress(OSError), partial.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink()
 
 
 def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
@@ -73,6 +84,17 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
         )
     loaded: dict[str, Any] = state
     return loaded
+
+
+def _open_partial(path: Path) -> tuple[int, Path]:
+    """A new file beside ``path``, locked where the file system can, for `remove_partial_checkpoints` to leave alone."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=PARTIAL, dir=path.parent)
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(name):  # before it was locked, it may have been taken for a dead one
+            return handle, Path(name)
+        os.close(handle)
 
 
 def _write_error(error: BaseException, path: Path) -> OSError:

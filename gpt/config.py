@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from theory.optimizers import AdamC, AdamH, AdamW, MuonH
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.parameters import InvalidParameter, require_integer_field, require_kind, require_number
 from theory.schedules import Schedule
 
 Architecture = Literal["gpt2", "scale-invariant"]
@@ -94,7 +94,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _require_choice("architecture", self.architecture, get_args(Architecture))
         for name in ("vocab_size", "context_length", "num_layers", "d_model", "num_heads"):
-            require_integer(name, getattr(self, name), at_least=1)
+            require_integer_field(self, name, at_least=1)
         if self.d_model % self.num_heads:
             raise InvalidParameter("num_heads", self.num_heads, f"a divisor of d_model = {self.d_model}")
         require_number("init_rms", self.init_rms, above=0)
@@ -158,17 +158,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, kind in (("model", ModelConfig), ("optimizer", TrainableOptimizer), ("schedule", Schedule)):
-            if not isinstance(getattr(self, name), kind):
-                raise InvalidParameter(name, getattr(self, name), f"an object of type {_spelled(kind)}")
+            require_kind(name, getattr(self, name), kind)
         require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)
-        require_integer("seed", self.seed, at_least=0, at_most=2**32 - 1)
-        for name in ("batch_size", "record_every", "eval_batches"):
-            require_integer(name, getattr(self, name), at_least=1)
+        require_integer_field(self, "seed", at_least=0, at_most=2**32 - 1)
+        for name in ("batch_size", "record_every", "eval_batches", "accumulation_steps"):
+            require_integer_field(self, name, at_least=1)
         _require_choice("dtype", self.dtype, get_args(Dtype))
         _require_choice("device", self.device, get_args(Device))
         if self.source not in NAMED_SOURCES and not (isinstance(self.source, str) and set("./") & set(self.source)):
             raise InvalidParameter("source", self.source, "pysource, zipf or a path, such as ./text.txt")
-        require_integer("accumulation_steps", self.accumulation_steps, at_least=1)
         if self.batch_size % self.accumulation_steps:
             raise InvalidParameter(
                 "accumulation_steps", self.accumulation_steps, f"a divisor of batch_size = {self.batch_size}"
@@ -242,7 +240,3 @@ def preset(name: str, architecture: Architecture) -> ModelConfig:
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise InvalidParameter(name, value, "one of " + ", ".join(choices))
-
-
-def _spelled(kind: object) -> str:
-    return " or ".join(cls.__name__ for cls in get_args(kind)) or getattr(kind, "__name__", str(kind))

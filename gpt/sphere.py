@@ -5,10 +5,17 @@ r"""Optimizers that keep each matrix on the sphere of its initial norm, whatever
 with :math:`R = \|W_0\|_F` (Hyperball, arXiv 2606.16899). `SphereOptimizer` does this for any direction u;
 `gpt.adamh.AdamH` and `gpt.muonh.MuonH` say which.
 
-Arithmetic. The directions of several matrices stand in one flat buffer, each padded with zeros to whole rows of ``ROW``
-entries. The norms of all of them are then three calls: rows in the type of the buffer, their squares, and sums of these
-in float64. One sum over millions of float32 entries would be off by 1e-4; rows and float64 leave 1e-7, and since the
-norm is measured again at every step, this does not add up. Nothing waits for a GPU.
+Arithmetic. On a CPU the new norm is known before the step is taken,
+
+.. math:: \|W - cu\|^2 = \|W\|^2 - 2c\langle W,u\rangle + c^2\|u\|^2, \qquad c = \eta R/\|u\|,
+
+so each matrix is written once. In one float32 sum over millions of entries :math:`\|W\|^2` would be off by 1e-4; sums
+of ``ROW`` entries, added in float64, leave 1e-7, and since the norm is measured again at every step, this does not add
+up. The two other sums need less: partial sums of ``PANEL`` entries give the angle to 2e-6 of itself.
+
+On a GPU these three numbers would have to be waited for. There the directions of several matrices stand in one flat
+buffer, each padded with zeros to whole rows of ``ROW`` entries. The norms of all of them are then three calls: rows in
+the type of the buffer, their squares, and sums of these in float64. They are taken of u, and of the matrix that moved.
 """
 
 from __future__ import annotations
@@ -24,7 +31,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-ROW = 1024
+ROW, PANEL = 1024, 2**19
+SMALL = 2**16  # entries, few enough for one sum
 
 # Entries that move together. On a CPU few enough for their scratch to stay in cache; on a GPU enough to keep it busy.
 CPU_BATCH, GPU_BATCH = 2**19, 2**26
@@ -155,26 +163,77 @@ class Batch:
         ]
 
     def clean(self) -> None:
-        """Zeros between the slots, which other batches may have used, and nothing but finite numbers in them."""
-        if not self.buffer.is_cpu or self.buffer.numel() > sum(slot.numel() for slot in self.slots):
+        """Zeros between the slots, which other batches may have used, where norms are taken of whole rows."""
+        if not self.buffer.is_cpu:
             self.buffer.zero_()
 
     def move(self, lr: float) -> None:
         """Take the step, given :math:`-u` in the slots, and use them up."""
+        if self.buffer.is_cpu:
+            for w, slot, radius in zip(self.parameters, self.slots, self.radii.tolist(), strict=True):
+                _move(w, slot, lr, radius)
+        else:
+            self.move_without_waiting(lr)
+
+    def move_without_waiting(self, lr: float) -> None:
+        """The same without a number that Python has to know."""
         for w, slot, factor in zip(self.parameters, self.slots, self._factors(lr * self.radii).unbind(), strict=True):
             torch.addcmul(w, slot, factor, out=slot)
-        factors = self._factors(self.radii)
-        for w, slot, factor in zip(self.parameters, self.slots, factors.unbind(), strict=True):
+        for w, slot, factor in zip(self.parameters, self.slots, self._factors(self.radii).unbind(), strict=True):
             torch.mul(slot, factor, out=w)
-        # NaN would survive being overwritten by Adam. A GPU is not asked, that would mean to wait for it.
-        if self.buffer.is_cpu and not factors.isfinite().all():
-            self.buffer.zero_()
 
     def _factors(self, targets: Tensor) -> Tensor:
         """What to multiply each slot with to give it its target norm, (num_matrices,); finite for a zero slot."""
         squares = torch.linalg.vector_norm(self.buffer, dim=-1).double().square_()
         norms = torch.segment_reduce(squares, "sum", lengths=self.rows, unsafe=True).sqrt_()
         return (targets / norms.clamp_(min=1e-30)).to(self.buffer.dtype)
+
+
+def _move(w: Tensor, slot: Tensor, lr: float, radius: float) -> None:
+    """The step of one matrix on a CPU, given :math:`-u` in its slot."""
+    direct = w.dtype == slot.dtype and w.stride() == slot.stride()
+    new = w if direct else torch.empty_like(slot).copy_(w)
+    ww, wu, uu = _products(new, slot)
+    along = lr * radius / math.sqrt(uu) if uu else 0.0
+    square = ww + along * (2 * wu + along * uu)
+    if square > ww / 100 and 1e-30 < along < 1e30:
+        keep = radius / math.sqrt(square)
+        add = keep * along
+        # the kernel of torch.optim.SGD: p - lr (g + decay p), in one pass
+        torch._fused_sgd_(
+            [new],
+            [slot],
+            [],
+            lr=-add,
+            weight_decay=(keep - 1) / add,
+            momentum=0.0,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+    else:  # W and u nearly cancel, or there is no step at all
+        new.add_(slot, alpha=along)
+        new.mul_(radius / max(float(torch.linalg.vector_norm(new, dtype=torch.float64)), 1e-30))
+    if not direct:
+        w.copy_(new)
+    if not math.isfinite(uu):  # NaN would survive being overwritten by Adam
+        slot.zero_()
+
+
+def _products(w: Tensor, u: Tensor) -> tuple[float, float, float]:
+    r""":math:`\|W\|^2, \langle W,u\rangle, \|u\|^2` of two dense tensors of the same strides."""
+    size = w.numel()
+    w, u = w.as_strided((size,), (1,)), u.as_strided((size,), (1,))
+    if size <= SMALL:
+        return torch.dot(w, w).item(), torch.dot(w, u).item(), torch.dot(u, u).item()
+    whole = size - size % ROW
+    rows = torch.linalg.vector_norm(w[:whole].view(-1, ROW), dim=-1).double()
+    ww, wu, uu = torch.dot(rows, rows).item() + torch.dot(w[whole:], w[whole:]).item(), 0.0, 0.0
+    for a, b in zip(w.split(PANEL), u.split(PANEL), strict=True):
+        wu += torch.dot(a, b).item()
+        uu += torch.dot(b, b).item()
+    return ww, wu, uu
 
 
 def _plan(parameters: list[Tensor], radii: list[float], foreach: bool | None) -> Iterator[Batch]:

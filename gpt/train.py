@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gpt.batches import batches
-from gpt.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from gpt.checkpoint import has_checkpoint, load_checkpoint, remove_partial_checkpoints, save_checkpoint
 from gpt.config import TrainConfig
 from gpt.data import Text, load_text
 from gpt.distributed import join_processes
@@ -124,6 +124,8 @@ def train(
     recorded = set(record_steps(num_steps, config.record_every).tolist())
     losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
     start = 0
+    if checkpoint is not None and processes.is_first:
+        remove_partial_checkpoints(checkpoint)
     if checkpoint is not None and has_checkpoint(checkpoint):
         state = load_checkpoint(checkpoint, config, text.fingerprint)
         start = state["step"]
@@ -171,12 +173,14 @@ def train(
         set_learning_rates(optimizers, multipliers[step])
         for optimizer in optimizers.values():
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
         if steer is not None:
             steer.turn(step)
         done = step + 1
         if step in recorded:
-            probe.after(step)
+            probe.after(step)  # needs the gradients for some directions
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        if step in recorded:
             if on_progress is not None and processes.is_first:
                 on_progress(done, float(losses[step]))
             if should_stop is not None and done < num_steps and processes.any(should_stop()):

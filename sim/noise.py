@@ -27,7 +27,7 @@ from sim.observables import observables, pooled_with_error, root_mean_square
 from sim.rules import Shape, entries_of, rule_of, step_constants
 from sim.threads import threads
 from theory import Optimizer, Schedule, Trajectory, record_steps
-from theory.parameters import require_integer, require_number
+from theory.parameters import require_integer, require_kind, require_number
 from theory.trajectory import FIELDS
 
 Array = NDArray[np.float64]
@@ -107,12 +107,14 @@ def simulate(
     ------
     InvalidParameter : a value outside its range, or a shape that is missing.
     """
+    require_kind("optimizer", optimizer, Optimizer)
+    require_kind("schedule", schedule, Schedule)
+    require_kind("noise", noise, GradientNoise)
     require_number("initial_rms", initial_rms, at_least=1e-12, at_most=1e12)
-    dim = entries_of(dim, shape, DEFAULT_DIM)
-    require_integer("dim", dim, at_least=2, at_most=2**31)
-    require_integer("num_replicas", num_replicas, at_least=2, at_most=2**32 - 1)
-    require_integer("seed", seed, at_least=0, at_most=2**32 - 1)
-    require_integer("record_every", record_every, at_least=1)
+    dim = require_integer("dim", entries_of(dim, shape, DEFAULT_DIM), at_least=2, at_most=2**31)
+    num_replicas = require_integer("num_replicas", num_replicas, at_least=2, at_most=2**32 - 1)
+    seed = require_integer("seed", seed, at_least=0, at_most=2**32 - 1)
+    record_every = require_integer("record_every", record_every, at_least=1)
 
     steps = record_steps(schedule.num_steps, record_every)
     with threads(num_threads):

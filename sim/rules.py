@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 import numpy as np
@@ -96,7 +97,7 @@ def entries_of(dim: int | None, shape: Shape | None, default: int) -> int:
     """Number of entries from ``dim`` or from the sides of a matrix; `InvalidParameter` if they contradict."""
     if shape is None:
         return default if dim is None else dim
-    if len(shape) != 2:
+    if not isinstance(shape, Sequence | np.ndarray) or len(shape) != 2:
         raise InvalidParameter("shape", shape, "two whole numbers, rows and columns")
     for side in shape:
         require_integer("shape", side, at_least=1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
+
+import numpy as np
 
 
 class InvalidParameter(ValueError):
@@ -28,6 +31,13 @@ class InvalidParameter(ValueError):
 
 class NoEquilibrium(InvalidParameter):
     """Raised where an equilibrium is asked for and none exists (zero weight decay)."""
+
+
+def require_kind(name: str, value: object, kind: type | UnionType) -> None:
+    """Raise `InvalidParameter` unless ``value`` is an object of that class, or of one of the classes of a union."""
+    if not isinstance(value, kind):
+        spelled = " or ".join(cls.__name__ for cls in get_args(kind) or (kind,))
+        raise InvalidParameter(name, value, f"an object of type {spelled}")
 
 
 def require_number(
@@ -71,10 +81,15 @@ def require_magnitude(name: str, value: object) -> float:
 
 
 def require_integer(name: str, value: object, *, at_least: int, at_most: int = 2**53) -> int:
-    """Return ``value`` as an int in [at_least, at_most], or raise `InvalidParameter`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not at_least <= value <= at_most:
+    """Return ``value``, NumPy's integers included, as an int in [at_least, at_most], or raise `InvalidParameter`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not at_least <= value <= at_most:
         allowed = f"a whole number of at least {at_least}"
         if at_most < 2**53:
             allowed += f" and at most {at_most}"
         raise InvalidParameter(name, value, allowed)
-    return value
+    return int(value)
+
+
+def require_integer_field(record: object, name: str, *, at_least: int, at_most: int = 2**53) -> None:
+    """The same for a field of a frozen dataclass, which then holds the int."""
+    object.__setattr__(record, name, require_integer(name, getattr(record, name), at_least=at_least, at_most=at_most))

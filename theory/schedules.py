@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.parameters import InvalidParameter, require_integer_field, require_number
 
 
 class Segment(NamedTuple):
@@ -96,8 +96,8 @@ class _Schedule:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        require_integer("num_steps", self.num_steps, at_least=1)
-        require_integer("warmup_steps", self.warmup_steps, at_least=0)
+        require_integer_field(self, "num_steps", at_least=1)
+        require_integer_field(self, "warmup_steps", at_least=0)
         if self.warmup_steps > self.num_steps:
             raise InvalidParameter("warmup_steps", self.warmup_steps, f"at most num_steps = {self.num_steps}")
 

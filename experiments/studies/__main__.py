@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.command_line import Parser, answer
 from experiments.serialize import BadInput, to_json, write_whole
 from experiments.studies import solvable_answers, solvable_bend, solvable_figure
 from experiments.studies.solvable_bend import STUDY, Arm, Problem, SolvableBend, run_arm
@@ -68,21 +69,18 @@ def _code() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.studies", description="Run a study.")
-    parser.add_argument("study", choices=["solvable-bend"])
+    parser = Parser(prog="python -m experiments.studies", description="Run a study.")
+    parser.add_argument("study", choices=["solvable-bend"], help=" ")
     parser.add_argument("--out", type=Path, default=Path("runs/solvable-bend"), metavar="DIR", help="holds the runs")
     parser.add_argument("--results", type=Path, metavar="DIR", help="tables and figures (default: where the runs are)")
     options = parser.parse_args()
-    try:
+
+    def run(options: argparse.Namespace) -> int:
         run_study(STUDY, options.out, options.results)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the arms that were finished are kept", file=sys.stderr)
-        return 130
-    print(f"{options.results or options.out}: optima.csv, answers.csv, a figure per problem")
-    return 0
+        print(f"{options.results or options.out}: optima.csv, answers.csv, a figure per problem")
+        return 0
+
+    return answer(run, options, prog=parser.prog)
 
 
 if __name__ == "__main__":

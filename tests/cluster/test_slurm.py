@@ -41,7 +41,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
         pytest.skip(f"the cluster did not come up here: {error}")
 
 
-def wait_for(condition: Callable[[], object], sweep: subprocess.Popen[bytes], timeout: float = 60) -> object:
+def wait_for(condition: Callable[[], object], sweep: subprocess.Popen[bytes], timeout: float = 120) -> object:
     """What the condition returns once it is true; fails if the sweep ends before."""
     deadline = time.monotonic() + timeout
     while not (found := condition()):
@@ -52,9 +52,10 @@ def wait_for(condition: Callable[[], object], sweep: subprocess.Popen[bytes], ti
 
 
 def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, str], tmp_path: Path) -> None:
-    study = tiny_study(tmp_path / "study", num_rates=1, num_seeds=3, num_steps=300)
+    # Long enough that a job found half-way is still running when Slurm has acted on it.
+    study = tiny_study(tmp_path / "study", num_rates=1, num_seeds=3, num_steps=2000)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    flags = ("--checkpoint-every", "10", "--json")
+    flags = ("--checkpoint-every", "50", "--json")
     slurm = {name: cluster[name] for name in ("SLURM_CONF", "PATH")}
 
     def ask(*command: str) -> str:
@@ -95,7 +96,7 @@ def test_requeued_and_killed_jobs_go_on_and_nothing_changes(cluster: dict[str, s
             os.kill(pid, signal.SIGKILL)
         assert victims, "no process of the job was found"
         assert not (out / killed).exists(), "the run was over before its job was killed"
-        output, error = sweep.communicate(timeout=90)
+        output, error = sweep.communicate(timeout=600)
         assert sweep.returncode == 0, error.decode()[-2000:]
         assert b'"num_finished": 3' in output
     finally:

@@ -38,7 +38,8 @@ def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
     links = Links()
     links.feed(text)
     images = [value for tag, value in links.found if tag == "img"]
-    assert len(images) == 4  # three settings and the losses
+    assert len(images) == 5  # three settings, the losses, the errors of the matrices
+    assert "Agreement on held-out settings" in text
     assert all(value.startswith("data:") for _, value in links.found)
     assert "A &lt;title&gt; &amp; more" in text
     for name in re.findall(r'download="([^"]+)"', text):

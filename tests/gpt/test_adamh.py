@@ -42,6 +42,35 @@ def test_norm_of_a_large_matrix_is_exact() -> None:
     assert abs(p.detach().double().norm() / start - 1) < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(257, 255), (300, 500), (1100, 1000)])  # one sum, rows and a rest, several panels
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_a_step_of_a_large_matrix(shape: tuple[int, int], by_columns: bool) -> None:
+    """Norm and angle to 2e-6, whatever way it is summed up; every entry where float64 puts it."""
+    generator = torch.Generator().manual_seed(0)
+    start, g = (torch.randn(shape, generator=generator).add_(0.1) for _ in range(2))
+    p = nn.Parameter(start.T.contiguous().T if by_columns else start.clone())
+    optimizer = AdamH([p], lr=0.05, eps=0.0)
+    p.grad = g
+    optimizer.step()
+    w = start.double()
+    expected = w / w.norm() - 0.05 * g.sign() / math.sqrt(g.numel())  # Adam's first step is a sign
+    expected *= w.norm() / expected.norm()
+    moved = p.detach().double()
+    assert abs(moved.norm() / w.norm() - 1) < 3e-7
+    assert ((moved - w).norm() / (expected - w).norm()).item() == pytest.approx(1, abs=2e-6)
+    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_step_that_nearly_cancels_the_matrix_keeps_its_norm() -> None:
+    """Adam's first direction is the sign of the gradient, here parallel to W, and the step 0.9999 of it."""
+    signs = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).sign()
+    p = nn.Parameter(0.1 * signs)
+    optimizer = AdamH([p], lr=0.9999)
+    p.grad = signs.clone()
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), 0.1 * signs, rtol=1e-6, atol=0)
+
+
 def test_orthogonal_direction_turns_by_the_arc_tangent() -> None:
     """One step from a one-hot weight with a gradient everywhere else."""
     p = nn.Parameter(torch.tensor([[3.0, 0.0], [0.0, 0.0]], dtype=torch.float64))

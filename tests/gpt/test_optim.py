@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
 from gpt.muonh import QUINTIC, MuonH, polar_factor
+from gpt.sphere import Batch
 
 LR, BETAS, EPS, DECAY, MOMENTUM = 0.03, (0.8, 0.9), 1e-3, 2.0, 0.9
 MULTIPLIERS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
@@ -114,6 +115,14 @@ MODES: dict[str, dict[str, Any]] = {"plain": {"foreach": False}, "foreach": {"fo
 DTYPES = (torch.float32, torch.bfloat16)
 
 
+@pytest.fixture(params=["CPU", "GPU"])
+def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sphere optimizers compute on either device, here on a CPU."""
+    if request.param == "GPU":
+        monkeypatch.setattr(Batch, "clean", lambda batch: batch.buffer.zero_())
+        monkeypatch.setattr(Batch, "move", Batch.move_without_waiting)
+
+
 def make_parameters(dtype: torch.dtype) -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
     return [nn.Parameter((torch.randn(shape, generator=generator) * 0.1).to(dtype)) for shape in SHAPES]
@@ -143,6 +152,7 @@ def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("restored", [False, True], ids=["whole", "restored"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
@@ -174,6 +184,7 @@ def test_equals_its_definition(case: Case, dtype: torch.dtype, mode: str, restor
         assert (expected - start).norm() / expected.norm() > 0.05
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("build", [case.build for case in CASES[2:]], ids=["AdamH", "MuonH"])
 def test_matrices_do_not_see_their_neighbours(build: Build, dtype: torch.dtype) -> None:
@@ -193,6 +204,7 @@ def test_matrices_do_not_see_their_neighbours(build: Build, dtype: torch.dtype) 
         assert all(torch.equal(p, q) for p, q in zip(results[0], other, strict=True))
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("build", [case.build for case in CASES[2:]], ids=["AdamH", "MuonH"])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_gradient_that_is_not_a_number_stays_with_its_matrix(build: Build, mode: str) -> None:
@@ -218,6 +230,7 @@ def test_a_gradient_that_is_not_a_number_stays_with_its_matrix(build: Build, mod
     assert all(torch.equal(parameters[k], healthy[k]) for k in range(len(SHAPES)) if k != 4)
 
 
+@pytest.mark.usefixtures("arithmetic")
 @pytest.mark.parametrize("build", [case.build for case in CASES], ids=[case.name for case in CASES])
 def test_strides_do_not_matter(build: Build) -> None:
     """Of the weights, and of gradients laid out otherwise."""

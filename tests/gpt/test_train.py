@@ -74,6 +74,15 @@ def test_adamh_keeps_every_norm() -> None:
     np.testing.assert_allclose(angles, 0.02 * multiplier, rtol=0.05)  # atan(eta), were u orthogonal to W
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_muonh_shows_its_direction(nesterov: bool) -> None:
+    """Nesterov's needs the gradient after the step. Newton-Schulz leaves singular values around one: u of RMS 1/4."""
+    optimizer = theory.MuonH(learning_rate=2e-2, nesterov=nesterov)
+    trajectory = train(dataclasses.replace(CONFIG, optimizer=optimizer)).trajectory
+    np.testing.assert_allclose(trajectory.update_rms[:, :4], 0.25, rtol=0.25)  # attention: 16 by 16
+    assert (np.abs(trajectory.cosine) < 1).all()
+
+
 @pytest.mark.parametrize("architecture", ["gpt2", "scale-invariant"])
 def test_same_config_same_bits(architecture: Any) -> None:
     config = dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, architecture=architecture))
