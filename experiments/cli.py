@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from experiments import commands, prepare_command, replay_command, study_commands
+from experiments import commands, diagnose_command, prepare_command, replay_command, study_commands
 from experiments.command_line import Parser, answer
 from gpt.config import TRAINABLE_OPTIMIZERS
 from theory import OPTIMIZERS, SCHEDULES
@@ -89,6 +89,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     replay = _command(subparsers, "replay", replay_command.replay, "a recorded run's angles again under another norm")
     replay_command.add_flags(replay)
+    diagnose = _command(
+        subparsers,
+        "diagnose",
+        diagnose_command.diagnose,
+        "noise scale, sharpness and Adam's statistics of finished runs",
+    )
+    diagnose_command.add_flags(diagnose)
 
     prepare = _command(subparsers, "prepare", prepare_command.prepare, "tokens of a public data set as .bin shards")
     prepare_command.add_flags(prepare)

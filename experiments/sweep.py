@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments import run_directory
+from experiments import diagnose_command, run_directory
 from experiments.adaptive import Point, Progress, progress
 from experiments.running import Job
 from experiments.serialize import BadInput, config_from_dict, config_to_dict, read_json, to_json, write_whole
@@ -46,6 +46,7 @@ COLUMNS = (
     "initial_rms",
     "final_rms",
     "tokens_per_second",
+    *diagnose_command.COLUMNS,
     "run",
 )
 
@@ -188,7 +189,10 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def write_table(cells: Sequence[CellState], path: Path) -> None:
-    """One row per finished run: losses in nats, ``nan`` where a run diverged; RMS as medians over block matrices."""
+    """One row per finished run: losses in nats, ``nan`` where a run diverged; RMS as medians over block matrices.
+
+    What ``lrbend diagnose`` measures is ``nan`` in runs that it has not seen.
+    """
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -220,6 +224,7 @@ def _row(cell: StudyCell, job: Job) -> dict[str, object]:
         "initial_rms": config.block_rms or config.model.init_rms,
         "final_rms": statistics.median(final_rms) if final_rms and None not in final_rms else math.nan,
         "tokens_per_second": _known(summary.get("tokens_per_second")),
+        **diagnose_command.read_diagnosis(job.path),
         "run": job.path.name,
     }
     return row

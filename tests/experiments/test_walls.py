@@ -84,6 +84,15 @@ def test_one_wall_moves_no_optimum() -> None:
         assert abs(before.value - after.value) < (after.high - after.low) / 2 / 3
 
 
+def test_a_wall_that_passes_for_the_shape_is_noted() -> None:
+    wall = Scenario(name="wall", shape="early wall", noise=0.012, off=None, num_rates=6)
+    told = [
+        any("like a wall above" in note for note in fit_bend(table, sensitivity=False).groups[0].notes)
+        for table in (make_sweep(wall, 20270093, draw=1).table, make_sweep(SMOOTH, 2).table)
+    ]
+    assert told == [True, False]
+
+
 def test_what_is_never_left_out() -> None:
     """The best rate, the last three, and a loss at the low end, whatever their losses."""
     cells, model = smooth_cells(3)
