@@ -10,7 +10,7 @@ import pytest
 from experiments import replay_study
 from experiments.cli import main
 from experiments.comparison import group_runs, setting_name
-from experiments.replay_study import Cell, rows_of, summary, verdict
+from experiments.replay_study import Cell, Earlier, rows_of, summary, verdict
 from experiments.run_directory import load_run
 from tests.gpt.walk import make_text
 
@@ -106,7 +106,7 @@ def test_study_runs_resumes_and_makes_its_tables(tmp_path: Path, monkeypatch: py
 
 
 def test_summary_needs_both_arms_of_a_seed(tmp_path: Path) -> None:
-    assert rows_of(tmp_path, [Cell("gpt2", 1e-2)]) == []
+    assert rows_of(tmp_path, [Cell("gpt2", 1e-2)], Earlier()) == []
     common = {"architecture": "gpt2", "learning_rate": 1e-2, "plain_difference": None}
     rows = [
         {**common, "seed": seed, "fixed_difference": fixed, "twin_difference": twin}
