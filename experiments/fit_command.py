@@ -132,7 +132,7 @@ def _describe_group(group: GroupFit, delta: float) -> list[str]:
         power = group.power[axis]
         if power is not None:
             lines.append(
-                f"    smallest bend this table could have detected with 80 % power: {power.smallest_bend:.3g}"
+                f"    smallest bend this table could have detected with 85 % power: {power.smallest_bend:.3g}"
                 f" (a straight law would have been called straight in {power.straight_if_straight:.0%})"
             )
     if group.estimators and group.estimators[0].curvature:

@@ -60,7 +60,10 @@ def without_walls(
         for place, last in suspects.items():
             kept[place] = _up_to(cells[place], last + 1)
         tried = np.array(list(suspects))
-        excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend), strict=True))
+        try:
+            excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend), strict=True))
+        except np.linalg.LinAlgError:
+            return list(cells), None
         for place, last in suspects.items():
             if excess[place] > limit:
                 kept[place] = _up_to(cells[place], last)
