@@ -1,8 +1,8 @@
 r"""What bend a table could have shown: the smallest one that the verdict rule would call by its name in 85 % of such.
 
 With half widths :math:`w_{95}` and :math:`w_{90}` of the intervals and the equivalence limit :math:`\delta`, a bend c
-is called if the estimate, of standard error :math:`s = w_{95}/z_{0.975}`, exceeds both :math:`w_{95}` (the 95 % interval
-excludes 0) and :math:`\delta - w_{90}` (the 90 % interval is not inside :math:`\pm\delta`).
+is called if the estimate, of standard error :math:`s = w_{95}/z_{0.975}`, exceeds both :math:`w_{95}` (the 95 %
+interval excludes 0) and :math:`\delta - w_{90}` (the 90 % interval is not inside :math:`\pm\delta`).
 
 The widths of this table are estimates too, as those of the next one will be: their logarithms have the variance
 :math:`u = 1/2\nu`, with :math:`\nu` degrees of freedom. Where the first condition is the harder one, what is named here
@@ -11,7 +11,8 @@ and what must be exceeded there go like these widths, so that
 .. math:: (c - w_{95})^2 = z_{0.85}^2\,\bigl(s^2 + u\,(c^2 + w_{95}^2)\bigr),
 
 and where the second is, :math:`c = \delta - w_{90} + z_{0.85}\,s`, in which the widths nearly cancel. A truly
-straight law is called straight with the probability that the estimate stays below :math:`\delta - w_{90}`. Derived here.
+straight law is called straight with the probability that the estimate stays below :math:`\delta - w_{90}`. Derived
+here.
 """
 
 from __future__ import annotations

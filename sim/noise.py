@@ -171,7 +171,6 @@ def run(
     squared_norm = np.square(state.w, dtype=np.float64).sum(axis=(1, 2))
     norm, diverged = np.sqrt(squared_norm), np.full(num_replicas, -1, dtype=np.int64)
     moments = np.zeros((num_replicas, len(steps), kernels.NUM_MOMENTS))
-    rates = optimizer.learning_rate * schedule.multipliers()
 
     def advance(start: int, stop: int) -> None:
         span = np.arange(start, stop)
@@ -183,7 +182,7 @@ def run(
             seed,
             replicas,
             start,
-            step_constants(optimizer, rates[start:stop], start),
+            step_constants(optimizer, optimizer.learning_rate * schedule.value(span + 0.5), start),
             rule,
             law,
             norm,

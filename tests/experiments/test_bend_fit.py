@@ -126,7 +126,7 @@ def test_optimizers_are_groups_and_estimators_are_listed() -> None:
 @pytest.mark.parametrize("freedom", [20.0, 1e6])
 def test_power_names_a_bend_that_is_found(error: float, freedom: float) -> None:
     """With normal errors the rule calls the named bend in 85 %, also where it was named by a table that knows its noise
-    from ``freedom`` residuals, as the one that looks for it does: by simulation. Tolerance 0.02, for terms of second order in the widths."""
+    from ``freedom`` residuals, as the one that looks for it does. By simulation; 0.02 for second order in widths."""
     delta, rng = 0.07, np.random.default_rng(0)
     first, second = error * np.sqrt(rng.chisquare(freedom, (2, 20_000)) / freedom)
     found = 0
