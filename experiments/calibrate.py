@@ -24,7 +24,7 @@ from experiments.command_line import Parser, answer
 from experiments.serialize import to_json, write_whole
 from theory.parameters import require_integer
 
-NUM_SWEEPS = 200
+NUM_SWEEPS = 100
 FIRST_SEED = 20_270_000
 DIGITS = 4
 
