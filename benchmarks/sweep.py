@@ -1,6 +1,6 @@
 """Runs per hour of a sweep with two workers over that with one.
 
-    python benchmarks/sweep.py [--json] [--rounds 3] [--runs 8] [--num-steps 400]
+    python benchmarks/sweep.py [--json] [--rounds 5] [--runs 16] [--num-steps 150]
 
 Sweeps of ``runs`` runs (cpu-32, 1,024 bytes a step) with one and with two workers take turns, each in a fresh
 directory, and the median over the rounds of the ratio of their times is the figure. The workers have made a short run
@@ -62,9 +62,9 @@ def timed(count: int, num_steps: int, workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--runs", type=int, default=8)
-    parser.add_argument("--num-steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--num-steps", type=int, default=150)
     options = parser.parse_args()
     ratios, loads, rates = [], [], []
     for _ in range(options.rounds):
