@@ -5,8 +5,9 @@ that such a rate says is that the optimum lies below it; one among seventy, take
 optimum of a table.
 
 **Rule.** Suspect are the highest rates of a cell from the first one on, above the best, to which three neighbours curve
-upward by more than twice the median over all such triples of the table; three rates stay. The joint model is fitted
-without the suspects, and their losses compared, from below, with what the others predict, :math:`\hat y`:
+upward by more than twice the median over all such triples of the table, and by more than any lower three of the cell;
+three rates stay. The joint model is fitted without the suspects, and their losses compared, from below, with what the
+others predict, :math:`\hat y`:
 
 .. math:: y - \hat y \;>\; t_\nu(1 - 10^{-3})\,
    \sqrt{\sigma^2/m + g^2 R^2 + \mathrm{Var}(\hat y)}, \qquad g = \max(\gamma, 0.1)
@@ -14,7 +15,9 @@ without the suspects, and their losses compared, from below, with what the other
 with the misfit per rise :math:`\gamma` no smaller than its prior's scale, since the shape is continued beyond where it
 was fitted. The first rate above that is left out with all beyond it, and closes the grid from above, as a diverged one
 does; one that is not takes part, by one linear step from the same fit, when the next is judged. One side only: what no
-smooth law allows is a jump up at the top. A smooth sweep of 16 cells loses a good point at most once in 60 times.
+smooth law allows is a jump up at the top. The comparison with the cell's own lower rates is there since the shape that
+the cells share is a model: a cell of another shape, smooth, with its steepest part on the left, is far from what the
+others predict, and has no wall. A smooth sweep of 16 cells loses a good point at most once in 60 times.
 
 Derived here; the predictive variance is the usual one of a linear mixed model.
 """
@@ -81,7 +84,8 @@ def _suspects(cells: Sequence[Cell]) -> dict[int, int]:
     typical = float(np.median(np.concatenate(bends)))
     found = {}
     for place, (cell, bend) in enumerate(zip(cells, bends, strict=True)):
-        beyond = np.flatnonzero(bend > STEEP * typical) + 2
+        steeper = bend > np.maximum.accumulate(np.append(STEEP * typical, bend[:-1]))
+        beyond = np.flatnonzero(steeper) + 2
         beyond = beyond[beyond >= max(FEWEST_LEFT, int(np.argmin(cell.loss)) + 1)]
         if len(beyond):
             found[place] = int(beyond[0])
