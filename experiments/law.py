@@ -15,13 +15,13 @@ from typing import Literal
 import numpy as np
 
 from experiments.cells import Cell, make_cells, stack
-from experiments.joint_fit import JointFit, fit_jointly
+from experiments.joint_fit import JointFit
 from experiments.joint_model import Cells
 from experiments.optimum import CellOptimum, OptimumStatus, alone, describe
 from experiments.profile import profile
 from experiments.regressors import LEAST_VALUES, Regressors
 from experiments.table import RunTable
-from experiments.walls import without_walls
+from experiments.walls import fit_without_walls
 from theory import InvalidParameter
 
 AXES = ("num_params", "num_tokens")
@@ -74,10 +74,9 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
     model, data, joint = None, None, None
     if usable:
         model = Regressors.of(usable, axes, skip_batch=batch != "covariate")
-        usable, near = without_walls(usable, model.columns, model.trend)
-        data, tilt_freedom = stack(usable)
         try:
-            joint = fit_jointly(data, model.columns, model.trend, start=near)
+            usable, joint = fit_without_walls(usable, model.columns, model.trend)
+            data, tilt_freedom = stack(usable)
             profiles = profile(usable, data, joint, tilt_freedom)
             found = [describe(cell, one) for cell, one in zip(usable, profiles, strict=True)]
         except np.linalg.LinAlgError:

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.cells import Cell, make_cell, stack
-from experiments.joint_fit import fit_jointly
 from experiments.profile import Profile, profile
-from experiments.walls import without_walls
+from experiments.walls import fit_without_walls
 from theory import InvalidParameter
 
 
@@ -84,12 +83,11 @@ def cell_optimum(
 def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
     """The optimum of a cell from its own losses only."""
     one = np.ones((1, 1))
-    (cell,), near = without_walls([cell], one, one, tau=0.0)
-    cells, tilt_freedom = stack([cell])
     try:
-        fit = fit_jointly(cells, one, one, tau=0.0, start=near)
+        (cell,), fit = fit_without_walls([cell], one, one, tau=0.0)
     except np.linalg.LinAlgError:
         return describe(cell, None)
+    cells, tilt_freedom = stack([cell])
     return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
 
 

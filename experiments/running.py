@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from experiments import run_directory
 from experiments.serialize import to_json
 from experiments.simulation import SimulationConfig, compare_with_theory, run_simulation
-from theory import InvalidParameter
+from theory import InvalidParameter, Trajectory
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
@@ -86,6 +88,7 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "diverged_at_step": result.diverged_at_step,
             "parameter_groups": list(result.groups),
             "final_weight_rms": result.final_weight_rms,
+            "mean_angular_update": mean_angular_update(result.trajectory),
         }
         for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
             leftover.unlink(missing_ok=True)
@@ -115,6 +118,14 @@ def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | 
         on_progress=on_progress,
         device_peak_flops=job.device_peak_flops,
     )
+
+
+def mean_angular_update(trajectory: Trajectory) -> float | None:
+    """Angle per step in radians, mean over the recorded steps, median over the block matrices."""
+    if not trajectory.angular_update.size:
+        return None
+    mean = float(np.median(trajectory.angular_update.mean(axis=0)))
+    return mean if np.isfinite(mean) else None
 
 
 def loss_floor(config: TrainConfig) -> float | None:

@@ -59,7 +59,9 @@ class StudyCell:
 
     Parameters
     ----------
-    label : of the arm, the first part of the names of its runs: letters, digits, dots, dashes and underscores.
+    label : the first part of the names of its runs: letters, digits, dots, dashes and underscores.
+    arm : which cells are compared as one law of the optimum, for the table's column; None: each cell by itself, under
+        its label.
     config : everything but learning rate and seed, which the two lists replace; an empty list takes the config's own.
     learning_rates : peak rates of the block matrices, different from each other; of an adaptive cell the first grid.
     seeds : different from each other.
@@ -78,10 +80,13 @@ class StudyCell:
     seeds: tuple[int, ...] = ()
     adaptive: Adaptive | None = None
     start: Literal["drawn", "equilibrium"] = "drawn"
+    arm: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", self.label):
             raise InvalidParameter("label", self.label, "letters, digits, dots, dashes, underscores; at most 80")
+        if self.arm is not None and not (isinstance(self.arm, str) and self.arm.strip()):
+            raise InvalidParameter("arm", self.arm, "a name, or null for the label")
         if self.start not in ("drawn", "equilibrium"):
             raise InvalidParameter("start", self.start, "one of drawn, equilibrium")
         if self.config.steering is not None and self.config.steering.recording is not None:

@@ -45,6 +45,7 @@ COLUMNS = (
     "non_matrix_learning_rate",
     "initial_rms",
     "final_rms",
+    "mean_angle",
     "tokens_per_second",
     *diagnose_command.COLUMNS,
     "run",
@@ -189,7 +190,8 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def write_table(cells: Sequence[CellState], path: Path) -> None:
-    """One row per finished run: losses in nats, ``nan`` where a run diverged; RMS as medians over block matrices.
+    """One row per finished run: losses in nats, ``nan`` where a run diverged; RMS as medians over block matrices;
+    ``mean_angle`` in radians per step, measured: mean over recorded steps, median over block matrices.
 
     What ``lrbend diagnose`` measures is ``nan`` in runs that it has not seen.
     """
@@ -217,12 +219,13 @@ def _row(cell: StudyCell, job: Job) -> dict[str, object]:
         "loss": _known(summary.get("final_loss")),
         "loss_se": _known(summary.get("final_loss_se")),
         "outcome": summary["outcome"],
-        "arm": cell.label,
+        "arm": cell.arm or cell.label,
         "num_steps": config.schedule.num_steps,
         "d_model": config.model.d_model,
         "non_matrix_learning_rate": config.non_matrix_learning_rate,
         "initial_rms": config.block_rms or config.model.init_rms,
         "final_rms": statistics.median(final_rms) if final_rms and None not in final_rms else math.nan,
+        "mean_angle": _known(summary.get("mean_angular_update")),
         "tokens_per_second": _known(summary.get("tokens_per_second")),
         **diagnose_command.read_diagnosis(job.path),
         "run": job.path.name,

@@ -49,6 +49,7 @@ def study() -> Study:
                 learning_rates=geometric(2.5e-3, 2, 5),
                 seeds=(0, 1),
                 adaptive=ADAPTIVE,
+                arm=name,
             )
             for num_steps in reversed(NUM_STEPS)  # longest first, so that the cores finish together
             for size in reversed(PRESETS)

@@ -38,6 +38,7 @@ def test_a_registered_study_survives_the_way_through_a_file(name: str, tmp_path:
         (lambda d: d["cells"][0].update(learning_rates=[1e-3, 10.0]), "weight_decay"),
         (lambda d: d["cells"][0].update(seeds=[-1]), "seeds"),
         (lambda d: d["cells"][0].update(label="a/b"), "label"),
+        (lambda d: d["cells"][0].update(arm=" "), "arm"),
         (lambda d: d["cells"][0]["config"]["model"].update(depth=3), "cells.0.config.model: unknown key 'depth'"),
         (lambda d: d["cells"][0].update(adaptive={"interval": 0.3, "max_runs": 9}), "at least three"),
         (lambda d: d["cells"].append(d["cells"][0]), "the same run"),
@@ -57,7 +58,7 @@ def test_what_cannot_be_meant_is_one_line(change: Any, named: str, tmp_path: Pat
 
 def test_names_that_are_no_study_are_refused_with_those_that_are() -> None:
     for given in ("lr-transfer", "", "no/such/study"):
-        with pytest.raises(BadInput, match="lr-transfer-small, ladder, or the path"):
+        with pytest.raises(BadInput, match="lr-transfer-small, norm-transient, ladder, or the path"):
             load_study(given)
     with pytest.raises(BadInput, match="No such file"):
         load_study("/no/such/study.json")

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from experiments.study import Adaptive, Study
 from experiments.sweep import Execute, states, sweep
 from experiments.table import read_table
 from tests.experiments.tiny_study import tiny_study, write_study
+from theory import Constant
 
 ADAPTIVE = Adaptive(interval=0.4, max_runs=30)
 
@@ -31,7 +33,8 @@ def pretend(job: Job) -> None:
     loss = None if rate > 0.3 else 2 + 0.04 * math.log(rate / 0.01) ** 2 + 0.001 * job.config.seed
     outcome = "diverged" if loss is None else "completed"
     summary = {"outcome": outcome, "final_loss": loss, "final_loss_se": 0.01, "num_params": 3248}
-    (job.path / "summary.json").write_text(to_json(summary | {"final_weight_rms": {"a": 0.1, "b": 0.3}}))
+    summary |= {"final_weight_rms": {"a": 0.1, "b": 0.3}, "mean_angular_update": 0.02}
+    (job.path / "summary.json").write_text(to_json(summary))
 
 
 def pretend_all(jobs: Sequence[Job]) -> dict[Path, str]:
@@ -77,6 +80,17 @@ def test_a_sweep_ends_with_every_run_once_and_a_table_that_fit_can_read(tmp_path
     assert diverged.any()
     assert [row["outcome"] == "diverged" for row in rows] == [math.isnan(float(row["loss"])) for row in rows]
     assert {row["final_rms"] for row in rows} == {"0.2"}
+    assert {row["mean_angle"] for row in rows} == {"0.02"}
+    assert {row["arm"] for row in rows} == {"adamw"}
+
+
+def test_cells_of_one_arm_have_its_name_in_the_table(tmp_path: Path) -> None:
+    study = tiny_study(tmp_path / "s")
+    (cell,) = study.cells
+    longer = replace(cell.config, schedule=Constant(num_steps=60))
+    cells = (replace(cell, label="a-30", arm="a"), replace(cell, label="a-60", arm="a", config=longer))
+    sweep(replace(study, cells=cells), tmp_path / "out", pretend_all)
+    assert [(row["arm"], row["num_steps"]) for row in table(tmp_path / "out")] == [("a", "30")] * 4 + [("a", "60")] * 4
 
 
 def test_an_interrupted_sweep_has_a_table_of_what_is_finished_and_goes_on(tmp_path: Path) -> None:
