@@ -3,7 +3,7 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about ten minutes
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about twelve minutes
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, four minutes
