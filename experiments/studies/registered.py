@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from experiments.studies import ladder, lr_transfer_small, norm_transient
+from experiments.studies import ladder, lr_transfer_small, same_angle
 from experiments.study import Study
 
 STUDIES: dict[str, Callable[[], Study]] = {
     "lr-transfer-small": lr_transfer_small.study,
-    "norm-transient": norm_transient.study,
+    "same-angle": same_angle.study,
     "ladder": ladder.study,
 }

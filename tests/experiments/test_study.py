@@ -58,7 +58,7 @@ def test_what_cannot_be_meant_is_one_line(change: Any, named: str, tmp_path: Pat
 
 def test_names_that_are_no_study_are_refused_with_those_that_are() -> None:
     for given in ("lr-transfer", "", "no/such/study"):
-        with pytest.raises(BadInput, match="lr-transfer-small, norm-transient, ladder, or the path"):
+        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, ladder, or the path"):
             load_study(given)
     with pytest.raises(BadInput, match="No such file"):
         load_study("/no/such/study.json")
