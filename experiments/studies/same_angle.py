@@ -28,7 +28,7 @@ def study() -> Study:
         name="same-angle",
         question="Do AdamW at its equilibrium norm and AdamH have their optimal learning rates at the same mean angle"
         " per step, for short and long runs alike?",
-        hypothesis="ln of AdamW's optimum over that predicted from AdamH's is 0 at every length, its slope in ln(length)"
+        hypothesis="ln of AdamW's optimum over that predicted from AdamH's is 0 at every length, its slope in ln length"
         " twice AdamH's. The prediction is the learning rate whose mean angle by theory.predict_trajectory is the one"
         " at AdamH's measured optimum; nothing is fitted.",
         method="Scale-invariant GPT of 2 layers and width 32, 1024 bytes of pysource a step, linear schedule after a"
