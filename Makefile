@@ -7,6 +7,7 @@
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, four minutes
+# make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, half an hour, resumes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -15,7 +16,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend same-angle
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -45,6 +46,10 @@ solvable-bend: .venv/core
 
 sim-grid: .venv/core
 	$(BIN)/python -m experiments.simulation_grid
+
+same-angle: .venv/core
+	$(BIN)/lrbend sweep same-angle
+	$(BIN)/python -m experiments.studies.same_angle_answers runs/same-angle/table.csv --results docs/same-angle
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

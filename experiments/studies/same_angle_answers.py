@@ -1,0 +1,173 @@
+"""What the runs of `experiments.studies.same_angle` say: a row per length, the pooled answer, a figure.
+
+    python -m experiments.studies.same_angle_answers runs/same-angle/table.csv --results docs/same-angle
+
+Optima and intervals are those of the joint estimator, arm by arm. The prediction for AdamW is the learning rate whose
+mean angle, started at its own equilibrium, is that of AdamH at AdamH's optimum, both by `theory.predict_trajectory`;
+its error is AdamH's carried through. Errors of the two arms and of different lengths are taken as independent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from experiments.arm_optima import standard_error
+from experiments.bend_fit import fit_bend
+from experiments.command_line import Parser, answer
+from experiments.optimum import CellOptimum, OptimumStatus
+from experiments.serialize import BadInput, write_whole
+from experiments.studies.same_angle import ARMS, study
+from theory import AdamH, AdamW, Schedule, equilibrium, predict_trajectory
+
+Array = NDArray[np.float64]
+
+NORMAL_95 = 1.96
+RECORD_EVERY = 20
+LOWEST, HIGHEST = 1e-6, 4.0  # of AdamW's learning rate, where the predicted one is looked for
+NEEDED = ("arm", "num_steps", "num_params", "num_tokens", "learning_rate", "loss", "seed", "mean_angle")
+
+
+def answers_of(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per length, then the pooled ratio and its slope in ln length, each with a 95 % interval.
+
+    ``table`` as the sweep writes it. Lengths at which an arm's optimum is not inside its grid have a row without a
+    ratio. Raises `BadInput` without two lengths at which both are.
+    """
+    optima = {arm: _optima(table[table["arm"] == arm]) for arm in ARMS}
+    rows = []
+    for num_steps in sorted(set(optima["adamh"]) & set(optima["equilibrium"])):
+        adamh, adamw = optima["adamh"][num_steps], optima["equilibrium"][num_steps]
+        row: dict[str, object] = {"quantity": "cell", "num_steps": num_steps}
+        for name, cell in (("adamh", adamh), ("adamw", adamw)):
+            row |= {f"{name}_{key}": getattr(cell, key) for key in ("learning_rate", "low", "high")}
+            row[f"{name}_status"] = cell.status.value
+        rows.append(row | _compare(adamh, adamw, num_steps, table))
+    known = [row for row in rows if "value" in row]
+    if len(known) < 2:
+        raise BadInput("both optima lie inside their grids at fewer than two lengths")
+    value, error = (np.array([row[key] for row in known], dtype=float) for key in ("value", "error"))
+    x = np.log([float(row["num_steps"]) for row in known])  # type: ignore[arg-type]
+    weight = error**-2
+    mean, middle = np.average(value, weights=weight), np.average(x, weights=weight)
+    spread = float((weight * (x - middle) ** 2).sum())
+    slope = float((weight * (x - middle) * value).sum()) / spread
+    pooled = (("pooled", mean, weight.sum() ** -0.5), ("slope", slope, spread**-0.5))
+    rows += [{"quantity": name, **_interval(float(found), float(own))} for name, found, own in pooled]
+    return pd.DataFrame(rows)
+
+
+def _optima(table: pd.DataFrame) -> dict[int, CellOptimum]:
+    if missing := [name for name in NEEDED if name not in table.columns]:
+        raise BadInput(f"table: no column {', '.join(missing)}")
+    if table.empty:
+        raise BadInput(f"table: an arm is missing; it needs {' and '.join(ARMS)}")
+    steps = dict(zip(table["num_tokens"].astype(float), table["num_steps"].astype(int), strict=True))
+    columns = table[["learning_rate", "loss", "num_params", "num_tokens", "seed"]]
+    return {steps[cell.key["num_tokens"]]: cell for cell in fit_bend(columns, sensitivity=False).groups[0].cells}
+
+
+def _compare(adamh: CellOptimum, adamw: CellOptimum, num_steps: int, table: pd.DataFrame) -> dict[str, object]:
+    if {adamh.status, adamw.status} != {OptimumStatus.INTERIOR}:
+        return {}
+    assert adamh.learning_rate is not None
+    assert adamw.learning_rate is not None
+    own = standard_error(adamh)
+    rates = np.exp(np.log(adamh.learning_rate) + own * np.array([-1, 0, 1]))
+    low, middle, high = (predicted_rate(float(rate), num_steps) for rate in rates)
+    error = np.hypot(standard_error(adamw), np.log(high / low) / 2)
+    angles = [
+        measured_angle(table[(table["arm"] == arm) & (table["num_steps"] == num_steps)], rate)
+        for arm, rate in (("adamh", adamh.learning_rate), ("equilibrium", adamw.learning_rate))
+    ]
+    ratio = _interval(float(np.log(adamw.learning_rate / middle)), float(error))
+    return {"predicted": middle, **ratio, "error": error, "adamh_angle": angles[0], "adamw_angle": angles[1]}
+
+
+def _interval(value: float, error: float) -> dict[str, float]:
+    return {"value": value, "low": value - NORMAL_95 * error, "high": value + NORMAL_95 * error}
+
+
+def predicted_rate(adamh_rate: float, num_steps: int) -> float:
+    """AdamW's learning rate with AdamH's mean angle, in a run of the study with that many steps."""
+    schedule = next(c.config.schedule for c in study().cells if c.config.schedule.num_steps == num_steps)
+    wanted = np.log(mean_angle(AdamH(learning_rate=adamh_rate), schedule))
+
+    def excess(log_rate: float) -> float:
+        return float(np.log(mean_angle(_adamw(np.exp(log_rate)), schedule)) - wanted)
+
+    return float(np.exp(brentq(excess, np.log(LOWEST), np.log(HIGHEST), xtol=1e-6)))
+
+
+def _adamw(rate: float) -> AdamW:
+    decay = ARMS["equilibrium"]
+    assert isinstance(decay, AdamW)
+    return AdamW(learning_rate=float(rate), weight_decay=decay.weight_decay)
+
+
+def mean_angle(optimizer: AdamW | AdamH, schedule: Schedule) -> float:
+    """Per step, radians, over a run that AdamW starts at its own equilibrium; by theory."""
+    start = 1.0 if isinstance(optimizer, AdamH) else equilibrium(optimizer, initial_rms=1.0).weight_rms
+    path = predict_trajectory(optimizer, schedule, initial_rms=start, record_every=RECORD_EVERY)
+    return float(path.angular_update.mean())
+
+
+def measured_angle(runs: pd.DataFrame, rate: float) -> float:
+    """Mean angle per step of the runs of a cell, radians, between its learning rates by ln-ln interpolation."""
+    means = runs.groupby("learning_rate")["mean_angle"].mean()
+    return float(np.exp(np.interp(np.log(rate), np.log(means.index.to_numpy(float)), np.log(means.to_numpy(float)))))
+
+
+def draw(table: pd.DataFrame) -> bytes:
+    """Loss against learning rate and against measured mean angle, a colour per length; a PNG."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    lengths = sorted(table["num_steps"].unique())
+    for place, num_steps in enumerate(lengths):
+        for arm, style in (("adamh", "o-"), ("equilibrium", "s--")):
+            rows = table[(table["arm"] == arm) & (table["num_steps"] == num_steps)]
+            means = rows.groupby("learning_rate")[["loss", "mean_angle"]].agg(["mean", "std", "count"])
+            loss, error = means["loss"]["mean"], means["loss"]["std"] / np.sqrt(means["loss"]["count"])
+            for panel, x in zip(panels, (means.index, means["mean_angle"]["mean"]), strict=True):
+                label = f"{'AdamH' if arm == 'adamh' else 'AdamW'}, {num_steps} steps"
+                panel.errorbar(x, loss, yerr=error, fmt=style, color=f"C{place}", ms=4, lw=1, label=label)
+    panels[0].set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
+    panels[1].set(xscale="log", xlabel="mean angle per step, measured (rad)")
+    panels[1].legend(fontsize=7, frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    plt.close(figure)
+    return file.getvalue()
+
+
+def main() -> int:
+    parser = Parser(prog="python -m experiments.studies.same_angle_answers", description="Answer the study same-angle.")
+    parser.add_argument("table", type=Path, help="table.csv of the sweep")
+    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="table, answers, figure")
+    options = parser.parse_args()
+
+    def run(options: argparse.Namespace) -> int:
+        try:
+            table = pd.read_csv(options.table)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{options.table}: {' '.join(str(error).split())}") from None
+        answers = answers_of(table)
+        options.results.mkdir(parents=True, exist_ok=True)
+        write_whole(options.results / "runs.csv", table.to_csv(index=False).encode())
+        write_whole(options.results / "answers.csv", answers.to_csv(index=False, float_format="%.5g").encode())
+        write_whole(options.results / "same-angle.png", draw(table))
+        print(answers.to_string(index=False))
+        return 0
+
+    return answer(run, options, prog=parser.prog)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
