@@ -6,7 +6,7 @@ import pytest
 
 from experiments.serialize import BadInput
 from experiments.studies.same_angle import study
-from experiments.studies.same_angle_answers import mean_angle, answers_of, draw, measured_angle, predicted_rate
+from experiments.studies.same_angle_answers import answers_of, draw, mean_angle, measured_angle, predicted_rate
 from theory import AdamH, AdamW
 
 NOISE = 0.004
