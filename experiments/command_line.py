@@ -16,10 +16,10 @@ EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except that there is none."""
+    """Shows defaults, except that there is none or a flag is off."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
