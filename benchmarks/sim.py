@@ -273,7 +273,7 @@ def main() -> None:
         bytes_moved = sum(BYTES.values()) if axis == "dim_first_level" else FURTHER_BYTES
         moved = bytes_moved / (by_size[axis][max(by_size[axis])] * 1e9)
         print(f"{axis:16s} a copy moves {rate:.0f} bytes per ns, the kernel {moved:.0f} at its largest size")
-    few, many = (peak_bytes(steps) for steps in (1000, 101_000))
+    few, many = (peak_bytes(steps) for steps in (100_000, 200_000))  # many spans of the schedule each
     result = {
         "coordinate_steps_per_second": one,
         **{f"ratio_{peer}": one / best[peer] if best.get(peer) else None for peer in ("numpy", "torch", "jax")},
