@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from theory.optimizers import AdamC, AdamH, AdamW, MuonH
 from theory.parameters import InvalidParameter, require_integer_field, require_kind, require_number
@@ -189,7 +191,16 @@ class TrainConfig:
     def digest(self) -> str:
         """Sixteen hex digits that tell this config from any other."""
         used = [f for f in fields(self) if not f.metadata.get("later") or getattr(self, f.name) != f.default]
-        return hashlib.sha256(repr([(f.name, getattr(self, f.name)) for f in used]).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr([(f.name, _plain(getattr(self, f.name))) for f in used]).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """The same value with NumPy's numbers as Python's, whose text differs."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _plain(getattr(value, f.name)) for f in fields(value)})
+    return value
 
 
 def cpu_model(width: int, architecture: Architecture) -> ModelConfig:

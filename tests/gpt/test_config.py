@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,6 +88,17 @@ def test_digest_tells_configs_apart() -> None:
         dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, init_rms=0.03)),
     ]
     assert len({config.digest for config in [CONFIG, *others]}) == 5
+
+
+def test_numbers_of_numpy_make_the_same_config() -> None:
+    """A run begun in a notebook goes on from the command line, and the digest of older checkpoints stays."""
+    rate, seed = np.array([1e-2])[0], np.arange(3)[CONFIG.seed]
+    optimizer = dataclasses.replace(CONFIG.optimizer, learning_rate=rate)
+    other = dataclasses.replace(CONFIG, optimizer=optimizer, seed=seed, batch_size=np.int64(CONFIG.batch_size))
+    plain = dataclasses.replace(CONFIG, optimizer=dataclasses.replace(CONFIG.optimizer, learning_rate=1e-2))
+    assert other.digest == plain.digest
+    assert config_hash(other) == config_hash(plain)
+    assert CONFIG.digest == "9d8e82dc229b10d1"
 
 
 @pytest.mark.parametrize("source", ["pysource", "zipf", "./text", "data/", "/data/fineweb", "novel.txt"])
