@@ -14,6 +14,7 @@ import io
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -128,7 +129,7 @@ def measured_angle(runs: pd.DataFrame, rate: float) -> float:
 
 def draw(table: pd.DataFrame) -> bytes:
     """Loss against learning rate and against measured mean angle, a colour per length; a PNG."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(10.5, 3.6), sharey=True, layout="constrained")
     lengths = sorted(table["num_steps"].unique())
     for place, num_steps in enumerate(lengths):
         for arm, style in (("adamh", "o-"), ("equilibrium", "s--")):
@@ -140,7 +141,10 @@ def draw(table: pd.DataFrame) -> bytes:
                 panel.errorbar(x, loss, yerr=error, fmt=style, color=f"C{place}", ms=4, lw=1, label=label)
     panels[0].set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
     panels[1].set(xscale="log", xlabel="mean angle per step, measured (rad)")
-    panels[1].legend(fontsize=7, frameon=False)
+    for panel in panels:
+        panel.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    panels[1].set_xticks([0.002, 0.005, 0.01, 0.02, 0.05], ["0.002", "0.005", "0.01", "0.02", "0.05"])
+    panels[1].legend(fontsize=8, frameon=False, loc=(1.02, 0.3))
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=120)
     plt.close(figure)
