@@ -3,11 +3,11 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about twelve minutes
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about 13 minutes
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
-# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, four minutes
-# make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, half an hour, resumes
+# make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
+# make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 

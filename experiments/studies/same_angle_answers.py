@@ -26,7 +26,7 @@ from experiments.bend_fit import fit_bend
 from experiments.command_line import Parser, answer
 from experiments.optimum import CellOptimum, OptimumStatus
 from experiments.serialize import BadInput, write_whole
-from experiments.studies.same_angle import ARMS, study
+from experiments.studies.same_angle import ARMS, NUM_STEPS, study
 from theory import AdamH, AdamW, Schedule, equilibrium, predict_trajectory
 
 Array = NDArray[np.float64]
@@ -41,8 +41,9 @@ def answers_of(table: pd.DataFrame) -> pd.DataFrame:
     """A row per length, then the pooled ratio and its slope in ln length, each with a 95 % interval.
 
     ``table`` as the sweep writes it. Lengths at which an arm's optimum is not inside its grid have a row without a
-    ratio. Raises `BadInput` without two lengths at which both are.
+    ratio. Raises `BadInput` without two lengths at which both are, and for a table that is not this study's.
     """
+    _check(table)
     optima = {arm: _optima(table[table["arm"] == arm]) for arm in ARMS}
     rows = []
     for num_steps in sorted(set(optima["adamh"]) & set(optima["equilibrium"])):
@@ -66,11 +67,19 @@ def answers_of(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _optima(table: pd.DataFrame) -> dict[int, CellOptimum]:
+def _check(table: pd.DataFrame) -> None:
     if missing := [name for name in NEEDED if name not in table.columns]:
         raise BadInput(f"table: no column {', '.join(missing)}")
-    if table.empty:
+    if not set(ARMS) <= set(table["arm"]):
         raise BadInput(f"table: an arm is missing; it needs {' and '.join(ARMS)}")
+    if not set(table["num_steps"]) <= set(NUM_STEPS):
+        raise BadInput(f"table: num_steps other than the study's {', '.join(map(str, NUM_STEPS))}")
+    angles = pd.to_numeric(table["mean_angle"], errors="coerce")
+    if not (angles[table["loss"].notna()] > 0).all():
+        raise BadInput("table: mean_angle must be above 0 in every run with a loss")
+
+
+def _optima(table: pd.DataFrame) -> dict[int, CellOptimum]:
     steps = dict(zip(table["num_tokens"].astype(float), table["num_steps"].astype(int), strict=True))
     columns = table[["learning_rate", "loss", "num_params", "num_tokens", "seed"]]
     return {steps[cell.key["num_tokens"]]: cell for cell in fit_bend(columns, sensitivity=False).groups[0].cells}
@@ -163,10 +172,11 @@ def main() -> int:
         except (OSError, ValueError) as error:
             raise BadInput(f"{options.table}: {' '.join(str(error).split())}") from None
         answers = answers_of(table)
+        figure = draw(table)
         options.results.mkdir(parents=True, exist_ok=True)
         write_whole(options.results / "runs.csv", table.to_csv(index=False).encode())
         write_whole(options.results / "answers.csv", answers.to_csv(index=False, float_format="%.5g").encode())
-        write_whole(options.results / "same-angle.png", draw(table))
+        write_whole(options.results / "same-angle.png", figure)
         print(answers.to_string(index=False))
         return 0
 

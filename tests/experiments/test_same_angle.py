@@ -61,6 +61,12 @@ def test_tables_that_hold_no_answer() -> None:
     table = planted()
     with pytest.raises(BadInput, match="no column mean_angle"):
         answers_of(table.drop(columns="mean_angle"))
+    with pytest.raises(BadInput, match="no column arm"):
+        answers_of(table.drop(columns="arm"))
+    with pytest.raises(BadInput, match="num_steps other than the study's 800, 1600, 3200"):
+        answers_of(table.assign(num_steps=100))
+    with pytest.raises(BadInput, match="mean_angle must be above 0"):
+        answers_of(table.assign(mean_angle=np.nan))
     with pytest.raises(BadInput, match="an arm is missing"):
         answers_of(table[table["arm"] == "adamh"])
     low = table[(table["arm"] == "equilibrium") | (table["learning_rate"] < 0.02)]
