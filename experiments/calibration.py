@@ -37,6 +37,7 @@ SHAPES: dict[str, Callable[[Array], Array]] = {
     "quartic": lambda z: z**2 / 2 + 0.15 * z**3 + 0.08 * z**4,
     "early wall": lambda z: np.cosh(z) - 1 + np.where(z > 0.9, 15 * (z - 0.9), 0.0),
     "late wall": lambda z: (0.5 * np.exp(z) + np.exp(-0.5 * z) - 1.5) / 0.75 + np.where(z > 1.5, 120 * (z - 1.5), 0.0),
+    "saturating": lambda z: np.where(z > 0, np.cosh(np.maximum(z, 0)) - 1, 1.5 * (1 - np.exp(-(z**2) / 3))),
     "wall": lambda z: z**2 / 2 + np.where(z > 1.2, 60 * (z - 1.2), 0.0),
 }
 
@@ -189,6 +190,9 @@ SCENARIOS = (
             Scenario(name="scatter 0.15, factor 1.7", noise=0.012, scatter=0.15, factor=1.7, num_rates=6),
             Scenario(name="three by six, powers", shape="powers", noise=0.008, num_sizes=3, num_budgets=6),
             Scenario(name="bend of 2 delta, kink", shape="kink", bend=2 * DELTA, noise=0.008),
+            Scenario(name="saturating", shape="saturating", noise=0.008),
+            Scenario(name="saturating, one grid", shape="saturating", off=None, num_rates=6),
+            Scenario(name="powers, everything", shape="powers", noise=0.015, seeds=2, common=0.3, scatter=0.05, off=1.0),
             Scenario(name="bend that power names, early wall", shape="early wall", named_bend=True, noise=0.007),
         )
     ),

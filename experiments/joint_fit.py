@@ -6,8 +6,10 @@ and Bates 1990); variances by restricted likelihood, replicates included, with w
 
 **Intervals.** :math:`\tau` is not well known from a dozen cells and often estimated as 0. So the distribution of
 :math:`\beta` is averaged over :math:`\tau`: at each :math:`\tau` a t distribution about its estimate, weighted by the
-restricted likelihood times :math:`s_0/(s_0+\tau)^2`, with :math:`s_0` the typical standard error of an optimum
-(DuMouchel's prior: the scatter of cells is as likely below as above what their noise makes).
+restricted likelihood times :math:`1/(s_0/4+\tau)`, with :math:`s_0` the typical standard error of an optimum. Where the
+scatter is far above the noise, the tail :math:`1/\tau` alone gives the interval of a regression over cells, t with as
+many degrees of freedom as there are cells more than coefficients; a prior that falls faster (DuMouchel's,
+:math:`1/(s_0+\tau)^2`) covers too little there. Below the noise it is flat.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 TAU_NODES = 40
 LOWEST_SPREAD = 1e-3
+LARGEST_SCATTER = 3.0
+FLAT_BELOW = 0.25  # scatter below which the prior is flat, over the typical standard error of an optimum
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
 
@@ -211,7 +215,7 @@ def _restricted(
         (np.log(scale * 1e-5), np.log(scale * 10)),
         (np.log(1e-3), np.log(1.0)),
         (np.log(0.02), np.log(2.0)),
-        (np.log(LOWEST_SPREAD), np.log(3.0)),
+        (np.log(LOWEST_SPREAD), np.log(LARGEST_SCATTER)),
     ]
     theta = np.log([start.sigma, start.gamma, start.omega, max(start.tau, 0.01)])
     theta = np.clip(theta, [b[0] for b in bounds], [b[1] for b in bounds])
@@ -322,10 +326,10 @@ def _typical_error(cells: Cells, design: Design, rise: Array, variances: Varianc
 def _average_over_tau(
     cells: Cells, design: Design, rise: Array, variances: Variances, p: int, tau: float | None
 ) -> Averages:
-    typical = _typical_error(cells, design, rise, variances)
-    # the substitution tau = s0 w/(1-w) makes DuMouchel's prior uniform in w
+    flat = FLAT_BELOW * _typical_error(cells, design, rise, variances)
+    # uniform in ln(flat + tau), which is the prior
     place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
-    nodes = typical * place / (1 - place) if tau is None else np.array([tau])
+    nodes = flat * np.expm1(place * np.log1p(LARGEST_SCATTER / flat)) if tau is None else np.array([tau])
     products = cross_products(design, error_variances(cells, rise, variances))
     spread = np.stack([spreads(cells, replace(variances, tau=float(node))) for node in nodes])
     solutions = solve_each(design, [products] * len(nodes), spread)

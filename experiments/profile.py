@@ -31,7 +31,7 @@ MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
 AT_ONCE = 200_000  # candidates times points held in memory
-WIDER_PRIOR = 2.0  # standard deviation of the shape behind an interval, over that of the estimate
+WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
 WIDEST_CURVATURE = 2.0  # standard deviation of ln curvature that amounts to knowing nothing
 TABLE = np.linspace(-loss_shape.REACH - 2, loss_shape.REACH + 2, 1601)
@@ -137,9 +137,9 @@ def profile(
 def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
     """Mean of the shape, (3,), and root of its covariance, (3, 3), as far as a cell's own losses did not make them.
 
-    The mean leans on the prior, the covariance on one of twice its width. Where the data know as much as the prior, a
+    The mean leans on the prior, the covariance on one half as wide again. Where the data know as much as the prior, a
     true shape off its middle biases the mean by as much as the posterior is wide. With the wider one the mean square
-    error stays below the variance for any true shape within 1.3 standard deviations of the prior, whatever the data.
+    error stays below the variance for any true shape within 1.2 standard deviations of the prior, whatever the data.
     """
     prior = np.diag(fit.shape_prior[:, 1] ** -2)
     total = np.linalg.inv(fit.shape_covariance)

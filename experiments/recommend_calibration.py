@@ -50,6 +50,9 @@ NAMES = (
     "bend of 2 delta",
     "bend of 2 delta, low noise",
     "bend of 2 delta, one grid",
+    "saturating",
+    "saturating, one grid",
+    "powers, everything",
 )
 
 
