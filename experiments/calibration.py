@@ -192,7 +192,9 @@ SCENARIOS = (
             Scenario(name="bend of 2 delta, kink", shape="kink", bend=2 * DELTA, noise=0.008),
             Scenario(name="saturating", shape="saturating", noise=0.008),
             Scenario(name="saturating, one grid", shape="saturating", off=None, num_rates=6),
-            Scenario(name="powers, everything", shape="powers", noise=0.015, seeds=2, common=0.3, scatter=0.05, off=1.0),
+            Scenario(
+                name="powers, everything", shape="powers", noise=0.015, seeds=2, common=0.3, scatter=0.05, off=1.0
+            ),
             Scenario(name="bend that power names, early wall", shape="early wall", named_bend=True, noise=0.007),
         )
     ),

@@ -8,15 +8,15 @@ averaged over :math:`\tau` as in `experiments.joint_fit`: an interval for the op
 the law, with the covariance of all terms, half squares and products included. Derived here.
 
 **The shape of the loss.** The fit holds it with priors P that are wide on purpose, so that the posterior covariance
-:math:`C = (A+P)^{-1}` counts shapes which hardly occur. For shapes with :math:`\kappa` times the prior's width about its
-middle the mean square error is smaller,
+:math:`C = (A+P)^{-1}` counts shapes which hardly occur. For shapes off the middle of the prior by :math:`\kappa` times
+its width the mean square error is smaller,
 
 .. math:: C\,(A + \kappa^2 P)\,C = C - (1 - \kappa^2)\, C P C
 
 and this is what stands for :math:`C_\tau` above. :math:`\kappa` = `TYPICAL_SHAPE`: the smooth shapes of
-`experiments.calibration` lie 0.44 (skew), 0.48 (split) and 0.9 (growth, which hardly moves an optimum) standard deviations
-off the middle, root mean square. For one cell's optimum `experiments.profile` does not average over shapes: its interval
-is to hold for each.
+`experiments.calibration` lie 0.44 (skew), 0.48 (split) and 0.9 (growth, which hardly moves an optimum) standard
+deviations off the middle, root mean square. For one cell's optimum `experiments.profile` does not average over shapes:
+its interval is to hold for each.
 
 **What the table does not tell.** A second derivative that the cells do not determine is taken as 0 with a standard
 deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a decade has 0.1. If the term is absent from
@@ -63,8 +63,8 @@ class Coefficients:
     """The law's coefficients with their uncertainty, assumed terms last.
 
     terms : of the law, then those that are assumed and not fitted. assumed : all that rest on the assumption. tau,
-    weights : (num_nodes,). centres : (num_nodes, num_terms). covariances : (num_nodes, num_fixed, num_fixed), mean square
-    errors of the terms, then the trend of curvature and the shape.
+    weights : (num_nodes,). centres : (num_nodes, num_terms). covariances : (num_nodes, num_fixed, num_fixed), mean
+    square errors of the terms, then the trend of curvature and the shape.
     """
 
     model: Regressors
