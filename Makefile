@@ -8,6 +8,7 @@
 # make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
+# make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -16,7 +17,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend same-angle
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend same-angle direction
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -50,6 +51,9 @@ sim-grid: .venv/core
 same-angle: .venv/core
 	$(BIN)/lrbend sweep same-angle
 	$(BIN)/python -m experiments.studies.same_angle_answers runs/same-angle/table.csv --results docs/same-angle
+
+direction: .venv/core
+	$(BIN)/python -m experiments.studies.direction
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
