@@ -29,7 +29,7 @@ from experiments.effective import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.estimators import Estimate
 from experiments.joint_fit import JointFit
 from experiments.joint_model import Cells, Variances
-from experiments.law import AXES, Batch, Law, group_cells, joint_law, values_inside, why_not
+from experiments.law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
 from experiments.mixed_model import sums_by_cell
 from experiments.optimum import CellOptimum, OptimumStatus
 from experiments.power import Power, power
@@ -187,6 +187,7 @@ def fit_group(
     if sensitivity and model is not None and joint is not None and data is not None:
         others = estimators.compare(usable, law.inside, data, model, joint)
     notes += _counts(cells, law.optima)
+    notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [
         f"noise differs by a factor of {ratio:.2g} between the two halves of {axis}: a single noise level is assumed"
@@ -235,7 +236,7 @@ def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, 
         verdict=verdict,
         reason="the interval holds both 0 and more than delta" if verdict is Verdict.NOT_IDENTIFIABLE else None,
     )
-    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.freedom)
+    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.unsureness(which))
 
 
 def decide(low: float, high: float, low_90: float, high_90: float, delta: float) -> Verdict:

@@ -95,6 +95,12 @@ class JointFit:
             self.averages.centres[:, which], errors, self.averages.weights, self.freedom, probability
         )
 
+    def unsureness(self, which: int) -> float:
+        """Variance of the logarithm of a coefficient's standard error: from the degrees of freedom, and over tau."""
+        logs = np.log(self.averages.covariances[:, which, which]) / 2
+        weights = self.averages.weights
+        return float(1 / (2 * self.freedom) + weights @ (logs - weights @ logs) ** 2)
+
     def interval(self, which: int, level: float) -> tuple[float, float]:
         """Central interval of one coefficient."""
         return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)

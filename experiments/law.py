@@ -26,6 +26,7 @@ from theory import InvalidParameter
 
 AXES = ("num_params", "num_tokens")
 Batch = Literal["fixed", "co-tuned", "covariate"]
+LARGE_SCATTER = 0.5  # of optima about the law, in ln
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,14 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
         model=model,
         joint=joint,
     )
+
+
+def scatter_notes(law: Law) -> list[str]:
+    """A phrase where the optima lie so far off the law that the table itself is in doubt."""
+    if law.joint is None or law.joint.variances.tau <= LARGE_SCATTER:
+        return []
+    factor = np.exp(law.joint.variances.tau)
+    return [f"optima scatter by a factor of {factor:.2g} about the law: mixed units in a column, or another law"]
 
 
 def values_inside(law: Law, axis: str) -> set[float]:

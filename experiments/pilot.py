@@ -11,7 +11,7 @@ import numpy as np
 from experiments.cells import Cell
 from experiments.joint_fit import JointFit
 from experiments.joint_model import Variances
-from experiments.law import AXES, Batch, Law, group_cells, joint_law, values_inside, why_not
+from experiments.law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
 from experiments.prediction import ASSUMED_BEND, Coefficients, Predicted
 from experiments.serialize import BadInput
 from experiments.table import RunTable
@@ -97,6 +97,7 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     law = joint_law(rekeyed, AXES, treated)
+    notes += scatter_notes(law)
     model, joint = law.model, law.joint
     if model is None or joint is None:
         raise BadInput("the losses do not determine a law of the optimum")

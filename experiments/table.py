@@ -95,7 +95,7 @@ def read_table(
     num_rows = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=False)
+            reader = csv.reader(file, strict=True)  # else an open quote swallows the rest
             header = [name.strip() for name in next(reader, [])]
             places = _places(path, header, given, fixed, others)
             collected = {name: [] for name in places}
@@ -112,7 +112,7 @@ def read_table(
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from None
     except csv.Error as error:
-        raise BadInput(f"{path}: not a CSV file ({error})") from None
+        raise BadInput(f"{path}: not a CSV file ({error}, after line {max(lines, default=1)})") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     found = ragged.exclusion(f"another number of fields than the header's {len(header)}")
@@ -289,7 +289,10 @@ def _places(
         elif name in columns:
             raise BadInput(f"--column {name}={wanted}: {path} has no such column; it has {shown}")
         elif name in REQUIRED:
-            raise BadInput(f"{path}: no column {name}; it has {shown}; map one with --column {name}=NAME")
+            advice = f"map one with --column {name}=NAME"
+            if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+                advice = "columns must be separated by commas"
+            raise BadInput(f"{path}: no column {name}; it has {shown}; {advice}")
     for name in others:
         if name in COLUMNS or header.count(name) != 1:
             raise BadInput(f"{path}: {name!r} is not one further column of it; it has {shown}")

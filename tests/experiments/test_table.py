@@ -30,7 +30,8 @@ REFUSED = {
     "two units": (GOOD + "4e-3,2.6,1,0\n", "mixed units"),
     "only text": ("learning_rate,loss\nfast,low\n", "none of 1 rows"),
     "only negative rates": ("learning_rate,loss\n-1,2\n0,2\n", "none of 2 rows"),
-    "semicolons": (GOOD.replace(",", ";"), "no column learning_rate"),
+    "semicolons": (GOOD.replace(",", ";"), "no column learning_rate.*separated by commas"),
+    "open quote": (GOOD + '1e-3,"2.5\n2e-3,2.4\n', "not a CSV file .*after line"),
 }
 
 
