@@ -236,7 +236,7 @@ def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, 
         verdict=verdict,
         reason="the interval holds both 0 and more than delta" if verdict is Verdict.NOT_IDENTIFIABLE else None,
     )
-    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.unsureness(which))
+    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.log_error_variance(which))
 
 
 def decide(low: float, high: float, low_90: float, high_90: float, delta: float) -> Verdict:

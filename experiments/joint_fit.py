@@ -95,7 +95,7 @@ class JointFit:
             self.averages.centres[:, which], errors, self.averages.weights, self.freedom, probability
         )
 
-    def unsureness(self, which: int) -> float:
+    def log_error_variance(self, which: int) -> float:
         """Variance of the logarithm of a coefficient's standard error: from the degrees of freedom, and over tau."""
         logs = np.log(self.averages.covariances[:, which, which]) / 2
         weights = self.averages.weights

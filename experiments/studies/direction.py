@@ -234,10 +234,7 @@ def run_study(out: Path, results: Path, make: Callable[[TrainConfig], pd.DataFra
 
     missing = [(config, file) for config, file in zip(chosen, files, strict=True) if not file.exists()]
     joblib.Parallel(n_jobs=-1)(joblib.delayed(one)(config, file) for config, file in missing)
-    try:
-        table = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
-    except ValueError as error:
-        raise BadInput(f"{out}: damaged ({' '.join(str(error).split())}); delete it to run the study again") from None
+    table = pd.concat([_read(file) for file in files], ignore_index=True)
     answers = answers_of(table)
     described = [config_to_dict(config) for config in chosen]
     write_whole(results / "config.json", (to_json(described, indent=1) + "\n").encode())
@@ -245,6 +242,17 @@ def run_study(out: Path, results: Path, make: Callable[[TrainConfig], pd.DataFra
     write_whole(results / "answers.csv", answers.to_csv(index=False, float_format="%.4f").encode())
     write_whole(results / "direction.png", draw(table, answers))
     return answers
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """The rows of one run."""
+    try:
+        run = pd.read_csv(file)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file}: damaged ({' '.join(str(error).split())}); delete it to run this one again") from None
+    if run.empty or not {"seed", "matrix", *SHOWN, f"lag_{LAGS}"} <= set(run.columns):
+        raise BadInput(f"{file}: damaged (not the rows of a run); delete it to run this one again")
+    return run
 
 
 def main() -> int:

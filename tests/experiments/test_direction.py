@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.serialize import BadInput
 from experiments.studies import direction
 from gpt.config import TrainConfig
 from theory import AdamW, Constant, equilibrium, predict_trajectory
@@ -86,6 +87,10 @@ def test_recorded_gradients_are_the_ones_that_adam_had(monkeypatch: pytest.Monke
     again = direction.run_study(tmp_path / "runs", tmp_path / "results", canned)
     assert sorted(made) == [10, 11]
     pd.testing.assert_frame_equal(first, again)
+    for damage in ("", "a,b\n"):
+        next((tmp_path / "runs").iterdir()).write_text(damage)
+        with pytest.raises(BadInput, match=r"damaged .* delete it"):
+            direction.run_study(tmp_path / "runs", tmp_path / "results", canned)
     whole = first.set_index("part")["value"]
     assert whole[list(direction.PARTS)].sum() == pytest.approx(whole["whole"])
     names = {"config.json", "matrices.csv", "answers.csv", "direction.png"}
