@@ -46,7 +46,7 @@ solvable-bend: .venv/core
 	$(BIN)/python -m experiments.studies solvable-bend --results docs/solvable-bend
 
 sim-grid: .venv/core
-	$(BIN)/python -m experiments.simulation_grid
+	$(BIN)/python -m experiments.studies.simulation_grid
 
 same-angle: .venv/core
 	$(BIN)/lrbend sweep same-angle
@@ -59,13 +59,13 @@ bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
 
 replay-study: .venv/core
-	$(BIN)/python -m experiments.replay_study
+	$(BIN)/python -m experiments.studies.replay
 
 calibrate: .venv/core
-	$(BIN)/python -m experiments.calibrate
+	$(BIN)/python -m experiments.calibration.fit
 
 calibrate-recommend: .venv/core
-	$(BIN)/python -m experiments.recommend_calibration
+	$(BIN)/python -m experiments.calibration.recommend
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"

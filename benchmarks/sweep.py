@@ -21,9 +21,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from experiments.local_runs import try_jobs  # noqa: E402
-from experiments.run_directory import find_runs  # noqa: E402
-from experiments.running import Job  # noqa: E402
+from experiments.runs.local import try_jobs  # noqa: E402
+from experiments.runs.producing import Job  # noqa: E402
+from experiments.runs.run_directory import find_runs  # noqa: E402
 from gpt.config import TrainConfig, preset  # noqa: E402
 from theory import AdamW, Constant  # noqa: E402
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpt.directions import adam_direction
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 
 Array = NDArray[np.float64]
 

@@ -22,15 +22,15 @@ from dataclasses import replace
 
 from gpt.config import Norm, Steering, TrainConfig
 from gpt.replay import Recording
+from theory.checks import InvalidParameter
 from theory.optimizers import AdamC, AdamH, AdamW, MuonH
-from theory.parameters import InvalidParameter
 from theory.predict import equilibrium
 
 
 def at_equilibrium(config: TrainConfig) -> TrainConfig:
     """Rescale each initial block matrix to the equilibrium RMS of its optimizer at the peak learning rate.
 
-    Raises `theory.parameters.NoEquilibrium` without weight decay, `InvalidParameter` on the sphere, where every norm is
+    Raises `theory.checks.NoEquilibrium` without weight decay, `InvalidParameter` on the sphere, where every norm is
     one of equilibrium.
     """
     if isinstance(config.optimizer, AdamH | MuonH):

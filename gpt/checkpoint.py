@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from gpt.config import TrainConfig
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 
 PARTIAL = ".partial"
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from theory.checks import InvalidParameter, require_integer_field, require_kind, require_number
 from theory.optimizers import AdamC, AdamH, AdamW, MuonH
-from theory.parameters import InvalidParameter, require_integer_field, require_kind, require_number
 from theory.schedules import Schedule
 
 Architecture = Literal["gpt2", "scale-invariant"]

@@ -22,7 +22,7 @@ from gpt.model import GPT, block_matrices
 from gpt.noise_scale import measure_noise_scale
 from gpt.optim import MATRICES, build_optimizers
 from gpt.sharpness import adam_preconditioner, sharpness
-from theory.parameters import InvalidParameter, require_integer
+from theory.checks import InvalidParameter, require_integer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gpt.config import Device, TrainConfig
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gpt.config import ModelConfig, TrainConfig
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 
 # Dense bfloat16 peaks of the makers' data sheets, FLOP/s, by a part of the name that torch gives to the device.
 PEAK_FLOPS = {"H100 80GB": 989e12, "H200": 989e12, "H100 PCIe": 756e12, "A100": 312e12}

@@ -33,7 +33,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 
 T = TypeVar("T")
 

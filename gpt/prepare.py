@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt.shards import write_shard
-from theory.parameters import InvalidParameter, require_integer
+from theory.checks import InvalidParameter, require_integer
 
 FINEWEB, FINEWEB_SAMPLE = "HuggingFaceFW/fineweb", "sample-10BT"
 END_OF_TEXT = 50256

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from gpt.directions import direction_of_step
-from theory.parameters import InvalidParameter, require_integer
+from theory.checks import InvalidParameter, require_integer
 from theory.trajectory import FIELDS, Trajectory
 
 

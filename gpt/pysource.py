@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.text import Text, cached_folder
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 
 # torch is left out: GPU machines often bring their own build, and the text should not depend on it.
 PACKAGES = (

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpt.config import Steering, TrainConfig
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 from theory.trajectory import Trajectory
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpt.text import Text, cache_folder
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 
 DTYPE = np.dtype("<u2")
 HEADER_BYTES, MAGIC, VERSION = 1024, 20240520, 1

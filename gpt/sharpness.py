@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.checks import InvalidParameter, require_integer, require_number
 
 
 @dataclass(frozen=True, kw_only=True)

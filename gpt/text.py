@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 
 ALL_ROWS = slice(None)
 

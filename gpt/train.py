@@ -25,7 +25,7 @@ from gpt.model import GPT, block_matrices, count_params
 from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_rates
 from gpt.probe import Probe
 from gpt.replay import Recording, Steer
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 from theory.trajectory import Trajectory, record_steps
 
 DIVERGED_ABOVE = 3.0  # times the loss of a uniform guess, ln(vocab_size)

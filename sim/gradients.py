@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from sim.kernels import Law
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 
 Scale = Literal["constant", "inverse-norm"]
 

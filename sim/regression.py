@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
 from sim import regression_kernels as kernels
-from sim.noise import CHUNK, SimulationOutcome
+from sim.monte_carlo import CHUNK, SimulationOutcome
 from sim.observables import observables
 from sim.random_numbers import BLOCK
 from sim.rules import SMALLEST_EPS
 from sim.threads import threads
 from theory import SGDM, AdamC, AdamH, AdamW, InvalidParameter, Muon, MuonH, Schedule, Trajectory, record_steps
-from theory.parameters import require_integer, require_number
+from theory.checks import require_integer, require_number
 from theory.regression import PowerLawRegression
 from theory.trajectory import FIELDS
 

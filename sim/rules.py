@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sim import kernels
 from sim.kernels import Rule
 from theory import adamc
+from theory.checks import InvalidParameter, require_integer
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, Optimizer, SignSGDM
-from theory.parameters import InvalidParameter, require_integer
 
 Array = NDArray[np.float64]
 Shape = tuple[int, int]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numba
 
-from theory.parameters import require_integer
+from theory.checks import require_integer
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What should happen: closed forms, derivations and schedules of weight-norm dynamics."""
 
 from theory import adamh, adamw
+from theory.checks import InvalidParameter, NoEquilibrium
 from theory.optimizers import (
     OPTIMIZERS,
     SGDM,
@@ -14,7 +15,6 @@ from theory.optimizers import (
     Optimizer,
     SignSGDM,
 )
-from theory.parameters import InvalidParameter, NoEquilibrium
 from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
 from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
 from theory.trajectory import Trajectory, record_steps

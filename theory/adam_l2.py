@@ -45,7 +45,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import sgdm
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 from theory.second_moment import Scatter
 from theory.stationary import rate_and_product, solve_rising
 

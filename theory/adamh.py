@@ -42,7 +42,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, momentum
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 from theory.stationary import solve_rising
 
 Array = NDArray[np.float64]

@@ -46,8 +46,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, momentum, stationary
+from theory.checks import InvalidParameter
 from theory.momentum import stationary_update_rms
-from theory.parameters import InvalidParameter
 from theory.stationary import relaxation_steps
 
 eta, lam, beta1, rho0, U = sp.symbols("eta lambda beta_1 rho_0 U", positive=True)

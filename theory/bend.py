@@ -61,8 +61,8 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
+from theory.checks import InvalidParameter, require_number
 from theory.optimal_lr import AngleLaw, OptimumOutcome, Setting, optimal_learning_rate
-from theory.parameters import InvalidParameter, require_number
 from theory.schedules import Schedule
 
 Array = NDArray[np.float64]

@@ -50,8 +50,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import adamh, adamw
+from theory.checks import InvalidParameter
 from theory.momentum import stationary_update_rms, update_carry, update_variance
-from theory.parameters import InvalidParameter
 
 Array = NDArray[np.float64]
 
@@ -252,7 +252,7 @@ def derive_signal() -> dict[str, sp.Expr]:
 def update_rms(batch: ArrayLike, noise_batch: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     r"""RMS of Adam's direction, :math:`\sqrt{(b+q)/(1+b)}`, under a persistent signal; b = ``batch / noise_batch``.
 
-    A signal that turns lies between this and noise alone: `theory.signal`.
+    A signal that turns lies between this and noise alone: `theory.persistent_gradients`.
     """
     b = np.asarray(batch, np.float64) / np.asarray(noise_batch, np.float64)
     return np.sqrt((b + stationary_update_rms(beta1) ** 2) / (1 + b))

@@ -41,8 +41,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import exprel
 
+from theory.checks import InvalidParameter, require_integer, require_number
 from theory.momentum import stationary_update_rms
-from theory.parameters import InvalidParameter, require_integer, require_number
 from theory.recursion import affine_recursion
 
 Array = NDArray[np.float64]

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theory import adam_l2, adamc, driven, lion, momentum, muon, second_moment, sgdm, stationary
+from theory.checks import InvalidParameter, require_integer, require_magnitude
 from theory.driven import Drive
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, Optimizer, SignSGDM
-from theory.parameters import InvalidParameter, require_integer, require_magnitude
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]

@@ -49,8 +49,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from theory import odd_updates
+from theory.checks import InvalidParameter, require_integer
 from theory.driven import Drive
-from theory.parameters import InvalidParameter, require_integer
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]

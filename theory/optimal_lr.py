@@ -52,9 +52,9 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import slow_norm
+from theory.checks import InvalidParameter, require_number
 from theory.effective_lr import signal_share, update_rms
 from theory.momentum import stationary_update_rms
-from theory.parameters import InvalidParameter, require_number
 from theory.schedules import Schedule
 
 Array = NDArray[np.float64]

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 
 
 @dataclass(frozen=True, kw_only=True)

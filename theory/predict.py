@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from theory.checks import InvalidParameter, require_magnitude, require_number
 from theory.models import Equilibrium, Model, Moments, OnSphere, model_of
 from theory.optimizers import Optimizer
-from theory.parameters import InvalidParameter, require_magnitude, require_number
 from theory.schedules import Schedule
 from theory.trajectory import Trajectory, record_steps
 

@@ -49,7 +49,7 @@ from numpy.typing import NDArray
 from scipy.special import zeta
 from sympy.stats import ChiSquared, E, Normal
 
-from theory.parameters import InvalidParameter, require_integer, require_number
+from theory.checks import InvalidParameter, require_integer, require_number
 
 Array = NDArray[np.float64]
 

@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.parameters import InvalidParameter, require_integer_field, require_number
+from theory.checks import InvalidParameter, require_integer_field, require_number
 
 
 class Segment(NamedTuple):

@@ -51,9 +51,9 @@ from numpy.polynomial import Polynomial, chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from theory.checks import require_number
 from theory.driven import Drive
 from theory.momentum import effective_samples, stationary_update_rms, update_carry, update_variance
-from theory.parameters import require_number
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]

@@ -41,7 +41,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory.parameters import InvalidParameter
+from theory.checks import InvalidParameter
 from theory.stationary import rate_and_product
 
 Array = NDArray[np.float64]

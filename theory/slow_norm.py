@@ -45,8 +45,8 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erfcx, exprel, gamma
 
+from theory.checks import InvalidParameter
 from theory.momentum import stationary_update_rms
-from theory.parameters import InvalidParameter
 from theory.schedules import Schedule, Segment
 
 Array = NDArray[np.float64]

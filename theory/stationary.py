@@ -44,7 +44,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory.parameters import InvalidParameter, NoEquilibrium
+from theory.checks import InvalidParameter, NoEquilibrium
 
 Array = NDArray[np.float64]
 eta, alpha, x = sp.symbols("eta alpha x", positive=True)  # x = eta*lam = 1 - alpha

@@ -35,7 +35,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw, momentum, slow_norm
-from theory.parameters import InvalidParameter, require_number
+from theory.checks import InvalidParameter, require_number
 from theory.schedules import Schedule
 
 Array = NDArray[np.float64]

@@ -44,9 +44,10 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from experiments.command_line import Parser, answer
-from experiments.serialize import BadInput, config_hash, config_to_dict, to_json, write_whole
-from experiments.validate import NON_MATRIX_LEARNING_RATE, PRESET, RECORD_EVERY, SCHEDULE, SETTINGS
+from experiments.cli.parser import Parser, answer
+from experiments.files import BadInput, to_json, write_whole
+from experiments.runs.configs import config_hash, config_to_dict
+from experiments.studies.validate import NON_MATRIX_LEARNING_RATE, PRESET, RECORD_EVERY, SCHEDULE, SETTINGS
 from gpt.config import TrainConfig, preset
 from gpt.train import train
 from theory import AdamW

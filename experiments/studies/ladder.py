@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.study import Study, StudyCell, geometric
+from experiments.sweeps.study import Study, StudyCell, geometric
 from gpt.config import GPU_SHAPES, TrainableOptimizer, TrainConfig, preset
 from gpt.estimates import num_matrix_params
 from theory import AdamH, AdamW, Cosine

@@ -6,7 +6,7 @@ the place of the optima, the noise between seeds and the size of bend that a lar
 
 from __future__ import annotations
 
-from experiments.study import Adaptive, Study, StudyCell, geometric
+from experiments.sweeps.study import Adaptive, Study, StudyCell, geometric
 from gpt.config import TrainableOptimizer, TrainConfig, preset
 from theory import AdamH, AdamW, Linear
 

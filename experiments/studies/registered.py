@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from experiments.studies import ladder, lr_transfer_small, same_angle
-from experiments.study import Study
+from experiments.sweeps.study import Study
 
 STUDIES: dict[str, Callable[[], Study]] = {
     "lr-transfer-small": lr_transfer_small.study,

@@ -9,7 +9,7 @@ transient fades.
 
 from __future__ import annotations
 
-from experiments.study import Study, StudyCell, geometric
+from experiments.sweeps.study import Study, StudyCell, geometric
 from gpt.config import TrainableOptimizer, TrainConfig, preset
 from theory import AdamH, AdamW, Linear
 

@@ -21,11 +21,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from experiments.arm_optima import standard_error
-from experiments.bend_fit import fit_bend
-from experiments.command_line import Parser, answer
-from experiments.optimum import CellOptimum, OptimumStatus
-from experiments.serialize import BadInput, write_whole
+from experiments.attribution.arm_optima import standard_error
+from experiments.bend.fit import fit_bend
+from experiments.bend.optimum import CellOptimum, OptimumStatus
+from experiments.cli.parser import Parser, answer
+from experiments.files import BadInput, write_whole
 from experiments.studies.same_angle import ARMS, NUM_STEPS, study
 from theory import AdamH, AdamW, Schedule, equilibrium, predict_trajectory
 

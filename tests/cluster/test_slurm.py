@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.local_runs import try_jobs
-from experiments.sweep import sweep as sweep_here
+from experiments.runs.local import try_jobs
+from experiments.sweeps.sweep import sweep as sweep_here
 from tests.cluster import loopback
 from tests.experiments.tiny_study import numbers, start_sweep, tiny_study, write_study
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.run_directory import Run
-from experiments.simulation import SimulationConfig
-from experiments.validate import produce
+from experiments.runs.run_directory import Run
+from experiments.runs.simulation import SimulationConfig
+from experiments.studies.validate import produce
 from gpt.config import TrainConfig, preset
 from theory import AdamH, AdamW, Constant
 

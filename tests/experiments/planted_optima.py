@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.attribution import Arm
-from experiments.optimum import CellOptimum, OptimumStatus
-from experiments.table import RunTable
+from experiments.attribution.parts import Arm
+from experiments.bend.optimum import CellOptimum, OptimumStatus
+from experiments.bend.table import RunTable
 
 ARMS = {
     "adamw": Arm(angle="own", norm="own"),

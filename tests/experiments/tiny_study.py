@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments.serialize import config_to_dict
-from experiments.study import Adaptive, Study, StudyCell
+from experiments.runs.configs import config_to_dict
+from experiments.sweeps.study import Adaptive, Study, StudyCell
 from gpt.config import ModelConfig, TrainConfig
 from theory import AdamW, Constant
 
@@ -68,7 +68,7 @@ def start_sweep(
     study: Path, out: Path, *flags: str, environment: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """``lrbend sweep`` as a process with a group of its own."""
-    command = [sys.executable, "-m", "experiments.cli", "sweep", str(study), "--out", str(out), *flags]
+    command = [sys.executable, "-m", "experiments.cli.main", "sweep", str(study), "--out", str(out), *flags]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": _path(), **(environment or {})}
     return subprocess.Popen(
         command,

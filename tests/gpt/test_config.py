@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import theory
-from experiments.serialize import config_hash
+from experiments.runs.configs import config_hash
 from gpt.config import PRESETS, ModelConfig, Steering, TrainConfig, preset
 from gpt.model import GPT, count_params
 from theory import InvalidParameter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sim import GradientNoise, noise
+from sim import GradientNoise, monte_carlo
 from theory import Optimizer, Schedule
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, SignSGDM
 from theory.trajectory import FIELDS
@@ -65,7 +65,7 @@ def trajectory(
     numbers = np.arange(num_replicas)
 
     def draw(step: int) -> Array:
-        blocks = noise._gaussian(dim, numbers, seed, step)
+        blocks = monte_carlo._gaussian(dim, numbers, seed, step)
         return blocks.reshape(num_replicas, -1)[:, :dim].astype(np.float64)
 
     w = draw(0)

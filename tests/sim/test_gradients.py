@@ -16,7 +16,7 @@ from scipy.special import gamma
 from sim import GradientNoise, simulate
 from sim.heavy_tails import expm1, fill_student
 from sim.random_numbers import BLOCK, fill_bits, stream_key
-from theory import SGDM, AdamH, AdamW, Constant, adamw, second_moment, signal, stationary
+from theory import SGDM, AdamH, AdamW, Constant, adamw, persistent_gradients, second_moment, stationary
 from theory.trajectory import FIELDS
 
 Array = NDArray[np.float64]
@@ -136,15 +136,16 @@ SIGNALS = {
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_gradients_that_remember_act_through_the_size_of_the_update(name: str) -> None:
-    """`theory.signal` is the limit beta2 -> 1. A second moment over n memories of the signal is short of it by 1/n.
+    """`theory.persistent_gradients` is the limit beta2 -> 1. A second moment over n memories of the signal is short of
+    it by 1/n.
 
     The runs average over 60 of the longest, and 0.2 % is allowed for.
     """
     noise, snr, persistence = SIGNALS[name]
     optimizer = AdamW(learning_rate=RATE, weight_decay=DECAY, beta2=1 - 1e-5)
-    rms = float(signal.equilibrium_rms(RATE, DECAY, 0.9, snr=snr, persistence=persistence))
+    rms = float(persistent_gradients.equilibrium_rms(RATE, DECAY, 0.9, snr=snr, persistence=persistence))
     run = settled(optimizer, noise, initial_rms=rms, burn_in=3000)
-    update_rms = float(signal.tangent_update_rms(RATE * DECAY, 0.9, snr, persistence))
+    update_rms = float(persistent_gradients.tangent_update_rms(RATE * DECAY, 0.9, snr, persistence))
     assert_agrees(run["weight_rms"], rms, bias=2e-3)
     assert_agrees(run["update_rms"], update_rms, bias=2e-3)
     assert_agrees(run["angular_update"], float(adamw.angular_update_equilibrium(RATE, DECAY, 0.9)), bias=2e-3)

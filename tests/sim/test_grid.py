@@ -1,4 +1,4 @@
-"""The grid of `experiments.simulation_grid` in small, on settings that the full one does not have.
+"""The grid of `experiments.studies.simulation_grid` in small, on settings that the full one does not have.
 
 Draws are fixed. Had they been new: of the exact forms' 60 comparisons at most one in 2,000 runs exceeds 4.5. A bias of
 0.2 % would show at 5 standard errors.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.simulation_grid import APPROXIMATE, COMPARED, TARGET_ERROR, draw_setting, measure, normal_z
+from experiments.studies.simulation_grid import APPROXIMATE, COMPARED, TARGET_ERROR, draw_setting, measure, normal_z
 from theory import OPTIMIZERS
 
 FIRST = 1000

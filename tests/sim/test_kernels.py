@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import GradientNoise, Simulation, SimulationOutcome, noise, random_numbers, simulate
+from sim import GradientNoise, Simulation, SimulationOutcome, monte_carlo, random_numbers, simulate
 from sim.gradients import Scale
 from tests.sim import reference
 from tests.sim.small_runs import ALL, CASES, Case
@@ -84,7 +84,7 @@ def test_splitting_the_steps_does_not_matter(case: Case, monkeypatch: pytest.Mon
     setting = (case.optimizer, Constant(num_steps=40))
     arguments = {"initial_rms": 0.02, "dim": case.dim, "shape": case.shape, "num_replicas": 4, "noise": case.noise}
     whole = simulate(*setting, **arguments, record_every=3)  # type: ignore[arg-type]
-    monkeypatch.setattr(noise, "CHUNK", 7 * 4 * -(-case.dim // random_numbers.BLOCK) * random_numbers.BLOCK)
+    monkeypatch.setattr(monte_carlo, "CHUNK", 7 * 4 * -(-case.dim // random_numbers.BLOCK) * random_numbers.BLOCK)
     seen: list[int] = []
     split = simulate(*setting, **arguments, record_every=3, progress=seen.append)  # type: ignore[arg-type]
     assert seen == [7, 14, 21, 28, 35, 40]
@@ -93,7 +93,7 @@ def test_splitting_the_steps_does_not_matter(case: Case, monkeypatch: pytest.Mon
 
 def test_splitting_the_replicas_does_not_matter() -> None:
     def moments(replicas: NDArray[np.int64]) -> NDArray[np.float64]:
-        return noise.run(
+        return monte_carlo.run(
             ADAMW,
             Constant(num_steps=20),
             np.arange(20),
@@ -160,7 +160,7 @@ def test_divergence_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulation.final_rms is None
     assert np.array_equal(simulation.trajectory.steps, np.arange(step))
     assert np.all(np.isfinite(simulation.trajectory.weight_rms))
-    monkeypatch.setattr(noise, "CHUNK", 1)
+    monkeypatch.setattr(monte_carlo, "CHUNK", 1)
     assert_same_bits(simulation, simulate(*setting, initial_rms=0.02, dim=256, num_replicas=4))
 
 
@@ -286,7 +286,7 @@ def test_a_matrix_is_asked_for_where_it_matters() -> None:
 
 def test_memory_grows_with_records_and_not_with_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Peak of Python's and NumPy's allocations."""
-    monkeypatch.setattr(noise, "MOST_STEPS", 100)
+    monkeypatch.setattr(monte_carlo, "MOST_STEPS", 100)
 
     def peak(num_steps: int) -> int:
         tracemalloc.start()

@@ -6,7 +6,18 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from theory import WSD, AdamH, AdamW, Cosine, InvalidParameter, adamh, adamw, effective_lr, predict_trajectory, signal
+from theory import (
+    WSD,
+    AdamH,
+    AdamW,
+    Cosine,
+    InvalidParameter,
+    adamh,
+    adamw,
+    effective_lr,
+    persistent_gradients,
+    predict_trajectory,
+)
 
 TRIANGLE = effective_lr.derive_triangle()
 FACTORS = effective_lr.derive_rule_factors()
@@ -195,8 +206,12 @@ def test_signal_forms_equal_their_derivation(ratio: float, beta1: float) -> None
 
 
 def test_a_persistent_signal_is_the_limit_of_one_that_turns() -> None:
-    at = {signal.gamma: 1, signal.snr: sp.Rational(1, 3), signal.beta1: sp.Rational(9, 10)}
-    squared = float(signal.derive_free_update().subs(at))
+    at = {
+        persistent_gradients.gamma: 1,
+        persistent_gradients.snr: sp.Rational(1, 3),
+        persistent_gradients.beta1: sp.Rational(9, 10),
+    }
+    squared = float(persistent_gradients.derive_free_update().subs(at))
     assert effective_lr.update_rms(1.0, 3.0, 0.9) ** 2 == pytest.approx(squared, rel=1e-12)
 
 

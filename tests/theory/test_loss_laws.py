@@ -11,9 +11,9 @@ import sympy as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from experiments.losses.fitting import Curve, Outcome, fit_law
 from theory import WSD, AdamW, Constant, Cosine, InvalidParameter, adamw, predict_trajectory
 from theory import loss_laws as laws
-from theory.fitting import Curve, Outcome, fit_law
 from theory.loss_laws import FunctionalLaw, MomentumLaw, MultiPowerLaw, condense, slow_angular_updates
 
 exponents = st.floats(0.1, 2.5)

@@ -1,0 +1,1 @@
+"""The fitted laws of several arms: which part of a bend is whose."""

@@ -1,0 +1,183 @@
+r"""The same curvature by other estimators: how far the answer depends on the way it was asked for.
+
+None of these decides a verdict. The regressions take one optimum per interior cell and the same regressors as the joint
+fit, by least squares, with t intervals from the scatter of the cells about the law:
+
+- *grid argmin*: the best learning rate as it stands in the table;
+- *parabolas*: a parabola of its own for every cell, weighted by its standard error and the scatter (method of moments);
+- *cubics*: a cubic for every cell with five learning rates.
+
+The others are the joint estimator with one thing changed: parabolic shape; one curvature for all cells; no scatter of
+cells; without the censored cells; leaving out one cell at a time, one linear step from the fit, a range and no
+interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from experiments.bend.cells import Cell, stack
+from experiments.joint.fit import JointFit, fit_jointly
+from experiments.joint.model import Cells, Priors
+from experiments.joint.regressors import Regressors
+
+Array = NDArray[np.float64]
+
+PARABOLA = Priors(skew=(0.0, 1e-3), growth=(0.0, 1e-3), split=(0.0, 1e-3))
+ONE_CURVATURE = Priors(omega=(0.02, 1e-2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One estimator's curvatures: ``curvature[axis]`` is (value, low, high) at 95 %, all None where it has none;
+    ``num_cells`` that it used; ``note``: why it failed, or what low and high are if no interval."""
+
+    name: str
+    curvature: Mapping[str, tuple[float | None, float | None, float | None]]
+    num_cells: int
+    note: str | None = None
+
+
+def compare(
+    cells: Sequence[Cell], inside: Sequence[bool], data: Cells, model: Regressors, joint: JointFit
+) -> tuple[Estimate, ...]:
+    """All of them, on the cells of one group, some with an optimum inside their grids; the declared one comes first."""
+    interior = np.array(inside)
+    everything = np.ones(len(cells), bool)
+    changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
+        ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),
+        ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE), everything),
+        ("joint, no scatter of cells", lambda: fit_jointly(data, model.columns, model.trend, tau=0.0), everything),
+    ]
+    if not interior.all():
+        changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
+    return (
+        Estimate(name="joint (declared)", curvature=_curvatures(joint, model), num_cells=len(cells)),
+        *(_tried(name, fit, model, int(used.sum())) for name, fit, used in changed),
+        _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
+        _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
+        _regression("grid argmin", cells, interior, model, lambda cell: (np.log(cell.best_rate), 0.0), weighted=False),
+        _leave_one_out(joint, model),
+    )
+
+
+def _refit(data: Cells, model: Regressors, priors: Priors) -> JointFit:
+    return fit_jointly(data, model.columns, model.trend, priors=priors)
+
+
+def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:
+    columns = model.columns[chosen]
+    if len(columns) < columns.shape[1] or np.linalg.matrix_rank(columns) < columns.shape[1]:
+        raise np.linalg.LinAlgError
+    data, _ = stack([cell for cell, use in zip(cells, chosen, strict=True) if use])
+    return fit_jointly(data, columns, model.trend[chosen])
+
+
+def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells: int) -> Estimate:
+    try:
+        return Estimate(name=name, curvature=_curvatures(fit(), model), num_cells=num_cells)
+    except np.linalg.LinAlgError:
+        return _failed(name, model, num_cells)
+
+
+def _failed(name: str, model: Regressors, num_cells: int) -> Estimate:
+    nothing = dict.fromkeys(model.halves, (None, None, None))
+    return Estimate(name=name, curvature=nothing, num_cells=num_cells, note="too few cells for the law")
+
+
+def _curvatures(fit: JointFit, model: Regressors) -> dict[str, tuple[float | None, float | None, float | None]]:
+    return {axis: (fit.estimate(which), *fit.interval(which, 0.95)) for axis, which in model.halves.items()}
+
+
+def _parabola(cell: Cell) -> tuple[float, float]:
+    """Minimum and standard error of the parabola through a cell's losses; raises ValueError without a minimum."""
+    return _local_minimum(cell, 2)
+
+
+def _cubic(cell: Cell) -> tuple[float, float]:
+    """The same for a cubic."""
+    return _local_minimum(cell, 3)
+
+
+def _local_minimum(cell: Cell, degree: int) -> tuple[float, float]:
+    if len(cell.x) < degree + 2:
+        raise ValueError("too few learning rates")
+    middle = float(cell.x.mean())
+    powers = np.vander(cell.x - middle, degree + 1)
+    weight = np.sqrt(cell.count)[:, None]
+    coefficients, *_ = np.linalg.lstsq(powers * weight, cell.loss * weight[:, 0], rcond=None)
+    slope = np.polyder(coefficients)
+    roots = np.roots(slope)
+    real = roots[np.isreal(roots)].real
+    minima = [root for root in real if np.polyval(np.polyder(slope), root) > 0]
+    inside = [root for root in minima if cell.x[0] <= root + middle <= cell.x[-1]]
+    if not inside:
+        raise ValueError("no minimum inside the grid")
+    root = inside[0]
+    free = len(cell.x) - degree - 1
+    residual = (powers @ coefficients - cell.loss) * weight[:, 0]
+    variance = float(residual @ residual) / free
+    gradient = np.array(
+        [(degree - k) * root ** max(degree - k - 1, 0) if k < degree else 0.0 for k in range(degree + 1)]
+    )
+    gradient = gradient / np.polyval(np.polyder(slope), root)
+    covariance = np.linalg.inv((powers * weight).T @ (powers * weight)) * variance
+    return float(root + middle), float(np.sqrt(gradient @ covariance @ gradient))
+
+
+def _regression(
+    name: str,
+    cells: Sequence[Cell],
+    interior: NDArray[np.bool_],
+    model: Regressors,
+    locate: Callable[[Cell], tuple[float, float]],
+    *,
+    weighted: bool,
+) -> Estimate:
+    rows, optimum, error = [], [], []
+    for place in np.flatnonzero(interior).tolist():
+        try:
+            where, how_well = locate(cells[place])
+        except ValueError:
+            continue
+        rows.append(place)
+        optimum.append(where)
+        error.append(how_well)
+    columns, target = model.columns[rows], np.array(optimum)
+    free = len(rows) - columns.shape[1]
+    if free < 1 or np.linalg.matrix_rank(columns) < columns.shape[1]:
+        return _failed(name, model, len(rows))
+    weight = np.ones(len(rows))
+    if weighted:
+        # single standard errors with few degrees of freedom are no weights: pooled with the scatter of the cells
+        plain = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
+        weight = 1 / (np.square(error) + float(plain @ plain) / free)
+    root = np.sqrt(weight)
+    solved = np.linalg.lstsq(columns * root[:, None], target * root, rcond=None)[0]
+    residual = (target - columns @ solved) * root
+    covariance = (
+        np.linalg.inv((columns * root[:, None]).T @ (columns * root[:, None])) * float(residual @ residual) / free
+    )
+    half = student.ppf(0.975, free) * np.sqrt(np.diag(covariance))
+    curvature: dict[str, tuple[float | None, float | None, float | None]] = {
+        axis: (float(solved[k]), float(solved[k] - half[k]), float(solved[k] + half[k]))
+        for axis, k in model.halves.items()
+    }
+    return Estimate(name=name, curvature=curvature, num_cells=len(rows))
+
+
+def _leave_one_out(joint: JointFit, model: Regressors) -> Estimate:
+    """Range of the declared estimate over all tables without one cell."""
+    name, number = "joint, leaving out one cell (range)", len(joint.left_out)
+    if number <= model.columns.shape[1] + 1 or not np.isfinite(joint.left_out).all():
+        return _failed(name, model, number)
+    curvature: dict[str, tuple[float | None, float | None, float | None]] = {}
+    for axis, which in model.halves.items():
+        found = joint.left_out[:, which]
+        curvature[axis] = (float(np.median(found)), float(found.min()), float(found.max()))
+    return Estimate(name=name, curvature=curvature, num_cells=number - 1, note="median and range, no interval")

@@ -1,0 +1,194 @@
+r"""From runs to cells: which learning rates count, their mean losses, and what the seeds say of the noise.
+
+A cell is one setting of everything but learning rate and seed. Rules, applied in this order:
+
+1. **Diverged**: a run whose loss is NaN, infinite, or `DIVERGED_RISE` above the best of its cell. A learning rate at
+   which at least half of the runs diverged is left out; it still bounds the optimum, and it counts as tried.
+2. **Out of reach**: a learning rate whose mean loss is more than `WINDOW` above the lowest mean of its cell, or a
+   factor above `FARTHEST` from it. There the loss says little of where the minimum is, and much of the assumed shape.
+   The lowest `FEWEST` stay in any case, `FEWEST_AT_EDGE` where the best stands at the edge of the grid, and so does
+   everything within four standard deviations of the noise.
+
+**Seeds** that are the same at all learning rates of a cell (common random numbers) shift the whole curve and tilt it.
+The shift is taken out (a two-way layout); the variance of the tilt, which moves the optimum, is estimated from the
+seeds' own slopes and goes into the model as the tilt of their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.bend.table import RunTable
+from experiments.joint.model import Cells
+
+Array = NDArray[np.float64]
+
+DIVERGED_RISE = 1.0  # nats
+WINDOW = 0.3  # nats
+FARTHEST = 16.0 * 1.0001  # ratio of learning rates
+FEWEST, FEWEST_AT_EDGE = 3, 5
+SAME = 1e-9  # relative difference below which two learning rates are one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell's usable learning rates.
+
+    key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
+    highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
+        best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
+        of runs, the last by `experiments.bend.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+    """
+
+    key: Mapping[str, float]
+    x: Array
+    loss: Array
+    count: Array
+    lowest: float
+    highest: float
+    ceiling: float
+    num_runs: int
+    num_diverged: int
+    num_out_of_reach: int
+    best_loss: float
+    best_rate: float
+    squares: float
+    freedom: float
+    tilt_squares: float
+    tilt_freedom: float
+    tilt_lever: float
+    num_seeds: int
+    num_past_wall: int = 0
+
+
+def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
+    """The cells of a table, keyed by the columns ``names``, in ascending order of the key."""
+    keys = np.stack([table.numbers[name] for name in names], axis=1) if names else np.zeros((len(table), 0))
+    if names:
+        settings, member = np.unique(keys, axis=0, return_inverse=True)
+    else:
+        settings, member = np.zeros((1, 0)), np.zeros(len(table), np.int64)
+    order = np.argsort(member, kind="stable")
+    bounds = np.searchsorted(member.ravel()[order], np.arange(len(settings) + 1))
+    rates, losses = table.numbers["learning_rate"], table.numbers["loss"]
+    seeds = table.labels.get("seed")
+    cells = []
+    for place, setting in enumerate(settings):
+        rows = order[bounds[place] : bounds[place + 1]]
+        key = dict(zip(names, map(float, setting), strict=True))
+        cells.append(make_cell(rates[rows], losses[rows], None if seeds is None else seeds[rows], key))
+    return cells
+
+
+def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: Mapping[str, float]) -> Cell:
+    """Apply the rules above to the runs of one cell; (num_runs,) arrays."""
+    x = np.log(rates)
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], losses[order]
+    labels = None if seeds is None else np.unique(seeds[order], return_inverse=True)[1]
+    place = np.concatenate([[0], np.cumsum(np.diff(x) > SAME)])
+    sizes = np.bincount(place)
+    points = np.bincount(place, x) / sizes
+    finite = np.isfinite(y)
+    least = y[finite].min() if finite.any() else np.inf
+    fine = finite & (y <= least + DIVERGED_RISE)
+    alive = np.bincount(place, fine) > sizes / 2
+    used = fine & alive[place]
+    num_diverged = int((~fine).sum() + (fine & ~used).sum())
+    mean, count, squares, freedom, tilt = _means(points, place[used], y[used], None if labels is None else labels[used])
+    top, ceiling = int(np.argmin(np.where(count > 0, mean, np.inf))), np.inf
+    dead_above = np.flatnonzero(~alive & (np.arange(len(points)) > top))
+    if len(dead_above):
+        ceiling = points[dead_above[0]]
+    noise = np.sqrt(squares / freedom) if freedom > 0 else 0.0
+    best = mean[top] if len(mean) else np.nan
+    near = (count > 0) & (np.abs(points - points[top]) <= np.log(FARTHEST))
+    rank = np.argsort(np.argsort(np.where(count > 0, mean, np.inf)))
+    fewest = FEWEST_AT_EDGE if top in (0, len(points) - 1) else FEWEST
+    near = near & ((mean <= best + max(WINDOW, 4 * noise)) | (rank < fewest))
+    return Cell(
+        key=key,
+        x=points[near],
+        loss=mean[near],
+        count=count[near],
+        lowest=float(points[0]),
+        highest=float(points[-1]),
+        ceiling=float(ceiling),
+        num_runs=len(y),
+        num_diverged=num_diverged,
+        num_out_of_reach=int(count[(count > 0) & ~near].sum()),
+        best_loss=float(best) if finite.any() else np.nan,
+        best_rate=float(np.exp(points[top])) if finite.any() else np.nan,
+        squares=squares,
+        freedom=freedom,
+        tilt_squares=tilt[0],
+        tilt_freedom=tilt[1],
+        tilt_lever=tilt[2],
+        num_seeds=int(count.max(initial=0)),
+    )
+
+
+def _means(
+    points: Array, place: NDArray[np.int64], y: Array, labels: NDArray[np.int64] | None
+) -> tuple[Array, Array, float, float, tuple[float, float, float]]:
+    """Mean loss and count per learning rate, squares and degrees of freedom of the noise, and of the seeds' tilts."""
+    count = np.bincount(place, minlength=len(points)).astype(float)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(place, y, minlength=len(points)) / count
+    plain = (mean, count, float(((y - mean[place]) ** 2).sum()), float(len(y) - (count > 0).sum()), (0.0, 0.0, 0.0))
+    if labels is None:
+        return plain
+    names, column = np.unique(labels, return_inverse=True)
+    rows, line = np.unique(place, return_inverse=True)
+    cells = line * len(names) + column
+    if len(names) < 2 or len(rows) < 2 or len(np.unique(cells)) < len(cells) or len(y) < 0.7 * len(names) * len(rows):
+        return plain
+    # additive layout in learning rate and seed, seeds summing to zero
+    shift = np.zeros(len(names))
+    for _ in range(50):
+        level = np.bincount(line, y - shift[column]) / np.bincount(line)
+        change = np.bincount(column, y - level[line]) / np.bincount(column)
+        change -= change.mean()
+        if np.abs(change - shift).max() <= 1e-12 * (1 + np.abs(y).max()):
+            break
+        shift = change
+    residual = y - level[line] - shift[column]
+    mean = mean.copy()
+    mean[rows] = level
+    across = points[place] - (np.bincount(column, points[place]) / np.bincount(column))[column]
+    lever = np.bincount(column, across**2)
+    tilts = np.bincount(column, across * residual) / np.maximum(lever, 1e-300)
+    explained, freedom = float((lever * tilts**2).sum()), float(len(names) - 1)
+    rest = float((residual**2).sum() - explained)
+    free = float(len(y) - len(rows) - len(names) + 1 - freedom)
+    return mean, count, max(rest, 0.0), max(free, 0.0), (explained, freedom, float(lever.mean()) * freedom)
+
+
+def stack(cells: Sequence[Cell]) -> tuple[Cells, float]:
+    """The cells for the joint estimator, and the degrees of freedom of the tilts (0: no tilt was seen)."""
+    sizes = np.array([len(cell.x) for cell in cells])
+    squares, freedom = sum(c.squares for c in cells), sum(c.freedom for c in cells)
+    explained, tilt_freedom = sum(c.tilt_squares for c in cells), sum(c.tilt_freedom for c in cells)
+    lever = sum(c.tilt_lever for c in cells)
+    variance = 0.0
+    if tilt_freedom and freedom:
+        variance = max(0.0, (explained - tilt_freedom * squares / freedom) / lever)
+    if tilt_freedom and not variance:
+        squares, freedom = squares + explained, freedom + tilt_freedom
+    seeds = np.array([max(cell.num_seeds, 1) if cell.tilt_freedom else np.inf for cell in cells])
+    return (
+        Cells(
+            starts=np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
+            x=np.concatenate([cell.x for cell in cells]),
+            loss=np.concatenate([cell.loss for cell in cells]),
+            count=np.concatenate([cell.count for cell in cells]),
+            tilt=np.sqrt(variance / seeds),
+            replicate_squares=squares,
+            replicate_freedom=freedom,
+        ),
+        tilt_freedom if variance else 0.0,
+    )

@@ -1,0 +1,137 @@
+"""The joint law of one optimizer's table: its cells, the fit, and where in it something is not identified.
+
+**Batch size.** ``fixed``: there is one, or it is not told. ``covariate``: a cell for each batch size, and ln(batch) as
+a further regressor, so that the exponents hold at fixed batch. ``co-tuned``: of each cell the batch with the lowest
+mean loss, so that the exponents hold with the batch tuned along. By default ``fixed`` with one batch size and
+``covariate`` with several. Weight decay, if several, is a covariate too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from experiments.bend.cells import Cell, make_cells, stack
+from experiments.bend.interval import profile
+from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
+from experiments.bend.table import RunTable
+from experiments.bend.walls import fit_without_walls
+from experiments.joint.fit import JointFit
+from experiments.joint.model import Cells
+from experiments.joint.regressors import LEAST_VALUES, Regressors
+from theory import InvalidParameter
+
+AXES = ("num_params", "num_tokens")
+Batch = Literal["fixed", "co-tuned", "covariate"]
+LARGE_SCATTER = 0.5  # of optima about the law, in ln
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """The joint law of one optimizer's cells, and what every cell says by itself.
+
+    cells, optima : all of them, in the same order. usable : those with three learning rates, less the rates that
+    `experiments.bend.walls` leaves out, of which ``data``,
+    ``model`` and ``joint`` speak; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
+    without a usable cell. joint : None where the losses do not determine the law.
+    """
+
+    cells: tuple[Cell, ...]
+    optima: tuple[CellOptimum, ...]
+    usable: tuple[Cell, ...]
+    inside: tuple[bool, ...]
+    data: Cells | None
+    model: Regressors | None
+    joint: JointFit | None
+
+
+def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
+    """The cells of one optimizer's runs, how batch size is treated in them, and notes."""
+    notes: list[str] = []
+    several = "batch_size" in runs.numbers and len(np.unique(runs.numbers["batch_size"])) > 1
+    treated: Batch = batch or ("covariate" if several else "fixed")
+    if several and treated == "fixed":
+        shown = ", ".join(f"{value:g}" for value in np.unique(runs.numbers["batch_size"])[:5])
+        raise InvalidParameter("batch", "fixed", f"covariate or co-tuned: the table has several batch sizes ({shown})")
+    if treated != "fixed" and not several:
+        notes.append(f"batch {treated} was asked for, but the table has no two batch sizes: treated as fixed")
+        treated = "fixed"
+    scales = [name for name in (*AXES, "batch_size", "weight_decay") if name in runs.numbers]
+    cells = make_cells(runs, scales)
+    if treated == "co-tuned":
+        cells, dropped = _best_batch(cells)
+        notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")
+    return cells, treated, notes
+
+
+def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
+    """Fit the joint law to cells from `group_cells`."""
+    places = [place for place, cell in enumerate(cells) if len(cell.x) >= 3]
+    usable = [cells[place] for place in places]
+    optima = [describe(cell, None) for cell in cells]
+    model, data, joint = None, None, None
+    if usable:
+        model = Regressors.of(usable, axes, skip_batch=batch != "covariate")
+        try:
+            usable, joint = fit_without_walls(usable, model.columns, model.trend)
+            data, tilt_freedom = stack(usable)
+            profiles = profile(usable, data, joint, tilt_freedom)
+            found = [describe(cell, one) for cell, one in zip(usable, profiles, strict=True)]
+        except np.linalg.LinAlgError:
+            found = [alone(cell) for cell in usable]
+        for place, one in zip(places, found, strict=True):
+            optima[place] = one
+    return Law(
+        cells=tuple(cells),
+        optima=tuple(optima),
+        usable=tuple(usable),
+        inside=tuple(optima[place].status is OptimumStatus.INTERIOR for place in places),
+        data=data,
+        model=model,
+        joint=joint,
+    )
+
+
+def scatter_notes(law: Law) -> list[str]:
+    """A phrase where the optima lie so far off the law that the table itself is in doubt."""
+    if law.joint is None or law.joint.variances.tau <= LARGE_SCATTER:
+        return []
+    factor = np.exp(law.joint.variances.tau)
+    return [f"optima scatter by a factor of {factor:.2g} about the law: mixed units in a column, or another law"]
+
+
+def values_inside(law: Law, axis: str) -> set[float]:
+    """Values of an axis at which an optimum lies inside its grid."""
+    pairs = zip(law.usable, law.inside, strict=True)
+    return {cell.key[axis] for cell, inside in pairs if inside and axis in cell.key}
+
+
+def why_not(axis: str, runs: RunTable, law: Law) -> str | None:
+    """Why the curvature along an axis is not identified, None if it may be."""
+    if axis not in runs.numbers:
+        return f"no column {axis}"
+    values = len(np.unique(runs.numbers[axis]))
+    if values < LEAST_VALUES:
+        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, 3 are needed"
+    if law.model is None:
+        return "no cell has three usable learning rates"
+    inside = values_inside(law, axis)
+    if len(inside) < LEAST_VALUES:
+        plural = "" if len(inside) == 1 else "s"
+        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, 3 are needed"
+    for term in (axis, f"{axis} squared"):
+        if term in law.model.lost:
+            return law.model.lost[term] if term == axis else f"{term}: {law.model.lost[term]}"
+    return None
+
+
+def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
+    best: dict[tuple[tuple[str, float], ...], Cell] = {}
+    for cell in cells:
+        rest = tuple((name, value) for name, value in cell.key.items() if name != "batch_size")
+        if rest not in best or not cell.best_loss >= best[rest].best_loss:
+            best[rest] = cell
+    return list(best.values()), len(cells) - len(best)

@@ -1,0 +1,1 @@
+"""Made sweeps with a known truth, and what the estimators do on them."""

@@ -1,0 +1,248 @@
+"""``lrbend attribute``: how much of a bend the angles, the norm, or something else that changes with scale can make."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.attribution.parts import (
+    KNOWN_ARMS,
+    OWN,
+    Arm,
+    Attribution,
+    AxisAttribution,
+    Contribution,
+    attribute,
+    check_arms,
+)
+from experiments.attribution.rival_levels import read_cells, read_levels
+from experiments.attribution.rivals import Rival, RivalAxis, judge_rival
+from experiments.bend.fit import fit_bend
+from experiments.bend.optimum import CellOptimum
+from experiments.bend.table import RunTable, read_table
+from experiments.cli.tables.fit import describe_rows, pairs, rows_dict, typed
+from experiments.files import BadInput, to_json
+from theory import InvalidParameter
+from theory.checks import require_number
+
+
+def run(options: argparse.Namespace) -> int:
+    require_number("delta", options.delta, above=0)
+    require_number("steepest", options.steepest, above=0)
+    places, rivals = _places(options.arm), _rivals(options.rival)
+    runs = None if options.optima else _read_runs(options, rivals)
+    if runs is None:
+        optima = _read_optima(options)
+        arms = _arms(places, list(optima))
+    else:
+        arms = _arms(places, sorted(set(runs.labels["optimizer"].tolist())))
+        fit = fit_bend(
+            runs.select(np.isin(runs.labels["optimizer"], list(arms))), delta=options.delta, sensitivity=False
+        )
+        optima = {str(group.optimizer): group.cells for group in fit.groups}
+    steepness = {} if runs is None or not options.mean_angle else _steepness(runs, optima, arms, options.mean_angle)
+    found = attribute(optima, arms, delta=options.delta, steepness=steepness)
+    main_arm = next((name for name, arm in arms.items() if arm.corner == OWN), next(iter(arms)))
+    judged = [
+        judge_rival(optima[main_arm], _of_arm(runs, main_arm), name, exponent=exponent, steepest=options.steepest)
+        for name, exponent in rivals.items()
+        if runs is not None
+    ]
+    page = None
+    if options.out is not None:
+        from experiments.reports.attribution_report import write_attribution
+
+        page = write_attribution(found, judged, optima, options.out, title=f"Attribution of the bend: {options.table}")
+    if options.json:
+        read = {} if runs is None else rows_dict(runs.num_rows, runs.exclusions)
+        print(to_json({**as_dict(found, judged), **read, "report": None if page is None else str(page)}))
+        return 0
+    lines = [] if runs is None else describe_rows(runs.num_rows, runs.exclusions)
+    print("\n".join([*lines, describe(found, judged), *([] if page is None else [f"\n{page}"])]))
+    return 0
+
+
+def _read_runs(options: argparse.Namespace, rivals: Mapping[str, float | None]) -> RunTable:
+    if options.where:
+        raise BadInput("--where: only with --optima")
+    columns, constants = pairs("--column", options.column), typed(pairs("--constant", options.constant))
+    header = _header(options.table)
+    arm = options.arm_column or columns.get("optimizer") or ("arm" if "arm" in header else "optimizer")
+    if arm not in header:
+        raise BadInput(f"{options.table}: no column {arm} to name the arm; it has {', '.join(header)[:200]}")
+    others = list(dict.fromkeys([*rivals, *([options.mean_angle] if options.mean_angle else [])]))
+    return read_table(options.table, columns={**columns, "optimizer": arm}, constants=constants, others=others)
+
+
+def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ...]]:
+    import pandas as pd
+
+    from experiments.attribution.arm_optima import optima_from_frame
+
+    if options.rival or options.mean_angle or options.constant or options.column:
+        raise BadInput("--optima: a table of optima has no runs for --rival, --mean-angle, --column or --constant")
+    _header(options.table)
+    try:
+        frame = pd.read_csv(options.table)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{options.table}: cannot be read ({' '.join(str(error).split())[:200]})") from None
+    for name, value in pairs("--where", options.where, column=False).items():
+        if name not in frame.columns:
+            raise BadInput(f"--where {name}: {options.table} has no such column")
+        frame = frame[frame[name].astype(str) == value]
+        if frame.empty:
+            raise BadInput(f"--where {name}={value}: no such row in {options.table}")
+    return optima_from_frame(frame, arm=options.arm_column or "arm")
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader(file), [])]
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:
+    """Arms as they are given on the command line."""
+    if given is None:
+        return None
+    result = {}
+    for name, place in pairs("--arm", given, column=False).items():
+        words = place.split(":")
+        if len(words) not in (2, 3):
+            raise BadInput(f"--arm {name}={place}: must be ANGLES:NORM or ANGLES:NORM:angle")
+        try:
+            result[name] = Arm(angle=words[0], norm=words[1], rate=[*words, "learning-rate"][2])  # type: ignore[arg-type]
+        except InvalidParameter as error:
+            raise BadInput(f"--arm {name}={place}: {error}") from None
+    return result
+
+
+def _arms(given: Mapping[str, Arm] | None, names: Sequence[str]) -> dict[str, Arm]:
+    """Those that were given, else those known by name; checked against what the table has."""
+    chosen = {name: arm for name, arm in KNOWN_ARMS.items() if name in names} if given is None else dict(given)
+    if not chosen:
+        raise BadInput(f"--arm: needed, none of {', '.join(names)[:200]} is known by name ({', '.join(KNOWN_ARMS)})")
+    check_arms(chosen, names)
+    return chosen
+
+
+def _rivals(given: Sequence[str] | None) -> dict[str, float | None]:
+    result: dict[str, float | None] = {}
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if name in result:
+            raise BadInput(f"--rival {name}: given twice")
+        try:
+            result[name] = require_number("exponent", float(value)) if sign else None
+        except ValueError:
+            raise BadInput(f"--rival {text}: {value!r} is not a finite number") from None
+    return result
+
+
+def _of_arm(runs: RunTable, name: str) -> RunTable:
+    return runs.select(runs.labels["optimizer"] == name)
+
+
+def _steepness(
+    runs: RunTable, optima: Mapping[str, Sequence[CellOptimum]], arms: Mapping[str, Arm], column: str
+) -> dict[str, float]:
+    """d ln(AdamW's learning rate) / d ln(mean angle) near the optimum; left out of an arm that has no such column."""
+    result = {}
+    if np.any(runs.numbers[column] <= 0):
+        raise BadInput(f"--mean-angle {column}: must be above 0 in every run")
+    for name, arm in arms.items():
+        cells, readings = read_cells(optima[name], _of_arm(runs, name), column)
+        if cells:
+            slope = read_levels(readings, np.log([cell.learning_rate or np.nan for cell in cells])).slope
+            if slope > 0:
+                result[name] = arm.power / slope
+    return result
+
+
+def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
+    """The JSON object."""
+    return {
+        "axes": {
+            axis: {
+                "parts": {name: _plain(part) for name, part in item.parts.items()},
+                "arms": {name: _plain(part) for name, part in item.arms.items()},
+                "log_range": item.log_range,
+            }
+            for axis, item in found.axes.items()
+        },
+        "arms": {name: _plain(arm) for name, arm in found.arms.items()},
+        "rivals": [
+            {**_plain(rival), "axes": {axis: _plain(item) for axis, item in rival.axes.items()}} for rival in rivals
+        ],
+        "num_cells": found.num_cells,
+        "num_cells_in_all": found.num_cells_in_all,
+        "freedom": found.freedom,
+        "delta": found.delta,
+        "notes": list(found.notes),
+    }
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
+
+
+def describe(found: Attribution, rivals: Sequence[Rival]) -> str:
+    """The same in words and small tables."""
+    places = ", ".join(f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items())
+    lines = [f"{found.num_cells} cells; {places}.", *(f"  {note}." for note in found.notes)]
+    for axis, item in found.axes.items():
+        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_describe_axis(item)]
+    for rival in rivals:
+        lines += ["", *_describe_rival(rival)]
+    return "\n".join(lines)
+
+
+def _describe_axis(item: AxisAttribution) -> list[str]:
+    lines = [f"  {name:20} {_part(part)}" for name, part in item.parts.items() if part.value is not None]
+    unknown: dict[str, list[str]] = {}
+    for name, part in item.parts.items():
+        if part.value is None:
+            unknown.setdefault(str(part.reason), []).append(name)
+    return lines + [f"  not identifiable ({reason}): {'; '.join(names)}" for reason, names in unknown.items()]
+
+
+def _part(part: Contribution) -> str:
+    text = f"{part.value:+.3f} [{part.low:+.3f}, {part.high:+.3f}] {part.verdict.value:16}"
+    if part.deviation is not None:
+        text += (
+            f"  {part.deviation[0]:+.2f} [{part.deviation[1]:+.2f}, {part.deviation[2]:+.2f}] in ln(rate) over the axis"
+        )
+    if part.share is not None and part.share[1] is not None:
+        text += f"  share {part.share[0]:.0%} [{part.share[1]:.0%}, {part.share[2]:.0%}]"
+    return text
+
+
+def _describe_rival(rival: Rival) -> list[str]:
+    exponent = "not known" if rival.exponent is None else _triple(rival.exponent)
+    origin = " (given)" if rival.given else ""
+    lines = [f"{rival.column}: exponent to the optimum {exponent}{origin}, {rival.num_cells} cells"]
+    return lines + [f"  {axis}: {_rival_axis(item)}" for axis, item in rival.axes.items()]
+
+
+def _rival_axis(item: RivalAxis) -> str:
+    text = item.verdict.value + (f" ({item.reason})" if item.reason else "")
+    for name, values in (("its curvature", item.curvature), ("explains", item.explained), ("leaves", item.left)):
+        if values is not None:
+            text += f"; {name} {_triple(values)}"
+    return text
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:+.3f} [{values[1]:+.3f}, {values[2]:+.3f}]"

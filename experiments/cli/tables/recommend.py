@@ -1,0 +1,153 @@
+"""``lrbend recommend``: from a table of pilot runs to the learning rate of a run that has not been made."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.bend.table import RunTable
+from experiments.cli.tables.fit import aligned, angle_of, describe_rows, read_runs, rows_dict, short_name, short_number
+from experiments.files import to_json
+from experiments.recommend.next_run import NextRun
+from experiments.recommend.prediction import Predicted
+from experiments.recommend.recommendation import Answer, Recommendation, recommend
+from experiments.recommend.target_run import Target
+
+MOST_NEXT = 10  # further runs in the JSON object
+
+
+def run(options: argparse.Namespace) -> int:
+    runs = read_runs(options)
+    target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
+    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_of(options))
+    print(to_json(as_dict(found, runs)) if options.json else describe(found, runs))
+    return 0
+
+
+def as_dict(found: Sequence[Recommendation], runs: RunTable) -> dict[str, Any]:
+    """The JSON object: ``groups``, and with a single group its keys at the top level too."""
+    groups = [_group_dict(item) for item in found]
+    result: dict[str, Any] = {"groups": groups, **rows_dict(runs.num_rows, runs.exclusions)}
+    return {**result, **groups[0]} if len(groups) == 1 else result
+
+
+def _group_dict(item: Recommendation) -> dict[str, Any]:
+    answer, angle = item.answer, item.in_angle
+    return {
+        "optimizer": item.optimizer,
+        "batch": item.batch,
+        "target": item.target,
+        "confidence": item.confidence,
+        "learning_rate": answer.value if answer else None,
+        "low": answer.low if answer else None,
+        "high": answer.high if answer else None,
+        **(_answer_dict(answer) if answer else {}),
+        "effective": {
+            "mean_angle": {"value": angle.angle.value, "low": angle.angle.low, "high": angle.angle.high},
+            "learning_rate": {"value": angle.value, "low": angle.low, "high": angle.high},
+            **_answer_dict(angle.angle),
+        }
+        if angle
+        else None,
+        "beyond": item.beyond,
+        "norms": dataclasses.asdict(item.norms) if item.norms else None,
+        "next_runs": [dataclasses.asdict(one) for one in item.next_runs[:MOST_NEXT]],
+        "assumptions": item.assumptions,
+        "warnings": item.warnings,
+        "notes": item.notes,
+        "num_cells": item.num_cells,
+        "reason": item.reason,
+    }
+
+
+def _answer_dict(answer: Answer) -> dict[str, Any]:
+    return {
+        "middle": answer.middle,
+        "at_middle": dataclasses.asdict(answer.value_at_middle),
+        "contributions": {name: dataclasses.asdict(part) for name, part in answer.contributions.items()},
+        "leverage": answer.leverage,
+        "largest_leverage": answer.largest_leverage,
+        "variances": dataclasses.asdict(answer.variances),
+    }
+
+
+def describe(found: Sequence[Recommendation], runs: RunTable) -> str:
+    """The same in words."""
+    lines = describe_rows(runs.num_rows, runs.exclusions)
+    for item in found:
+        lines += ["", *_describe(item)]
+    return "\n".join(lines)
+
+
+def _describe(item: Recommendation) -> list[str]:
+    name = item.optimizer or "All runs"
+    if item.answer is None:
+        return [f"{name}: no answer: {item.reason}"]
+    answer, level = item.answer, f"{100 * item.confidence:.3g} %"
+    lines = [f"{name}: {item.num_cells} cells, batch {item.batch}"]
+    lines.append(f"  learning rate at {_setting(item.target)}: {_interval(answer, level)}")
+    if item.in_angle is not None:
+        angle = item.in_angle
+        ends = f"[{short_number(angle.low)}, {short_number(angle.high)}]"
+        turned = _interval(angle.angle, level)
+        lines.append(f"  by the law in mean angle: {short_number(angle.value)} {ends} (angle {turned} radians)")
+    lines += ["", *_contributions("learning rate", answer, level)]
+    if item.in_angle is not None:
+        lines += ["", *_contributions("mean angle", item.in_angle.angle, level)]
+    lines += [""] * bool(item.warnings or item.assumptions or item.notes)
+    lines += [f"  Warning: {phrase}." for phrase in item.warnings]
+    lines += [f"  Assumed: {phrase}." for phrase in item.assumptions]
+    lines += [f"  {phrase[0].upper()}{phrase[1:]}." for phrase in item.notes]
+    return [*lines, *_next(item.next_runs)]
+
+
+def _contributions(what: str, answer: Answer, level: str) -> list[str]:
+    rows = [
+        (
+            f"at the table's middle, {_setting(answer.middle)}" if answer.middle else "of the table",
+            "",
+            *_cells(answer.value_at_middle),
+        )
+    ]
+    rows += [
+        (f"along {name.replace(' by ', ' and ')}" + " together" * (" by " in name), "x", *_cells(part))
+        for name, part in answer.contributions.items()
+    ]
+    rows.append(
+        (
+            "at the target, scatter of cells included",
+            "=",
+            *_cells(Predicted(value=answer.value, low=answer.low, high=answer.high)),
+        )
+    )
+    return aligned((what, "", "value", f"{level} low", "high"), rows)
+
+
+def _next(runs: Sequence[NextRun]) -> list[str]:
+    """The most useful further cell, and the most useful one among those that cost no more than the table's own."""
+    if not runs:
+        return []
+    cheap = [run for run in runs if run.cost <= 1 + 1e-9]
+    chosen = list(dict.fromkeys(map(id, [runs[0], *cheap[:1]])))
+    lines = ["", "  A further pilot cell would narrow the interval (in ln) most, if the law holds there, at"]
+    for one in (run for run in runs if id(run) in chosen):
+        again = " once more" if one.repeats else ""
+        lines.append(
+            f"    {_setting(one.setting)}{again}, {one.num_rates} learning rates from {one.lowest:.3g} to"
+            f" {one.highest:.3g}: to {one.width:.0%} of its width, at {one.cost:.2g} times the cost of the dearest cell"
+        )
+    return lines
+
+
+def _setting(setting: Mapping[str, float]) -> str:
+    return " ".join(f"{short_name(name)}={value:.4g}" for name, value in setting.items()) or "the table's setting"
+
+
+def _interval(item: Answer, level: str) -> str:
+    return f"{item.value:.3g}, {level} [{item.low:.3g}, {item.high:.3g}]"
+
+
+def _cells(item: Predicted) -> tuple[str, str, str]:
+    return short_number(item.value), short_number(item.low), short_number(item.high)

@@ -1,0 +1,349 @@
+r"""The joint estimator: `experiments.joint.model` by restricted likelihood, and intervals that average over the
+scatter.
+
+**Fit.** Linearised about the best predictions, solved as a linear mixed model, and again until nothing moves (Lindstrom
+and Bates 1990); variances by restricted likelihood, replicates included, with weak priors (`Priors`).
+
+**Intervals.** :math:`\tau` is not well known from a dozen cells and often estimated as 0. So the distribution of
+:math:`\beta` is averaged over :math:`\tau`: at each :math:`\tau` a t distribution about its estimate, weighted by the
+restricted likelihood times :math:`1/(s_0/4+\tau)`, with :math:`s_0` the typical standard error of an optimum. Where the
+scatter is far above the noise, the tail :math:`1/\tau` alone gives the interval of a regression over cells, t with as
+many degrees of freedom as there are cells more than coefficients; a prior that falls faster (DuMouchel's,
+:math:`1/(s_0+\tau)^2`) covers too little there. Below the noise it is flat.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import stdtr
+
+from experiments.joint import loss_shape
+from experiments.joint.mixed_model import Design, Products, Solution, cross_products, solve, solve_each, sums_by_cell
+from experiments.joint.model import Cells, Priors, State, Variances, curve, error_variances, linearise, spreads
+
+Array = NDArray[np.float64]
+
+MAX_ROUNDS = 15
+STEPS_PER_ROUND = 4
+SETTLED = 0.03  # movement of an optimum in a round, over its standard error
+TAU_NODES = 40
+LOWEST_SPREAD = 1e-3
+LARGEST_SCATTER = 3.0
+FLAT_BELOW = 0.25  # scatter below which the prior is flat, over the typical standard error of an optimum
+DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
+MOST_LEFT_OUT = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Averages:
+    """The coefficients at each tau of a grid, for averaging over it.
+
+    tau, weights : (num_nodes,), the latter sum to 1. centres : (num_nodes, num_regressors). covariances : (num_nodes,
+    num_fixed, num_fixed) of the coefficients, the trend of curvature and the shape, in this order.
+    """
+
+    tau: Array
+    weights: Array
+    centres: Array
+    covariances: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointFit:
+    """What the joint estimator found.
+
+    state : where the model is linearised. coefficients : (num_regressors,), covariance at the estimated tau. optimum,
+    curvature : (num_cells,) mu_c and h_c,
+    best predictions; curvature_by_law : what the trend alone makes of h_c, with the leverages of the cells on it.
+    shape : (3,) of `loss_shape`, its covariance (3, 3) and prior (3, 2). freedom : degrees of freedom of the noise,
+    less one for the misfit. averages : the coefficients over tau. left_out : (num_cells, num_regressors) coefficients
+    without each cell, one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals :
+    (num_points,) over their standard errors. converged : whether the rounds settled.
+    """
+
+    state: State
+    coefficients: Array
+    covariance: Array
+    optimum: Array
+    curvature: Array
+    curvature_by_law: Array
+    shape: Array
+    shape_covariance: Array
+    shape_prior: Array
+    trend_leverage: Array
+    variances: Variances
+    freedom: float
+    averages: Averages
+    left_out: Array
+    residuals: Array
+    converged: bool
+
+    def estimate(self, which: int) -> float:
+        """Of one coefficient, averaged over tau."""
+        return float(self.averages.weights @ self.averages.centres[:, which])
+
+    def quantile(self, which: int, probability: float) -> float:
+        """Of the distribution of one coefficient, averaged over tau."""
+        errors = np.sqrt(self.averages.covariances[:, which, which])
+        return mixture_quantile(
+            self.averages.centres[:, which], errors, self.averages.weights, self.freedom, probability
+        )
+
+    def log_error_variance(self, which: int) -> float:
+        """Variance of the logarithm of a coefficient's standard error: from the degrees of freedom, and over tau."""
+        logs = np.log(self.averages.covariances[:, which, which]) / 2
+        weights = self.averages.weights
+        return float(1 / (2 * self.freedom) + weights @ (logs - weights @ logs) ** 2)
+
+    def interval(self, which: int, level: float) -> tuple[float, float]:
+        """Central interval of one coefficient."""
+        return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)
+
+
+def mixture_quantile(centres: Array, errors: Array, weights: Array, freedom: float, probability: float) -> float:
+    """Quantile of a mixture of t distributions: (num_nodes,) centres, standard errors above 0 and weights."""
+    low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = float(weights @ stdtr(freedom, (middle - centres) / errors))
+        low, high = (middle, high) if below < probability else (low, middle)
+    return (low + high) / 2
+
+
+def fit_jointly(
+    cells: Cells,
+    regressors: Array,
+    trend: Array,
+    *,
+    priors: Priors | None = None,
+    tau: float | None = None,
+    start: JointFit | None = None,
+) -> JointFit:
+    """Fit the model above.
+
+    ``regressors`` (num_cells, p) of the optimum; ``trend`` (num_cells, k) of ln curvature, first column constant.
+    ``tau``: the scatter of cells where it is given and not estimated. ``start``: a fit to begin at, of the same cells
+    with other points. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
+    """
+    rules = priors or Priors()
+    if start is None:
+        state = _start(cells, regressors, trend)
+        sigma = _first_noise(cells, state, regressors, trend)
+        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3)
+    else:
+        state, variances = start.state, start.variances
+    converged = False
+    design, rise = linearise(cells, state, regressors, trend, rules)
+    for _ in range(MAX_ROUNDS):
+        before = regressors @ state.beta + state.shift
+        variances = _restricted(cells, design, rise, variances, rules, tau)
+        for _ in range(STEPS_PER_ROUND):
+            solution = _solve(cells, design, rise, variances)
+            state, moved = _step(cells, state, solution, variances, rise, regressors, trend, rules)
+            design, rise = linearise(cells, state, regressors, trend, rules)
+            if moved < SETTLED / 10:
+                break
+        error = _typical_error(cells, design, rise, variances)
+        if np.abs(regressors @ state.beta + state.shift - before).max() < SETTLED * error:
+            converged = True
+            break
+    solution = _solve(cells, design, rise, variances)
+    p, k = regressors.shape[1], trend.shape[1]
+    return JointFit(
+        state=state,
+        coefficients=solution.fixed[:p],
+        covariance=solution.covariance[:p, :p],
+        optimum=regressors @ state.beta + state.shift,
+        curvature=np.exp(trend @ state.trend + state.bend),
+        curvature_by_law=np.exp(trend @ state.trend),
+        shape=state.shape,
+        shape_covariance=solution.covariance[p + k :, p + k :],
+        shape_prior=rules.shape,
+        trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
+        variances=variances,
+        freedom=max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0),
+        averages=_average_over_tau(cells, design, rise, variances, p, tau),
+        residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
+        left_out=_without_each(cells, design, rise, variances, p),
+        converged=converged,
+    )
+
+
+def _solve(cells: Cells, design: Design, rise: Array, variances: Variances) -> Solution:
+    products = cross_products(design, error_variances(cells, rise, variances))
+    return solve(design, products, spreads(cells, variances))
+
+
+def _prior_deviance(cells: Cells, variances: Variances, rules: Priors) -> float:
+    """What replicates and weak priors add to the restricted deviance."""
+    value = cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
+    value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
+    return float(value + (variances.gamma / rules.gamma) ** 2)
+
+
+def _restricted(
+    cells: Cells, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
+) -> Variances:
+    """Variances at the maximum of the restricted likelihood."""
+    scale = np.std(cells.loss - cells.spread_out(cells.mean(cells.loss))) + 1e-12
+
+    def unpack(theta: Array) -> Variances:
+        sigma, gamma, omega, scatter = np.exp(theta)
+        return Variances(
+            sigma=float(sigma), gamma=float(gamma), tau=float(scatter) if tau is None else tau, omega=float(omega)
+        )
+
+    @lru_cache(maxsize=4)
+    def products(sigma: float, gamma: float) -> Products:  # those are the same for many omega and tau
+        variances = replace(start, sigma=sigma, gamma=gamma)
+        return cross_products(design, error_variances(cells, rise, variances))
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        """Restricted deviance and its forward differences, in one go."""
+        here = [unpack(theta), *(unpack(theta + DIFFERENCE * direction) for direction in np.eye(4))]
+        try:
+            solutions = solve_each(
+                design, [products(v.sigma, v.gamma) for v in here], np.stack([spreads(cells, v) for v in here])
+            )
+        except np.linalg.LinAlgError:
+            return 1e10, np.zeros(4)
+        values = np.concatenate([solution.deviance for solution in solutions])
+        values = values + [_prior_deviance(cells, v, rules) for v in here]
+        return float(values[0]), (values[1:] - values[0]) / DIFFERENCE
+
+    bounds = [
+        (np.log(scale * 1e-5), np.log(scale * 10)),
+        (np.log(1e-3), np.log(1.0)),
+        (np.log(0.02), np.log(2.0)),
+        (np.log(LOWEST_SPREAD), np.log(LARGEST_SCATTER)),
+    ]
+    theta = np.log([start.sigma, start.gamma, start.omega, max(start.tau, 0.01)])
+    theta = np.clip(theta, [b[0] for b in bounds], [b[1] for b in bounds])
+    limits = {"maxiter": 15, "ftol": 1e-6}
+    found = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=limits)
+    return unpack(found.x)
+
+
+def _step(
+    cells: Cells,
+    state: State,
+    solution: Solution,
+    variances: Variances,
+    rise: Array,
+    regressors: Array,
+    trend: Array,
+    rules: Priors,
+) -> tuple[State, float]:
+    """Towards the solution of the linear model, as far as the penalised squares fall."""
+    p, k = regressors.shape[1], trend.shape[1]
+    errors, spread = error_variances(cells, rise, variances), np.maximum(spreads(cells, variances), 1e-12)
+
+    def cost(s: State) -> float:
+        standard = _residuals(cells, s, regressors, trend, errors)
+        local = np.stack([s.shift, s.bend, s.tilt], axis=1)
+        return float(
+            (standard**2).sum()
+            + ((local / spread) ** 2).sum()
+            + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
+            + (s.trend[1:] ** 2).sum() / rules.trend**2
+        )
+
+    target = State(
+        solution.fixed[:p],
+        solution.fixed[p : p + k],
+        np.clip(solution.fixed[p + k :], loss_shape.LOWEST, loss_shape.HIGHEST),
+        solution.random[:, 0],
+        solution.random[:, 1],
+        solution.random[:, 2],
+    )
+    start, fraction = cost(state), 1.0
+    for _ in range(8):
+        pairs = zip(vars(state).values(), vars(target).values(), strict=True)
+        trial = State(*(a + fraction * (b - a) for a, b in pairs))
+        if cost(trial) <= start + 1e-9:
+            moved = regressors @ (trial.beta - state.beta) + trial.shift - state.shift
+            return trial, float(np.abs(moved).max())
+        fraction /= 2
+    return state, 0.0
+
+
+def _residuals(cells: Cells, state: State, regressors: Array, trend: Array, errors: Array) -> Array:
+    """(num_points,) residuals about the cells' intercepts, over their standard errors."""
+    _, _, rise = curve(cells, state, regressors, trend)
+    across = cells.x - cells.spread_out(cells.mean(cells.x))
+    residual = cells.loss - rise - across * cells.spread_out(state.tilt)
+    centre = sums_by_cell(residual / errors, cells.starts) / sums_by_cell(1 / errors, cells.starts)
+    standard: Array = (residual - cells.spread_out(centre)) / np.sqrt(errors)
+    return standard
+
+
+def _start(cells: Cells, regressors: Array, trend: Array) -> State:
+    """Parabolas with one curvature, and a line through their minima."""
+    centred = cells.x - cells.spread_out(cells.mean(cells.x))
+    loss = cells.loss - cells.spread_out(cells.mean(cells.loss))
+    square = centred**2 - cells.spread_out(cells.mean(centred**2))
+    across = sums_by_cell(centred * loss, cells.starts) / np.maximum(sums_by_cell(centred**2, cells.starts), 1e-12)
+    rest = loss - centred * cells.spread_out(across)
+    curvature = 2 * float(rest @ square) / max(float(square @ square), 1e-12)
+    curvature = max(curvature, 0.1 * float(np.std(loss)), 1e-9)
+    reach = np.maximum(sums_by_cell(np.abs(centred), cells.starts) / cells.sizes * 2, 0.3)
+    optimum = cells.mean(cells.x) + np.clip(-across / curvature, -reach, reach)
+    beta = np.asarray(np.linalg.lstsq(regressors, optimum, rcond=None)[0], np.float64)
+    first = np.zeros(trend.shape[1])
+    first[0] = np.log(curvature)
+    zero = np.zeros(len(cells.starts))
+    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy())
+
+
+def _first_noise(cells: Cells, state: State, regressors: Array, trend: Array) -> float:
+    if cells.replicate_freedom >= 5:
+        return float(np.sqrt(cells.replicate_squares / cells.replicate_freedom)) + 1e-9
+    _, _, rise = curve(cells, state, regressors, trend)
+    residual = cells.loss - rise
+    return float(0.5 * np.std(residual - cells.spread_out(cells.mean(residual)))) + 1e-9
+
+
+def _without_each(cells: Cells, design: Design, rise: Array, variances: Variances, p: int) -> Array:
+    number = len(cells.starts)
+    if number > MOST_LEFT_OUT or number < 2:
+        return np.empty((0, p))
+    products, spread = cross_products(design, error_variances(cells, rise, variances)), spreads(cells, variances)
+    result = np.full((number, p), np.nan)
+    for left_out in range(number):
+        kept = np.arange(number) != left_out
+        some = replace(products, total=products.total[kept], centred=products.centred[kept])
+        with suppress(np.linalg.LinAlgError):
+            result[left_out] = solve(design, some, spread[kept]).fixed[:p]
+    return result
+
+
+def _typical_error(cells: Cells, design: Design, rise: Array, variances: Variances) -> float:
+    """Median standard error of an optimum, its curvature known."""
+    pull = sums_by_cell(design.random[:, 0] ** 2 / error_variances(cells, rise, variances), cells.starts)
+    return float(np.clip(1 / np.sqrt(np.median(np.maximum(pull, 1e-12))), LOWEST_SPREAD, 1.0))
+
+
+def _average_over_tau(
+    cells: Cells, design: Design, rise: Array, variances: Variances, p: int, tau: float | None
+) -> Averages:
+    flat = FLAT_BELOW * _typical_error(cells, design, rise, variances)
+    # uniform in ln(flat + tau), which is the prior
+    place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
+    nodes = flat * np.expm1(place * np.log1p(LARGEST_SCATTER / flat)) if tau is None else np.array([tau])
+    products = cross_products(design, error_variances(cells, rise, variances))
+    spread = np.stack([spreads(cells, replace(variances, tau=float(node))) for node in nodes])
+    solutions = solve_each(design, [products] * len(nodes), spread)
+    deviance = np.concatenate([s.deviance for s in solutions])
+    weights = np.exp(-(deviance - deviance.min()) / 2)
+    return Averages(
+        tau=nodes,
+        weights=weights / weights.sum(),
+        centres=np.concatenate([s.fixed[:, :p] for s in solutions]),
+        covariances=np.concatenate([s.covariance for s in solutions]),
+    )

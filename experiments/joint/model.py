@@ -1,0 +1,160 @@
+r"""The joint model, declared before any table is looked at: losses of all cells about optima that follow one law.
+
+.. math::
+   y_{ci} &= L_c + h_c\,\phi(x_{ci} - \mu_c;\, s, q) + t_c (x_{ci} - \bar x_c) + \epsilon_{ci} \\
+   \mu_c &= X_c\beta + u_c, \qquad \ln h_c = T_c a + r_c \\
+   u_c &\sim N(0, \tau^2), \quad r_c \sim N(0, \omega^2), \quad t_c \sim N(0, \kappa_c^2), \quad
+   \epsilon_{ci} \sim N\big(0,\; \sigma^2/m_{ci} + \gamma^2 (R_{ci}^2 + \bar R_c^2/16)\big)
+
+Legend: cell c is one (num_params, num_tokens, batch, decay); x = ln(learning rate); y the mean loss of
+:math:`m_{ci}` seeds; :math:`\phi` the shape of `experiments.joint.loss_shape` with skew s and growth q shared by all
+cells; :math:`h_c` the curvature of the loss at the optimum in nats, drawn toward a power law of the scales;
+:math:`\mu_c` the optimum; X_c its regressors (constant, ln N, ln D, their half squares and product, further ones);
+:math:`u_c` what the law does not explain; :math:`t_c` the tilt that seeds common to all learning rates of a cell leave
+in their mean; :math:`R = h\phi` the rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a
+shape that does not fit speaks, and it leaves the say to the points near the minimum.
+
+A cell whose optimum lies outside its grid keeps its slope: with the curvature it would have by its neighbours, within
+:math:`\omega`, the slope says how far outside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.joint import loss_shape
+from experiments.joint.mixed_model import Design, sums_by_cell
+
+Array = NDArray[np.float64]
+
+MISFIT_AT_MINIMUM = 0.25  # of that at the mean rise: without it, noise could vanish into a perfect fit near the minimum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Losses by cell, points sorted by cell and learning rate.
+
+    starts : (num_cells,) first point of each. x : (num_points,) ln(learning rate). loss : (num_points,) in nats, mean
+    over seeds. count : (num_points,) seeds. tilt : (num_cells,) standard deviation of the tilt, nats per unit of x.
+    replicate_squares, replicate_freedom : what seeds say of the variance of one run.
+    """
+
+    starts: NDArray[np.int64]
+    x: Array
+    loss: Array
+    count: Array
+    tilt: Array
+    replicate_squares: float = 0.0
+    replicate_freedom: float = 0.0
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(num_cells,) number of learning rates."""
+        return np.diff(np.append(self.starts, len(self.x)))
+
+    def spread_out(self, per_cell: Array) -> Array:
+        """A number per cell, repeated for each of its points."""
+        return np.repeat(per_cell, self.sizes, axis=0)
+
+    def mean(self, values: Array) -> Array:
+        """(num_cells,) plain mean over the points of each cell."""
+        return sums_by_cell(values, self.starts) / self.sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priors:
+    """Weak priors, the same for every table: they hold where a table is silent.
+
+    The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
+    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. sigma and tau, none
+    (tau: `experiments.joint.fit`).
+    """
+
+    skew: tuple[float, float] = (0.3, 0.7)
+    growth: tuple[float, float] = (0.3, 0.7)
+    split: tuple[float, float] = (0.0, 0.4)
+    trend: float = 0.5
+    omega: tuple[float, float] = (0.3, 0.7)
+    gamma: float = 0.1
+
+    @property
+    def shape(self) -> Array:
+        """(3, 2) means and standard deviations, in the order of `loss_shape.PARAMETERS`."""
+        return np.array([self.skew, self.growth, self.split])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variances:
+    """``sigma`` noise of one run in nats; ``gamma`` misfit per rise; ``tau`` scatter of optima about the law in ln;
+    ``omega`` scatter of ln curvature."""
+
+    sigma: float
+    gamma: float
+    tau: float
+    omega: float
+
+
+@dataclass
+class State:
+    """Where the model is linearised."""
+
+    beta: Array
+    trend: Array
+    shape: Array  # see `loss_shape.PARAMETERS`
+    shift: Array  # u_c
+    bend: Array  # r_c
+    tilt: Array  # t_c
+
+
+def curve(cells: Cells, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
+    """Distance from the optimum, curvature per point, rise."""
+    z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
+    h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
+    return z, h, h * loss_shape.rise(z, state.shape)
+
+
+def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules: Priors) -> tuple[Design, Array]:
+    z, h, rise = curve(cells, state, regressors, trend)
+    pull = -h * loss_shape.slope(z, state.shape)
+    by_shape = h[:, None] * loss_shape.shape_gradient(z, state.shape)
+    across = cells.x - cells.spread_out(cells.mean(cells.x))
+    random = np.stack([pull, rise, across], axis=1)
+    fixed = np.concatenate(
+        [
+            pull[:, None] * cells.spread_out(regressors),
+            rise[:, None] * cells.spread_out(trend),
+            by_shape,
+        ],
+        axis=1,
+    )
+    here = np.concatenate([state.beta, state.trend, state.shape])
+    local = cells.spread_out(np.stack([state.shift, state.bend, state.tilt], axis=1))
+    response = cells.loss - rise - across * local[:, 2] + fixed @ here + (random * local).sum(axis=1)
+    p, k = regressors.shape[1], trend.shape[1]
+    mean = np.concatenate([np.zeros(p + k), rules.shape[:, 0]])
+    precision = np.concatenate([np.zeros(p + 1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
+    return (
+        Design(
+            starts=cells.starts,
+            random=random,
+            fixed=fixed,
+            response=response,
+            prior_mean=mean,
+            prior_precision=precision,
+        ),
+        rise,
+    )
+
+
+def error_variances(cells: Cells, rise: Array, variances: Variances) -> Array:
+    """(num_points,) of the mean losses: noise of the seeds, and misfit."""
+    near = cells.spread_out(MISFIT_AT_MINIMUM * cells.mean(rise))
+    return variances.sigma**2 / cells.count + variances.gamma**2 * (rise**2 + near**2)
+
+
+def spreads(cells: Cells, variances: Variances) -> Array:
+    ones = np.ones(len(cells.starts))
+    return np.stack([variances.tau * ones, variances.omega * ones, cells.tilt], axis=1)

@@ -1,0 +1,1 @@
+"""Final loss from the schedule: fitting the laws of `theory.loss_laws` to data."""

@@ -1,0 +1,1 @@
+"""The fitted law read at a run that has not been made."""

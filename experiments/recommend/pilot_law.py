@@ -1,0 +1,132 @@
+"""A pilot table's law, fitted once, and read at any number of targets; refused where it has no answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.bend.cells import Cell
+from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
+from experiments.bend.table import RunTable
+from experiments.files import BadInput
+from experiments.joint.fit import JointFit
+from experiments.joint.model import Variances
+from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
+from experiments.recommend.target_run import Line, Target, complete, independent
+
+WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One law read at the target, in learning rate or in mean angle (radians).
+
+    value, low, high : the optimum and its interval. middle : the setting that contributions start from, the means of
+    the logarithms; value_at_middle : of the law there. contributions : factors between the two, along each axis alone
+    and for each product. leverage, largest_leverage : of the target and of the table's cells.
+    """
+
+    value: float
+    low: float
+    high: float
+    middle: Mapping[str, float]
+    value_at_middle: Predicted
+    contributions: Mapping[str, Predicted]
+    leverage: float
+    largest_leverage: float
+    variances: Variances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pilot:
+    """A fitted table. cells : usable ones, keyed as in the table; law : keyed without what moves along ``lines``.
+    assumptions, notes : phrases."""
+
+    cells: tuple[Cell, ...]
+    law: Law
+    joint: JointFit
+    coefficients: Coefficients
+    lines: tuple[Line, ...]
+    batch: Batch
+    assumptions: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def setting(self, target: Target) -> dict[str, float]:
+        """The target by the names that the law is keyed by; raises `BadInput` where the table does not speak of it."""
+        setting = complete(self.cells, target, self.batch, self.lines)
+        return {name: value for name, value in setting.items() if name in self.law.cells[0].key}
+
+    def read(self, target: Target, confidence: float) -> Answer:
+        """The optimum at a target; raises `BadInput` where the interval is wider than a factor of `WIDEST`."""
+        coefficients, setting = self.coefficients, self.setting(target)
+        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True)
+        if found.high - found.low > np.log(WIDEST):
+            raise BadInput(
+                f"the table does not determine it: the {100 * confidence:.3g} % interval would span a factor of"
+                f" 10^{(found.high - found.low) / np.log(10):.1f}"
+            )
+        whole, middle = found.factor(), dict(coefficients.model.centre)
+        leverage, largest = coefficients.leverage(setting)
+        return Answer(
+            value=whole.value,
+            low=whole.low,
+            high=whole.high,
+            middle=middle,
+            value_at_middle=coefficients.predict(coefficients.row(middle), confidence, scatter=False).factor(),
+            contributions={
+                name: coefficients.predict(row, confidence, scatter=False).factor()
+                for name, row in coefficients.parts(setting).items()
+            },
+            leverage=leverage,
+            largest_leverage=largest,
+            variances=self.joint.variances,
+        )
+
+
+def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
+    """Fit the law of one optimizer's runs; raises `BadInput` where there is none or it has no slope along an axis."""
+    cells, treated, notes = group_cells(runs, batch)
+    usable = [cell for cell in cells if len(cell.x) >= 3]
+    if not usable:
+        raise BadInput("no cell has three usable learning rates")
+    if len(usable) < len(cells):
+        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than three usable learning rates")
+    rekeyed, lines = independent(usable, treated)
+    notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
+    law = joint_law(rekeyed, AXES, treated)
+    notes += scatter_notes(law)
+    model, joint = law.model, law.joint
+    if model is None or joint is None:
+        raise BadInput("the losses do not determine a law of the optimum")
+    if not any(law.inside):
+        counts = Counter(optimum.status.value for optimum in law.optima)
+        shown = ", ".join(f"{number} {status}" for status, number in counts.items())
+        raise BadInput(
+            f"no cell shows an optimum inside its grid of learning rates ({shown}): widen grids or add seeds"
+        )
+    for name in rekeyed[0].key:
+        number = len(values_inside(law, name))
+        if name in model.lost:
+            raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
+        if name in model.slopes and number < 2:
+            raise BadInput(f"optima inside their grids at {number} value of {name}: no slope along it; widen the grids")
+    doubtful = {axis: reason for axis in AXES if axis in model.slopes and (reason := why_not(axis, runs, law))}
+    coefficients = Coefficients.of(model, joint, list(doubtful), AXES)
+    assumptions = []
+    for term in coefficients.assumed:
+        why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"
+        what = "curvature along " + term[0] if len(set(term)) == 1 else f"product of {term[0]} and {term[1]}"
+        assumptions.append(f"{what}: {why}; taken as 0 with a standard deviation of {ASSUMED_BEND:g}")
+    return Pilot(
+        cells=tuple(usable),
+        law=law,
+        joint=joint,
+        coefficients=coefficients,
+        lines=tuple(lines),
+        batch=treated,
+        assumptions=tuple(assumptions),
+        notes=tuple(notes),
+    )

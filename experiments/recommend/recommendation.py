@@ -1,0 +1,263 @@
+r"""The learning rate for a run that has not been made, from a pilot table of smaller ones.
+
+The joint law of `experiments.bend.scaling_law`, read at the target (`experiments.recommend.prediction`): half squares
+and products included, so that the extrapolation may bend, and its interval holds what is not known of the bend. It is
+an interval for the optimum of the target itself, scatter of single cells about the law included.
+
+**What a table cannot tell.** An axis with one value, or optima inside their grids at fewer than two: refused if the
+target differs there, since no slope is ever assumed. Two values, or optima inside at two: a second derivative of
+0 +- 0.1 (one standard deviation) is assumed, said, and widens the interval; the same for a product that the design does
+not determine. Axes that move together in the table, D = 20 N say: answered on that line, where only their joint change
+counts, refused off it. No cell with an optimum inside its grid, an interval wider than a factor of `WIDEST`: refused.
+
+**Warned of**: a target outside the table's range, with the factor and the leverage; pilot runs whose norm had not come
+to its equilibrium, since their optima follow another law than those of runs which had (`theory.bend`); laws in learning
+rate and in mean angle whose intervals do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_setting, in_mean_angle, rates_of_angles
+from experiments.bend.scaling_law import AXES, Batch
+from experiments.bend.table import RunTable, table_from_frame
+from experiments.files import BadInput
+from experiments.recommend.next_run import NextRun, next_runs
+from experiments.recommend.pilot_law import Answer, Pilot, fit_pilot
+from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
+from experiments.recommend.target_run import Target, beyond, complete, with_lines
+from theory import InvalidParameter
+from theory.checks import require_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.90
+CHECKED = " (intervals were checked a third of it beyond; farther, the law may not hold)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InAngle:
+    """The answer in mean angle, and the learning rates that give it at the target; None where no rate does."""
+
+    angle: Answer
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """For one optimizer. answer : None if refused, for the ``reason``. target : complete. beyond : by axis, the factor
+    by which the target is outside the table's range, 1 inside. assumptions, warnings, notes : phrases. next_runs : the
+    runs that would narrow the interval most, best first."""
+
+    optimizer: str | None
+    batch: Batch
+    target: Mapping[str, float]
+    confidence: float
+    num_cells: int
+    answer: Answer | None
+    in_angle: InAngle | None
+    beyond: Mapping[str, float]
+    norms: PilotNorms | None
+    assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    next_runs: tuple[NextRun, ...]
+    reason: str | None = None
+
+
+def recommend(
+    table: pd.DataFrame | RunTable,
+    target: Target,
+    *,
+    confidence: float = CONFIDENCE,
+    batch: Batch | None = None,
+    effective: AngleOf | None = None,
+    columns: Mapping[str, str] | None = None,
+    constants: Mapping[str, float | str] | None = None,
+    further: bool = True,
+) -> tuple[Recommendation, ...]:
+    """The best learning rate at ``target``, for every optimizer of a table of runs.
+
+    Parameters
+    ----------
+    table, batch, columns, constants : as in `experiments.bend.fit.fit_bend`.
+    confidence : of the interval, in (0, 1).
+    effective : how AdamW's learning rate makes an angle; the law is then read in mean angle too.
+    further : whether the next pilot run is looked for.
+
+    Raises `InvalidParameter`, and `experiments.files.BadInput` where no optimizer can be answered; where some can,
+    the others come with a ``reason``.
+    """
+    require_number("confidence", confidence, above=0, below=1)
+    if batch not in (None, "fixed", "co-tuned", "covariate"):
+        raise InvalidParameter("batch", batch, "fixed, co-tuned or covariate")
+    runs = table if isinstance(table, RunTable) else table_from_frame(table, columns=columns, constants=constants)
+    names = runs.labels.get("optimizer")
+    results, refusals = [], []
+    for name in [None] if names is None else sorted(set(names.tolist())):
+        chosen = runs if names is None or name is None else runs.select(names == name)
+        try:
+            results.append(_recommend(chosen, name, target, confidence, batch, effective, further))
+        except BadInput as error:
+            refusals.append(str(error) if name is None else f"{name}: {error}")
+            results.append(_refused(name, confidence, batch or "fixed", str(error)))
+    if len(refusals) == len(results):
+        raise BadInput("; ".join(refusals))
+    return tuple(results)
+
+
+def _recommend(
+    runs: RunTable,
+    optimizer: str | None,
+    target: Target,
+    confidence: float,
+    batch: Batch | None,
+    effective: AngleOf | None,
+    further: bool,
+) -> Recommendation:
+    pilot = fit_pilot(runs, batch)
+    setting, answer = pilot.setting(target), pilot.read(target, confidence)
+    kind = (optimizer or "adamw").lower()
+    notes = list(pilot.notes)
+    norms = None
+    if kind == "adamw":
+        norms = pilot_norms(runs, effective or AngleOf(schedule="constant", warmup_fraction=0.0))
+        if norms is None:
+            notes.append("norm equilibrium not checked: needs weight_decay, and num_steps or num_tokens and batch_size")
+        elif effective is None:
+            notes.append("norm equilibrium judged as at constant learning rate (--effective and --schedule tell it)")
+    in_angle = None
+    if effective is not None and kind in EFFECTIVE_OPTIMIZERS:
+        turned = in_mean_angle(runs, effective, adamh=kind == "adamh")
+        try:
+            in_angle = _in_angle(turned, target, pilot, answer, effective, confidence, adamh=kind == "adamh")
+        except BadInput as error:
+            notes.append(f"no answer in mean angle: {error}")
+    elif effective is not None:
+        notes.append(f"no effective learning rate is known for {optimizer}")
+    factors = beyond(pilot.cells, setting)
+    nexts: Sequence[NextRun] = ()
+    if further:
+        nexts = next_runs(pilot.law, pilot.coefficients, setting, pilot.lines, AXES, confidence)
+    return Recommendation(
+        optimizer=optimizer,
+        batch=pilot.batch,
+        target=with_lines(setting, pilot.lines),
+        confidence=confidence,
+        num_cells=len(pilot.cells),
+        answer=answer,
+        in_angle=in_angle,
+        beyond=factors,
+        norms=norms,
+        assumptions=pilot.assumptions,
+        warnings=tuple(_warnings(pilot, setting, answer, in_angle, factors, norms)),
+        notes=tuple(notes),
+        next_runs=tuple(nexts),
+    )
+
+
+def _in_angle(
+    runs: RunTable,
+    target: Target,
+    pilot: Pilot,
+    answer: Answer,
+    how: AngleOf,
+    confidence: float,
+    *,
+    adamh: bool,
+) -> InAngle:
+    """The law of ``runs`` in mean angle, and its answer as a learning rate at the target."""
+    if adamh:
+        return InAngle(angle=answer, value=answer.value, low=answer.low, high=answer.high)
+    angle = fit_pilot(runs, pilot.batch).read(target, confidence)
+    given = complete(pilot.cells, target, pilot.batch, pilot.lines)
+    initial = target.initial_rms or _single(runs, "initial_rms")
+    steps = target.num_steps
+    size = given.get("batch_size", target.batch_size)
+    if steps is None and size is not None and "num_tokens" in given:
+        steps = given["num_tokens"] / size
+    if initial is None:
+        raise BadInput("--effective: needs --initial-rms of the target, since the table has several")
+    if steps is None:
+        raise BadInput("--effective: needs --num-steps of the target, since batch and tokens do not tell it")
+    setting = angle_setting(how, steps, given["weight_decay"], initial)
+    value, low, high = rates_of_angles(setting, (angle.value, angle.low, angle.high))
+    return InAngle(angle=angle, value=value, low=low, high=high)
+
+
+def _single(runs: RunTable, name: str) -> float | None:
+    values = np.unique(runs.numbers[name])
+    return float(values[0]) if len(values) == 1 else None
+
+
+def _warnings(
+    pilot: Pilot,
+    setting: Mapping[str, float],
+    answer: Answer,
+    in_angle: InAngle | None,
+    factors: Mapping[str, float],
+    norms: PilotNorms | None,
+) -> list[str]:
+    warnings = []
+    for name, factor in factors.items():
+        if factor > 1 + 1e-9:
+            values = np.unique([cell.key[name] for cell in pilot.cells])
+            end = "largest" if setting[name] > values[-1] else "least"
+            span = np.log(factor) / np.log(values[-1] / values[0])
+            warnings.append(
+                f"{name} {setting[name]:.4g} is a factor of {factor:.3g} beyond the table's {end}:"
+                f" {span:.2g} of its whole range in ln" + (CHECKED if span > 0.5 else "")
+            )
+    if answer.leverage > answer.largest_leverage:
+        warnings.append(
+            f"the law is extrapolated: leverage {answer.leverage:.2g},"
+            f" at most {answer.largest_leverage:.2g} in the table"
+        )
+    if norms is not None and norms.num_best_short:
+        start = "" if norms.from_start else ", from a start far below it"
+        warnings.append(
+            f"in {norms.num_best_short} of {norms.num_cells} cells the best run ended before its norm was within 5 % of"
+            f" equilibrium{start} ({norms.num_short} of {norms.num_runs} runs did): these optima follow the law of the"
+            " transient, and the target's need not"
+        )
+    if in_angle is not None and in_angle.low is not None and in_angle.high is not None:
+        if in_angle.high < answer.low or in_angle.low > answer.high:
+            warnings.append("the laws in learning rate and in mean angle disagree beyond both intervals")
+    elif in_angle is not None:
+        warnings.append(
+            "an end of the interval in mean angle belongs to no learning rate at the target:"
+            " there the angle hardly depends on the rate"
+        )
+    if not pilot.joint.converged:
+        warnings.append("the fit of the law did not settle")
+    return warnings
+
+
+def _refused(optimizer: str | None, confidence: float, batch: Batch, reason: str) -> Recommendation:
+    return Recommendation(
+        optimizer=optimizer,
+        batch=batch,
+        target={},
+        confidence=confidence,
+        num_cells=0,
+        answer=None,
+        in_angle=None,
+        beyond={},
+        norms=None,
+        assumptions=(),
+        warnings=(),
+        notes=(),
+        next_runs=(),
+        reason=reason,
+    )

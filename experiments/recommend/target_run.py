@@ -1,0 +1,141 @@
+"""A run that has not been made, against the table that is to speak for it: what it needs, whether it is in reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from experiments.bend.cells import Cell
+from experiments.bend.scaling_law import Batch
+from experiments.bend.table import WIDEST_SCALE
+from experiments.files import BadInput
+from theory.checks import require_number
+
+SAME = 1e-6  # relative difference below which two values are one
+ON_LINE = (
+    0.1  # in ln: axes that stay so close to a line move together; half of it in ln(learning rate) at a slope of 0.5
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The run to be made. Each number above 0, None where the table has one value of it or does not need it.
+
+    ``batch_size`` in the table's unit, ``weight_decay`` and ``initial_rms`` as in the table; ``num_steps`` only for the
+    angle, by default tokens over batch. Raises `InvalidParameter`.
+    """
+
+    num_params: float | None = None
+    num_tokens: float | None = None
+    batch_size: float | None = None
+    weight_decay: float | None = None
+    num_steps: float | None = None
+    initial_rms: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                require_number(field.name, value, above=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """An axis that moves with others in the table: ``name`` = ``scale`` times their ``powers``."""
+
+    name: str
+    scale: float
+    powers: Mapping[str, float]
+
+    def value(self, setting: Mapping[str, float]) -> float:
+        """Of the axis, on the line."""
+        return float(self.scale * np.prod([setting[name] ** power for name, power in self.powers.items()]))
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.scale:.3g} " + " ".join(f"{name}^{p:.3g}" for name, p in self.powers.items())
+
+
+def complete(cells: Sequence[Cell], target: Target, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
+    """The target's value of every name that the cells are keyed by; raises `BadInput` where that cannot be.
+
+    An axis that moves along others is on its line if the target does not tell, and may not be far off it. With the
+    batch tuned along, its size is not one of the names.
+    """
+    setting: dict[str, float] = {}
+    on_line = {line.name: line for line in lines}
+    for name in ("num_params", "num_tokens", "batch_size", "weight_decay"):
+        given = getattr(target, name)
+        if name == "batch_size" and batch == "co-tuned":
+            continue
+        if name not in cells[0].key:
+            if given is not None:
+                raise BadInput(f"{_flag(name)} {given:g}: the table has no column {name} (--column or --constant)")
+            continue
+        values = np.unique([cell.key[name] for cell in cells])
+        if len(values) == 1:
+            if given is not None and abs(given - values[0]) > SAME * values[0]:
+                only = f"{values[0]:g} in the table's usable cells"
+                raise BadInput(f"{_flag(name)} {given:g}: {name} is {only}, and no slope along it is assumed")
+            setting[name] = float(values[0])
+            continue
+        if given is None and name in on_line:
+            setting[name] = on_line[name].value(setting)
+            continue
+        if given is None:
+            raise BadInput(f"{_flag(name)}: needed, since the table has {len(values)} values of it")
+        if not values[0] / WIDEST_SCALE <= given <= values[-1] * WIDEST_SCALE:
+            raise BadInput(
+                f"{_flag(name)} {given:g}: more than a factor of {WIDEST_SCALE:g} outside the table's"
+                f" {values[0]:g} to {values[-1]:g}: mixed units?"
+            )
+        setting[name] = float(given)
+    for line in lines:
+        off = setting[line.name] / line.value(setting)
+        if abs(np.log(off)) > ON_LINE:
+            raise BadInput(
+                f"{_flag(line.name)} {setting[line.name]:g}: {' and '.join([*line.powers, line.name])} move together in"
+                f" the table ({line}), so it says nothing of a target a factor of {max(off, 1 / off):.3g} off that line"
+            )
+    return setting
+
+
+def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[Line]]:
+    """The cells keyed by axes that do not move together, and the lines on which the others are."""
+    tuned = {"batch_size"} if batch == "co-tuned" else set()
+    names = [name for name in cells[0].key if name not in tuned and len({cell.key[name] for cell in cells}) > 1]
+    for name in names:
+        if min(cell.key[name] for cell in cells) == 0:
+            raise BadInput(f"{name} is 0 in some runs and not in others: no law holds both; leave out the one kind")
+    logs = {name: np.log([cell.key[name] for cell in cells]) for name in names}
+    kept: list[str] = []
+    lines: list[Line] = []
+    for name in names:
+        design = np.stack([np.ones(len(cells)), *(logs[other] for other in kept)], axis=1)
+        solved, *_ = np.linalg.lstsq(design, logs[name], rcond=None)
+        if not kept or np.abs(logs[name] - design @ solved).max() > ON_LINE:
+            kept.append(name)
+            continue
+        used = {other: float(power) for other, power in zip(kept, solved[1:], strict=True) if abs(power) > 1e-3}
+        lines.append(Line(name=name, scale=float(np.exp(solved[0])), powers=used))
+    left_out = {line.name for line in lines} | tuned
+    return [replace(cell, key={n: v for n, v in cell.key.items() if n not in left_out}) for cell in cells], lines
+
+
+def with_lines(setting: Mapping[str, float], lines: Sequence[Line]) -> dict[str, float]:
+    """A setting with the axes that move along."""
+    return {**setting, **{line.name: line.value(setting) for line in lines}}
+
+
+def beyond(cells: Sequence[Cell], setting: Mapping[str, float]) -> dict[str, float]:
+    """By name, the factor by which the target is outside the cells' range, 1 inside."""
+    factors = {}
+    for name, value in setting.items():
+        values = [cell.key[name] for cell in cells]
+        factors[name] = 1.0 if min(values) == max(values) else max(value / max(values), min(values) / value, 1.0)
+    return factors
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

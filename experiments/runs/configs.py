@@ -1,0 +1,146 @@
+"""Configs to JSON and back, strictly: unknown keys, missing keys and wrong types are errors that say where."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from cattrs import Converter
+from cattrs.cols import homogenous_tuple_structure_factory
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from experiments.files import BadInput, one_line
+from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer
+from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
+
+T = TypeVar("T")
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A plain dict that `config_from_dict` turns back into an equal config."""
+    result = _CONVERTER.unstructure(config)
+    assert isinstance(result, dict)
+    return result
+
+
+def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
+    """Build a config; raises `BadInput` with one line that names ``where``, the key and the fault."""
+    if not isinstance(data, dict):
+        raise BadInput(f"{where}: expected an object with the keys of {cls.__name__}")
+    try:
+        return _CONVERTER.structure(data, cls)
+    except InvalidParameter as error:
+        raise BadInput(f"{where}: {error}") from None
+    except ClassValidationError as error:
+        raise BadInput(f"{where}: {_first_fault(error)}") from None
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise BadInput(f"{where}: {one_line(error)}") from None
+
+
+def config_hash(config: Any) -> str:
+    """Ten hexadecimal digits that name a config: the same for equal configs, on every machine."""
+    canonical = json.dumps(config_to_dict(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def _first_fault(error: BaseException, path: str = "") -> str:
+    """Walk cattrs' nested errors to the first cause, with the dotted path to it."""
+    if isinstance(error, ClassValidationError | IterableValidationError):
+        first = error.exceptions[0]
+        for note in getattr(first, "__notes__", []):
+            name = getattr(note, "name", getattr(note, "index", None))
+            if name is not None:
+                path = f"{path}.{name}" if path else str(name)
+        return _first_fault(first, path)
+    at = f"{path}: " if path else ""
+    if isinstance(error, ForbiddenExtraKeysError):
+        return f"{at}unknown key {', '.join(sorted(map(repr, error.extra_fields)))}"
+    if isinstance(error, KeyError):
+        return f"{path.rpartition('.')[0] or 'top level'}: missing key {error.args[0]!r}"
+    return at + one_line(error)
+
+
+def _strict(expected: type, value: object) -> Any:
+    """A JSON value of just this type: no text for numbers, no fraction for a whole number."""
+    if expected is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
+        return float(value)
+    if type(value) is not expected:
+        names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+        shown = repr(value) if len(repr(value)) < 60 else type(value).__name__
+        raise TypeError(f"{shown} is not {names[expected]}")
+    return value
+
+
+def _make_converter() -> Converter:
+    converter = Converter(forbid_extra_keys=True)
+    for expected in (float, int, bool, str):
+        converter.register_structure_hook(expected, lambda value, _, expected=expected: _strict(expected, value))
+    converter.register_structure_hook_func(
+        _is_optional_scalar,
+        lambda value, union: None if value is None else converter.structure(value, _other_than_none(union)),
+    )
+    converter.register_structure_hook_factory(_is_list, lambda kind: _strict_list(kind, converter))
+    converter.register_unstructure_hook_factory(
+        dataclasses.is_dataclass, lambda cls: make_dict_unstructure_fn(cls, converter, **_omitted_at_default(cls))
+    )
+    _register_named(converter, Optimizer, OPTIMIZERS)
+    _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
+    _register_named(converter, Schedule, SCHEDULES)
+    return converter
+
+
+def _is_list(kind: Any) -> bool:
+    return typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (Ellipsis,)
+
+
+def _strict_list(kind: Any, converter: Converter) -> Callable[[object, Any], Any]:
+    """A JSON list and nothing else that can be iterated over, such as text."""
+    structure = homogenous_tuple_structure_factory(kind, converter)
+
+    def structure_list(value: object, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise TypeError(f"{type(value).__name__} is not a list")
+        return structure(value, kind)
+
+    return structure_list
+
+
+def _register_named(converter: Converter, union: Any, registry: Mapping[str, type]) -> None:
+    """One of several classes, told apart by the key ``name``."""
+
+    def structure(value: object, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected an object with a name, one of {', '.join(registry)}")
+        name = value.get("name")
+        if not isinstance(name, str) or name not in registry:
+            raise ValueError(f"name {name!r} is not one of {', '.join(registry)}")
+        return converter.structure({key: item for key, item in value.items() if key != "name"}, registry[name])
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        return {"name": value.name, **converter.unstructure_attrs_asdict(value)}
+
+    converter.register_structure_hook(union, structure)
+    converter.register_unstructure_hook(union, unstructure)
+
+
+def _omitted_at_default(cls: type) -> dict[str, Any]:
+    """For fields marked ``later``: a config that does not use them is written, and named, as before they existed."""
+    later = (field.name for field in dataclasses.fields(cls) if field.metadata.get("later"))
+    return {name: override(omit_if_default=True) for name in later}
+
+
+def _is_optional_scalar(kind: Any) -> bool:
+    return isinstance(kind, types.UnionType) and type(None) in typing.get_args(kind) and len(typing.get_args(kind)) == 2
+
+
+def _other_than_none(union: Any) -> Any:
+    return next(kind for kind in typing.get_args(union) if kind is not type(None))
+
+
+_CONVERTER = _make_converter()

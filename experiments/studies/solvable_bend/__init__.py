@@ -1,0 +1,1 @@
+"""The optimal learning rate in a solvable model: study, answers, figure."""

@@ -1,0 +1,164 @@
+"""From the runs of `experiments.studies.solvable_bend.study` to its answers: optima, curvatures, and what the theory
+missed.
+
+A cell's loss is divided by the least mean excess in it before anything is fitted: no optimum depends on such a factor,
+and losses whose noise goes in proportion to them then have one noise level, as the joint estimator assumes.
+
+The curvature in *effective* learning rate is the joint estimator's with the mean angle per step of a run in the place
+of its learning rate. Differences between two arms, ln(optimum of one / optimum of the other) by cell, share the data
+and what is not straight in the problem itself; their slopes and curvatures are those of least squares over the cells,
+with Student's t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from experiments.bend.fit import AXES, GroupFit, fit_bend
+from experiments.bend.optimum import OptimumStatus
+from experiments.studies.solvable_bend.study import SolvableBend, schedule_of
+
+Array = NDArray[np.float64]
+
+TERMS = ("constant", *(f"slope {axis}" for axis in AXES), *(f"curvature {axis}" for axis in AXES), "cross")
+
+
+def last_round(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that optima are read from, with ``loss`` relative to the cell's least mean excess."""
+    rows = table[table["round"] == table["round"].max()].copy()
+    rows["loss"] = rows.groupby([*AXES, "power"])["excess"].transform("mean")
+    rows["loss"] = rows["excess"] / rows.groupby([*AXES])["loss"].transform("min")
+    return rows
+
+
+def fit_arm(rows: pd.DataFrame, *, effective: bool = False) -> GroupFit:
+    """The joint estimator on one arm, `last_round` of it; ``effective`` in mean angle instead of learning rate."""
+    columns = rows[["learning_rate", "loss", "num_params", "num_tokens", "seed"]].copy()
+    if effective:
+        columns["learning_rate"] = rows.groupby(["num_params", "num_tokens", "power"])["mean_angle"].transform("mean")
+    return fit_bend(columns, sensitivity=False).groups[0]
+
+
+def optima_of(rows: pd.DataFrame, fit: GroupFit, weight_decay: float | None) -> pd.DataFrame:
+    """A row per cell: optimum with its interval, and there mean angle and relaxation times of the norm in the run."""
+    found = []
+    for cell in fit.cells:
+        n, d = cell.key["num_params"], cell.key["num_tokens"]
+        here = rows[(rows["num_params"] == n) & (rows["num_tokens"] == d)]
+        rate = cell.learning_rate if cell.status is OptimumStatus.INTERIOR else None
+        steps = int(here["num_steps"].iloc[0])
+        means = here.groupby("learning_rate")[["mean_angle", "final_rms"]].mean()
+        at = np.full(2, np.nan)
+        if rate is not None:
+            x = np.log(means.index.to_numpy(dtype=float))
+            at = np.exp([np.interp(np.log(rate), x, np.log(means[name])) for name in means.columns])
+        decayed = None
+        if weight_decay is not None and rate is not None:
+            decayed = 2 * weight_decay * rate * float(schedule_of(steps).integral(float(steps)))
+        found.append(
+            {
+                "num_params": int(n),
+                "num_tokens": int(d),
+                "status": cell.status.value,
+                "learning_rate": rate,
+                "low": cell.low,
+                "high": cell.high,
+                "mean_angle": at[0],
+                "final_rms": at[1],
+                "num_relaxations": decayed,
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def answers_of(fit: GroupFit, quantity: str) -> pd.DataFrame:
+    """A row per axis: exponent and curvature with 95 % intervals, and the verdict."""
+    rows = []
+    for axis in AXES:
+        exponent, curvature = fit.exponents[axis], fit.curvature[axis]
+        rows.append(
+            {
+                "quantity": quantity,
+                "axis": axis,
+                "slope": exponent.value,
+                "slope_low": exponent.low,
+                "slope_high": exponent.high,
+                "curvature": curvature.value,
+                "curvature_low": curvature.low,
+                "curvature_high": curvature.high,
+                "verdict": curvature.verdict.value,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare(one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate") -> pd.DataFrame:
+    """Slopes and curvatures of ln(one/other) over the cells where both are known; a row per axis.
+
+    ``scatter`` is the root mean square of ln(one/other), ``offset`` its value at the middle of the table. Fewer than
+    two cells more than terms leave everything but these empty.
+    """
+    both = one.merge(other, on=["num_params", "num_tokens"], suffixes=("", "_other"))
+    y = np.log(np.asarray(both[column], float) / np.asarray(both[f"{column}_other"], float))
+    known = np.isfinite(y)
+    both, y = both[known], y[known]
+    design = _design(both)
+    rows = []
+    enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(design) == len(TERMS)
+    if enough:
+        beta = np.linalg.lstsq(design, y, rcond=None)[0]
+        freedom = len(y) - len(TERMS)
+        variance = float(((y - design @ beta) ** 2).sum()) / freedom
+        errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design))) * student.ppf(0.975, freedom)
+    for k, axis in enumerate(AXES):
+        row: dict[str, object] = {"quantity": quantity, "axis": axis}
+        if enough:
+            for name, place in (("slope", 1 + k), ("curvature", 3 + k)):
+                low, high = beta[place] - errors[place], beta[place] + errors[place]
+                row |= {name: beta[place], f"{name}_low": low, f"{name}_high": high}
+            row |= {"offset": beta[0]}
+        row |= {"scatter": float(np.sqrt(np.mean(y**2))) if len(y) else None, "num_cells": len(y)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _design(cells: pd.DataFrame) -> Array:
+    logs = [np.log(np.asarray(cells[axis], dtype=float)) for axis in AXES]
+    n, d = (values - values.mean() for values in logs)
+    return np.stack([np.ones_like(n), n, d, n**2 / 2, d**2 / 2, n * d], axis=1)
+
+
+def answer(study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All optima and all answers; ``tables`` by (problem, arm)."""
+    optima, answers = [], []
+    for problem in study.problems:
+        by_arm: dict[str, pd.DataFrame] = {}
+        for arm in study.arms[problem.name]:
+            rows = last_round(tables[problem.name, arm.name])
+            fit = fit_arm(rows)
+            by_arm[arm.name] = optima_of(rows, fit, None if arm.predicted else arm.weight_decay)
+            label = {"problem": problem.name, "arm": arm.name}
+            optima.append(by_arm[arm.name].assign(**label))
+            found = [answers_of(fit, "learning rate")]
+            if arm.weight_decay is not None and not arm.predicted:
+                found.append(answers_of(fit_arm(rows, effective=True), "mean angle"))
+            if arm.name != "adamh" and not arm.predicted:
+                found.append(compare(by_arm[arm.name], by_arm["adamh"], "over adamh"))
+                found.append(compare(by_arm[arm.name], by_arm["adamh"], "mean angle over adamh", "mean_angle"))
+            answers += [table.assign(**label) for table in found]
+        for arm in study.arms[problem.name]:
+            if arm.predicted:
+                name = arm.name.removesuffix(" predicted")
+                found_here = compare(by_arm[name], by_arm[arm.name], "over predicted")
+                answers.append(found_here.assign(problem=problem.name, arm=name))
+    return _labels_first(pd.concat(optima)), _labels_first(pd.concat(answers))
+
+
+def _labels_first(table: pd.DataFrame) -> pd.DataFrame:
+    labels = ["problem", "arm"]
+    return table[[*labels, *(name for name in table.columns if name not in labels)]].reset_index(drop=True)

@@ -1,0 +1,1 @@
+"""Many runs for one question: studies, adaptive grids, plans, sweeps."""

@@ -1,0 +1,130 @@
+"""What a study costs before anything starts: runs, tokens, FLOPs, hours here and on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.runs.run_directory import is_finished
+from experiments.sweeps.study import Study
+from experiments.sweeps.sweep import CellState, states
+from gpt.config import TrainConfig
+from gpt.estimates import estimate, flops_per_token, measured_hours
+
+MOST_FLOPS_TIMED = 3e10  # of one step; about a second on a core
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmPlan:
+    """The runs of one cell: how many, how many of them are finished, and what all of them take."""
+
+    arm: str
+    num_runs: int
+    num_finished: int
+    num_tokens: int
+    flops: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The cost of a study.
+
+    Attributes
+    ----------
+    num_runs, num_finished : runs that the study asks for now, and those of them that lie finished in the directory.
+    most_runs : with all adaptive cells at the end of their budgets; equals ``num_runs`` without such cells.
+    num_tokens, flops : of the runs that are asked for now, finished ones included.
+    hours_here : for those not finished, on this machine, ``num_workers`` at a time, by a few timed steps of each kind
+        of run; None if a kind is too large to be timed here.
+    not_timed : why there is none.
+    gpu, utilisation, gpu_hours : as in `gpt.estimates.Estimate`, for those not finished; a calculation from an assumed
+        utilisation, no GPU was used.
+    cells : one entry each.
+    """
+
+    study: str
+    question: str
+    num_runs: int
+    num_finished: int
+    most_runs: int
+    num_tokens: int
+    flops: float
+    num_workers: int
+    hours_here: float | None
+    not_timed: str | None
+    gpu: str
+    utilisation: float
+    gpu_hours: float
+    cells: tuple[ArmPlan, ...]
+
+
+def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, num_workers: int) -> Plan:
+    """The plan of a study whose runs lie, or would lie, in ``directory``; raises `InvalidParameter` and `BadInput`.
+
+    Takes a few seconds for each kind of run that is timed, one after the other; several workers are taken to be as fast
+    as one each, which wants a core for each.
+    """
+    cells = states(study, directory)
+    jobs = [job for cell in cells for job in cell.jobs]
+    missing = [job.config for job in jobs if not is_finished(job.path)]
+    everything = estimate([job.config for job in jobs], gpu=gpu, utilisation=utilisation)
+    rest = estimate(missing, gpu=gpu, utilisation=utilisation)
+    hours, reason = _hours_here(missing, num_workers)
+    return Plan(
+        study=study.name,
+        question=study.question,
+        num_runs=len(jobs),
+        num_finished=len(jobs) - len(missing),
+        most_runs=sum(
+            len(state.jobs) if state.cell.adaptive is None else state.cell.adaptive.max_runs for state in cells
+        ),
+        num_tokens=everything.num_tokens,
+        flops=everything.flops,
+        num_workers=num_workers,
+        hours_here=hours,
+        not_timed=reason,
+        gpu=gpu,
+        utilisation=utilisation,
+        gpu_hours=rest.gpu_hours,
+        cells=tuple(_arm(state, gpu, utilisation) for state in cells),
+    )
+
+
+def _arm(state: CellState, gpu: str, utilisation: float) -> ArmPlan:
+    cost = estimate([job.config for job in state.jobs], gpu=gpu, utilisation=utilisation)
+    return ArmPlan(
+        arm=state.cell.label,
+        num_runs=len(state.jobs),
+        num_finished=len(state.jobs) - len(state.missing),
+        num_tokens=cost.num_tokens,
+        flops=cost.flops,
+        gpu_hours=cost.gpu_hours,
+    )
+
+
+def _hours_here(configs: Sequence[TrainConfig], num_workers: int) -> tuple[float | None, str | None]:
+    import torch
+
+    if not configs:
+        return 0.0, None
+    largest = max(configs, key=_step_flops)
+    if _step_flops(largest) > MOST_FLOPS_TIMED:
+        model = largest.model
+        return None, (
+            f"a step of {model.num_layers} layers of width {model.d_model} takes {_step_flops(largest):.2g} FLOPs;"
+            f" up to {MOST_FLOPS_TIMED:g} are timed"
+        )
+    if largest.device == "cuda" and not torch.cuda.is_available():
+        return None, "the runs want a GPU, and there is none here"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a sweep
+    try:
+        return measured_hours(configs, num_workers=num_workers), None
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _step_flops(config: TrainConfig) -> float:
+    return config.tokens_per_step * flops_per_token(config.model)

@@ -1,0 +1,75 @@
+"""The shape of loss about its minimum: against integrals and differences, and never two minima."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from experiments.joint import loss_shape
+from experiments.joint.mixed_model import Design, cross_products, solve
+
+SHAPES = [(0.0, 0.0, 0.0), (0.6, 0.4, 0.2), (-0.5, 1.0, -0.4), (0.3, -0.15, 0.5)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rise_is_the_integral_of_the_slope(shape: tuple[float, float, float]) -> None:
+    numbers = np.array(shape)
+    for z in (-3.0, -0.4, 0.3, 2.5):
+        area = quad(lambda t: float(loss_shape.slope(np.array(t), numbers)), 0, z, points=[0], epsabs=1e-12)[0]
+        assert loss_shape.rise(np.array(z), numbers) == pytest.approx(area, rel=2e-4)
+
+
+def test_special_cases() -> None:
+    z = np.linspace(-2.5, 2.5, 11)
+    np.testing.assert_allclose(loss_shape.rise(z, np.zeros(3)), z**2 / 2, rtol=1e-12)
+    np.testing.assert_allclose(loss_shape.rise(z, np.array([0, 1.0, 0])), np.cosh(z) - 1, rtol=1e-10)
+    r, s = 0.75, 0.5  # powers a = r + s/2 = 1, b = r - s/2 = 0.5
+    powers = (np.expm1(z) / 1.0 + np.expm1(-0.5 * z) / 0.5) / 1.5
+    np.testing.assert_allclose(loss_shape.rise(z, np.array([s, r**2, 0])), powers, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient_against_differences(shape: tuple[float, float, float]) -> None:
+    z, numbers, step = np.linspace(-3, 3, 13), np.array(shape), 1e-5
+    for k in range(3):
+        shifted = step * np.eye(3)[k]
+        difference = (loss_shape.rise(z, numbers + shifted) - loss_shape.rise(z, numbers - shifted)) / (2 * step)
+        np.testing.assert_allclose(loss_shape.shape_gradient(z, numbers)[:, k], difference, rtol=1e-5, atol=1e-8)
+
+
+@given(st.floats(-3, 3), st.floats(0, 6), st.floats(-0.8, 0.8), st.floats(-8, 8).filter(lambda z: abs(z) > 1e-6))
+def test_one_minimum(skew: float, growth: float, split: float, z: float) -> None:
+    assert np.sign(loss_shape.slope(np.array(z), np.array([skew, growth, split]))) == np.sign(z)
+
+
+def test_mixed_model_against_the_dense_formula() -> None:
+    """Estimates, covariance and restricted likelihood as in the textbook, with the intercepts as columns."""
+    rng = np.random.default_rng(0)
+    starts, sizes = np.array([0, 4, 9]), [4, 5, 6]
+    member = np.repeat(np.arange(3), sizes)
+    fixed, random = rng.normal(size=(15, 2)), rng.normal(size=(15, 2))
+    y, variance, spread = rng.normal(size=15), rng.uniform(0.5, 2, 15), rng.uniform(0.2, 1, (3, 2))
+    design = Design(
+        starts=starts,
+        random=random,
+        fixed=fixed,
+        response=y,
+        prior_mean=np.zeros(2),
+        prior_precision=np.zeros(2),
+    )
+    ours = solve(design, cross_products(design, variance), spread)
+    dense = np.diag(variance)
+    for cell in range(3):
+        inside = np.ix_(member == cell, member == cell)
+        z = random[member == cell] * spread[cell]
+        dense[inside] += z @ z.T
+    columns = np.concatenate([fixed, np.eye(3)[member]], axis=1)
+    inverse = np.linalg.inv(dense)
+    information = columns.T @ inverse @ columns
+    solved = np.linalg.solve(information, columns.T @ inverse @ y)
+    residual = y - columns @ solved
+    deviance = np.linalg.slogdet(dense)[1] + np.linalg.slogdet(information)[1] + residual @ inverse @ residual
+    np.testing.assert_allclose(ours.fixed, solved[:2], rtol=1e-10)
+    np.testing.assert_allclose(ours.covariance, np.linalg.inv(information)[:2, :2], rtol=1e-10)
+    assert ours.deviance == pytest.approx(deviance, rel=1e-10)

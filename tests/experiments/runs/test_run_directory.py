@@ -1,0 +1,149 @@
+"""A directory under a final name is a finished run, whatever happened to the process that made it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.runs.local import run_jobs
+from experiments.runs.run_directory import claim, find_runs, is_finished, load_run, partial_path, run_path
+from experiments.runs.producing import Job, train_run, training_label
+from experiments.files import BadInput
+from experiments.runs.simulation import SimulationConfig
+from tests.experiments.conftest import tiny_config
+from theory import Constant, InvalidParameter
+from theory.trajectory import FIELDS
+
+
+def make_job(directory: Path, **changes: object) -> Job:
+    config = tiny_config(**changes)
+    return Job(directory, training_label(config), config)
+
+
+def test_a_finished_run_reads_back_whole(study: tuple[Path, list]) -> None:
+    directory, runs = study
+    assert sorted(run.path for run in runs) == find_runs(directory)
+    for run in runs:
+        assert run.outcome == "completed"
+        assert run.path.name.endswith(run_path(directory, "x", run.config).name[2:])
+        if not isinstance(run.config, SimulationConfig):
+            assert run.losses.shape == (run.config.schedule.num_steps,)
+            assert run.provenance["data_fingerprint"]
+            assert (run.path / "checkpoint.pt").is_file()
+        assert {"commit", "versions", "machine", "seed", "command"} <= set(run.provenance)
+    assert not list(directory.glob(".*"))
+
+
+def test_trajectories_survive_the_disk_to_the_last_bit(study: tuple[Path, list]) -> None:
+    _, runs = study
+    again = load_run(runs[0].path).trajectory
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(again, field), getattr(runs[0].trajectory, field))
+
+
+def test_finished_runs_are_kept(study: tuple[Path, list]) -> None:
+    directory, runs = study
+    before = (runs[0].path / "summary.json").stat()
+    path = train_run(Job(directory, training_label(runs[0].config), runs[0].config))
+    assert path == runs[0].path
+    assert (path / "summary.json").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_kill_9_leaves_no_finished_run_and_the_next_attempt_gives_the_same_numbers(
+    study: tuple[Path, list], tmp_path: Path
+) -> None:
+    _, runs = study
+    job = make_job(tmp_path)
+    config_file = tmp_path / "config.json"
+    config_file.write_text((runs[0].path / "config.json").read_text())
+    code = "import sys; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "train", "--config", str(config_file), "--out", str(tmp_path), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = partial_path(job.path)
+    deadline = time.monotonic() + 60
+    while not (partial / "config.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not is_finished(job.path)
+    assert find_runs(tmp_path) == []
+    again = load_run(train_run(job))
+    np.testing.assert_array_equal(again.losses, runs[0].losses)
+    assert find_runs(tmp_path) == [job.path]
+    assert not partial.exists()
+
+
+def test_an_unusable_checkpoint_is_kept_and_named(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    partial = partial_path(job.path)
+    partial.mkdir(parents=True)
+    checkpoint = partial / "checkpoint.pt"
+    checkpoint.write_bytes(b"half a checkp")
+    with pytest.raises(InvalidParameter, match="whole checkpoint file"):
+        train_run(job)
+    assert checkpoint.read_bytes() == b"half a checkp"
+    checkpoint.unlink()
+    assert load_run(train_run(job)).outcome == "completed"
+
+
+def test_workers_in_parallel_do_not_change_the_numbers(study: tuple[Path, list], tmp_path: Path) -> None:
+    _, runs = study
+    jobs = [make_job(tmp_path), make_job(tmp_path, seed=1)]
+    paths = run_jobs(jobs, num_workers=2)
+    for path, run in zip(paths, runs[:2], strict=True):
+        np.testing.assert_array_equal(load_run(path).losses, run.losses)
+
+
+def test_the_same_run_is_produced_once(tmp_path: Path) -> None:
+    """The second process waits for the first and then finds the run finished."""
+    final = tmp_path / "run-0123456789"
+    child = os.fork()
+    if child == 0:
+        with claim(final) as partial:
+            assert partial is not None
+            time.sleep(0.5)
+            (partial / "summary.json").write_text("{}")
+            os.replace(partial, final)
+        os._exit(0)
+    while not partial_path(final).exists():
+        time.sleep(0.005)
+    time.sleep(0.1)
+    with claim(final) as partial:
+        assert partial is None
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_diverged_run_is_a_record_too(tmp_path: Path) -> None:
+    job = make_job(tmp_path, non_matrix_learning_rate=1e6, schedule=Constant(num_steps=20), record_every=1)
+    run = load_run(train_run(job))
+    assert run.outcome == "diverged"
+    assert json.loads((run.path / "summary.json").read_text())["final_loss"] is None
+
+
+def test_what_is_in_the_way_is_not_touched(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    job.path.mkdir(parents=True)
+    (job.path / "notes.txt").write_text("mine")
+    with pytest.raises(BadInput, match="not a finished one"):
+        train_run(job)
+    assert (job.path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damaged", ["config.json", "summary.json", "provenance.json", "trajectory.nc", "loss.csv"])
+def test_a_damaged_run_is_refused_with_one_line(damaged: str, study: tuple[Path, list], tmp_path: Path) -> None:
+    _, runs = study
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in runs[0].path.iterdir():
+        (copy / file.name).write_bytes(b"\x00broken" if file.name == damaged else file.read_bytes())
+    with pytest.raises(BadInput) as caught:
+        load_run(copy)
+    assert damaged in str(caught.value)
+    assert "\n" not in str(caught.value)

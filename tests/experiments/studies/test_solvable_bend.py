@@ -1,0 +1,124 @@
+"""The study of the bend in a solvable model, in small: what it runs, what it keeps, what it concludes from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.studies.solvable_bend import answers
+from experiments.studies.solvable_bend.study import (
+    EIGENVECTORS,
+    MIXED,
+    STUDY,
+    Arm,
+    Zoom,
+    make_run,
+    run_arm,
+    schedule_of,
+)
+from experiments.studies.solvable_bend.study import run as studies
+from sim.regression import simulate_regression
+from theory import AdamH, AdamW, equilibrium, predict_trajectory
+
+SMALL = replace(
+    STUDY,
+    problems=(EIGENVECTORS,),
+    arms={
+        "eigenvectors": (
+            Arm(name="adamh"),
+            Arm(name="reference", weight_decay=0.1, initial_rms=0.1),
+            Arm(name="reference predicted", weight_decay=0.1, initial_rms=0.1, predicted=True),
+        )
+    },
+    num_features=(32, 64, 128),
+    num_steps=(50, 100, 200),
+    rounds=(Zoom(stride=4, reach=0, num_seeds=2), Zoom(stride=2, reach=3, num_seeds=4)),
+)
+
+
+def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies.run_study(SMALL, tmp_path)
+    written = sorted(file.name for file in tmp_path.iterdir())
+    assert written == ["answers.csv", "config.json", "eigenvectors.png", "optima.csv", "runs"]
+    assert len(list((tmp_path / "runs").iterdir())) == 3
+    optima, answers = (pd.read_csv(tmp_path / name) for name in ("optima.csv", "answers.csv"))
+    assert len(optima) == 3 * 9
+    interior = optima[optima["status"] == "interior"]
+    assert len(interior) >= 12
+    assert (interior["low"].fillna(0) < interior["learning_rate"]).all()
+    assert set(answers["quantity"]) == {
+        "learning rate",
+        "mean angle",
+        "over adamh",
+        "mean angle over adamh",
+        "over predicted",
+    }
+    before = (tmp_path / "answers.csv").read_bytes()
+
+    def never(*_: object) -> None:
+        raise AssertionError("a finished arm was run again")
+
+    monkeypatch.setattr(studies, "run_arm", never)
+    studies.run_study(SMALL, tmp_path)
+    assert (tmp_path / "answers.csv").read_bytes() == before
+    with pytest.raises(AssertionError, match="run again"):
+        studies.run_study(replace(SMALL, num_steps=(50, 100)), tmp_path)
+
+
+def test_the_best_rate_is_inside_the_last_grid() -> None:
+    table = run_arm(SMALL, EIGENVECTORS, Arm(name="adamh"))
+    rows = answers.last_round(table)
+    for _, cell in rows.groupby(["num_params", "num_tokens"]):
+        means = cell.groupby("power")["loss"].mean()
+        assert means.min() == pytest.approx(1)  # losses are relative to the least mean
+        place = int(means.to_numpy().argmin())
+        assert 2 <= place < len(means) - 2
+        assert cell.groupby("seed").size().nunique() == 1  # every seed at every rate
+
+
+def test_a_predicted_run_turns_as_the_theory_says() -> None:
+    """AdamH along AdamW's angles, where the update is tangent: within 4 % of the theory at the median."""
+    arm = Arm(name="reference predicted", weight_decay=0.1, initial_rms=0.1, predicted=True)
+    run = make_run(MIXED, arm, 1024, 400, 0.004, seed=0)
+    measured = simulate_regression(run).trajectory.angular_update[:, 0]
+    optimizer = AdamW(learning_rate=0.004, weight_decay=0.1)
+    theory = predict_trajectory(optimizer, schedule_of(400), initial_rms=0.1, finite_beta2=True).angular_update[:, 0]
+    assert isinstance(run.optimizer, AdamH)
+    assert np.median(np.abs(measured / theory - 1)[20:]) < 0.04
+
+
+def test_an_equilibrium_start_is_at_the_equilibrium_of_its_own_rate() -> None:
+    arm = Arm(name="equilibrium start", weight_decay=0.1, initial_rms=None)
+    for rate in (1e-3, 1e-2):
+        run = make_run(MIXED, arm, 1024, 100, rate, seed=0)
+        at_rest = equilibrium(AdamW(learning_rate=rate, weight_decay=0.1), initial_rms=1.0, finite_beta2=True)
+        assert run.initial_rms == at_rest.weight_rms
+
+
+def test_compare_recovers_a_planted_difference() -> None:
+    """Slope and curvature inside their intervals, whose width is that of the planted scatter."""
+    n, d = (x.ravel() for x in np.meshgrid(2.0 ** np.arange(5), 2.0 ** np.arange(5)))
+    rng = np.random.default_rng(3)
+    x, z = np.log(n) - np.log(n).mean(), np.log(d) - np.log(d).mean()
+    noise = 0.02 * rng.standard_normal(25)
+    one = pd.DataFrame({"num_params": n, "num_tokens": d, "learning_rate": np.exp(-0.3 * x + 0.1 * x**2 / 2 + noise)})
+    other = pd.DataFrame({"num_params": n, "num_tokens": d, "learning_rate": np.exp(0.2 * z)})
+    rows = answers.compare(one, other, "q").set_index("axis")
+    planted = {"num_params": (-0.3, 0.1), "num_tokens": (-0.2, 0.0)}
+    for axis, values in planted.items():
+        for name, value in zip(("slope", "curvature"), values, strict=True):
+            low, high = rows.loc[axis, f"{name}_low"], rows.loc[axis, f"{name}_high"]
+            assert low < value < high
+            assert high - low < 0.1
+    few = answers.compare(one.head(5), other, "q")
+    assert "curvature" not in few.columns
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(studies.BadInput, match="cannot be written"):
+        studies.run_study(SMALL, tmp_path / "file")

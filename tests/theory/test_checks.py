@@ -1,0 +1,35 @@
+"""Counts: NumPy's integers become plain ones, so that equal settings print, compare and save alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from theory import Constant, InvalidParameter, Linear
+from theory.checks import require_integer, require_kind
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int16, np.uint64])
+def test_a_count_is_returned_as_an_int(kind: type) -> None:
+    count = require_integer("dim", kind(7), at_least=2, at_most=7)
+    assert (count, type(count)) == (7, int)
+    with pytest.raises(InvalidParameter, match="at least 8"):
+        require_integer("dim", kind(7), at_least=8)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 7.0, np.float64(7), "7", None, np.array([7])])
+def test_what_is_no_count(value: object) -> None:
+    with pytest.raises(InvalidParameter, match="whole number"):
+        require_integer("dim", value, at_least=2)
+
+
+def test_settings_hold_plain_ints() -> None:
+    given = Linear(num_steps=np.int64(10), warmup_steps=np.int32(3))  # type: ignore[arg-type]
+    assert repr(given) == repr(Linear(num_steps=10, warmup_steps=3))
+
+
+def test_kinds() -> None:
+    require_kind("schedule", Constant(num_steps=1), Constant | Linear)
+    for kind, allowed in ((Constant | Linear, "Constant or Linear"), (Constant, "Constant")):
+        with pytest.raises(InvalidParameter, match=f"schedule = 3 must be an object of type {allowed}$"):
+            require_kind("schedule", 3, kind)
