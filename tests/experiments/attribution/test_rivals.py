@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.attribution.parts import rivals
+from experiments.attribution import rivals
 from experiments.attribution.rival_levels import Levels, Readings, read_cells, read_levels
 from experiments.attribution.rivals import RivalVerdict, judge_rival
 from tests.experiments.planted_optima import make_rival

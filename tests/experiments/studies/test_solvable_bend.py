@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.studies.solvable_bend import answers
+from experiments.studies.solvable_bend import run as studies
 from experiments.studies.solvable_bend.study import (
     EIGENVECTORS,
     MIXED,
@@ -20,7 +21,6 @@ from experiments.studies.solvable_bend.study import (
     run_arm,
     schedule_of,
 )
-from experiments.studies.solvable_bend.study import run as studies
 from sim.regression import simulate_regression
 from theory import AdamH, AdamW, equilibrium, predict_trajectory
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments.bend.table import read_table
-from experiments.cli.main import main
+from experiments.cli import main
 from experiments.files import to_json
 from experiments.runs.producing import Job
 from experiments.runs.run_directory import is_finished, partial_path, write_config
