@@ -13,24 +13,27 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments.losses import features
 from experiments.losses import schedule_law as law
-from experiments.losses.curves import Run, score, usable_runs
-from experiments.losses.schedule_law import Shape, bootstrap_scores, fit_schedule_law, noise_features
+from experiments.losses.features import noise_features
+from experiments.losses.finished_runs import Run, score, usable_runs
+from experiments.losses.bootstrap import bootstrap_scores
+from experiments.losses.schedule_law import BANK, Shape, fit_schedule_law
 from theory import WSD, Cosine, InvalidParameter
 
 # The diffusion
 
-MODE_LOSS = law.derive_mode_loss()
+MODE_LOSS = features.derive_mode_loss()
 
 
 def test_progress_is_the_laplace_transform_of_a_power_law_spectrum() -> None:
-    assert sp.simplify(law.derive_progress() - law.S**-law.a) == 0
+    assert sp.simplify(features.derive_progress() - features.S**-features.a) == 0
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 3.0), st.floats(0.1, 10.0))
 def test_a_mode_at_constant_rate(relaxation: float, progress: float, rate: float) -> None:
-    exact = MODE_LOSS.subs({law.e0: 0, law.c: 1}).subs(
-        {law.h: sp.Float(relaxation, 40), law.S: sp.Float(progress, 40), law.r: sp.Float(rate, 40)}
+    exact = MODE_LOSS.subs({features.e0: 0, features.c: 1}).subs(
+        {features.h: sp.Float(relaxation, 40), features.S: sp.Float(progress, 40), features.r: sp.Float(rate, 40)}
     )
     (feature,) = noise_features([rate, rate], [0.3 * progress, 0.7 * progress], [relaxation])
     assert feature == pytest.approx(float(exact.evalf(30)), rel=1e-10)
