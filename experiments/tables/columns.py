@@ -153,8 +153,9 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
     """Our own name is read even if another column could be it; where that matters most it is said."""
     if name not in REQUIRED:
         return
-    places = [place for place in _candidates(raw, ALIASES[name], taken) if place != found.places[name]]
-    places = [p for p in places if _can_be(raw, name, p) and not _equal(raw.columns[found.places[name]], raw.columns[p])]
+    own = found.places[name]
+    places = [place for place in _candidates(raw, ALIASES[name], taken) if place != own and _can_be(raw, name, place)]
+    places = [place for place in places if not _equal(raw.columns[own], raw.columns[place])]
     if places:
         shown = " and ".join(raw.header[place] for place in places)
         found.notes.append(f"{name} is read, {shown} is not: choose with --column {name}=NAME")

@@ -57,7 +57,9 @@ def settle_decay(
                 " rates; --decay independent makes cells of their product"
             )
         if column is None:
-            notes.append("weight_decay falls as 1/learning_rate in some sweeps: --decay independent makes cells of those")
+            notes.append(
+                "weight_decay falls as 1/learning_rate in some sweeps: --decay independent makes cells of those"
+            )
             return result
         notes.append(f"the column {column} is learning_rate x weight_decay")
         given = own

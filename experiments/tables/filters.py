@@ -79,10 +79,8 @@ def select_rows(raw: RawTable, conditions: Sequence[Condition], columns: Mapping
         left = [place for place, fit in enumerate(fits) if fit]
         if not left:
             shown = list(dict.fromkeys(str(value) for value in values))
-            more = ", ..." if len(shown) > MOST_SHOWN else ""
-            raise BadInput(
-                f"--where {condition}: no such row in {raw.where}; {name} has {', '.join(shown[:MOST_SHOWN])[:200]}{more}"
-            )
+            text = ", ".join(shown[:MOST_SHOWN])[:200] + (", ..." if len(shown) > MOST_SHOWN else "")
+            raise BadInput(f"--where {condition}: no such row in {raw.where}; {name} has {text}")
         if len(left) < len(values):
             first = fits.index(False)
             example = f"{str(values[first])[:40]!r} in line {raw.lines[first]}"
@@ -91,5 +89,3 @@ def select_rows(raw: RawTable, conditions: Sequence[Condition], columns: Mapping
             )
             raw = replace(raw.select(left), exclusions=(*raw.exclusions, dropped))
     return raw
-
-

@@ -24,10 +24,10 @@ SWEEP = 3  # learning rates at one length, from which on it is a sweep of its ow
 FINISHED = frozenset({"finished", "completed", "complete", "done", "success", "succeeded", "ok"})
 DIVERGED = frozenset({"diverged", "divergence", "exploded", "nan", "inf"})
 ENDED_EARLY = frozenset(
-    {
-        *("crashed", "failed", "failure", "error", "killed", "running", "pending", "preempted", "preempting", "stopped"),
-        *("interrupted", "cancelled", "canceled", "aborted", "timeout", "oom", "queued", "paused", "incomplete"),
-    }
+    (
+        *("crashed", "failed", "failure", "error", "killed", "running", "pending", "preempted", "stopped"),
+        *("preempting", "interrupted", "cancelled", "canceled", "aborted", "timeout", "oom", "queued", "incomplete"),
+    )
 )
 
 
@@ -61,9 +61,7 @@ def drop_unfinished(name: str, done: Array, planned: Array, loss: Array, rows: R
     rows.drop(short, f"{name} short of what was planned", done.tolist())
 
 
-def drop_shorter(
-    name: str, done: Array, cell: Codes, rate: Array, loss: Array, rows: Rows, *, remedy: str
-) -> None:
+def drop_shorter(name: str, done: Array, cell: Codes, rate: Array, loss: Array, rows: Rows, *, remedy: str) -> None:
     """Leave out runs that did less than others of their cell; raises `BadInput` where those are sweeps of their own."""
     kept = np.flatnonzero(rows.keep & np.isfinite(loss) & np.isfinite(done))
     if not len(kept):
@@ -80,10 +78,10 @@ def drop_shorter(
     own = np.unique(cell[kept][several[length]][share[several[length]] < ENOUGH])
     if len(own) and 2 * len(own) >= len(np.unique(cell[short])):
         values = np.unique(done[kept][cell[kept] == own[0]])
-        shown = ", ".join(f"{value:g}" for value in values[:5])
+        shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
         raise BadInput(
-            f"{name} is {shown}{', ...' if len(values) > 5 else ''} within one cell, each with learning rates of its own:"
-            f" runs of other lengths are no replicates; {remedy}"
+            f"{name} is {shown} within one cell, each with learning rates of its own: runs of other lengths are no"
+            f" replicates; {remedy}"
         )
     mask: NDArray[np.bool_] = np.zeros(len(done), bool)
     mask[short] = True

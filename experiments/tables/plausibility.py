@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.tables.keys import Codes
+from experiments.tables.keys import ROUNDING, Codes
 from experiments.tables.run_table import Array, RunTable
 
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
@@ -45,46 +45,38 @@ def check_rates(where: str, rate: Array, usable: NDArray[np.bool_], *, name: str
         )
 
 
-def sequence_length(table: RunTable) -> tuple[float | None, list[str], list[str]]:
-    """Tokens in one unit of ``batch_size``, None if it cannot be tokens and the table does not tell; notes, warnings."""
+def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
+    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it."""
     numbers = table.numbers
     if not {"num_tokens", "batch_size"} <= set(numbers):
-        return 1.0, [], []
+        return 1.0, None
     tokens, batch = numbers["num_tokens"], numbers["batch_size"]
     if "num_steps" not in numbers:
-        steps = tokens / batch
-        median = float(np.median(steps))
-        if median > MOST_STEPS and np.median(batch) < FEWEST_TOKENS:
-            return (
-                None,
-                [],
-                [
-                    f"num_tokens over batch_size makes {median:.3g} steps of {np.median(batch):g} tokens: is the batch in"
-                    " sequences? steps count as unknown; give a column num_steps, or batch_size in tokens"
-                ],
-            )
-        return 1.0, [], []
+        steps, size = float(np.median(tokens / batch)), float(np.median(batch))
+        if steps <= MOST_STEPS or size >= FEWEST_TOKENS:
+            return 1.0, None
+        return None, (
+            f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"
+            " steps count as unknown; give a column num_steps, or batch_size in tokens"
+        )
     ratio = tokens / (numbers["num_steps"] * batch)
     middle = float(np.median(ratio))
     if np.any(np.abs(ratio / middle - 1) > AGREE):
-        return (
-            None,
-            [],
-            [
-                f"num_tokens is {ratio.min():.3g} to {ratio.max():.3g} times num_steps x batch_size: one of the three is"
-                " another quantity in some rows; leave the wrong one out"
-            ],
+        return None, (
+            f"num_tokens is {ratio.min():.3g} to {ratio.max():.3g} times num_steps x batch_size: one of the three is"
+            " another quantity in some rows; leave it out"
         )
     if abs(middle - 1) <= AGREE:
-        return 1.0, [], []
-    if middle > 1.5:
-        shown = round(middle) if abs(middle / round(middle) - 1) < 0.01 else middle
-        note = f"batch_size is in sequences of {shown:g} tokens: num_tokens = num_steps x batch_size x {shown:g} in every row"
-        return middle, [note], []
-    return (
-        None,
-        [],
-        [f"num_tokens is {middle:.3g} times num_steps x batch_size: one of the three is another quantity; leave it out"],
+        return 1.0, None
+    if middle < 1:
+        return None, (
+            f"num_tokens is {middle:.3g} times num_steps x batch_size: one of the three is another quantity;"
+            " leave it out"
+        )
+    length = float(round(middle)) if abs(middle / round(middle) - 1) < ROUNDING else middle
+    return length, (
+        f"num_tokens is num_steps x batch_size x {length:g}: the batch is in sequences of {length:g} tokens, as it"
+        " seems, and is read so"
     )
 
 
@@ -115,7 +107,7 @@ def doubts(table: RunTable, cell: Codes) -> list[str]:
             )
     steps = table.num_steps
     if steps is not None and steps.min() < 1:
-        found.append(f"a run of {steps.min():.3g} steps: num_tokens and batch_size are in different units; use tokens in both")
+        found.append(f"a run of {steps.min():.3g} steps: num_tokens and batch_size differ in unit; use tokens in both")
     if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
         found.append(
             "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"
@@ -136,7 +128,7 @@ def _dead_below_the_best(rate: Array, loss: Array, cell: Codes) -> list[str]:
     if not dead.any():
         return []
     return [
-        f"{int(dead.sum())} of {int((~finite).sum())} runs without a finite loss are at learning rates below the best of"
+        f"{int(dead.sum())} of {int((~finite).sum())} runs without a finite loss have learning rates below the best of"
         " their cell, where nothing diverges: missing values, or another cause; leave out such rows"
     ]
 

@@ -24,7 +24,7 @@ from experiments.tables.decay import Decay, settle_decay
 from experiments.tables.filters import Condition, select_rows
 from experiments.tables.formats import RawTable, raw_from_frame, read_raw
 from experiments.tables.keys import Codes, codes, joined, merge_close
-from experiments.tables.numbers import Commas, commas, is_empty, parse
+from experiments.tables.numbers import commas, is_empty, parse
 from experiments.tables.run_table import (
     DECAYS,
     LABELS,
@@ -70,18 +70,17 @@ class How:
 
 def read_table(path: Path, how: How | None = None) -> RunTable:
     """Read a file of runs, `experiments.tables.formats`. Raises `BadInput`, one line."""
-    return _clean(read_raw(path), how or How())
+    return clean(read_raw(path), how or How())
 
 
 def table_from_frame(frame: pd.DataFrame, how: How | None = None) -> RunTable:
     """The same from a data frame; a missing loss counts as diverged there, since pandas cannot tell the two apart."""
-    return _clean(raw_from_frame(frame), how or How())
+    return clean(raw_from_frame(frame), how or How())
 
 
-def _clean(raw: RawTable, how: How) -> RunTable:
-    found = find_columns(
-        raw, how.columns, how.constants, axes=how.axes, groups=how.groups, others=how.others
-    )
+def clean(raw: RawTable, how: How) -> RunTable:
+    """What can be used of a source, and what there is to say of it. Raises `BadInput`, one line."""
+    found = find_columns(raw, how.columns, how.constants, axes=how.axes, groups=how.groups, others=how.others)
     if not raw.num_rows:
         raise BadInput(f"{raw.where}: no rows below the header")
     names = {name: raw.header[place] for name, place in found.places.items()}
@@ -92,7 +91,7 @@ def _clean(raw: RawTable, how: How) -> RunTable:
     if STATE in found.places:
         states = raw.columns[found.places[STATE]]
         numbers["loss"] = outcomes.apply_states(states, numbers["loss"], rows, found.notes, names[STATE])
-    _drop_repeated(raw, rows, numbers, labels)
+    _drop_repeated(raw, found.places["learning_rate"], rows, numbers, labels)
     _require_rows(raw, rows)
     size = len(raw.lines)
     for name, value in how.constants.items():
@@ -179,7 +178,9 @@ def _text(values: Sequence[Any]) -> Any:
     return np.array(["" if is_empty(value) or value != value else str(value).strip() for value in values], str)
 
 
-def _drop_repeated(raw: RawTable, rows: Rows, numbers: Mapping[str, Array], labels: Mapping[str, Any]) -> None:
+def _drop_repeated(
+    raw: RawTable, place: int, rows: Rows, numbers: Mapping[str, Array], labels: Mapping[str, Any]
+) -> None:
     index = np.flatnonzero(rows.keep)
     if not len(index):
         return
@@ -187,7 +188,7 @@ def _drop_repeated(raw: RawTable, rows: Rows, numbers: Mapping[str, Array], labe
     repeated = rows.keep.copy()
     repeated[index[np.unique(key, return_index=True)[1]]] = False
     if repeated.any():
-        rows.drop(repeated, "the same as an earlier row", numbers["learning_rate"])
+        rows.drop(repeated, "the same as an earlier row", raw.columns[place])
 
 
 def _require_rows(raw: RawTable, rows: Rows) -> None:
@@ -240,7 +241,7 @@ def _check_units(raw: RawTable, table: RunTable) -> None:
 
 def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: Codes) -> RunTable:
     """What was read from where, what was not, and what looks wrong."""
-    length, notes, warnings = plausibility.sequence_length(table)
+    length, said = plausibility.sequence_length(table)
     table = replace(table, sequence_length=length)
     size = len(table)
     rate = codes([table.numbers["learning_rate"]], size)
@@ -258,6 +259,6 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
     )
     return replace(
         table,
-        notes=(*found.notes, *notes, *plausibility.derived(table), *unread_notes),
-        warnings=(*unread_warnings, *warnings, *plausibility.doubts(table, cell)),
+        notes=(*found.notes, *plausibility.derived(table), *unread_notes),
+        warnings=(*unread_warnings, *([said] if said else []), *plausibility.doubts(table, cell)),
     )

@@ -68,9 +68,14 @@ class RunTable:
             return self.numbers["num_tokens"] / (self.numbers["batch_size"] * self.sequence_length)
         return None
 
+    @property
+    def group_names(self) -> NDArray[np.str_] | None:
+        """(num_runs,) the ``group`` of each run, its optimizer if there is none, None without either."""
+        return self.labels.get("group", self.labels.get("optimizer"))
+
     def groups(self) -> Iterator[tuple[str | None, RunTable]]:
-        """The runs of each ``group``, of each optimizer if there is none; a single nameless one without either."""
-        names = self.labels.get("group", self.labels.get("optimizer"))
+        """The runs of each group; a single nameless one if there is none."""
+        names = self.group_names
         if names is None:
             yield None, self
             return
@@ -79,9 +84,8 @@ class RunTable:
 
     @property
     def optimizer(self) -> str | None:
-        """The optimizer of all runs, None if there are several or the table does not tell."""
-        names = set(self.labels["optimizer"].tolist()) if "optimizer" in self.labels else set()
-        return names.pop() if len(names) == 1 else None
+        """The optimizer of the runs, all their names if they have several, None if the table does not tell."""
+        return ", ".join(sorted(set(self.labels["optimizer"].tolist()))) if "optimizer" in self.labels else None
 
     def select(self, chosen: NDArray[Any]) -> RunTable:
         """The runs at an index or where a mask is true."""

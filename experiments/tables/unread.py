@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.tables.keys import Codes, codes, count, joined
+from experiments.tables.keys import Codes, count, joined
 from experiments.tables.numbers import number
 from experiments.tables.run_table import Array
 
