@@ -26,6 +26,7 @@ COMMANDS = {
     "fit": "tables.fit",
     "recommend": "tables.recommend",
     "attribute": "tables.attribute",
+    "losses": "tables.losses",
     "report": "runs.report",
 }
 

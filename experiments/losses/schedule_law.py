@@ -15,7 +15,7 @@ Where it fails: peaks so high that runs are damaged; optimizers other than AdamW
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from experiments.losses.features import Track, noise_features, track
+from experiments.losses.features import noise_features, track
 from experiments.losses.finished_runs import Run
 from theory.checks import InvalidParameter, require_integer, require_number
 
@@ -45,6 +45,20 @@ class Shape(NamedTuple):
     decay_fraction: float  # of the weight decay, with which the norms relax
     progress_exponent: float  # a
     size_exponent: float  # nu
+
+    @property
+    def norm(self) -> tuple[float, float]:
+        """What the norm's recursion needs of it."""
+        return self.initial_rms, self.decay_fraction
+
+
+class _Followed(NamedTuple):
+    """Runs under one recursion of the norm: unit of progress; progress in it (num_runs, 1); noise features (num_runs,
+    num_relaxation_rates)."""
+
+    longest: float
+    progress: Array
+    noise: Array
 
 
 SHAPES = tuple(
@@ -111,28 +125,29 @@ class ScheduleLaw:
 
     def designs(self, runs: Sequence[Run]) -> list[Array]:
         """Feature matrices, one per shape, each (num_runs, num_features)."""
+        longest = {shape.norm: unit for shape, unit in zip(self.shapes, self.longest, strict=True)}
+        return self._matrices(runs, _follow(runs, self.shapes, self.bank, self.reference_tokens, longest))
+
+    def _matrices(self, runs: Sequence[Run], followed: Mapping[tuple[float, float], _Followed]) -> list[Array]:
         low, high = self.trained["num_params"]
         several = low < high
         for run in runs:
             if not several and run.num_params != low:
-                raise InvalidParameter("num_params", run.num_params, f"{low:g}, the only size trained on")
+                raise InvalidParameter(
+                    "num_params", run.num_params, f"{low:g}, the only size trained on; another one needs two of them"
+                )
             if run.dataset not in self.datasets:
-                raise InvalidParameter("dataset", run.dataset, f"one trained on: {', '.join(self.datasets)}")
+                raise InvalidParameter(
+                    "dataset", run.dataset, f"one with a loss to train on: {', '.join(self.datasets)}"
+                )
         names = np.array(self.datasets)
         offsets = np.array([names == run.dataset for run in runs], np.float64).reshape(len(runs), names.size)
         size = np.array([run.num_params / high for run in runs])[:, None]
-        followed: dict[tuple[float, float], tuple[Array, Array]] = {}
         designs = []
-        for shape, longest in zip(self.shapes, self.longest, strict=True):
-            norm = (shape.initial_rms, shape.decay_fraction)
-            if norm not in followed:
-                tracks = [_follow(run, shape, self.reference_tokens) for run in runs]
-                noise = [noise_features(one.rates, one.gained / longest, self.bank) for one in tracks]
-                progress = np.array([one.progress / longest for one in tracks])
-                followed[norm] = progress[:, None], np.array(noise).reshape(len(runs), self.bank.size)
-            progress, noise_at_end = followed[norm]
+        for shape in self.shapes:
             sizes = [size**-shape.size_exponent] if several else []
-            designs.append(np.hstack([offsets, *sizes, progress**-shape.progress_exponent, noise_at_end]))
+            _, progress, noise = followed[shape.norm]
+            designs.append(np.hstack([offsets, *sizes, progress**-shape.progress_exponent, noise]))
         return designs
 
 
@@ -190,9 +205,7 @@ def fit_schedule_law(
     return shape_grid(runs, shapes=shapes, folds=folds, seed=seed).law(tolerance=tolerance)
 
 
-def shape_grid(
-    runs: Sequence[Run], *, shapes: Sequence[Shape] = SHAPES, folds: int = 8, seed: int = 0
-) -> ShapeGrid:
+def shape_grid(runs: Sequence[Run], *, shapes: Sequence[Shape] = SHAPES, folds: int = 8, seed: int = 0) -> ShapeGrid:
     """Everything that a fit needs; costs most of it.
 
     Parameters
@@ -218,18 +231,20 @@ def shape_grid(
     if trained["num_params"][0] == trained["num_params"][1]:
         shapes = list(dict.fromkeys(shape._replace(size_exponent=0.0) for shape in shapes))
     reference = float(np.median([run.tokens_per_step for run in runs]))
+    bank = BANK if len(runs) >= RUNS_PER_FEATURE * (BANK.size + 2 + len(datasets)) else SMALL_BANK
+    followed = _follow(runs, shapes, bank, reference, {})
     blank = ScheduleLaw(
         shapes=tuple(shapes),
         coefficients=(),
-        longest=_longest(runs, shapes, reference),
-        bank=BANK if len(runs) >= RUNS_PER_FEATURE * (BANK.size + 2 + len(datasets)) else SMALL_BANK,
+        longest=tuple(followed[shape.norm].longest for shape in shapes),
+        bank=bank,
         datasets=datasets,
         reference_tokens=reference,
         validation_error=float("nan"),
         num_runs=len(runs),
         trained=trained,
     )
-    designs = blank.designs(runs)
+    designs = blank._matrices(runs, followed)
     names = np.array([run.dataset for run in runs])
     fold = np.zeros(len(runs), np.int64)
     rng = np.random.default_rng(seed)
@@ -251,22 +266,25 @@ def solve(design: Array, losses: Array, num_offsets: int = 1) -> Array:
     return nnls(stacked, np.concatenate([losses, np.zeros(design.shape[1])]))[0] / scale
 
 
-def _follow(run: Run, shape: Shape, reference_tokens: float) -> Track:
-    return track(
-        run,
-        initial_rms=shape.initial_rms,
-        decay_fraction=shape.decay_fraction,
-        reference_tokens=reference_tokens,
-    )
-
-
-def _longest(runs: Sequence[Run], shapes: Sequence[Shape], reference: float) -> tuple[float, ...]:
-    progress: dict[tuple[float, float], float] = {}
-    for shape in shapes:
-        norm = (shape.initial_rms, shape.decay_fraction)
-        if norm not in progress:
-            progress[norm] = max(_follow(run, shape, reference).progress for run in runs)
-    return tuple(progress[shape.initial_rms, shape.decay_fraction] for shape in shapes)
+def _follow(
+    runs: Sequence[Run],
+    shapes: Sequence[Shape],
+    bank: Array,
+    reference_tokens: float,
+    longest: Mapping[tuple[float, float], float],
+) -> dict[tuple[float, float], _Followed]:
+    """By `Shape.norm`; the unit of progress is the longest of ``runs`` where ``longest`` does not give it."""
+    found = {}
+    for norm in dict.fromkeys(shape.norm for shape in shapes):
+        rms, fraction = norm
+        tracks = [
+            track(run, initial_rms=rms, decay_fraction=fraction, reference_tokens=reference_tokens) for run in runs
+        ]
+        unit = longest[norm] if norm in longest else max(one.progress for one in tracks)
+        noise = [noise_features(one.rates, one.gained / unit, bank) for one in tracks]
+        progress = np.array([one.progress / unit for one in tracks])
+        found[norm] = _Followed(unit, progress[:, None], np.array(noise).reshape(len(runs), bank.size))
+    return found
 
 
 def _validation_errors(design: Array, losses: Array, fold: NDArray[np.int64], num_offsets: int) -> Array:

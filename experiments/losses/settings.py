@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
@@ -17,7 +18,14 @@ Array = NDArray[np.float64]
 
 T = TypeVar("T", float, str)
 
-DECAY_SHAPES = ("linear", "sqrt")
+SCHEDULE_NAMES = {
+    "constant": ("constant", "const", "stable", "flat", "constant_with_warmup"),
+    "linear": ("linear", "lin", "linear_decay", "linear_with_warmup"),
+    "cosine": ("cosine", "cos", "cosine_with_min_lr", "cosine_decay", "cosine_with_warmup"),
+    "wsd": ("wsd", "trapezoid", "trapezoidal", "warmup_stable_decay", "cooldown", "constant_with_cooldown"),
+}
+SHAPE_NAMES = {"linear": ("", "linear", "lin", "none", "nan"), "sqrt": ("sqrt", "1_sqrt", "one_minus_sqrt")}
+DECAY_SHAPES = tuple(SHAPE_NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +152,13 @@ def candidates(
 def _values(given: Iterable[T | None]) -> Sequence[T | None]:
     """Distinct values in order; None alone where there is none."""
     return sorted({value for value in given if value is not None}) or [None]
+
+
+def known_as(text: str, names: Mapping[str, Sequence[str]]) -> str | None:
+    """Our word for what a table calls a schedule or the shape of a decay; None if it is none of the ``names``.
+
+    >>> known_as("Warmup-Stable-Decay", SCHEDULE_NAMES)
+    'wsd'
+    """
+    word = re.sub(r"[\s-]+", "_", text.strip().lower())
+    return next((ours for ours, others in names.items() if word in others), None)

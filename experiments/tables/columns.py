@@ -165,11 +165,11 @@ def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[in
     return [
         place
         for place, theirs in enumerate(raw.header)
-        if theirs not in taken and raw.header.count(theirs) == 1 and (set(_spelled(theirs)) & set(names))
+        if theirs not in taken and raw.header.count(theirs) == 1 and (set(spelled(theirs)) & set(names))
     ]
 
 
-def _spelled(theirs: str) -> list[str]:
+def spelled(theirs: str) -> list[str]:
     """A name as it is compared: whole, and what stands behind the last dot."""
     return [
         part if len(part) == 1 else re.sub("[^a-z0-9_]+", "_", part.lower()) for part in (theirs, theirs.split(".")[-1])

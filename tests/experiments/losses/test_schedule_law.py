@@ -17,8 +17,8 @@ from experiments.losses import features
 from experiments.losses import schedule_law as law
 from experiments.losses.features import noise_features
 from experiments.losses.finished_runs import Run, score, usable_runs
-from experiments.losses.bootstrap import bootstrap_scores
-from experiments.losses.schedule_law import BANK, Shape, fit_schedule_law
+from experiments.losses.intervals import bootstrap_scores
+from experiments.losses.schedule_law import Shape, fit_schedule_law
 from theory import WSD, Cosine, InvalidParameter
 
 # The diffusion
