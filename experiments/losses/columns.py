@@ -52,7 +52,7 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 }
 TEXTS: dict[str, tuple[str, ...]] = {
     "schedule": ("scheduler", "lr_schedule", "lr_scheduler", "schedule_type", "lr_scheduler_type", "sched"),
-    "decay_shape": ("decay_type", "cooldown_type", "cooldown_shape", "decay_function"),
+    "decay_type": ("decay_shape", "cooldown_type", "cooldown_shape", "decay_function"),
     "dataset": ("data", "corpus", "dataset_name", "data_set"),
     "optimizer": ALIASES["optimizer"],
     "label": ("file", "filename", "name", "run", "run_name", "path"),

@@ -64,6 +64,8 @@ def read_curves(
 ) -> CurveFolder:
     """Read every ``*.csv`` below ``folder``; conditions are on ``curve``, the file's name without its ending, and
     ``group``. Raises `BadInput`: nothing there, a column missing, or curves of which no law can be told."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}, and loss curves are one")
     paths = sorted(path for path in folder.rglob("*.csv") if path.is_file())
     if not paths:
         raise BadInput(f"{folder}: no *.csv file in it: one loss curve a file, with step, learning_rate and loss")

@@ -19,7 +19,7 @@ from scipy.stats import t as student
 from experiments.losses.curve_files import LossCurve
 from experiments.losses.curve_fit import Curve, FitOutcome, LawFit, fit_law
 from experiments.losses.final_loss import Prediction
-from experiments.losses.intervals import FREEDOM, GROUP_WEIGHT, Constant, fit_scales, nearest
+from experiments.losses.intervals import EXACT, FREEDOM, GROUP_WEIGHT, Constant, fit_scales, nearest
 from experiments.losses.settings import Setting
 from theory.checks import require_number
 from theory.loss_laws import LOSS_LAWS, LossLaw, condense, slow_angular_updates
@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 RECORDS = 40  # of each curve that are fitted
 BLOCK = 64  # steps lumped into one term of a law's sums
-SPREAD = 1.0  # of the prior of kappa, in ln: curves fix a law better than final losses do
+SPREAD = 0.5  # of the prior of kappa, in ln: curves fix a law better than final losses do
 SAME_LENGTH = 1.05  # ratio of neighbouring lengths below which they are one
 
 
@@ -101,8 +101,8 @@ def fit_curves(
     errors, distances, sizes = (np.concatenate([getattr(one, name) for one in left]) for name in LeftOutEnds._fields)
     weights = np.minimum(1.0, GROUP_WEIGHT / sizes)
     residuals = np.concatenate([fit.law.at(condense(c.rates, c.steps, block=BLOCK)) - c.losses for c in data])
-    train = float(np.sqrt(np.mean(residuals**2)))
-    scatter, per_distance = fit_scales(errors, distances, weights, start=train, spread=SPREAD)
+    train = max(float(np.sqrt(np.mean(residuals**2))), EXACT)
+    scatter, per_distance = fit_scales(errors, distances, weights, start=train, least=train, spread=SPREAD)
     longest = np.concatenate([ends.errors for _, ends in by_length]) if by_length else None
     return FittedCurves(
         group=curves[0].group,

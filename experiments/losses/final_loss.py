@@ -11,7 +11,7 @@ from experiments.files import BadInput
 from experiments.losses.finished_runs import Run
 from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constants, error_model
 from experiments.losses.loss_table import MOST_STEPS, FinalLosses, Unmeasured
-from experiments.losses.schedule_law import ScheduleLaw, shape_grid
+from experiments.losses.schedule_law import ROUNDING, ScheduleLaw, shape_grid
 from experiments.losses.settings import Setting
 from theory import InvalidParameter
 from theory.checks import require_integer, require_number
@@ -47,7 +47,7 @@ class FittedLosses:
         return [
             f"{name} of the target, {value:g}, is outside the table's {_range(set(self.law.trained[name]))}"
             for name, value in values.items()
-            if not self.law.trained[name][0] * (1 - 1e-9) <= value <= self.law.trained[name][1] * (1 + 1e-9)
+            if not self.law.trained[name][0] * (1 - ROUNDING) <= value <= self.law.trained[name][1] * (1 + ROUNDING)
         ]
 
 

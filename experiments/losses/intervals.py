@@ -41,11 +41,12 @@ GROUPS: dict[str, Callable[[Run], object]] = {
     "horizon": lambda run: run.num_steps,
     "size": lambda run: run.num_params,
     "schedule": lambda run: run.schedule,
-    "peak_learning_rate": lambda run: round(run.peak_learning_rate, 12),
+    "peak_learning_rate": lambda run: f"{run.peak_learning_rate:.2g}",
 }
 GROUP_WEIGHT = 3.0
 KAPPA, KAPPA_SPREAD = 0.5, 0.25  # prior of kappa: its middle, and its standard deviation in ln kappa
 LEAST_SCATTER = 0.25  # of the cross-validated error
+EXACT = 1e-6  # nats, an error below which a law is as good as exact
 FREEDOM = 4.0  # of Student's t
 BETWEEN_DATASETS = 0.1
 ENOUGH_RUNS = 24  # for a quantile of their errors; with fewer it is not below that of Student's t
@@ -118,7 +119,8 @@ def error_model(grid: ShapeGrid, runs: Sequence[Run], law: ScheduleLaw) -> Error
         for name in ("errors", "distances", "group_sizes")
     )
     weights = np.minimum(1.0, GROUP_WEIGHT / np.maximum(sizes, 1.0))
-    scatter, per_distance = fit_scales(errors, distances, weights, start=law.validation_error)
+    error = max(law.validation_error, EXACT)
+    scatter, per_distance = fit_scales(errors, distances, weights, start=error, least=LEAST_SCATTER * error)
     ratios = np.abs(errors) / np.hypot(scatter, per_distance * distances)
     order = np.argsort(ratios)
     return ErrorModel(
@@ -155,10 +157,13 @@ def leave_out(grid: ShapeGrid, runs: Sequence[Run], kind: str) -> LeftOut:
 
 
 def fit_scales(
-    errors: Array, distances: Array, weights: Array, *, start: float, spread: float = KAPPA_SPREAD
+    errors: Array, distances: Array, weights: Array, *, start: float, least: float, spread: float = KAPPA_SPREAD
 ) -> tuple[float, float]:
-    """Scatter and kappa by maximum posterior density; all (num_errors,), in nats. start : a first guess at the scatter,
-    and the answer where there are no errors. spread : of the prior, in ln kappa."""
+    """Scatter and kappa by maximum posterior density; all (num_errors,), in nats.
+
+    start : a first guess at the scatter, and the answer where there are no errors. least : the scatter is not below it.
+    spread : of the prior, in ln kappa.
+    """
     if not errors.size:
         return start, KAPPA
 
@@ -168,7 +173,7 @@ def fit_scales(
         return float(weights @ surprise + ((x[1] - np.log(KAPPA)) / spread) ** 2 / 2)
 
     first = [np.log(start), np.log(KAPPA)]
-    limits = [(np.log(LEAST_SCATTER * start), None), (None, None)]
+    limits = [(np.log(least), None), (None, None)]
     best = minimize(cost, first, method="Nelder-Mead", bounds=limits)
     scatter, kappa = np.exp(best.x).tolist()
     return scatter, kappa

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from experiments.files import BadInput
 from experiments.losses.columns import Cells, find_cells, is_curve
 from experiments.losses.finished_runs import Run, usable_runs
-from experiments.losses.settings import SCHEDULE_NAMES, SHAPE_NAMES, Setting, known_as
+from experiments.losses.settings import SCHEDULE_NAMES, TYPE_NAMES, Setting, known_as
 from experiments.tables.filters import Condition, select_rows
 from experiments.tables.formats import RawTable, read_raw
 from experiments.tables.run_table import Exclusion, Rows
@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 
 FINAL_IN_LABEL = re.compile(r"(?:^|[/_-])cos(?:ine)?[-_](zero|\d{1,2})(?=[-_.])")  # cos-10-...: ends at a tenth
 WEIGHT_DECAY, WARMUP_FRACTION, COSINE_FINAL = 0.1, 0.01, 0.1  # assumed where nothing tells
+HIGHEST_RATE = 10.0
 MOST_STEPS = 10**8  # of all runs together
 
 
@@ -96,7 +97,7 @@ def final_losses(raw: RawTable, how: TableHow) -> FinalLosses:
     settings = table.settings(quantities)
     _check_length(raw, [one for one in settings if one is not None])
     losses = cells.numbers["loss"]
-    rows.drop(losses.text, "text in loss", [str(loss) for loss in losses.numbers])
+    rows.drop(losses.text | (losses.numbers <= 0), "a loss that is not a number above 0", losses.numbers.tolist())
     names = cells.text("dataset")
     runs, places = [], []
     for place in np.flatnonzero(rows.keep).tolist():
@@ -216,14 +217,15 @@ class _Table:
         """The schedule of every row, None in rows that are dropped."""
         cells, rows = self.cells, self.rows
         rates = cells.numbers["learning_rate"].numbers
-        rows.drop(~(np.isfinite(rates) & (rates > 0)), "no learning_rate above 0", rates.tolist())
+        bad = ~((rates > 0) & (rates <= HIGHEST_RATE))
+        rows.drop(bad, f"no learning_rate above 0, up to {HIGHEST_RATE:g}", rates.tolist())
         kinds = [known_as(name, SCHEDULE_NAMES) for name in cells.text("schedule")]
         rows.drop(
             np.array([kind is None for kind in kinds]),
             f"a schedule that is not one of {', '.join(SCHEDULE_NAMES)}",
             cells.text("schedule"),
         )
-        shapes = [known_as(name, SHAPE_NAMES) for name in cells.text("decay_shape")]
+        shapes = [known_as(name, TYPE_NAMES) for name in cells.text("decay_type")]
         steps = quantities["num_steps"]
         fractions, warmup = self._decay_fraction(steps), self._warmup(steps)
         finals = self._final_fraction(kinds, rates)
@@ -231,8 +233,8 @@ class _Table:
         rows.drop(wsd & ~np.isfinite(fractions), "schedule wsd and no decay_fraction", cells.text("schedule"))
         rows.drop(
             wsd & (fractions > 0) & np.array([shape is None for shape in shapes]),
-            f"a decay_shape that is not one of {', '.join(SHAPE_NAMES)}",
-            cells.text("decay_shape"),
+            f"a decay_type that is not one of {', '.join(TYPE_NAMES)}",
+            cells.text("decay_type"),
         )
         result: list[Setting | None] = [None] * cells.num_rows
         refused = np.zeros(cells.num_rows, bool)
@@ -247,7 +249,7 @@ class _Table:
                     num_steps=max(1, round(float(steps[place]))),
                     warmup_steps=round(float(warmup[place])),
                     decay_fraction=float(fractions[place]) if kind == "wsd" else None,
-                    decay_shape=shapes[place] if kind == "wsd" else None,
+                    decay_type=shapes[place] if kind == "wsd" else None,
                     final_fraction=float(finals[place]),
                 )
             except InvalidParameter as error:

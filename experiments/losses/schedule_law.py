@@ -35,6 +35,7 @@ BANK = SLOWEST * 10 ** np.arange(0, 4.1, 0.5)
 SMALL_BANK = BANK[::4]
 RIDGE = 1e-3  # of a feature with unit spread, against the mean square of the residuals
 RUNS_PER_FEATURE = 2
+ROUNDING = 0.01  # relative; half a step off, the peak of a cosine lies below that of a held rate
 TOLERANCE = 1.25  # shapes with a cross-validated error up to this factor above the best one's are averaged
 
 
@@ -99,12 +100,12 @@ class ScheduleLaw:
         return np.mean([X * c for X, c in zip(designs, self.coefficients, strict=True)], axis=0)
 
     def outside(self, run: Run) -> tuple[str, ...]:
-        """Names of the quantities in which ``run`` lies outside the runs trained on, by more than rounding."""
+        """Names of the quantities in which ``run`` lies outside the runs trained on, by more than `ROUNDING`."""
         values = _quantities(run)
         return tuple(
             name
             for name, (low, high) in self.trained.items()
-            if not low * (1 - 1e-9) <= values[name] <= high * (1 + 1e-9)
+            if not low * (1 - ROUNDING) <= values[name] <= high * (1 + ROUNDING)
         )
 
     def recommend(self, runs: Sequence[Run]) -> int:

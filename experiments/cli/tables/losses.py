@@ -52,20 +52,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", type=number, default=0.90, help="of the intervals")
     target = parser.add_argument_group("the run to be made")
-    target.add_argument("--num-params", type=number, help=f"its size {ONE_VALUE}")
+    target.add_argument("--num-params", type=whole_number, help=f"its size {ONE_VALUE}")
     target.add_argument("--num-steps", type=whole_number, help="its length (default: from --num-tokens)")
-    target.add_argument("--num-tokens", type=number, help="its length in tokens (default: from --num-steps)")
-    target.add_argument("--tokens-per-step", type=number, help=f"its batch {FREQUENT}")
+    target.add_argument("--num-tokens", type=whole_number, help="its length in tokens (default: from --num-steps)")
+    target.add_argument("--tokens-per-step", type=whole_number, help=f"its batch {FREQUENT}")
     target.add_argument("--weight-decay", type=number, help=f"PyTorch convention {FREQUENT}")
     target.add_argument("--dataset", help=f"that its loss is measured on {ONE_VALUE}")
     choice = parser.add_argument_group("candidates, all combinations")
-    choice.add_argument("--schedule", nargs="+", choices=list(SCHEDULES), help="(default: the table's)")
+    choice.add_argument("--schedule", nargs="+", choices=list(SCHEDULES), help="its kind (default: the table's)")
     choice.add_argument("--learning-rate", nargs="+", type=number, help="peak (default: the table's)")
     choice.add_argument(
         "--decay-fraction", nargs="+", type=number, help="of the run, wsd only (default: the table's, else 0.2)"
     )
     choice.add_argument(
-        "--decay-shape", nargs="+", choices=("linear", "sqrt"), help="wsd only (default: linear if the table has it)"
+        "--decay-type", nargs="+", choices=("linear", "sqrt"), help="wsd only (default: linear if the table has it)"
     )
     choice.add_argument(
         "--final-fraction",
@@ -73,7 +73,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=number,
         help="of the peak, where a decay ends (default: the table's, else 0)",
     )
-    choice.add_argument("--warmup-steps", type=whole_number, help=FREQUENT)
+    choice.add_argument("--warmup-steps", type=whole_number, help=f"of a straight rise {FREQUENT}")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -203,7 +203,7 @@ CHOICE = {
     "schedule": "schedules",
     "learning_rate": "learning_rates",
     "decay_fraction": "decay_fractions",
-    "decay_shape": "decay_shapes",
+    "decay_type": "decay_types",
     "final_fraction": "final_fractions",
 }
 
@@ -260,7 +260,7 @@ def _ranking(entries: Sequence[dict[str, Any]], level: str, first: str | None = 
     header = ("schedule", "learning rate", "decay", "ends at", "loss", f"{level} low", "high", "beyond the table in")
     rows = []
     for one in entries[:MOST_SHOWN]:
-        decay = "-" if one["decay_fraction"] is None else f"{one['decay_fraction']:g} {one['decay_shape']}"
+        decay = "-" if one["decay_fraction"] is None else f"{one['decay_fraction']:g} {one['decay_type']}"
         losses = [f"{one[key]:.4f}" if one.get(key) is not None else "-" for key in ("loss", "low", "high")]
         beyond = ", ".join(one["outside"]) if "outside" in one else one["reason"]
         cells = (
