@@ -3,7 +3,9 @@ r"""From runs to cells: which learning rates count, their mean losses, and what 
 A cell is one setting of everything but learning rate and seed. Rules, applied in this order:
 
 1. **Diverged**: a run whose loss is NaN, infinite, or `DIVERGED_RISE` above the best of its cell. A learning rate at
-   which at least half of the runs diverged is left out; it still bounds the optimum, and it counts as tried.
+   which at least half of the runs diverged is left out. The least of them above the best rate is the *ceiling*: where
+   training breaks down. It closes the grid from above only if the losses turn up before it. If they fall for as long
+   as training holds, the optimum is somewhere above, and no run of the table says where.
 2. **Out of reach**: a learning rate whose mean loss is more than `WINDOW` above the lowest mean of its cell, or a
    factor above `FARTHEST` from it. There the loss says little of where the minimum is, and much of the assumed shape.
    The lowest `FEWEST` stay in any case, `FEWEST_AT_EDGE` where the best stands at the edge of the grid, and so does
@@ -39,9 +41,10 @@ class Cell:
     """One cell's usable learning rates.
 
     key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
-    highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
-        best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
-        of runs, the last by `experiments.bend.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+    highest : ln of the least rate with a finite loss and of the largest that did not diverge. ceiling : ln of the least
+    rate above the best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach,
+    num_past_wall : counts of runs, the last by `experiments.bend.walls`. best_loss, best_rate : the lowest mean loss,
+    where it stands.
     """
 
     key: Mapping[str, float]
@@ -63,6 +66,26 @@ class Cell:
     tilt_lever: float
     num_seeds: int
     num_past_wall: int = 0
+
+    @property
+    def best_is_lowest(self) -> bool:
+        """Whether the lowest mean loss stands at the lower edge of the grid."""
+        return bool(np.log(self.best_rate) <= self.lowest + SAME)
+
+    @property
+    def best_is_highest(self) -> bool:
+        """The same of the upper edge."""
+        return bool(np.log(self.best_rate) >= self.highest - SAME)
+
+    @property
+    def falls_to_ceiling(self) -> bool:
+        """Whether training breaks down before the loss turns up."""
+        return self.best_is_highest and np.isfinite(self.ceiling)
+
+    @property
+    def closed_at(self) -> float:
+        """ln of the learning rate that closes the grid from above, inf if none does."""
+        return np.inf if self.falls_to_ceiling else self.ceiling
 
 
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
@@ -106,17 +129,19 @@ def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: 
         ceiling = points[dead_above[0]]
     noise = np.sqrt(squares / freedom) if freedom > 0 else 0.0
     best = mean[top] if len(mean) else np.nan
+    first = int(np.argmax(np.bincount(place, finite) > 0))
+    last = int(np.flatnonzero(count)[-1]) if count.any() else len(points) - 1
     near = (count > 0) & (np.abs(points - points[top]) <= np.log(FARTHEST))
     rank = np.argsort(np.argsort(np.where(count > 0, mean, np.inf)))
-    fewest = FEWEST_AT_EDGE if top in (0, len(points) - 1) else FEWEST
+    fewest = FEWEST_AT_EDGE if top in (first, last) else FEWEST
     near = near & ((mean <= best + max(WINDOW, 4 * noise)) | (rank < fewest))
     return Cell(
         key=key,
         x=points[near],
         loss=mean[near],
         count=count[near],
-        lowest=float(points[0]),
-        highest=float(points[-1]),
+        lowest=float(points[first]),
+        highest=float(points[last]),
         ceiling=float(ceiling),
         num_runs=len(y),
         num_diverged=num_diverged,

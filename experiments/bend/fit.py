@@ -29,7 +29,17 @@ from experiments.bend.cells import Cell
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
-from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
+from experiments.bend.scaling_law import (
+    AXES,
+    Batch,
+    Law,
+    ceiling_notes,
+    group_cells,
+    joint_law,
+    scatter_notes,
+    values_inside,
+    why_not,
+)
 from experiments.bend.table import Exclusion, RunTable, table_from_frame
 from experiments.joint.fit import JointFit
 from experiments.joint.mixed_model import sums_by_cell
@@ -187,6 +197,7 @@ def fit_group(
     if sensitivity and model is not None and joint is not None and data is not None:
         others = alternatives.compare(usable, law.inside, data, model, joint)
     notes += _counts(cells, law.optima)
+    notes += ceiling_notes(law)
     notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [

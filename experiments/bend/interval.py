@@ -130,7 +130,7 @@ def profile(
             shape=shape,
         )
         freedom = _freedom(fit.freedom, tilt_freedom, x, variance, tilt)
-        result.append(_search(losses, float(fit.optimum[place]), cell.ceiling, freedom, level))
+        result.append(_search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level))
     return result
 
 

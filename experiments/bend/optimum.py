@@ -3,8 +3,8 @@ r"""The best learning rate of one cell, with an interval that may be open, and a
 Status, the first that applies: ``too-few-points``, below three usable learning rates; ``flat``, the losses do not
 differ from a constant at the 5 % level; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
 what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
-``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
-`experiments.bend.interval`.
+``interior``. The edge above is the highest rate that did not diverge: where training breaks down while the loss still
+falls, the optimum is known to be no lower, and nothing else. The interval is that of `experiments.bend.interval`.
 """
 
 from __future__ import annotations
@@ -120,9 +120,8 @@ def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
         return OptimumStatus.TOO_FEW_POINTS
     if found is None or found.gain < 1:
         return OptimumStatus.FLAT
-    best = np.log(cell.best_rate)
-    if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):
+    if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW
-    if found.best > cell.highest or (best >= cell.highest and found.high > cell.highest):
+    if found.best > cell.highest or (cell.best_is_highest and found.high > cell.highest):
         return OptimumStatus.CENSORED_HIGH
     return OptimumStatus.INTERIOR

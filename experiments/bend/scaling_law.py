@@ -103,6 +103,16 @@ def scatter_notes(law: Law) -> list[str]:
     return [f"optima scatter by a factor of {factor:.2g} about the law: mixed units in a column, or another law"]
 
 
+def ceiling_notes(law: Law) -> list[str]:
+    """A phrase where training breaks down in some cells while their loss still falls."""
+    pairs = zip(law.cells, law.optima, strict=True)
+    number = sum(cell.falls_to_ceiling and one.status is OptimumStatus.CENSORED_HIGH for cell, one in pairs)
+    if not number:
+        return []
+    where = f"in {number} of {len(law.cells)} cells training diverged before the loss turned up"
+    return [f"{where}, so that only a lower bound of the optimum is known"]
+
+
 def values_inside(law: Law, axis: str) -> set[float]:
     """Values of an axis at which an optimum lies inside its grid."""
     pairs = zip(law.usable, law.inside, strict=True)

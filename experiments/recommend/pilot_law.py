@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.bend.cells import Cell
-from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
+from experiments.bend.scaling_law import (
+    AXES,
+    Batch,
+    Law,
+    ceiling_notes,
+    group_cells,
+    joint_law,
+    scatter_notes,
+    values_inside,
+    why_not,
+)
 from experiments.bend.table import RunTable
 from experiments.files import BadInput
 from experiments.joint.fit import JointFit
@@ -104,15 +114,15 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
     if not any(law.inside):
         counts = Counter(optimum.status.value for optimum in law.optima)
         shown = ", ".join(f"{number} {status}" for status, number in counts.items())
-        raise BadInput(
-            f"no cell shows an optimum inside its grid of learning rates ({shown}): widen grids or add seeds"
-        )
+        advice = "; ".join([*ceiling_notes(law), "widen grids or add seeds"])
+        raise BadInput(f"no cell shows an optimum inside its grid of learning rates ({shown}): {advice}")
     for name in rekeyed[0].key:
         number = len(values_inside(law, name))
         if name in model.lost:
             raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
         if name in model.slopes and number < 2:
-            raise BadInput(f"optima inside their grids at {number} value of {name}: no slope along it; widen the grids")
+            advice = "; ".join(["no slope along it", *ceiling_notes(law), "widen the grids"])
+            raise BadInput(f"optima inside their grids at {number} value of {name}: {advice}")
     doubtful = {axis: reason for axis in AXES if axis in model.slopes and (reason := why_not(axis, runs, law))}
     coefficients = Coefficients.of(model, joint, list(doubtful), AXES)
     assumptions = []

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_setting, in_mean_angle, rates_of_angles
-from experiments.bend.scaling_law import AXES, Batch
+from experiments.bend.scaling_law import AXES, Batch, ceiling_notes
 from experiments.bend.table import RunTable, table_from_frame
 from experiments.files import BadInput
 from experiments.recommend.next_run import NextRun, next_runs
@@ -239,6 +239,7 @@ def _warnings(
             "an end of the interval in mean angle belongs to no learning rate at the target:"
             " there the angle hardly depends on the rate"
         )
+    warnings += [f"{phrase}; the rate may be one at which the target diverges" for phrase in ceiling_notes(pilot.law)]
     if not pilot.joint.converged:
         warnings.append("the fit of the law did not settle")
     return warnings
