@@ -76,8 +76,6 @@ def find_columns(
     others: Sequence[str],
 ) -> Found:
     """Raises `BadInput`, one line that names everything that is missing at once."""
-    if not any(raw.header):
-        raise BadInput(f"{raw.where}: empty file: a header with learning_rate and loss is needed")
     found = Found()
     missing: list[str] = []
     taken = {*columns.values(), *axes.values(), *others}
