@@ -25,12 +25,12 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from experiments.bend.table import table_from_frame
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.files import BadInput, to_json, write_whole
 from experiments.recommend.pilot_law import fit_pilot
 from experiments.recommend.recommendation import CONFIDENCE
 from experiments.recommend.target_run import Target
+from experiments.tables.reading import table_from_frame
 
 NUM_SWEEPS = 120
 FIRST_SEED = 20_261_123

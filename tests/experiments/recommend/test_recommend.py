@@ -12,7 +12,6 @@ from scipy.stats import binom, chi2, norm
 from scipy.stats import t as student
 
 from experiments.bend.mean_angle import AngleOf, angle_setting, rates_of_angles
-from experiments.bend.table import table_from_frame
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.calibration.recommend import run_pilot, scenarios
 from experiments.cli.main import main
@@ -21,6 +20,7 @@ from experiments.recommend.pilot_law import fit_pilot
 from experiments.recommend.prediction import ASSUMED_BEND
 from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import Target
+from experiments.tables.reading import table_from_frame
 from theory import SCHEDULES, InvalidParameter
 from theory.optimal_lr import AngleLaw, Setting, loss, mean_angle, optimal_learning_rate
 

@@ -1,0 +1,137 @@
+"""What was not read: columns that vary inside a cell, and learning rates that repeat with losses far apart.
+
+Runs that agree in everything that makes a cell are treated as one setting. A column that was not read and takes few
+values, several of them inside a cell, is a setting that was averaged over; one whose values hardly repeat is a
+measurement or a name, and one that goes with the learning rate is part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.tables.keys import Codes, count, joined
+from experiments.tables.numbers import number
+from experiments.tables.run_table import Array
+
+APART = 0.05  # nats between replicates that are none: seeds of one setting differ by a tenth of it
+UNUSUAL = 10.0  # times the typical difference of two seeds
+DIVERGED = 1.0  # nats above the best replicate: another matter
+LEAST_USES = 3  # runs per value of a column of settings, on average
+MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
+
+
+@dataclass(frozen=True)
+class Varying:
+    """A column that differs inside cells; ``repeats``: also between runs of one learning rate. ``values``: shown."""
+
+    name: str
+    values: str
+    repeats: bool
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.values})"
+
+
+def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, rate: Codes) -> list[Varying]:
+    """Those of the ``unread`` columns, by name, each (num_runs,), that are settings and differ inside a cell."""
+    point = joined(cell, rate)
+    num_cells, num_points, size = count(cell), count(point), len(cell)
+    found = []
+    for name, values in unread:
+        if LEAST_USES * len(set(values)) > size:
+            continue
+        distinct = list(dict.fromkeys(str(value).strip() for value in values))
+        if len(distinct) < 2:
+            continue
+        index = {text: place for place, text in enumerate(distinct)}
+        own = np.fromiter((index[str(value).strip()] for value in values), np.int64, size)
+        in_cells = count(joined(cell, own))
+        if in_cells == num_cells:
+            continue
+        repeats = count(joined(point, own)) > num_points
+        if not repeats and in_cells == num_points:
+            continue  # another value at every learning rate
+        found.append(Varying(name, _shown(distinct), repeats))
+    return found
+
+
+def _shown(distinct: Sequence[str]) -> str:
+    numbers = {text: number(text) for text in distinct}
+    finite = [n for n in numbers.values() if n is not None and np.isfinite(n)]
+    words = [text or "none" for text in distinct if numbers[text] is None or not np.isfinite(numbers[text] or 0.0)]
+    texts = [f"{n:g}" for n in sorted(set(finite))] + words
+    return ", ".join(text[:20] for text in texts[:MOST_VALUES]) + (", ..." if len(texts) > MOST_VALUES else "")
+
+
+def unread_notes(
+    found: Sequence[Varying], loss: Array, point: Codes, lines: Sequence[int], *, seeds: bool
+) -> tuple[list[str], list[str]]:
+    """Notes and warnings. ``point`` (num_runs,): of cell and learning rate; ``lines``: where each run stands in its
+    source; ``seeds``: whether the table tells them."""
+    replicates, rest = ([one for one in found if one.repeats is repeats] for repeats in (True, False))
+    notes = [f"not read, though it differs inside cells: {_list(rest)}"] if rest else []
+    warnings = []
+    gaps = _Gaps.of(loss, point)
+    far = gaps.size > (max(APART, UNUSUAL * float(np.median(gaps.size))) if seeds and len(gaps.size) else APART)
+    if far.any():
+        most = int(np.argmax(gaps.size))
+        low, high = int(gaps.low[most]), int(gaps.high[most])
+        what = f"{int(far.sum())} of {len(far)} repeated learning rates have losses more than {APART:g} nats apart"
+        where = f"most in lines {lines[low]} and {lines[high]} ({gaps.size[most]:.2g})"
+        why = f"one of the runs failed, as it seems: --where loss!={loss[high]:.10g} leaves the worst out"
+        if replicates:
+            why = f"they differ in {_list(replicates)}, not read: {_advice(replicates[0])}"
+        elif not seeds:
+            why = f"no replicates, or {why}"
+        warnings.append(f"{what}, {where}: {why}")
+    elif replicates:
+        warnings.append(f"runs that differ in {_list(replicates)} are averaged as replicates: {_advice(replicates[0])}")
+    return notes, warnings
+
+
+def _advice(one: Varying) -> str:
+    value = one.values.split(",")[0]
+    numeric = number(value) is not None
+    axis = f"--axis {_as_name(one.name)}={one.name} or " if numeric else ""
+    return f"{axis}--where {one.name}={value} or --group {one.name} tells them apart"
+
+
+def _as_name(name: str) -> str:
+    text = "".join(c if c.isalnum() else "_" for c in name).strip("_").lower()
+    return text if text[:1].isalpha() else f"axis_{text}"
+
+
+def _list(found: Sequence[Varying]) -> str:
+    return ", ".join(map(str, found[:MOST_COLUMNS])) + (", ..." if len(found) > MOST_COLUMNS else "")
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """Of every repeated point: the runs of ``low`` and ``high`` loss, and the difference ``size``."""
+
+    low: Codes
+    high: Codes
+    size: Array
+
+    @staticmethod
+    def of(loss: Array, point: Codes) -> _Gaps:
+        """Among finite losses that are no divergence beside the best of their point."""
+        least = np.full(int(point.max(initial=0)) + 1, np.inf)
+        np.minimum.at(least, point, np.where(np.isfinite(loss), loss, np.inf))
+        kept = np.flatnonzero(np.isfinite(loss) & (loss <= least[point] + DIVERGED))
+        order = kept[np.lexsort((loss[kept], point[kept]))]
+        starts = np.flatnonzero(np.diff(point[order], prepend=-1))
+        ends = np.append(starts[1:], len(order)) - 1
+        several = ends > starts
+        low, high = order[starts[several]], order[ends[several]]
+        return _Gaps(low, high, loss[high] - loss[low])
+
+
+def read_beside(labels: Mapping[str, NDArray[np.str_]]) -> list[tuple[str, Sequence[Any]]]:
+    """Labels that were read and make no cell: the optimizer, where runs are grouped by something else."""
+    return [("optimizer", labels["optimizer"].tolist())] if {"group", "optimizer"} <= set(labels) else []
