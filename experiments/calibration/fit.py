@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 import scipy
 
-from experiments.bend.fit import DELTA
 from experiments.calibration.made_sweeps import SCENARIOS, run_sweep, summarise
 from experiments.cli.parser import Parser, answer
 from experiments.files import to_json, write_whole
+from theory.bend import DELTA
 from theory.checks import require_integer
 
 NUM_SWEEPS = 200

@@ -27,9 +27,9 @@ import scipy
 
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.files import BadInput, to_json, write_whole
-from experiments.recommend.pilot_law import fit_pilot
+from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.recommend.recommendation import CONFIDENCE
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
 from experiments.tables.reading import table_from_frame
 
 NUM_SWEEPS = 120
@@ -73,12 +73,12 @@ def run_pilot(scenario: Scenario, seed: int, confidence: float = CONFIDENCE) -> 
     cells = (inside, (sizes[-1], budgets[2]), (sizes[2], budgets[-1]), (sizes[-1], budgets[-1]))
     results: dict[str, dict[str, float] | None] = dict.fromkeys(KINDS)
     try:
-        fitted = fit_pilot(table_from_frame(pilot), None)
+        fitted = fit_pilot_law(table_from_frame(pilot), None)
     except BadInput:
         return results
     for kind, (size, budget) in zip(KINDS, cells, strict=True):
         try:
-            answer = fitted.read(Target(num_params=float(size), num_tokens=float(budget)), confidence)
+            answer = fitted.read(TargetRun(num_params=float(size), num_tokens=float(budget)), confidence)
         except BadInput:
             continue
         truth = sweep.optima[size, budget]

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from experiments.attribution.parts import Attribution
 from experiments.attribution.rivals import Rival
-from experiments.bend.fit import AXES
 from experiments.bend.optimum import CellOptimum
+from experiments.bend.scaling_law import AXES
 from experiments.files import BadInput, write_whole
 from experiments.reports.figures import Figure, as_png
 from experiments.reports.report import for_page, render, table_uri

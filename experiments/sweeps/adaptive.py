@@ -29,9 +29,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from experiments.bend.cells import DIVERGED_RISE
 from experiments.bend.optimum import CellOptimum, OptimumStatus, cell_optimum
 from experiments.sweeps.study import Adaptive
+from theory.divergence import FAR_ABOVE_BEST, comparable
 
 FINEST = 1.5  # ratio of neighbouring rates below which a new rate tells no more than a new seed
 FINEST_AT_CEILING = 1.2  # the same, of the best rate and the next, at which runs diverge
@@ -142,7 +142,7 @@ def _step(
 def _diverged(rate: float, losses: Mapping[Point, float]) -> bool:
     """Whether at least half of the runs at a rate did, by the rule of `experiments.bend.cells`."""
     here, least = [loss for point, loss in losses.items() if point[0] == rate], min(losses.values())
-    return sum(not loss <= least + DIVERGED_RISE for loss in here) >= len(here) / 2
+    return (~comparable(here, least, FAR_ABOVE_BEST)).sum() >= len(here) / 2
 
 
 def _beyond(adaptive: Adaptive, tried: list[float], seeds: tuple[int, ...], *, down: bool, up: bool) -> list[Point]:

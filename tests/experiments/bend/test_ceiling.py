@@ -9,7 +9,7 @@ from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import CellOptimum, OptimumStatus, cell_optimum
 from experiments.files import BadInput
 from experiments.recommend.recommendation import recommend
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
 
 SIZES, BUDGETS = np.geomspace(2e7, 5e8, 3), np.geomspace(1e9, 2.5e10, 3)
 RATES = 1e-3 * 2.0 ** np.arange(-4, 3)  # the highest two diverge
@@ -55,7 +55,7 @@ def test_an_optimum_above_all_that_finished_is_bounded_from_below_only(above: fl
     assert {bend.verdict.value for bend in group.curvature.values()} == {"not-identifiable"}
     assert "in 9 of 9 cells training diverged before the loss turned up" in " ".join(group.notes)
     with pytest.raises(BadInput, match=r"9 censored-high\): in 9 of 9 cells training diverged before"):
-        recommend(table, Target(num_params=1e9, num_tokens=5e10))
+        recommend(table, TargetRun(num_params=1e9, num_tokens=5e10))
 
 
 def test_an_optimum_below_the_last_finished_rate_stays_where_it_is() -> None:
@@ -114,5 +114,5 @@ def test_some_cells_at_the_ceiling_leave_a_law_and_a_warning() -> None:
         largest = cell.key["num_params"] == table.num_params.max()
         assert cell.status is (OptimumStatus.CENSORED_HIGH if largest else OptimumStatus.INTERIOR)
     assert group.curvature["num_params"].verdict.value == "not-identifiable"
-    (found,) = recommend(table, Target(num_params=1e9, num_tokens=2.5e10), further=False)
+    (found,) = recommend(table, TargetRun(num_params=1e9, num_tokens=2.5e10), further=False)
     assert any("in 3 of 9 cells training diverged" in phrase for phrase in found.warnings)
