@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from experiments.runs import run_directory
-from experiments.runs.progress import ProgressBar
-from experiments.runs.producing import Job, train_run
 from experiments.files import BadInput
+from experiments.runs import run_directory
+from experiments.runs.producing import Job, train_run
+from experiments.runs.progress import ProgressBar
 from theory import InvalidParameter
 
 LARGEST_NUMBER_OF_DEATHS = 10  # of pools in a row without a checkpoint or a finished run between them

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.runs import run_directory
 from experiments.files import to_json
+from experiments.runs import run_directory
 from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
 from theory import InvalidParameter, Trajectory
 

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from experiments.cli.parser import Parser, answer
-from experiments.runs.run_directory import read_config, write_config
-from experiments.runs.producing import Job, train_run
 from experiments.files import BadInput, read_json, to_json
+from experiments.runs.producing import Job, train_run
+from experiments.runs.run_directory import read_config, write_config
 from gpt.config import TrainConfig
 
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.files import BadInput, to_json, write_whole
 from experiments.runs import run_directory
+from experiments.runs.producing import Job, train_run
 from experiments.runs.progress import ProgressBar
 from experiments.runs.run_one import job_to_json
-from experiments.runs.producing import Job, train_run
-from experiments.files import BadInput, to_json, write_whole
 from theory import InvalidParameter
 from theory.checks import require_integer
 

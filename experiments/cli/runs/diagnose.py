@@ -14,6 +14,7 @@ from experiments.runs.diagnoses import COLUMNS, FILE, read_diagnosis
 if TYPE_CHECKING:
     from experiments.runs.run_directory import Run
 
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR", help="run directories, or what holds them")
     parser.add_argument("--num-batches", type=int, default=16, help="of the run's size, for the noise scale")

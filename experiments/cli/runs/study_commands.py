@@ -13,8 +13,8 @@ from experiments.files import BadInput, to_json
 from theory.checks import require_integer
 
 if TYPE_CHECKING:
-    from experiments.sweeps.plan import Plan
     from experiments.runs.slurm import SlurmOptions
+    from experiments.sweeps.plan import Plan
     from experiments.sweeps.study import Study
     from experiments.sweeps.sweep import Execute
 

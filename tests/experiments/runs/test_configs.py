@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.cli.main import main
-from experiments.runs.run_directory import read_config, write_config
 from experiments.files import BadInput, to_json
 from experiments.runs.configs import config_hash
+from experiments.runs.run_directory import read_config, write_config
 from tests.experiments.conftest import ADAMH, tiny_config, tiny_simulation
 from theory import WSD, Cosine
 

@@ -19,8 +19,8 @@ import torch
 
 import gpt.train
 from experiments.cli.main import main
-from experiments.runs.run_directory import is_finished, load_run, partial_path, write_config
 from experiments.runs.producing import Job, train_run, training_label
+from experiments.runs.run_directory import is_finished, load_run, partial_path, write_config
 from gpt.config import TrainConfig
 from tests.experiments.conftest import tiny_config
 from tests.fresh import run_fresh

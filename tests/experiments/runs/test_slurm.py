@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import slurm
-from experiments.runs.run_one import job_from_json, job_to_json
-from experiments.runs.producing import Job
 from experiments.files import BadInput
+from experiments.runs import slurm
+from experiments.runs.producing import Job
+from experiments.runs.run_one import job_from_json, job_to_json
 from experiments.runs.slurm import MOST_ATTEMPTS, SlurmOptions, SlurmPool, SlurmRun, torchrun_command
 from experiments.sweeps.sweep import states
 from tests.experiments.sweeps.test_sweep import pretend
@@ -29,10 +29,10 @@ class Cluster:
         self.waiting: dict[str, Job] = {}
         self.killed = 0  # of the next jobs, how many end without a result
         self.silent = 0  # looks at which squeue does not answer
-        monkeypatch.setattr(slurm_runs, "active_jobs", self.look)
+        monkeypatch.setattr(slurm, "active_jobs", self.look)
         monkeypatch.setattr(SlurmPool, "_submit", lambda _, jobs: self.submit(jobs))
-        monkeypatch.setattr(slurm_runs, "SHORTEST_PAUSE", 0.001)
-        monkeypatch.setattr(slurm_runs, "LONGEST_PAUSE", 0.002)
+        monkeypatch.setattr(slurm, "SHORTEST_PAUSE", 0.001)
+        monkeypatch.setattr(slurm, "LONGEST_PAUSE", 0.002)
 
     def submit(self, jobs: Sequence[Job]) -> list[str]:
         numbers = [f"{len(self.submitted) + place}_0" for place in range(len(jobs))]
