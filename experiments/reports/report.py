@@ -95,7 +95,7 @@ def text_table(rows: Sequence[Row]) -> str:
 def render(template: str, **values: object) -> str:
     """A page from one of the templates beside this file."""
     environment = Environment(
-        loader=PackageLoader("experiments", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("experiments.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     return environment.get_template(template).render(**values)
 

@@ -1,16 +1,19 @@
-"""``python -m experiments.runs.run_one JOB.json``: one run of a sweep, as a process that ``torchrun`` can multiply."""
+"""One run of a sweep as a module that ``torchrun`` starts, once for each process that shares the run.
+
+No command for people: `experiments.runs.slurm` writes the job and names this module to the launcher.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.cli.parser import Parser, answer
 from experiments.files import BadInput, read_json, to_json
 from experiments.runs.producing import Job, train_run
 from experiments.runs.run_directory import read_config, write_config
 from gpt.config import TrainConfig
+from theory import InvalidParameter
 
 
 def job_to_json(job: Job) -> str:
@@ -34,16 +37,18 @@ def job_from_json(path: Path) -> Job:
     return job
 
 
-def main() -> int:
-    parser = Parser(prog="python -m experiments.runs.run_one", description="One run of a sweep.")
-    parser.add_argument("job", type=Path, metavar="JOB.json", help="as written by the sweep")
-    return answer(run, parser.parse_args(), prog=parser.prog)
-
-
-def run(options: argparse.Namespace) -> int:
-    train_run(job_from_json(options.job))
+def main(arguments: Sequence[str]) -> int:
+    """Make the run of the job file that is the only argument; returns the exit code."""
+    if len(arguments) != 1:
+        print("run_one: expects one file, JOB.json", file=sys.stderr)
+        return 2
+    try:
+        train_run(job_from_json(Path(arguments[0])))
+    except (BadInput, InvalidParameter) as error:
+        print(f"run_one: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
