@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -73,6 +74,14 @@ class TrainResult:
     diverged_at_step: int | None
 
 
+class StepObserver(Protocol):
+    """Looks at the block matrices before each optimizer step and leaves them as they are."""
+
+    def __call__(self, step: int, matrices: Mapping[str, torch.Tensor]) -> None:
+        """``matrices`` are the model's own, by name in the order of the trajectory; the ``grad`` of each is what its
+        optimizer is about to use: averaged over processes, rescaled and clipped where the config asks for it."""
+
+
 def train(
     config: TrainConfig,
     *,
@@ -81,6 +90,7 @@ def train(
     checkpoint_every: int | None = None,
     on_progress: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    before_step: StepObserver | None = None,
     device_peak_flops: float | None = None,
 ) -> TrainResult:
     """Train one model.
@@ -96,6 +106,7 @@ def train(
     checkpoint_every : steps between saves; the end of the run, and a stop asked for, are always saved.
     on_progress : called at every recorded step with the number of steps done and the loss.
     should_stop : asked at every recorded step; True ends the run with a checkpoint.
+    before_step : called in every process before each optimizer step that this call makes.
     device_peak_flops : of one device, FLOP/s, for the MFU; None takes that of a GPU in `gpt.estimates.PEAK_FLOPS`.
 
     Raises
@@ -171,6 +182,8 @@ def train(
             checked = step + 1
             probe.before()
         set_learning_rates(optimizers, multipliers[step])
+        if before_step is not None:
+            before_step(step, matrices)
         for optimizer in optimizers.values():
             optimizer.step()
         if steer is not None:
