@@ -16,7 +16,9 @@ from experiments.cli.parser import Parser, answer, number, whole_number
 from experiments.cli.runs import diagnose as diagnose_command
 from experiments.cli.runs import prepare as prepare_command
 from experiments.cli.runs import replay as replay_command
+from experiments.cli.runs import study as study_command
 from experiments.cli.runs import study_commands
+from experiments.cli.tables import calibrate as calibrate_command
 from gpt.config import TRAINABLE_OPTIMIZERS
 from theory import OPTIMIZERS, SCHEDULES
 
@@ -119,6 +121,9 @@ def build_parser() -> argparse.ArgumentParser:
     sweep = _command(subparsers, "sweep", study_commands.sweep, "all runs of a study; restart it at any time")
     study_commands.add_sweep_flags(sweep)
 
+    study = _command(subparsers, "study", study_command.run, study_command.SUMMARY)
+    study_command.add_flags(study)
+
     fit = _command(subparsers, "fit", commands.fit, "a table of runs to optima, exponents and a verdict on the bend")
     _add_table(fit)
     fit.add_argument("--delta", type=number, default=0.07, help="curvature that counts as straight")
@@ -135,6 +140,9 @@ def build_parser() -> argparse.ArgumentParser:
         subparsers, "attribute", commands.attribute, "how much of a bend angles, norm or something else can make"
     )
     _add_attribute(attribute)
+
+    calibrate = _command(subparsers, "calibrate", calibrate_command.run, calibrate_command.SUMMARY)
+    calibrate_command.add_flags(calibrate)
 
     report = _command(subparsers, "report", commands.report, "one HTML page for all finished runs below a directory")
     report.add_argument("directory", type=Path, metavar="DIR")

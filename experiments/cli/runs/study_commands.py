@@ -56,8 +56,8 @@ def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def plan(options: argparse.Namespace) -> int:
+    from experiments.studies.registered import load_study
     from experiments.sweeps.plan import make_plan
-    from experiments.sweeps.study import load_study
 
     workers = _num_workers(options)
     study = load_study(options.study)
@@ -101,7 +101,7 @@ def _plan_text(found: Plan, note: str) -> str:
 
 
 def sweep(options: argparse.Namespace) -> int:
-    from experiments.sweeps.study import load_study
+    from experiments.studies.registered import load_study
     from experiments.sweeps.sweep import describe
     from experiments.sweeps.sweep import sweep as run_sweep
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from experiments.studies.same_angle_answers import answers_of, draw, mean_angle, measured_angle, predicted_rate
 
 from experiments.files import BadInput
 from experiments.studies.same_angle import study
-from experiments.studies.same_angle_answers import answers_of, draw, mean_angle, measured_angle, predicted_rate
 from theory import AdamH, AdamW
 
 NOISE = 0.004
