@@ -9,7 +9,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,18 @@ def read_json(path: Path) -> Any:
         raise BadInput(f"{path}: not a JSON file ({one_line(error)})") from None
 
 
-def csv_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Rows as CSV, with the keys of the first as header; None is an empty field. No rows make no text."""
+def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
+    """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
+
+    Raises ValueError for a row with a key that is no column. Without rows and columns there is no text.
+    """
+    rows = list(rows)
+    names = list(columns or (rows[0] if rows else ()))
     buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    if names:
         writer.writeheader()
-        writer.writerows(rows)
+    writer.writerows(rows)
     return buffer.getvalue()
 
 

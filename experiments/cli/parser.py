@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn, Protocol
 
 from experiments.files import BadInput
+from experiments.text import flag
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
@@ -118,11 +119,6 @@ def answer(
     except KeyboardInterrupt:
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
-
-
-def flag(name: str) -> str:
-    """``num_steps`` as it is typed."""
-    return "--" + name.replace("_", "-")
 
 
 def _fail(message: str) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
+from experiments.cli.flags import add_folder, add_num_workers, num_workers
 from experiments.cli.parser import whole_number
 from experiments.files import to_json
 
@@ -21,8 +21,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--first-seed", type=whole_number, help="of the made sweeps (default: that of the committed table)"
     )
-    parser.add_argument("--num-workers", type=whole_number, help="processes (default: one per core)")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("runs/calibration"), help="gets the table")
+    add_num_workers(parser)
+    add_folder(parser, "out", "the table, and the config that made it", default=Path("runs/calibration"))
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     table = calibrate(
         what,
         options.out,
-        num_workers=os.cpu_count() or 1 if options.num_workers is None else options.num_workers,
+        num_workers=num_workers(options),
         num_sweeps=options.num_sweeps,
         first_seed=options.first_seed,
     )
