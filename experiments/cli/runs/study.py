@@ -29,7 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--option",
         action="append",
         metavar="NAME=VALUE",
-        help="a setting of the study's own; repeatable (default: none)",
+        help="a setting of this study alone; repeatable (default: none)",
     )
 
 
