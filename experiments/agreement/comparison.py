@@ -12,7 +12,7 @@ import pandas as pd
 
 from experiments.agreement.measure import ComparedOptimizer, empty_measurement, measure
 from experiments.runs.configs import config_hash
-from experiments.runs.run_directory import Run
+from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import TrainConfig
 from theory import AdamC, AdamH, AdamW

@@ -28,7 +28,7 @@ from scipy.stats import t as student
 
 from experiments.agreement.comparison import group_runs, matching_simulation
 from experiments.agreement.measure import ComparedOptimizer, measure
-from experiments.runs.run_directory import Run
+from experiments.runs.run_files import Run
 from gpt.config import TrainConfig
 from theory import Trajectory, predict_trajectory
 from theory.momentum import startup_steps

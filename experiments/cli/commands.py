@@ -111,8 +111,9 @@ def simulate(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from experiments.runs.producing import Job, train_run, training_label
-    from experiments.runs.run_directory import is_finished, load_run
+    from experiments.runs.produce import Job, train_run, training_label
+    from experiments.runs.run_directory import is_finished
+    from experiments.runs.run_files import load_run
     from gpt.distributed import is_first_process
 
     config = _train_config(options)
@@ -246,7 +247,7 @@ def _schedule(options: argparse.Namespace) -> Schedule:
 
 
 def _train_config(options: argparse.Namespace) -> TrainConfig:
-    from experiments.runs.run_directory import read_config
+    from experiments.runs.configs import read_config
     from gpt.arms import at_equilibrium
     from gpt.config import TrainableOptimizer, TrainConfig, preset
 

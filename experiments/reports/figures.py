@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.agreement.comparison import matching_simulation, setting_name
-from experiments.runs.run_directory import Run
+from experiments.runs.run_files import Run
 from gpt.config import TrainConfig
 from theory import Trajectory, predict_trajectory
 

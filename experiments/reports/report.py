@@ -15,7 +15,9 @@ from experiments.agreement.leave_one_out import held_out
 from experiments.files import BadInput, write_whole
 from experiments.reports.figures import Figure, loss_figure, trajectory_figure
 from experiments.reports.leave_one_out_figures import agreement_figures
-from experiments.runs.run_directory import Run, find_runs, load_run, write_config
+from experiments.runs.configs import config_text
+from experiments.runs.run_directory import find_runs
+from experiments.runs.run_files import Run, load_run
 from gpt.config import TrainConfig
 
 TABLE_LEGEND = (
@@ -133,7 +135,7 @@ def _page(
         agreement_csv=table_uri(tables["held-out-summary"]),
         agreement_figures=[for_page(figure) for figure in further],
         runs=tables["runs"].to_dict("records"),
-        config=write_config(runs[0].config),
+        config=config_text(runs[0].config),
         provenance=_provenance_lines(runs),
     )
 

@@ -44,8 +44,9 @@ import numpy as np
 from experiments.cli.parser import Parser, answer
 from experiments.files import to_json, write_whole
 from experiments.runs.configs import config_to_dict
-from experiments.runs.producing import Job, load_recording, train_run
-from experiments.runs.run_directory import Run, is_finished, load_run
+from experiments.runs.produce import Job, load_recording, train_run
+from experiments.runs.run_directory import is_finished
+from experiments.runs.run_files import Run, load_run
 from gpt.config import Architecture, Steering, TrainConfig, preset
 from theory import AdamW, Linear
 

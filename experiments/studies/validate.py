@@ -20,8 +20,8 @@ from tqdm import tqdm
 from experiments.agreement.comparison import Row, compare
 from experiments.agreement.measure import ComparedOptimizer
 from experiments.runs.local import run_jobs
-from experiments.runs.producing import Job, simulation_run, training_label
-from experiments.runs.run_directory import Run, load_run
+from experiments.runs.produce import Job, simulate_run, training_label
+from experiments.runs.run_files import Run, load_run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
 from gpt.data import load_text
@@ -102,7 +102,7 @@ def produce(
     paths = []
     for config in tqdm(simulations, desc="simulations", unit="run", dynamic_ncols=True):
         label = f"simulation-{config.optimizer.name}-lr{config.optimizer.learning_rate:g}"
-        paths.append(simulation_run(directory, label, config))
+        paths.append(simulate_run(directory, label, config))
     if training:
         load_text(training[0].source)  # build the text once, before several processes ask for it
     trained = run_jobs([Job(directory, training_label(config), config) for config in training], num_workers=num_workers)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from experiments.files import BadInput, read_json
 from experiments.runs.configs import config_from_dict, config_hash
-from experiments.runs.producing import Job
+from experiments.runs.produce import Job
 from gpt.config import TrainConfig
 from theory import InvalidParameter
 from theory.checks import require_integer, require_number

@@ -22,7 +22,7 @@ from typing import Any
 from experiments.files import BadInput, read_json, to_json, write_whole
 from experiments.runs import diagnoses, run_directory
 from experiments.runs.configs import config_from_dict, config_to_dict
-from experiments.runs.producing import Job
+from experiments.runs.produce import Job
 from experiments.sweeps.adaptive import Point, Progress, progress
 from experiments.sweeps.study import Study, StudyCell
 from gpt.estimates import num_tokens

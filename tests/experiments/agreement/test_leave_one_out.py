@@ -14,7 +14,7 @@ from scipy.stats import binom
 from experiments.agreement.leave_one_out import held_out, weighted_quantiles
 from experiments.agreement.measure import fit_relaxation, measure, relaxation_interval
 from experiments.reports.leave_one_out_figures import agreement_figures
-from experiments.runs.run_directory import Run
+from experiments.runs.run_files import Run
 from gpt.config import preset
 from sim import simulate
 from tests.experiments.conftest import tiny_config

@@ -11,8 +11,9 @@ import pytest
 from experiments.agreement.comparison import Row, compare, group_runs
 from experiments.cli.main import main
 from experiments.reports.report import text_table, write_report
-from experiments.runs.producing import Job, train_run, training_label
-from experiments.runs.run_directory import Run, find_runs, load_run
+from experiments.runs.produce import Job, train_run, training_label
+from experiments.runs.run_directory import find_runs
+from experiments.runs.run_files import Run, load_run
 from gpt.config import preset
 from tests.experiments.conftest import tiny_config
 from theory import AdamW, Constant, Cosine

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.agreement.comparison import group_runs, setting_name
 from experiments.cli.main import main
-from experiments.runs.run_directory import load_run
+from experiments.runs.run_files import load_run
 from experiments.studies import replay
 from experiments.studies.replay import Cell, Earlier, rows_of, summary, verdict
 from tests.gpt.walk import make_text

@@ -14,8 +14,9 @@ import pytest
 from experiments.bend.table import read_table
 from experiments.cli import main
 from experiments.files import to_json
-from experiments.runs.producing import Job
-from experiments.runs.run_directory import is_finished, partial_path, write_config
+from experiments.runs.configs import config_text
+from experiments.runs.produce import Job
+from experiments.runs.run_directory import is_finished, partial_path
 from experiments.sweeps import plan
 from experiments.sweeps.adaptive import Status
 from experiments.sweeps.study import Adaptive, Study
@@ -30,7 +31,7 @@ def pretend(job: Job) -> None:
     """A finished run, with a loss that is a parabola in ln(learning rate) and a divergence at high rates."""
     rate = job.config.optimizer.learning_rate
     job.path.mkdir(parents=True)
-    (job.path / "config.json").write_text(write_config(job.config))
+    (job.path / "config.json").write_text(config_text(job.config))
     loss = None if rate > 0.3 else 2 + 0.04 * math.log(rate / 0.01) ** 2 + 0.001 * job.config.seed
     outcome = "diverged" if loss is None else "completed"
     summary = {"outcome": outcome, "final_loss": loss, "final_loss_se": 0.01, "num_params": 3248}
