@@ -13,7 +13,7 @@ import pytest
 from experiments.cli.main import main
 from tests.experiments.planted_optima import grid
 
-OPTIMA = Path(__file__).parents[2] / "docs" / "solvable-bend" / "optima.csv"
+OPTIMA = Path(__file__).parents[3] / "docs" / "solvable-bend" / "optima.csv"
 BENDS = {"adamw": 0.3, "replay": 0.3, "adamh": 0.0}
 
 
