@@ -102,7 +102,7 @@ def _plan_text(found: Plan, note: str) -> str:
 
 def sweep(options: argparse.Namespace) -> int:
     from experiments.sweeps.study import load_study
-    from experiments.sweeps.sweep import describe
+    from experiments.sweeps.sweep import cell_in_words
     from experiments.sweeps.sweep import sweep as run_sweep
 
     require_integer("checkpoint_every", options.checkpoint_every, at_least=1)
@@ -126,8 +126,8 @@ def sweep(options: argparse.Namespace) -> int:
             {
                 "arm": state.cell.label,
                 "num_runs": len(state.jobs),
-                "status": None if state.progress is None else state.progress.status.value,
-                "width": None if state.progress is None else state.progress.width,
+                "status": None if state.grid is None else state.grid.status.value,
+                "width": None if state.grid is None else state.grid.width,
             }
             for state in result.cells
         ]
@@ -135,7 +135,7 @@ def sweep(options: argparse.Namespace) -> int:
         print(to_json({"out": str(directory), "table": str(result.table), **numbers, "cells": cells}))
     else:
         for state in result.cells:
-            print(describe(state))
+            print(cell_in_words(state))
         print(f"{result.num_finished} of {result.num_runs} runs are finished.  Table: {result.table}")
     return 1 if result.faults else 0
 

@@ -99,7 +99,7 @@ def test_an_interrupted_sweep_has_a_table_of_what_is_finished_and_goes_on(tmp_pa
     """Also an adaptive one: killed after every fourth run, it asks for the same runs as one that was left alone."""
     study = adaptive_study(tmp_path / "s")
     whole = sweep(study, tmp_path / "whole", pretend_all)
-    found = whole.cells[0].progress
+    found = whole.cells[0].grid
     assert found is not None
     assert found.status is Status.REACHED
     assert whole.num_runs > 6
@@ -111,7 +111,7 @@ def test_an_interrupted_sweep_has_a_table_of_what_is_finished_and_goes_on(tmp_pa
             finished = sum(is_finished(path) for path in (tmp_path / "out").iterdir())
             assert len(table(tmp_path / "out")) == finished
     assert table(tmp_path / "out") == table(tmp_path / "whole")
-    assert result.cells[0].progress == found
+    assert result.cells[0].grid == found
 
 
 def test_a_failed_run_stops_its_cell_and_nothing_else(tmp_path: Path) -> None:
