@@ -62,9 +62,7 @@ class Grid:
     width: float
 
 
-def grow(
-    adaptive: Adaptive, rates: tuple[float, ...], seeds: tuple[int, ...], losses: Mapping[Point, float]
-) -> Grid:
+def grow(adaptive: Adaptive, rates: tuple[float, ...], seeds: tuple[int, ...], losses: Mapping[Point, float]) -> Grid:
     """Play the rule against the finished runs.
 
     ``rates``, ``seeds``: the first grid. ``losses``: in nats by learning rate and seed, NaN or infinite where a run

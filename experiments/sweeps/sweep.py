@@ -93,19 +93,21 @@ def sweep(study: Study, directory: Path, execute: Execute) -> SweepResult:
     check_directory(study, directory)
     check_inputs(study)
     _open_directory(study, directory)
-    faults: dict[Path, str] = {}
+    table, faults = directory / TABLE_FILE, dict[Path, str]()
     try:
         while True:
-            jobs = [job for cell in states(study, directory) for job in cell.missing if job.path not in faults]
+            cells = states(study, directory)
+            jobs = [job for cell in cells for job in cell.missing if job.path not in faults]
             if not jobs:
                 break
             faults |= execute(jobs)
             unfinished = [job for job in jobs if not run_directory.is_finished(job.path) and job.path not in faults]
             faults |= {job.path: f"{job.path}: was not produced" for job in unfinished}
-    finally:
-        cells = states(study, directory)
-        write_table(cells, directory / TABLE_FILE)
-    return SweepResult(cells, directory / TABLE_FILE, tuple(faults.values()))
+    except BaseException:
+        write_table(states(study, directory), table)
+        raise
+    write_table(cells, table)
+    return SweepResult(cells, table, tuple(faults.values()))
 
 
 def check_inputs(study: Study) -> None:

@@ -1,1 +1,1 @@
-"""Commands that make or read runs."""
+"""Commands that make runs, or read run directories."""

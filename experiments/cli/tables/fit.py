@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Mapping, Sequence
-from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.bend.fit import BendFit, Curvature, Exponent, GroupFit, Verdict, fit_bend
-from experiments.bend.mean_angle import AngleOf
-from experiments.bend.optimum import CellOptimum
-from experiments.bend.table import LABELS, Exclusion, RunTable, describe_exclusions, read_table
-from experiments.files import BadInput, to_json
+from experiments.cli.tables.table_flags import (
+    add_delta,
+    add_law,
+    add_table,
+    angle_from,
+    plain,
+    read_runs,
+    rows_dict,
+    rows_in_words,
+)
+from experiments.files import to_json
+from experiments.text import aligned, short_name, short_number
+
+if TYPE_CHECKING:
+    from experiments.bend.fit import BendFit, Curvature, Exponent, GroupFit
+    from experiments.bend.optimum import CellOptimum
 
 MOST_CELLS_SHOWN = 40
 
+SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
+EXAMPLES = (
+    "lrbend fit docs/same-angle/runs.csv --column optimizer=arm",
+    "lrbend fit docs/same-angle/runs.csv --constant optimizer=any --constant num_params=25e3 --delta 0.2 --json",
+    "lrbend fit runs/lr-transfer-small/table.csv --column optimizer=arm --effective --schedule constant",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_table(parser)
+    add_law(parser)
+    add_delta(parser)
+
 
 def run(options: argparse.Namespace) -> int:
-    table, effective = read_runs(options), angle_of(options)
+    from experiments.bend.fit import fit_bend
+
+    table, effective = read_runs(options), angle_from(options)
     fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective)
-    if options.json:
-        print(to_json(as_dict(fit)))
-    else:
-        print(describe(fit))
+    print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
-
-
-def read_runs(options: argparse.Namespace) -> RunTable:
-    """The table that a command's flags name."""
-    columns, constants = pairs("--column", options.column), pairs("--constant", options.constant)
-    return read_table(options.table, columns=columns, constants=typed(constants))
-
-
-def angle_of(options: argparse.Namespace) -> AngleOf | None:
-    """What ``--effective`` and its flags ask for."""
-    if not options.effective:
-        return None
-    if options.schedule is None:
-        raise BadInput("--effective: needs --schedule, one of constant, linear, cosine, wsd")
-    return AngleOf(schedule=options.schedule, warmup_fraction=options.warmup_fraction, beta1=options.beta1)
 
 
 def as_dict(fit: BendFit) -> dict[str, Any]:
@@ -53,24 +58,15 @@ def as_dict(fit: BendFit) -> dict[str, Any]:
     return {**result, **groups[0]} if len(groups) == 1 else result
 
 
-def rows_dict(num_rows: int, exclusions: Sequence[Exclusion]) -> dict[str, Any]:
-    """What was read, as keys of a JSON object."""
-    return {
-        "num_rows": num_rows,
-        "num_excluded": sum(item.count for item in exclusions),
-        "exclusions": [dataclasses.asdict(item) for item in exclusions],
-    }
-
-
 def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
     angles = _group_dict(group.effective, delta) if group.effective else {}
     return {
         **{f"{key}_effective": angles[key] for key in ("cells", "exponents", "curvature", "power") if angles},
         "optimizer": group.optimizer,
         "batch": group.batch,
-        "cells": [{**cell.key, **_plain(cell)} for cell in group.cells],
-        "exponents": {name: _plain(item) for name, item in group.exponents.items()},
-        "curvature": {axis: {**_plain(item), "delta": delta} for axis, item in group.curvature.items()},
+        "cells": [{**cell.key, **plain(cell, without=("key",))} for cell in group.cells],
+        "exponents": {name: plain(item) for name, item in group.exponents.items()},
+        "curvature": {axis: {**plain(item), "delta": delta} for axis, item in group.curvature.items()},
         "estimators": [
             {
                 "name": item.name,
@@ -82,41 +78,28 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
             }
             for item in group.estimators
         ],
-        "power": {axis: _plain(item) if item else None for axis, item in group.power.items()},
-        "variances": _plain(group.variances) if group.variances else None,
+        "power": {axis: plain(item) if item else None for axis, item in group.power.items()},
+        "variances": plain(group.variances) if group.variances else None,
         "shape": group.shape,
         "noise_ratio": group.noise_ratio,
         "notes": list(group.notes),
     }
 
 
-def _plain(item: Any) -> dict[str, Any]:
-    values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    return {name: v.value if isinstance(v, Enum) else v for name, v in values.items() if not isinstance(v, Mapping)}
-
-
-def describe(fit: BendFit) -> str:
+def fit_in_words(fit: BendFit) -> str:
     """The same in words and small tables."""
-    lines = describe_rows(fit.num_rows, fit.exclusions)
+    lines = rows_in_words(fit.num_rows, fit.exclusions)
     for group in fit.groups:
-        lines += ["", *_describe_group(group, fit.delta)]
+        lines += ["", *_group_in_words(group, fit.delta)]
     return "\n".join(lines)
 
 
-def describe_rows(num_rows: int, exclusions: Sequence[Exclusion]) -> list[str]:
-    """How many rows are used, and why others are not."""
-    used = num_rows - sum(item.count for item in exclusions)
-    return [
-        f"{used} of {num_rows} rows used.",
-        *(f"  left out: {phrase}" for phrase in describe_exclusions(exclusions)),
-    ]
-
-
-def _describe_group(group: GroupFit, delta: float) -> list[str]:
+def _group_in_words(group: GroupFit, delta: float) -> list[str]:
     lines = [f"{group.optimizer or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
     lines += aligned(
         ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
         [_cell_row(cell) for cell in group.cells[:MOST_CELLS_SHOWN]],
+        indent="  ",
     )
     if len(group.cells) > MOST_CELLS_SHOWN:
         lines.append(f"  ... and {len(group.cells) - MOST_CELLS_SHOWN} more (--json gives all)")
@@ -141,6 +124,7 @@ def _describe_group(group: GroupFit, delta: float) -> list[str]:
         lines += aligned(
             ("estimator", "cells", *axes),
             [(e.name, str(e.num_cells), *(_estimate(e.curvature[axis]) for axis in axes)) for e in group.estimators],
+            indent="  ",
         )
         lines += [f"  {_spread(group, axis)}" for axis in axes if group.curvature[axis].value is not None]
     return lines
@@ -164,10 +148,6 @@ def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
     return (key, cell.status.value, *map(short_number, numbers), loss, str(cell.num_learning_rates), runs)
 
 
-def short_name(name: str) -> str:
-    return {"num_params": "N", "num_tokens": "D", "batch_size": "B", "weight_decay": "decay"}.get(name, name)
-
-
 def _exponent_line(name: str, item: Exponent) -> str:
     if item.value is None:
         return f"exponent of {name}: not defined ({item.reason})"
@@ -175,6 +155,8 @@ def _exponent_line(name: str, item: Exponent) -> str:
 
 
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
+    from experiments.bend.fit import Verdict
+
     if item.value is None:
         return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
     within = f" within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
@@ -189,37 +171,3 @@ def _estimate(values: tuple[float | None, float | None, float | None]) -> str:
     if value is None:
         return "-"
     return f"{value:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}]")
-
-
-def short_number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows)]
-
-
-def pairs(flag: str, given: Sequence[str] | None, *, column: bool = True) -> dict[str, str]:
-    """``NAME=VALUE`` flags; of a ``column`` of ours a dash in the name is an underscore."""
-    result: dict[str, str] = {}
-    for text in given or ():
-        name, sign, value = text.partition("=")
-        name, value = name.strip(), value.strip()
-        name = name.replace("-", "_") if column else name
-        if not sign or not name or not value:
-            raise BadInput(f"{flag} {text}: must be NAME=VALUE")
-        if name in result:
-            raise BadInput(f"{flag} {name}: given twice")
-        result[name] = value
-    return result
-
-
-def typed(constants: Mapping[str, str]) -> dict[str, float | str]:
-    result: dict[str, float | str] = {}
-    for name, value in constants.items():
-        try:
-            result[name] = value if name in LABELS else float(value)
-        except ValueError:
-            raise BadInput(f"--constant {name}={value}: {value!r} is not a number") from None
-    return result

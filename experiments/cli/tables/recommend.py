@@ -5,24 +5,54 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.bend.table import RunTable
-from experiments.cli.tables.fit import aligned, angle_of, describe_rows, read_runs, rows_dict, short_name, short_number
+from experiments.cli.parser import number
+from experiments.cli.tables.table_flags import add_law, add_table, angle_from, read_runs, rows_dict, rows_in_words
 from experiments.files import to_json
-from experiments.recommend.next_run import NextRun
-from experiments.recommend.prediction import Predicted
-from experiments.recommend.recommendation import Answer, Recommendation, recommend
-from experiments.recommend.target_run import Target
+from experiments.text import aligned, flag, short_name, short_number
+
+if TYPE_CHECKING:
+    from experiments.bend.table import RunTable
+    from experiments.recommend.next_run import NextRun
+    from experiments.recommend.prediction import Predicted
+    from experiments.recommend.recommendation import Answer, Recommendation
 
 MOST_NEXT = 10  # further runs in the JSON object
+ONE_VALUE = "(default: the table's, if it has one value only)"
+TARGET = {
+    "num_params": f"its size {ONE_VALUE}",
+    "num_tokens": f"its length {ONE_VALUE}",
+    "batch_size": "in the table's unit (default: the table's, if it has one value only or they are tuned along)",
+    "weight_decay": f"as in the table {ONE_VALUE}",
+    "num_steps": "for --effective (default: tokens over batch)",
+    "initial_rms": "for --effective (default: the table's, if it has one value only)",
+}
+
+SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
+EXAMPLES = (
+    "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6",
+    "lrbend recommend runs/lr-transfer-small/table.csv --column optimizer=arm --num-params 1e6 --num-tokens 1e7 --json",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_table(parser)
+    add_law(parser)
+    target = parser.add_argument_group("the run to be made")
+    for name, meaning in TARGET.items():
+        target.add_argument(flag(name), type=number, help=meaning)
+    parser.add_argument("--confidence", type=number, default=0.90, help="of the interval")
 
 
 def run(options: argparse.Namespace) -> int:
+    from experiments.recommend.recommendation import recommend
+    from experiments.recommend.target_run import Target
+
     runs = read_runs(options)
-    target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
-    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_of(options))
-    print(to_json(as_dict(found, runs)) if options.json else describe(found, runs))
+    target = Target(**{name: getattr(options, name) for name in TARGET})
+    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_from(options))
+    print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0
 
 
@@ -73,15 +103,15 @@ def _answer_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def describe(found: Sequence[Recommendation], runs: RunTable) -> str:
+def recommendation_in_words(found: Sequence[Recommendation], runs: RunTable) -> str:
     """The same in words."""
-    lines = describe_rows(runs.num_rows, runs.exclusions)
+    lines = rows_in_words(runs.num_rows, runs.exclusions)
     for item in found:
-        lines += ["", *_describe(item)]
+        lines += ["", *_group_in_words(item)]
     return "\n".join(lines)
 
 
-def _describe(item: Recommendation) -> list[str]:
+def _group_in_words(item: Recommendation) -> list[str]:
     name = item.optimizer or "All runs"
     if item.answer is None:
         return [f"{name}: no answer: {item.reason}"]
@@ -104,7 +134,7 @@ def _describe(item: Recommendation) -> list[str]:
 
 
 def _contributions(what: str, answer: Answer, level: str) -> list[str]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"at the table's middle, {_setting(answer.middle)}" if answer.middle else "of the table",
             "",
@@ -115,14 +145,8 @@ def _contributions(what: str, answer: Answer, level: str) -> list[str]:
         (f"along {name.replace(' by ', ' and ')}" + " together" * (" by " in name), "x", *_cells(part))
         for name, part in answer.contributions.items()
     ]
-    rows.append(
-        (
-            "at the target, scatter of cells included",
-            "=",
-            *_cells(Predicted(value=answer.value, low=answer.low, high=answer.high)),
-        )
-    )
-    return aligned((what, "", "value", f"{level} low", "high"), rows)
+    rows.append(("at the target, scatter of cells included", "=", *_cells(answer)))
+    return aligned((what, "", "value", f"{level} low", "high"), rows, indent="  ")
 
 
 def _next(runs: Sequence[NextRun]) -> list[str]:
@@ -149,5 +173,5 @@ def _interval(item: Answer, level: str) -> str:
     return f"{item.value:.3g}, {level} [{item.low:.3g}, {item.high:.3g}]"
 
 
-def _cells(item: Predicted) -> tuple[str, str, str]:
+def _cells(item: Predicted | Answer) -> tuple[str, str, str]:
     return short_number(item.value), short_number(item.low), short_number(item.high)
