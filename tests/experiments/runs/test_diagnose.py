@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.cli.main import main
-from experiments.cli.runs.diagnose import COLUMNS, FILE, read_diagnosis
+from experiments.runs.diagnoses import COLUMNS, FILE, read_diagnosis
 from experiments.runs.local import try_jobs
 from experiments.runs.run_directory import find_runs
 from experiments.runs.run_files import load_run
