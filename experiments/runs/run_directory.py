@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from experiments.files import BadInput, read_json, to_json
 from experiments.runs.configs import config_from_dict, config_hash, config_to_dict
 from experiments.runs.simulation import SimulationConfig
+from theory.outcome import RunOutcome
 from theory.trajectory import FIELDS, Trajectory
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
-OUTCOMES = ("completed", "diverged", "stopped")
+OUTCOMES = tuple(RunOutcome)
 LOSS_HEADER = "step,loss"
 UNITS = {
     "weight_rms": "1",
