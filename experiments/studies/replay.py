@@ -39,8 +39,9 @@ import pandas as pd
 from experiments.files import BadInput, csv_text, one_line, read_json, to_json
 from experiments.runs.configs import config_to_dict
 from experiments.runs.local import run_jobs
-from experiments.runs.producing import Job, load_recording
-from experiments.runs.run_directory import Run, is_finished, load_run
+from experiments.runs.produce import Job, load_recording
+from experiments.runs.run_directory import is_finished
+from experiments.runs.run_files import Run, load_run
 from experiments.studies.workplace import Findings, Workplace
 from gpt.config import Architecture, Steering, TrainConfig, preset
 from theory import AdamW, Linear

@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 
 from experiments.bend.optimum import CellOptimum, OptimumStatus, cell_optimum
-from experiments.sweeps.study import Adaptive
+from experiments.sweeps.study import Adaptive, rounded_rate
 
 FINEST = 1.5  # ratio of neighbouring rates below which a new rate tells no more than a new seed
 NEAR = 2.0  # ratio of learning rates: what the grid has beyond the optimum, and where its gaps are refined
@@ -38,7 +38,7 @@ Point = tuple[float, int]  # learning rate, seed
 
 
 class Status(Enum):
-    """Where a cell stands."""
+    """Where the grid of a cell stands."""
 
     RUNNING = "running"
     REACHED = "reached"  # the interval is as narrow as asked
@@ -48,8 +48,8 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """A cell between its first run and its last.
+class Grid:
+    """The grid of a cell, as far as its finished runs have grown it.
 
     status; points : all runs asked for so far, ``missing`` those of them that are not finished. optimum : of the last
     complete grid, None before there is one. width : of its 95 % interval in ln(learning rate), infinite where open.
@@ -62,9 +62,7 @@ class Progress:
     width: float
 
 
-def progress(
-    adaptive: Adaptive, rates: tuple[float, ...], seeds: tuple[int, ...], losses: Mapping[Point, float]
-) -> Progress:
+def grow(adaptive: Adaptive, rates: tuple[float, ...], seeds: tuple[int, ...], losses: Mapping[Point, float]) -> Grid:
     """Play the rule against the finished runs.
 
     ``rates``, ``seeds``: the first grid. ``losses``: in nats by learning rate and seed, NaN or infinite where a run
@@ -74,7 +72,7 @@ def progress(
     while True:
         missing = tuple(point for point in points if point not in losses)
         if missing:
-            return Progress(status=Status.RUNNING, points=tuple(points), missing=missing, optimum=None, width=math.inf)
+            return Grid(status=Status.RUNNING, points=tuple(points), missing=missing, optimum=None, width=math.inf)
         finished = {point: losses[point] if math.isfinite(losses[point]) else math.inf for point in points}
         optimum = _optimum(tuple(finished.items()))
         width = _width(optimum)
@@ -82,7 +80,7 @@ def progress(
         if isinstance(step, list) and len(points) + len(step) > adaptive.max_runs:
             step = Status.BUDGET
         if isinstance(step, Status):
-            return Progress(status=step, points=tuple(points), missing=(), optimum=optimum, width=width)
+            return Grid(status=step, points=tuple(points), missing=(), optimum=optimum, width=width)
         points += step
 
 
@@ -130,7 +128,7 @@ def _step(
 
 
 def _beyond(adaptive: Adaptive, tried: list[float], seeds: tuple[int, ...], *, down: bool, up: bool) -> list[Point]:
-    rates = [_rounded(tried[0] / adaptive.factor)] * down + [_rounded(tried[-1] * adaptive.factor)] * up
+    rates = [rounded_rate(tried[0] / adaptive.factor)] * down + [rounded_rate(tried[-1] * adaptive.factor)] * up
     return [(rate, seed) for rate in rates if adaptive.lowest <= rate <= adaptive.highest for seed in seeds]
 
 
@@ -143,12 +141,7 @@ def _widest_gap(tried: list[float], center: float) -> float | None:
         holds = low <= center <= high
         if ratio > FINEST and (holds or away <= math.log(NEAR)):
             gaps.append((-round(math.log(ratio), 2), away, middle))
-    return _rounded(min(gaps)[2]) if gaps else None
-
-
-def _rounded(rate: float) -> float:
-    """Six digits: the same number on every machine, and one that names and files show whole."""
-    return float(f"{rate:.6g}")
+    return rounded_rate(min(gaps)[2]) if gaps else None
 
 
 def _width(optimum: CellOptimum) -> float:

@@ -8,19 +8,16 @@ sweep also leaves beside its runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from experiments.files import read_json
 from experiments.runs.configs import config_from_dict, config_hash
-from experiments.runs.producing import Job
+from experiments.runs.produce import Job
 from gpt.config import TrainConfig
 from theory import InvalidParameter
 from theory.checks import require_integer, require_number
-
-Losses = Mapping[tuple[float, int], float]  # by learning rate and seed; NaN or infinite: diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,5 +175,14 @@ def read_study(path: Path) -> Study:
 
 
 def geometric(start: float, factor: float, count: int) -> tuple[float, ...]:
-    """``count`` rates from ``start`` upwards, rounded to six digits so that names and files show them whole."""
-    return tuple(float(f"{start * factor**k:.6g}") for k in range(count))
+    """``count`` rates from ``start`` upwards.
+
+    >>> geometric(0.001, 10**0.5, 3)
+    (0.001, 0.00316228, 0.01)
+    """
+    return tuple(rounded_rate(start * factor**k) for k in range(count))
+
+
+def rounded_rate(rate: float) -> float:
+    """To six digits: the same number on every machine, and one that names and files show whole."""
+    return float(f"{rate:.6g}")

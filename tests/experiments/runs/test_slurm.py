@@ -12,9 +12,9 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.runs import slurm
-from experiments.runs.producing import Job
-from experiments.runs.run_one import job_from_json, job_to_json
-from experiments.runs.slurm import MOST_ATTEMPTS, SlurmOptions, SlurmPool, SlurmRun, torchrun_command
+from experiments.runs.produce import Job
+from experiments.runs.slurm import MOST_ATTEMPTS, SlurmOptions, SlurmPool, SlurmRun
+from experiments.runs.torchrun import job_from_json, job_to_json, torchrun_command
 from experiments.sweeps.sweep import states
 from tests.experiments.sweeps.test_sweep import pretend
 from tests.experiments.tiny_study import tiny_study
@@ -115,7 +115,7 @@ def test_the_command_for_torchrun_trains_the_run(jobs: list[Job], tmp_path: Path
     command = torchrun_command(jobs[0], 2, file)
     assert "--nproc-per-node=2" in command
     assert job_from_json(file) == jobs[0]
-    place = command.index("experiments.runs.run_one") - 1
+    place = command.index("experiments.runs.torchrun") - 1
     subprocess.run([sys.executable, *command[place:]], check=True, timeout=120)
     assert (jobs[0].path / "summary.json").exists()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agreement.comparison import group_runs, setting_name
+from experiments.agreement.setting_runs import group_runs, setting_name
 from experiments.cli.main import main
-from experiments.runs.run_directory import load_run
+from experiments.runs.run_files import load_run
 from experiments.studies import replay
 from experiments.studies.replay import Earlier, ReplaySetting, rows_of, summary, verdict
 from tests.experiments.cli.said import refusal
@@ -53,9 +53,9 @@ def test_a_report_does_not_set_replays_beside_the_closed_form(
 ) -> None:
     assert main(["replay", str(recorded), "--norm", "fixed", "--out", str(tmp_path), "--json"]) == 0
     replayed = load_run(Path(json.loads(capsys.readouterr().out)["run_dir"]))
-    assert group_runs([replayed]) == {}
-    (group,) = group_runs([replayed, load_run(recorded)]).values()
-    assert [run.path for run in group] == [recorded]
+    assert group_runs([replayed]) == []
+    (group,) = group_runs([replayed, load_run(recorded)])
+    assert [run.path for run in group.runs] == [recorded]
     assert main(["report", str(tmp_path)]) == 0
     assert replayed.path.name in (tmp_path / "report" / "loss.csv").read_text()
     assert setting_name(replayed.config) == "AdamW lr=0.02 wd=0.1, recorded angle, fixed norm"

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.bend.mean_angle import AngleOf
 from experiments.files import BadInput
-from experiments.runs.producing import Job
+from experiments.runs.produce import Job
 from experiments.studies import swept
 from experiments.studies.workplace import Workplace
 from experiments.sweeps.study import Study, geometric
