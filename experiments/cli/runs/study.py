@@ -22,14 +22,14 @@ EXAMPLES = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="?", metavar="NAME", help="the study to run; without it all are listed")
-    add_folder(parser, "runs", "or of its CSV files of runs; what is finished there is kept", without="runs/NAME")
-    add_folder(parser, "results", "and of the config that made them", without="runs/NAME/results")
+    add_folder(parser, "runs", "what is finished there is kept", without="runs/NAME")
+    add_folder(parser, "results", "with the config that made them", without="runs/NAME/results")
     add_num_workers(parser)
     parser.add_argument(
         "--option",
         action="append",
         metavar="NAME=VALUE",
-        help="a setting of this study alone; repeatable (default: none)",
+        help="a setting of this study alone, as the list tells; repeatable (default: none)",
     )
 
 
