@@ -15,6 +15,7 @@ from theory.optimizers import (
     Optimizer,
     SignSGDM,
 )
+from theory.outcome import RunOutcome
 from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
 from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
 from theory.trajectory import Trajectory, record_steps
@@ -39,6 +40,7 @@ __all__ = [
     "NoEquilibrium",
     "Optimizer",
     "Prediction",
+    "RunOutcome",
     "Schedule",
     "SignSGDM",
     "Trajectory",

@@ -47,7 +47,10 @@ def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
 
 
 def config_hash(config: Any) -> str:
-    """Ten hexadecimal digits that name a config: the same for equal configs, on every machine."""
+    """Ten hexadecimal digits for the name of a run directory: the same for equal configs, on every machine.
+
+    A checkpoint knows its config by another number, `gpt.config.TrainConfig.checkpoint_digest`.
+    """
     canonical = json.dumps(config_to_dict(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 

@@ -17,6 +17,7 @@ from experiments.files import BadInput, one_line, read_json
 from experiments.runs.configs import read_config
 from experiments.runs.run_directory import SUMMARY_FILE, is_finished
 from experiments.runs.simulation import SimulationConfig
+from theory.outcome import RunOutcome
 from theory.trajectory import FIELDS, Trajectory
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
-OUTCOMES = ("completed", "diverged", "stopped")
+OUTCOMES = tuple(RunOutcome)
 LOSS_HEADER = "step,loss"
 UNITS = {
     "weight_rms": "1",

@@ -10,7 +10,8 @@ from experiments.runs.run_directory import is_finished
 from experiments.sweeps.study import Study
 from experiments.sweeps.sweep import CellState, states
 from gpt.config import TrainConfig
-from gpt.estimates import estimate, flops_per_token, measured_hours
+from gpt.estimates import estimate, flops_per_token
+from gpt.timing import measured_hours
 
 MOST_FLOPS_TIMED = 3e10  # of one step; about a second on a core
 

@@ -1,9 +1,8 @@
 """A study: what is asked, what will be concluded from which result, and the runs that answer it.
 
 The first four fields are written before the runs. The runs are cells, each a config at some learning rates and seeds;
-a cell of one rate and one seed is a single run. On the command line a study is the name of a registered one
-(`experiments.studies.registered`) or the path of a JSON file with these same fields, which `lrbend sweep` also writes
-beside its runs.
+a cell of one rate and one seed is a single run. A study can be written as a JSON file with these same fields, which a
+sweep also leaves beside its runs.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from experiments.files import BadInput, read_json
+from experiments.files import read_json
 from experiments.runs.configs import config_from_dict, config_hash
 from experiments.runs.produce import Job
 from gpt.config import TrainConfig
@@ -170,17 +169,9 @@ class Study:
                     seen[digest] = cell.label
 
 
-def load_study(given: str) -> Study:
-    """A study by its name, or by the path of a JSON file; raises `BadInput`, one line, for anything else."""
-    from experiments.studies import registered
-
-    if given in registered.STUDIES:
-        return registered.STUDIES[given]()
-    path = Path(given)
-    if path.suffix != ".json" and not path.is_file():
-        known = ", ".join(registered.STUDIES)
-        raise BadInput(f"{given[:200] or '(empty)'}: not a study; one of {known}, or the path of a JSON file")
-    return config_from_dict(Study, read_json(path), where=given)
+def read_study(path: Path) -> Study:
+    """A study from a JSON file; raises `BadInput`, one line."""
+    return config_from_dict(Study, read_json(path), where=str(path))
 
 
 def geometric(start: float, factor: float, count: int) -> tuple[float, ...]:

@@ -127,14 +127,14 @@ def check_directory(study: Study, directory: Path) -> None:
     if file.exists():
         other = config_from_dict(Study, read_json(file), where=str(file))
         if other.name != study.name:
-            raise BadInput(f"--out {directory}: holds the study {other.name}; give {study.name} another directory")
+            raise BadInput(f"{directory}: holds the study {other.name}; give {study.name} another directory")
 
 
 def _open_directory(study: Study, directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"--out {directory}: cannot hold a study ({error.strerror})") from None
+        raise BadInput(f"{directory}: cannot hold a study ({error.strerror})") from None
     write_whole(directory / STUDY_FILE, (to_json(config_to_dict(study), indent=1) + "\n").encode())
 
 

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from sim import SimulationOutcome, regression
-from sim import regression_kernels as kernels
+from sim import regression
+from sim.hadamard import rotate
 from sim.regression import RegressionOptimizer, RegressionResult, RegressionRun, simulate_regression, sweep
 from theory import (
     SGDM,
@@ -29,6 +29,7 @@ from theory import (
     Lion,
     Muon,
     MuonH,
+    RunOutcome,
     equilibrium,
 )
 from theory.regression import PowerLawRegression, mixture
@@ -216,9 +217,9 @@ def test_rotation_is_the_mixture_of_the_theory(num_blocks: int) -> None:
     x = rng.standard_normal((num_blocks, 256)).astype(np.float32)
     expected = mixture(x.ravel().astype(np.float64))
     once = x.copy()
-    kernels.rotate(once, np.empty(256, np.float32))
+    rotate(once, np.empty(256, np.float32))
     assert np.abs(once.ravel() - expected).max() < 3e-6
-    kernels.rotate(once, np.empty(256, np.float32))
+    rotate(once, np.empty(256, np.float32))
     assert np.abs(once - x).max() < 3e-6
 
 
@@ -266,7 +267,7 @@ def test_norm_settles_where_the_theory_says() -> None:
 def test_overflow_is_an_outcome_with_a_step() -> None:
     run = make(SGDM(learning_rate=1e30, weight_decay=0.0), num_steps=20)
     result = simulate_regression(run)
-    assert result.outcome is SimulationOutcome.DIVERGED
+    assert result.outcome is RunOutcome.DIVERGED
     assert result.diverged_at_step is not None
     assert np.isnan(result.final_loss)
     assert len(result.losses) == len(result.trajectory.steps) == result.diverged_at_step

@@ -100,7 +100,7 @@ def test_adamw_to_adamh_and_back(rate: float, decay: float, beta1: float) -> Non
 def test_adamh_replays_the_angles_of_adamw(schedule: WSD | Cosine) -> None:
     """The implicit schedule: AdamH driven by the replayed rates turns by the same angle at every step."""
     original = predict_trajectory(AdamW(learning_rate=3e-3, weight_decay=0.5), schedule, initial_rms=0.05)
-    rates = effective_lr.adamh_rates_for_angles(original.angular_update[:, 0])
+    rates = adamh.rates_for_angles(original.angular_update[:, 0])
     c = adamh.cosines(rates, 0.9, 0.95)
     replayed = np.arctan2(rates * np.sqrt(1 - c**2), 1 - rates * c)
     np.testing.assert_allclose(replayed, original.angular_update[:, 0], rtol=1e-10)
@@ -108,7 +108,7 @@ def test_adamh_replays_the_angles_of_adamw(schedule: WSD | Cosine) -> None:
 
 def test_a_constant_adamh_run_replays_itself() -> None:
     run = predict_trajectory(AdamH(learning_rate=0.02), WSD(num_steps=300, decay_fraction=0.0), initial_rms=0.4)
-    rates = effective_lr.adamh_rates_for_angles(run.angular_update[:, 0])
+    rates = adamh.rates_for_angles(run.angular_update[:, 0])
     np.testing.assert_allclose(rates, 0.02, rtol=1e-9)
 
 
@@ -229,7 +229,6 @@ def test_small_batches_make_progress_like_the_root_of_the_batch() -> None:
         lambda: effective_lr.norm_growth(0.1, 0.0),
         lambda: effective_lr.angle_from_relative_update(3.0),
         lambda: effective_lr.adamw_from_adamh(0.01, 0.0),
-        lambda: effective_lr.adamh_rates_for_angles([0.1, 2.0]),
         lambda: effective_lr.model_angle([0.1, 0.1], [10, 0]),
     ],
 )

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule, adamw, slow_norm
+from theory import (
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Linear,
+    Schedule,
+    adamw,
+    predict_trajectory,
+    slow_norm,
+)
 from theory.schedules import Segment
 
 PIECES = slow_norm.derive_remembered_square()
@@ -227,3 +238,29 @@ def test_fractions_outside_a_decay_are_refused() -> None:
         slow_norm.decay_end_rms(10.0, "step")
     with pytest.raises(InvalidParameter, match="amount"):
         SCHEDULES[0].time_at_integral(-1.0)
+
+
+# Rates in a list
+
+
+@given(st.floats(1e-4, 1e-2), st.floats(0.0, 1.0), st.floats(0.005, 0.2), st.integers(1, 400))
+def test_slow_angles_at_constant_rate(rate: float, decay: float, initial_rms: float, num_steps: int) -> None:
+    angles = slow_norm.slow_angular_updates(np.full(num_steps, rate), weight_decay=decay, initial_rms=initial_rms)
+    rms = adamw.slow_rms(np.arange(num_steps), rate, decay, initial_rms)
+    np.testing.assert_allclose(angles, rate * np.sqrt(0.1 / 1.9) / rms, rtol=1e-10)
+    coarse = slow_norm.slow_angular_updates(np.full(5, rate), weight_decay=decay, initial_rms=initial_rms, hold=7.0)
+    fine = slow_norm.slow_angular_updates(np.full(35, rate), weight_decay=decay, initial_rms=initial_rms)
+    np.testing.assert_allclose(coarse, fine[::7], rtol=1e-10)
+
+
+def test_slow_angles_are_the_trajectorys_after_start_up() -> None:
+    schedule = Cosine(num_steps=4000, warmup_steps=200, final_fraction=0.1)
+    optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1)
+    full = predict_trajectory(optimizer, schedule, initial_rms=0.02).angular_update[:, 0]
+    slow = slow_norm.slow_angular_updates(1e-3 * schedule.multipliers(), weight_decay=0.1, initial_rms=0.02)
+    np.testing.assert_allclose(slow[200:], full[200:], rtol=0.03)
+
+
+def test_a_negative_rate_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="learning_rates = -1"):
+        slow_norm.slow_angular_updates([1e-3, -1.0], weight_decay=0.1, initial_rms=0.02)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SUMMARY = "noise scale, sharpness and Adam's statistics of finished runs"
 EXAMPLES = (
     "lrbend diagnose runs/train",
-    "lrbend diagnose runs/lr-transfer-small --num-batches 32 --json",
+    "lrbend diagnose runs/train runs/recorded --num-batches 32 --json",
 )
 
 

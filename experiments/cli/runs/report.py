@@ -10,7 +10,7 @@ from experiments.files import to_json
 SUMMARY = "one HTML page for all finished runs below a directory"
 EXAMPLES = (
     "lrbend report runs/train",
-    "lrbend report runs/lr-transfer-small --json",
+    "lrbend report runs/recorded --json",
 )
 
 

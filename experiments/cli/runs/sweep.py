@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.sweeps.study import load_study
+    from experiments.studies.registered import load_study
     from experiments.sweeps.sweep import cell_in_words, sweep
     from theory.checks import require_integer
 

@@ -32,7 +32,7 @@ TARGET = {
 SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
 EXAMPLES = (
     "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6",
-    "lrbend recommend runs/lr-transfer-small/table.csv --column optimizer=arm --num-params 1e6 --num-tokens 1e7 --json",
+    "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6 --confidence 0.8 --json",
 )
 
 

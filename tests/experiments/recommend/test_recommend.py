@@ -22,7 +22,8 @@ from experiments.recommend.prediction import ASSUMED_BEND
 from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import Target
 from theory import SCHEDULES, InvalidParameter
-from theory.optimal_lr import AngleLaw, Setting, loss, mean_angle, optimal_learning_rate
+from theory.angle_law import AngleLaw, Setting, loss, mean_angle
+from theory.optimal_lr import optimal_learning_rate
 
 EXACT = Scenario(name="exact", noise=1e-6, bend=0.2, off=0.5, num_sizes=5, num_budgets=5)
 
