@@ -2,6 +2,7 @@
 
 from theory import adamh, adamw
 from theory.checks import InvalidParameter, NoEquilibrium
+from theory.models import Equilibrium
 from theory.optimizers import (
     OPTIMIZERS,
     SGDM,
@@ -16,7 +17,7 @@ from theory.optimizers import (
     SignSGDM,
 )
 from theory.outcome import RunOutcome
-from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
+from theory.predict import Prediction, equilibrium, predict, predict_trajectory
 from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
 from theory.trajectory import Trajectory, record_steps
 

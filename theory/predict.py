@@ -231,15 +231,3 @@ def _positive(name: str, value: ArrayLike) -> Array:
     for number in (array.min(initial=1.0), array.max(initial=1.0)):
         require_magnitude(name, float(number))
     return array
-
-
-__all__ = [
-    "Equilibrium",
-    "Prediction",
-    "equilibrium",
-    "final_rms",
-    "num_relaxations",
-    "predict",
-    "predict_trajectory",
-    "transient_steps",
-]

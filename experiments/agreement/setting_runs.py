@@ -14,7 +14,7 @@ from experiments.runs.configs import config_hash
 from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import TrainConfig
-from theory import AdamC, AdamW, Schedule
+from theory import AdamC, AdamW, RunOutcome, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class SettingRuns:
 
     @property
     def completed(self) -> tuple[Run, ...]:
-        return tuple(run for run in self.runs if run.outcome == "completed")
+        return tuple(run for run in self.runs if run.outcome is RunOutcome.COMPLETED)
 
     @cached_property
     def measured(self) -> pd.DataFrame:

@@ -33,7 +33,18 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
-    """Build a config; raises `BadInput` with one line that names ``where``, the key and the fault."""
+    """Build a config; raises `BadInput` with one line that names ``where``, the key and the fault.
+
+    >>> from theory import AdamW, Constant
+    >>> optimizer, schedule = AdamW(learning_rate=0.01, weight_decay=0.1), Constant(num_steps=10)
+    >>> data = config_to_dict(SimulationConfig(optimizer=optimizer, schedule=schedule, initial_rms=0.02))
+    >>> config_from_dict(SimulationConfig, data, where="config.json").optimizer == optimizer
+    True
+    >>> config_from_dict(SimulationConfig, data | {"sed": 1}, where="config.json")
+    Traceback (most recent call last):
+        ...
+    experiments.files.BadInput: config.json: unknown key 'sed'
+    """
     if not isinstance(data, dict):
         raise BadInput(f"{where}: expected an object with the keys of {cls.__name__}")
     try:

@@ -17,7 +17,7 @@ from experiments.runs.progress import PROGRESS_FILE, progress_writer
 from experiments.runs.provenance import provenance
 from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
 from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
-from theory import InvalidParameter, Trajectory
+from theory import InvalidParameter, RunOutcome, Trajectory
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
@@ -79,7 +79,7 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
                 shutil.rmtree(partial)
             raise
         summary = {
-            "outcome": result.outcome.value,
+            "outcome": result.outcome,
             "final_loss": result.final_loss,
             "final_loss_se": result.final_loss_se,
             "loss_floor": loss_floor(job.config),
@@ -148,10 +148,10 @@ def simulate_run(study: Path, label: str, config: SimulationConfig) -> Path:
         if partial is None:
             return final
         simulation = run_simulation(config)
-        completed = simulation.outcome.value == "completed"
+        completed = simulation.outcome is RunOutcome.COMPLETED
         agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error) if completed else None
         summary = {
-            "outcome": simulation.outcome.value,
+            "outcome": simulation.outcome,
             "diverged_at_step": simulation.diverged_at_step,
             "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
             "agreement": agreement,

@@ -6,6 +6,7 @@ a training run ``loss.csv`` and ``checkpoint.pt``, of a simulation ``standard_er
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.files import BadInput, one_line, read_json
+from experiments.files import BadInput, csv_text, one_line, read_json
 from experiments.runs.configs import read_config
 from experiments.runs.run_directory import SUMMARY_FILE, is_finished
 from experiments.runs.simulation import SimulationConfig
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
-OUTCOMES = tuple(RunOutcome)
-LOSS_HEADER = "step,loss"
+LOSS_COLUMNS = ("step", "loss")
 UNITS = {
     "weight_rms": "1",
     "angular_update": "rad",
@@ -49,8 +49,8 @@ class Run:
     losses: NDArray[np.float64]
 
     @property
-    def outcome(self) -> str:
-        return str(self.summary["outcome"])
+    def outcome(self) -> RunOutcome:
+        return RunOutcome(self.summary["outcome"])
 
 
 def load_run(path: Path) -> Run:
@@ -66,7 +66,7 @@ def load_run(path: Path) -> Run:
     if len(trajectory.steps) and trajectory.steps[-1] >= config.schedule.num_steps:
         raise BadInput(f"{path / 'trajectory.nc'}: is longer than the run of config.json")
     losses = np.empty(0) if is_simulation else _read_losses(path / "loss.csv")
-    if not is_simulation and summary["outcome"] == "completed" and len(losses) != config.schedule.num_steps:
+    if not is_simulation and summary["outcome"] == RunOutcome.COMPLETED and len(losses) != config.schedule.num_steps:
         raise BadInput(f"{path / 'loss.csv'}: holds {len(losses)} of {config.schedule.num_steps} steps")
     return Run(
         path=path,
@@ -83,8 +83,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     """``summary.json`` of a finished run: its outcome is known, its losses are numbers or None; raises `BadInput`."""
     file = path / SUMMARY_FILE
     summary = _read_object(file)
-    if summary.get("outcome") not in OUTCOMES:
-        raise BadInput(f"{file}: outcome is not one of {', '.join(OUTCOMES)}")
+    if summary.get("outcome") not in tuple(RunOutcome):
+        raise BadInput(f"{file}: outcome is not one of {', '.join(RunOutcome)}")
     for key in ("final_loss", "final_loss_se", "tokens_per_second"):
         if not isinstance(summary.get(key), float | int | None):
             raise BadInput(f"{file}: {key} is not a number")
@@ -124,16 +124,16 @@ def to_netcdf(trajectory: Trajectory) -> bytes:
 
 def losses_to_csv(losses: NDArray[np.float64]) -> str:
     """The content of ``loss.csv``: nats per token by step, every digit kept."""
-    return f"{LOSS_HEADER}\n" + "".join(f"{step},{loss!r}\n" for step, loss in enumerate(losses.tolist()))
+    return csv_text(({"step": step, "loss": loss} for step, loss in enumerate(losses.tolist())), LOSS_COLUMNS)
 
 
 def _read_losses(path: Path) -> NDArray[np.float64]:
     try:
-        header, *lines = path.read_text(encoding="utf-8").splitlines()
-        if header != LOSS_HEADER:
-            raise ValueError(f"the first line is not {LOSS_HEADER!r}")
-        return np.array([float(line.split(",")[1]) for line in lines])
-    except (OSError, ValueError, IndexError) as error:
+        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        if tuple(header) != LOSS_COLUMNS:
+            raise ValueError(f"the first line is not {','.join(LOSS_COLUMNS)}")
+        return np.array([float(loss) for _, loss in rows])
+    except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path}: not a loss record ({one_line(error)})") from None
 
 

@@ -67,6 +67,9 @@ def grow(adaptive: Adaptive, rates: tuple[float, ...], seeds: tuple[int, ...], l
 
     ``rates``, ``seeds``: the first grid. ``losses``: in nats by learning rate and seed, NaN or infinite where a run
     diverged; others than those asked for are ignored.
+
+    >>> grow(Adaptive(interval=0.3, max_runs=9), (0.001, 0.002, 0.004), (0,), {(0.001, 0): 3.0}).missing
+    ((0.002, 0), (0.004, 0))
     """
     points = [(rate, seed) for rate in rates for seed in seeds]
     while True:

@@ -12,6 +12,8 @@ from experiments.agreement.predictions import prediction_rows
 from experiments.agreement.setting_runs import group_runs
 from experiments.cli.main import main
 from experiments.reports.report import write_report
+from experiments.reports.run_figures import loss_figure
+from experiments.reports.run_tables import losses_table
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import find_runs
 from experiments.runs.run_files import Run, load_run
@@ -31,11 +33,15 @@ class Links(HTMLParser):
         self.found += [(tag, value or "") for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.fixture(scope="module")
+def page(study: tuple[Path, list[Run]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on the runs of the study, in a directory of its own."""
+    return write_report(study[1], tmp_path_factory.mktemp("report"), title="A <title> & more").page
+
+
 def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
-    study: tuple[Path, list[Run]], tmp_path: Path
+    study: tuple[Path, list[Run]], page: Path
 ) -> None:
-    _, runs = study
-    page = write_report(runs, tmp_path, title="A <title> & more").page
     text = page.read_text()
     links = Links()
     links.feed(text)
@@ -45,28 +51,23 @@ def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
     assert all(value.startswith("data:") for _, value in links.found)
     assert "A &lt;title&gt; &amp; more" in text
     for name in re.findall(r'download="([^"]+)"', text):
-        assert len(pd.read_csv(tmp_path / "report" / name)) > 0
-    for run in runs:
+        assert len(pd.read_csv(page.parent / "report" / name)) > 0
+    for run in study[1]:
         assert run.path.name in text
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(page.parent.rglob("*.partial"))
 
 
-def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], tmp_path: Path) -> None:
-    _, runs = study
-    write_report(runs, tmp_path, title="t")
-    loss = pd.read_csv(tmp_path / "report" / "loss.csv")
-    one = loss[loss["run"] == runs[0].path.name]["loss"].to_numpy()
-    assert one == pytest.approx(runs[0].losses, rel=1e-6)
-
-
-def test_report_command_covers_a_directory(study: tuple[Path, list[Run]], capsys: pytest.CaptureFixture[str]) -> None:
-    directory, _ = study
-    assert main(["report", str(directory)]) == 0
-    assert capsys.readouterr().out.strip() == str(directory / "report.html")
+def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], page: Path) -> None:
+    run = study[1][0]
+    loss = pd.read_csv(page.parent / "report" / "loss.csv")
+    assert loss[loss["run"] == run.path.name]["loss"].to_numpy() == pytest.approx(run.losses, rel=1e-6)
+    table = pd.read_csv(page.parent / "report" / "trajectory-adamw-lr-0.03-wd-2-scale-invariant.csv")
+    measured = table[table["series"] == f"measured, seed {run.config.seed}"]
+    assert measured["weight_rms"].to_numpy() == pytest.approx(run.trajectory.weight_rms.ravel(), rel=1e-6)
 
 
 def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One step, no decay, diverged at once, a dozen settings, two widths: no traceback, no verdict, no shared file."""
+    """One step, no decay, diverged at once, two widths: no traceback, no verdict, no shared file."""
     short = Constant(num_steps=3)
     configs = [
         tiny_config(schedule=Constant(num_steps=1)),
@@ -74,13 +75,29 @@ def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.Cap
         tiny_config(model=replace(preset("cpu-16", "gpt2"), embedding_init_rms=1000.0), schedule=short),
         tiny_config(model=preset("cpu-32", "scale-invariant"), schedule=short),
         tiny_config(schedule=Cosine(num_steps=3)),
-        *(tiny_config(optimizer=AdamW(learning_rate=k / 1000, weight_decay=0.1), schedule=short) for k in range(1, 12)),
     ]
     for config in configs:
         train_run(Job(tmp_path, training_label(config), config))
     assert main(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"{tmp_path / 'report.html'}\n", "")
     runs = [load_run(path) for path in find_runs(tmp_path)]
     assert len(group_runs(runs)) == len(configs)
     assert not [row for row in prediction_rows(group_runs(runs), []) if row.verdict]
     assert len(list((tmp_path / "report").glob("trajectory-*.csv"))) == len(configs)
+
+
+def test_more_settings_than_colours(study: tuple[Path, list[Run]]) -> None:
+    run = study[1][0]
+    optimizers = [AdamW(learning_rate=k / 1000, weight_decay=0.1) for k in range(1, 13)]
+    runs = [replace(run, config=replace(run.config, optimizer=each)) for each in optimizers]  # type: ignore[arg-type]
+    assert len({setting.title for setting in group_runs(runs)}) == len(runs)
+    figure = loss_figure(losses_table(runs))
+    assert len(figure.table) == len(runs) * len(run.losses)
+    assert figure.png.startswith(b"\x89PNG")
+
+
+def test_a_directory_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"{tmp_path}: holds no finished run\n")
+    assert not list(tmp_path.iterdir())
