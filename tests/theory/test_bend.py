@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import WSD, Constant, Cosine, InvalidParameter, bend
@@ -91,6 +91,7 @@ def test_along_tokens_the_curve_bends_down_and_straightens_when_deep() -> None:
     assert abs(sphere.curvature) < 0.01
 
 
+@settings(max_examples=15)
 @given(st.floats(0.2, 5))
 def test_decay_and_start_bend_through_their_product_alone(c: float) -> None:
     plain = predict_measurement(EXAMPLE, replace(RUN, schedule=CONSTANT), "num_params", SIZES[:4])
@@ -118,8 +119,8 @@ def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     assert found.direction is Direction.NOT_IDENTIFIABLE
     assert np.isnan(found.curvature)
     assert np.isnan(found.learning_rates).any()
-    local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES), "num_params")
-    assert Direction.NOT_IDENTIFIABLE in local.direction
+    local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES[:2]), "num_params")
+    assert list(local.direction) == [Direction.NOT_IDENTIFIABLE, Direction.UP]
 
 
 def test_predictions_against_knobs_are_those_of_single_settings() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.theory.symbolic import number
 from theory import WSD, Constant, Cosine, InvalidParameter, Schedule, optimal_lr, transient
 from theory.angle_law import AngleLaw, Setting, excess_loss, mean_angle
 from theory.optimal_lr import OptimumOutcome, optimal_learning_rate
@@ -51,8 +52,7 @@ def test_closed_forms_equal_their_derivation(
     symbols = {"C_1": C1, "a_1": a1, "C_2": C2, "a_2": a2, "B_2": 0.02, "T": steps}
     symbols |= {"lambda": decay + 0.01, "R_0": 0.03, "q": 0.1 / 1.9}
     for name, value in optimal_lr.asymptotic_optimum(law, setup).items():
-        at = {symbol: symbols[symbol.name] for symbol in ASYMPTOTIC[name].free_symbols}
-        assert value == pytest.approx(float(ASYMPTOTIC[name].subs(at).evalf(30)), rel=1e-10)
+        assert value == pytest.approx(number(ASYMPTOTIC[name], **symbols), rel=1e-10)
 
 
 def test_brute_force_finds_the_closed_forms_at_both_ends() -> None:

@@ -1,31 +1,30 @@
 """Slopes of the optimum: closed forms solved again, their limits, and brute force against them."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.theory.symbolic import number
 from theory import Constant, Cosine, InvalidParameter, Linear, Schedule, adamw, slopes
 from theory.angle_law import AngleLaw, Setting
 from theory.bend import predict_bend
 from theory.optimal_lr import optimal_learning_rate
 
 BATCH = 2.0**19
-ANGLES = slopes.derive_angles()
-CORRECTION = slopes.derive_deep_correction()
-SLOPES = slopes.derive_asymptotic_slopes()
 CONSTANT = Constant(num_steps=10_000)
 
 counts = st.floats(0.01, 60)
 windows = st.floats(0.03, 8)
 
 
-def number(expression: sp.Expr, **values: float) -> float:
-    at = {symbol: sp.Float(values[symbol.name], 60) for symbol in expression.free_symbols}
-    return complex(expression.subs(at).evalf(40)).real
+derive_angles, derive_deep_correction, derive_asymptotic_slopes = (
+    functools.cache(derive)
+    for derive in (slopes.derive_angles, slopes.derive_deep_correction, slopes.derive_asymptotic_slopes)
+)
 
 
 # Closed forms at constant rate
@@ -40,7 +39,7 @@ def test_angles_and_elasticities_equal_their_derivation(n: float, w: float) -> N
         ("final_elasticity", slopes.final_angle_elasticity),
         ("mean_elasticity", slopes.mean_angle_elasticity),
     ):
-        assert form(n, w) == pytest.approx(number(ANGLES[name], **at), rel=1e-10, abs=1e-13), name
+        assert form(n, w) == pytest.approx(number(derive_angles()[name], **at), rel=1e-10, abs=1e-13), name
 
 
 @pytest.mark.parametrize("initial", [0.01, 0.05, 0.3])
@@ -80,7 +79,9 @@ def test_the_window_lies_between_its_scales() -> None:
 
 @given(st.floats(1e-3, 5), st.floats(0.1, 2))
 def test_the_deep_correction_equals_its_derivation(ratio: float, a1: float) -> None:
-    assert slopes.deep_correction(ratio, a1) == pytest.approx(number(CORRECTION, r=ratio, a_1=a1), rel=1e-10, abs=1e-12)
+    assert slopes.deep_correction(ratio, a1) == pytest.approx(
+        number(derive_deep_correction(), r=ratio, a_1=a1), rel=1e-10, abs=1e-12
+    )
 
 
 def test_the_first_bend_changes_sign_near_half_the_equilibrium() -> None:
@@ -139,7 +140,9 @@ def test_asymptotic_slopes_equal_their_derivation(a1: float, memory: float, grow
     for regime, gamma, lift in (("adamh", 1.0, 1), ("equilibrium", 0.5, 2)):
         at = {"a_1": a1, "m": min(gamma / (gamma + 1), memory), "g": growth}
         for axis, key in (("num_params", "num_params"), ("num_tokens", "num_steps")):
-            assert found[regime][axis] == pytest.approx(lift * number(SLOPES[key], **at), rel=1e-10, abs=1e-13)
+            assert found[regime][axis] == pytest.approx(
+                lift * number(derive_asymptotic_slopes()[key], **at), rel=1e-10, abs=1e-13
+            )
 
 
 def test_at_equilibrium_a_decaying_rate_anneals_as_its_root() -> None:
