@@ -159,6 +159,11 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
         found.notes.append(f"{name} is read, {shown} is not: choose with --column {name}=NAME")
 
 
+def is_so_far(theirs: str, name: str) -> bool:
+    """Whether a column, by its name, tells what a run has done and not what it was to do."""
+    return bool(set(_spelled(theirs)) & set(SO_FAR[name]))
+
+
 def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[int]:
     return [
         place

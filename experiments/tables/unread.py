@@ -64,7 +64,7 @@ def _shown(distinct: Sequence[str]) -> str:
     numbers = {text: number(text) for text in distinct}
     finite = [n for n in numbers.values() if n is not None and np.isfinite(n)]
     words = [text or "none" for text in distinct if numbers[text] is None or not np.isfinite(numbers[text] or 0.0)]
-    texts = [f"{n:g}" for n in sorted(set(finite))] + words
+    texts = [f"{n:g}" for n in sorted(set(finite))] + sorted(words)
     return ", ".join(text[:20] for text in texts[:MOST_VALUES]) + (", ..." if len(texts) > MOST_VALUES else "")
 
 

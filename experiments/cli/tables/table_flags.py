@@ -84,7 +84,9 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
         help="what a sweep holds: weight_decay, or learning_rate times it (default: what the columns tell)",
     )
     group.add_argument(
-        "--loss-unit", choices=("nats", "bits", "perplexity"), default="nats", help="of the losses, per token"
+        "--loss-unit",
+        choices=("nats", "bits", "perplexity"),
+        help="of the losses, per token (default: nats, and refused if they cannot be)",
     )
 
 
