@@ -15,7 +15,7 @@ from experiments.files import BadInput
 from experiments.tables.keys import ROUNDING, Codes
 from experiments.tables.run_table import Array, RunTable
 
-UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": r"\bbpb\b|\bbpt\b|_bits|bits_|bits per"}
+UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(?![a-z])"}
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
 MOST_STEPS = 1e6  # that a run has, if its steps hold few tokens
 FEWEST_TOKENS = 16384  # a step of a language model, below which a long run is doubtful
