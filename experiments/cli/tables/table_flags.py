@@ -161,14 +161,15 @@ def angle_from(options: argparse.Namespace) -> AngleOf | None:
 
 def constants_from(options: argparse.Namespace) -> dict[str, float | str]:
     """Values by our names; text where the column holds text."""
+    from experiments.tables.numbers import parse
     from experiments.tables.run_table import LABELS
 
     result: dict[str, float | str] = {}
     for name, value in pairs("--constant", options.constant).items():
-        try:
-            result[name] = value if name in LABELS else float(value)
-        except ValueError:
-            raise BadInput(f"--constant {name}={value}: {value!r} is not a number") from None
+        parsed = parse([value], suffixes=True)
+        if name not in LABELS and parsed.text[0]:
+            raise BadInput(f"--constant {name}={value}: {value!r} is not a number")
+        result[name] = value if name in LABELS else float(parsed.numbers[0])
     return result
 
 

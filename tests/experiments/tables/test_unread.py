@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.tables.reading import How, read_table
 from experiments.tables.run_table import RunTable
-from tests.experiments.tables.made import sweep, write_csv
+from tests.experiments.tables.made import RATES, sweep, write_csv
 
 
 def read(tmp_path: Path, rows: list[dict[str, Any]], how: How | None = None) -> RunTable:
@@ -26,7 +26,7 @@ def test_a_hidden_setting_is_named_with_its_values_and_a_remedy(tmp_path: Path) 
         (warning,) = read(tmp_path, deep(**columns)).warnings
         for phrase in (
             "depth (4, 16, 64)",
-            "not read" if not columns else "replicates",
+            "not read" if not columns else "count as one setting",
             "--axis depth=depth",
             "--where",
         ):
@@ -41,8 +41,14 @@ def test_each_remedy_is_one(tmp_path: Path) -> None:
         assert not read(tmp_path, deep(), how).warnings
 
 
+def test_a_setting_with_sweeps_of_its_own_is_one_even_if_no_rate_repeats(tmp_path: Path) -> None:
+    rows = [*sweep(width=128), *sweep(width=256, best=5e-3, rates=[1.3 * rate for rate in RATES])]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "runs that differ in width (128, 256) count as one setting: --axis width=width" in warning
+
+
 def test_what_differs_between_rates_only_is_a_note(tmp_path: Path) -> None:
-    rows = [{**run, "warmup": 0.1 if place > 2 else 0} for place, run in enumerate([*sweep(), *sweep(rates=(0.02,))])]
+    rows = [{**run, "warmup": 0.1 if place > 3 else 0} for place, run in enumerate([*sweep(), *sweep(rates=(0.02,))])]
     table = read(tmp_path, rows)
     assert any("not read, though it differs inside cells: warmup (0, 0.1)" in note for note in table.notes)
     assert not table.warnings
