@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number
 from experiments.files import BadInput
 
@@ -92,8 +93,6 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 def add_law(parser: argparse.ArgumentParser) -> None:
     """How the law of the optima is fitted."""
-    from theory import SCHEDULES
-
     parser.add_argument(
         "--batch",
         choices=("fixed", "co-tuned", "covariate"),
@@ -104,7 +103,7 @@ def add_law(parser: argparse.ArgumentParser) -> None:
         "--effective", action="store_true", help="fit in AdamW's mean angle per step too; needs --schedule"
     )
     group.add_argument(
-        "--schedule", choices=list(SCHEDULES), help="of the runs, for --effective (default: none; it has to be told)"
+        "--schedule", choices=SCHEDULES, help="of the runs, for --effective (default: none; it has to be told)"
     )
     group.add_argument("--warmup-fraction", type=number, default=0.01, help="of the runs, for --effective")
     group.add_argument("--beta1", type=number, default=0.9, help="of the runs, for --effective")
@@ -152,7 +151,6 @@ def angle_from(options: argparse.Namespace) -> AngleOf | None:
         return None
 
     from experiments.bend.mean_angle import AngleOf
-    from theory import SCHEDULES
 
     if options.schedule is None:
         raise BadInput(f"--effective: needs --schedule, one of {', '.join(SCHEDULES)}")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from experiments.cli import flags
 from experiments.cli.flags import FOLDERS
 from experiments.cli.main import COMMANDS, build_parser
 from experiments.cli.parser import Parser, number, whole_number
@@ -128,6 +129,15 @@ def test_folders_mean_the_same_everywhere(command: str) -> None:
             assert action.type is Path
             assert action.metavar == "DIR"
             assert str(action.help).startswith(f"{FOLDERS[action.dest]}: ")
+
+
+def test_names_are_those_of_the_theory() -> None:
+    from gpt.config import TRAINABLE_OPTIMIZERS
+    from theory import OPTIMIZERS, SCHEDULES
+
+    assert tuple(OPTIMIZERS) == flags.OPTIMIZERS
+    assert tuple(TRAINABLE_OPTIMIZERS) == flags.TRAINABLE_OPTIMIZERS
+    assert tuple(SCHEDULES) == flags.SCHEDULES
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
