@@ -26,7 +26,10 @@ def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **col
             ("learning_rate", name)
             for name in ("lr", "LR", "peak_lr", "max_lr", "Learning Rate", "config.optimizer.lr")
         ),
-        *(("loss", name) for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "Loss")),
+        *(
+            ("loss", name)
+            for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "summary.loss")
+        ),
         *(("num_params", name) for name in ("N", "params", "n_params", "model_size", "num_parameters")),
         *(("num_tokens", name) for name in ("D", "tokens", "n_tokens", "tokens_seen")),
         *(("batch_size", name) for name in ("bs", "batch", "global_batch_size")),
@@ -50,6 +53,12 @@ def test_other_names_are_left_alone(theirs: str, tmp_path: Path) -> None:
     table = read(tmp_path, {}, **{theirs: 7})
     assert set(table.numbers) == {"learning_rate", "loss"}
     assert not table.labels
+
+
+def test_the_loss_in_training_is_no_loss_by_itself(tmp_path: Path) -> None:
+    for theirs in ("train_loss", "train/loss", "summary.train.loss"):
+        with pytest.raises(BadInput, match=f"no column loss: map one with --column loss=NAME, perhaps {theirs}"):
+            read(tmp_path, {"loss": theirs})
 
 
 def test_a_given_column_wins_over_names(tmp_path: Path) -> None:

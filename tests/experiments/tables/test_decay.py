@@ -57,6 +57,10 @@ def test_pytorchs_convention_stays_where_the_sweeps_hold_it(tmp_path: Path) -> N
         assert not any("weight_decay" in note for note in table.notes)
 
 
+def test_too_few_rates_say_nothing_of_what_is_held(tmp_path: Path) -> None:
+    assert read(tmp_path, sweep(rates=(1e-3, 2e-3), weight_decay=0.1)).scales == ("weight_decay",)
+
+
 def test_both_columns_and_a_choice(tmp_path: Path) -> None:
     rows = [{**run, "independent_wd": 0.1 * run["learning_rate"]} for run in sweep(weight_decay=0.1)]
     assert read(tmp_path, rows).scales == ("weight_decay",)

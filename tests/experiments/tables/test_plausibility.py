@@ -135,3 +135,10 @@ def test_close_values_do_not_chain(tmp_path: Path) -> None:
     """Each within 1 % of the next, the ends 4 % apart: not one value."""
     rows = [{**run, "num_params": 1e8 * 1.008**place} for place, run in enumerate(sweep())]
     assert len(set(read(tmp_path, rows).numbers["num_params"])) == 3
+
+
+def test_steps_of_a_batch_in_any_unit() -> None:
+    numbers = {name: np.array([value]) for name, value in (("loss", 3.0), ("num_tokens", 4e9), ("batch_size", 512.0))}
+    for length, steps in ((1.0, 7812500.0), (2048.0, 3814.697265625), (None, None)):
+        table = RunTable(numbers=numbers, labels={}, num_rows=1, exclusions=(), sequence_length=length)
+        assert (None if table.num_steps is None else table.num_steps.tolist()) == (None if steps is None else [steps])
