@@ -165,18 +165,18 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
 
 def is_so_far(theirs: str, name: str) -> bool:
     """Whether a column, by its name, tells what a run has done and not what it was to do."""
-    return bool(set(_spelled(theirs)) & set(SO_FAR[name]))
+    return bool(set(spelled(theirs)) & set(SO_FAR[name]))
 
 
 def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[int]:
     return [
         place
         for place, theirs in enumerate(raw.header)
-        if theirs not in taken and raw.header.count(theirs) == 1 and (set(_spelled(theirs)) & set(names))
+        if theirs not in taken and raw.header.count(theirs) == 1 and (set(spelled(theirs)) & set(names))
     ]
 
 
-def _spelled(theirs: str) -> list[str]:
+def spelled(theirs: str) -> list[str]:
     """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
     parts = [part for part in theirs.split(".") if part not in WRAPPERS] or [theirs]
     ends = [".".join(parts[place:]) for place in range(len(parts))]

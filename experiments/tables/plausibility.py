@@ -17,8 +17,7 @@ from experiments.tables.run_table import Array, RunTable
 
 UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(?![a-z])"}
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
-MOST_STEPS = 1e6  # that a run has, if its steps hold few tokens
-FEWEST_TOKENS = 16384  # a step of a language model, below which a long run is doubtful
+MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
 AGREE = 0.05  # relative difference of tokens and steps times batch
 TOKENS_PER_PARAM = (1e-3, 1e6)
 
@@ -58,7 +57,7 @@ def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
     tokens, batch = numbers["num_tokens"], numbers["batch_size"]
     if "num_steps" not in numbers:
         steps, size = float(np.median(tokens / batch)), float(np.median(batch))
-        if steps <= MOST_STEPS or size >= FEWEST_TOKENS:
+        if not any(size < few and steps > most for few, most in MOST_STEPS):
             return 1.0, None
         return None, (
             f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"

@@ -42,7 +42,7 @@ class Varying:
 def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, rate: Codes) -> list[Varying]:
     """Those of the ``unread`` columns, by name, each (num_runs,), that are settings and differ inside a cell."""
     point = joined(cell, rate)
-    num_cells, num_points, size = count(cell), count(point), len(cell)
+    num_points, size, rates = count(point), len(cell), _number_by(cell, point)
     found = []
     for name, values in unread:
         if "seed" in name.lower() or LEAST_USES * len(set(values)) > size:
@@ -53,13 +53,17 @@ def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, ra
         index = {text: place for place, text in enumerate(distinct)}
         own = np.fromiter((index[str(value).strip()] for value in values), np.int64, size)
         part = joined(cell, own)
-        if count(part) == num_cells:
-            continue
+        parts = _number_by(cell, part)
         repeats = count(joined(point, own)) > num_points
-        if not repeats and count(part) == num_points:
-            continue  # another value at every learning rate
+        if not repeats and np.all((parts == 1) | (parts == rates)):
+            continue  # one value, or another at every learning rate
         found.append(Varying(name, _shown(distinct), repeats or _own_sweeps(cell, part, rate)))
     return found
+
+
+def _number_by(cell: Codes, other: Codes) -> Codes:
+    """Of every cell, how many different codes it has."""
+    return np.bincount(np.unique(np.stack([cell, other]), axis=1)[0])
 
 
 def _own_sweeps(cell: Codes, part: Codes, rate: Codes) -> bool:

@@ -46,9 +46,9 @@ def test_a_batch_in_sequences_without_steps_tells_no_steps(tmp_path: Path) -> No
     assert "7.81e+06 steps of 512 tokens: is the batch in sequences?" in warning
 
 
-def test_small_models_on_small_batches_are_believed(tmp_path: Path) -> None:
-    """1024 tokens a step, 1600 steps, as on a CPU."""
-    table = read(tmp_path, sweep(num_params=25e3, num_tokens=1024 * 1600, batch_size=1024))
+@pytest.mark.parametrize(("steps", "batch"), [(1600, 1024), (3e5, 12288), (5e6, 524288)])
+def test_long_runs_and_small_batches_are_believed_apart(steps: float, batch: int, tmp_path: Path) -> None:
+    table = read(tmp_path, sweep(num_params=1e7, num_tokens=batch * steps, batch_size=batch))
     assert table.sequence_length == 1.0
     assert not table.warnings
 
