@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-SHORT_NAMES = {"num_params": "N", "num_tokens": "D", "batch_size": "B", "weight_decay": "decay"}
+SHORT_NAMES = {
+    "num_params": "N",
+    "num_tokens": "D",
+    "batch_size": "B",
+    "weight_decay": "decay",
+    "independent_weight_decay": "lr x decay",
+}
 
 
 def aligned(

@@ -15,14 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.bend.table import SCALES
 from experiments.files import BadInput
+from experiments.tables.run_table import DECAYS, SCALES
 
 Array = NDArray[np.float64]
 
 WIDEST_ERROR = 3.0  # of ln(optimum), where an interval is open
 NORMAL_95 = 1.96
-KEYS = (*SCALES, "weight_decay")
+KEYS = (*SCALES, DECAYS[0])  # of a table of optima
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class Keyed:
 def pair(optima: Mapping[str, Sequence[CellOptimum]], arms: Sequence[str]) -> Paired:
     """The cells that all of ``arms`` share."""
     keys = [one.key for name in arms for one in optima[name]]
-    names = [name for name in KEYS if all(name in key for key in keys)]
-    decays = [{one.key.get("weight_decay") for one in optima[name]} for name in arms]
+    names = [name for name in dict.fromkeys(name for key in keys for name in key) if all(name in key for key in keys)]
+    decays = [{tuple(one.key.get(name) for name in DECAYS) for one in optima[arm]} for arm in arms]
     if all(len(each) <= 1 for each in decays):
-        names = [name for name in names if name != "weight_decay"]
+        names = [name for name in names if name not in DECAYS]
     by_cell = [{tuple(one.key[name] for name in names): one for one in optima[arm]} for arm in arms]
     everywhere = sorted({key for cells in by_cell for key in cells})
     kept = [key for key in everywhere if all(_inside(cells.get(key)) for cells in by_cell)]

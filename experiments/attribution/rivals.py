@@ -51,8 +51,8 @@ from experiments.attribution.cell_regression import CellRegression, cell_weights
 from experiments.attribution.rival_levels import read_cells, read_levels
 from experiments.bend.fit import AXES
 from experiments.bend.optimum import CellOptimum
-from experiments.bend.table import RunTable
 from experiments.joint.regressors import Regressors
+from experiments.tables.run_table import RunTable
 from theory import InvalidParameter
 from theory.checks import require_number
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bend.table import RunTable
 from experiments.joint.model import Cells
+from experiments.tables.run_table import RunTable
 
 Array = NDArray[np.float64]
 

@@ -30,11 +30,12 @@ from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_a
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
 from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
-from experiments.bend.table import Exclusion, RunTable, table_from_frame
 from experiments.joint.fit import JointFit
 from experiments.joint.mixed_model import sums_by_cell
 from experiments.joint.model import Cells, Variances
 from experiments.joint.regressors import Regressors
+from experiments.tables.reading import How, table_from_frame
+from experiments.tables.run_table import Exclusion, RunTable
 from theory import InvalidParameter
 from theory.checks import require_number
 
@@ -81,15 +82,17 @@ class Curvature:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupFit:
-    """What one optimizer's runs say.
+    """What the runs of one group say, one optimizer's if nothing else was asked for.
 
-    optimizer : None if the table does not tell. batch : how batch size was treated. exponents : by axis and covariate.
+    group : its name, None if there is one only. optimizer : of its runs, None if the table does not tell. batch : how
+    batch size was treated. exponents : by axis and covariate.
     curvature, power : by axis. estimators : the same curvature by other means. variances : of the joint fit, None if
     there is none. shape : of the loss about the optimum, see `experiments.joint.loss_shape`. noise_ratio : residuals in
     the upper over those in the lower half of each axis. notes : in words, what was left out and what to beware of.
     effective : the same fit in mean angle, if asked for.
     """
 
+    group: str | None
     optimizer: str | None
     batch: Batch
     cells: tuple[CellOptimum, ...]
@@ -106,12 +109,15 @@ class GroupFit:
 
 @dataclass(frozen=True, kw_only=True)
 class BendFit:
-    """All groups of a table. ``exclusions``: rows left out while reading, of ``num_rows``."""
+    """All groups of a table. ``exclusions``: rows left out while reading, of ``num_rows``; ``notes``, ``warnings``: how
+    it was read, and what looks wrong in it."""
 
     groups: tuple[GroupFit, ...]
     delta: float
     num_rows: int
     exclusions: tuple[Exclusion, ...]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def fit_bend(
@@ -125,13 +131,13 @@ def fit_bend(
     sensitivity: bool = True,
     effective: AngleOf | None = None,
 ) -> BendFit:
-    """Fit every optimizer of a table of runs.
+    """Fit every group of a table of runs.
 
     Parameters
     ----------
     table : columns ``learning_rate`` and ``loss`` (nats), optional ``num_params, num_tokens, batch_size, weight_decay,
         optimizer, seed``; others mapped by ``columns`` (ours to theirs) or given by ``constants``.
-    axes : of the curvature, a subset of num_params, num_tokens, batch_size.
+    axes : of the curvature, a subset of num_params, num_tokens, batch_size; those that the user named are added.
     delta : curvature that counts as straight, above 0.
     batch : see `experiments.bend.scaling_law`; None chooses.
     sensitivity : whether other estimators are run too.
@@ -145,16 +151,24 @@ def fit_bend(
             raise InvalidParameter("axes", axis, f"among {', '.join((*AXES, 'batch_size'))}")
     if batch not in (None, "fixed", "co-tuned", "covariate"):
         raise InvalidParameter("batch", batch, "fixed, co-tuned or covariate")
-    runs = table if isinstance(table, RunTable) else table_from_frame(table, columns=columns, constants=constants)
-    names = runs.labels.get("optimizer")
+    runs = table
+    if not isinstance(runs, RunTable):
+        runs = table_from_frame(runs, How(columns=columns or {}, constants=constants or {}))
+    axes = (*axes, *runs.axes)
     groups = []
-    for name in [None] if names is None else sorted(set(names.tolist())):
-        chosen = runs if names is None or name is None else runs.select(names == name)
-        group = fit_group(chosen, name, tuple(axes), delta, batch, sensitivity)
+    for name, chosen in runs.groups():
+        group = fit_group(chosen, name, axes, delta, batch, sensitivity)
         if effective is not None:
-            group = _with_effective(group, chosen, effective, tuple(axes), delta, batch)
+            group = _with_effective(group, chosen, effective, axes, delta, batch)
         groups.append(group)
-    return BendFit(groups=tuple(groups), delta=delta, num_rows=runs.num_rows, exclusions=runs.exclusions)
+    return BendFit(
+        groups=tuple(groups),
+        delta=delta,
+        num_rows=runs.num_rows,
+        exclusions=runs.exclusions,
+        notes=runs.notes,
+        warnings=runs.warnings,
+    )
 
 
 def _with_effective(
@@ -163,13 +177,13 @@ def _with_effective(
     if (group.optimizer or "adamw").lower() not in EFFECTIVE_OPTIMIZERS:
         return replace(group, notes=(*group.notes, f"no effective learning rate is known for {group.optimizer}"))
     turned = in_mean_angle(runs, effective, adamh=(group.optimizer or "").lower() == "adamh")
-    return replace(group, effective=fit_group(turned, group.optimizer, axes, delta, batch, False))
+    return replace(group, effective=fit_group(turned, group.group, axes, delta, batch, False))
 
 
 def fit_group(
-    runs: RunTable, optimizer: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
+    runs: RunTable, name: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
 ) -> GroupFit:
-    """Fit the runs of one optimizer; see `fit_bend`."""
+    """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
     law = joint_law(cells, axes, treated)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
@@ -198,7 +212,8 @@ def fit_group(
         side = "above" if joint.shape[2] > 0 else "below"
         notes.append(f"the loss rises like a wall {side} the optimum: intervals of optima are too narrow for that")
     return GroupFit(
-        optimizer=optimizer,
+        group=name,
+        optimizer=runs.optimizer,
         batch=treated,
         cells=law.optima,
         exponents=exponents,

@@ -7,14 +7,14 @@ by growing, the angle hardly depends on the learning rate; an optimum in angle i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.bend.table import RunTable
 from experiments.files import BadInput
+from experiments.tables.run_table import RunTable
 from theory import SCHEDULES, InvalidParameter, Schedule
 from theory.angle_law import Setting, mean_angle
 from theory.checks import require_number
@@ -61,7 +61,7 @@ def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTa
         return runs
     numbers = runs.numbers
     missing = [name for name in ("weight_decay", "initial_rms") if name not in numbers]
-    steps = num_steps(numbers)
+    steps = runs.num_steps
     if steps is None:
         missing.append("num_steps, or num_tokens and batch_size in tokens")
     if missing or steps is None:
@@ -74,22 +74,18 @@ def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTa
     )
 
 
-def num_steps(numbers: Mapping[str, Array]) -> Array | None:
-    """Steps of every run, from ``num_steps`` or tokens over batch; None where the columns do not tell."""
-    if "num_steps" in numbers:
-        return numbers["num_steps"]
-    if {"num_tokens", "batch_size"} <= set(numbers):
-        return numbers["num_tokens"] / numbers["batch_size"]
-    return None
-
-
-def rates_of_angles(setting: Setting, angles: Sequence[float]) -> list[float | None]:
+def rates_of_angles(
+    setting: Setting, angles: Sequence[float], *, independent: float | None = None
+) -> list[float | None]:
     """The least learning rate with each mean angle, radians, at a ``setting`` of numbers; None if there is none.
 
-    To 1e-3: between points of a grid, from 1e-9 to where one step would remove the weights.
+    ``independent``: learning rate times decay, where that is held and not the decay of the ``setting``. To 1e-3:
+    between points of a grid, from 1e-9 to where one step would remove the weights.
     """
-    highest = 1 / max(float(np.asarray(setting.weight_decay)), 1 / HIGHEST)
+    highest = HIGHEST if independent is not None else 1 / max(float(np.asarray(setting.weight_decay)), 1 / HIGHEST)
     rates = np.geomspace(LOWEST, highest, INVERSE_GRID)
+    if independent is not None:
+        setting = replace(setting, weight_decay=independent / rates)
     reached = np.maximum.accumulate(np.log(mean_angle(setting, rates)))
     found = np.exp(np.interp(np.log(angles), reached, np.log(rates), left=np.nan, right=np.nan))
     return [None if np.isnan(rate) else float(rate) for rate in found]

@@ -17,11 +17,11 @@ import numpy as np
 from experiments.bend.cells import Cell, make_cells, stack
 from experiments.bend.interval import profile
 from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
-from experiments.bend.table import RunTable
 from experiments.bend.walls import fit_without_walls
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Cells
 from experiments.joint.regressors import LEAST_VALUES, Regressors
+from experiments.tables.run_table import RunTable
 from theory import InvalidParameter
 
 AXES = ("num_params", "num_tokens")
@@ -59,8 +59,7 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     if treated != "fixed" and not several:
         notes.append(f"batch {treated} was asked for, but the table has no two batch sizes: treated as fixed")
         treated = "fixed"
-    scales = [name for name in (*AXES, "batch_size", "weight_decay") if name in runs.numbers]
-    cells = make_cells(runs, scales)
+    cells = make_cells(runs, runs.scales)
     if treated == "co-tuned":
         cells, dropped = _best_batch(cells)
         notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.bend.table import table_from_frame
 from experiments.calibration.counting import Calibration
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.files import BadInput
 from experiments.recommend.pilot_law import fit_pilot
 from experiments.recommend.recommendation import CONFIDENCE
 from experiments.recommend.target_run import Target
+from experiments.tables.reading import table_from_frame
 
 KINDS = ("interpolated", "num_params", "num_tokens", "both")
 BEYOND = KINDS[1:]

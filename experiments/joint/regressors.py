@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.tables.run_table import DECAYS
+
 Array = NDArray[np.float64]
 
 LEAST_VALUES = 3  # distinct values of an axis that a half square needs
@@ -60,10 +62,10 @@ class Regressors:
         """Those that the cells can carry: a slope needs two values, a half square three, and no combination of them
         may be fixed by the others."""
         logs, centre, lost = {}, {}, {}
-        names = [n for n in cells[0].key if n in axes or n == "weight_decay" or (n == "batch_size" and not skip_batch)]
+        names = [n for n in cells[0].key if n in axes or n in DECAYS or (n == "batch_size" and not skip_batch)]
         for name in names:
             values = np.array([cell.key[name] for cell in cells])
-            if name == "weight_decay" and not np.all(values > 0):
+            if name in DECAYS and not np.all(values > 0):
                 if len(np.unique(values)) > 1:
                     lost[name] = "weight decay of 0 and others in one table"
                 continue

@@ -10,12 +10,12 @@ import numpy as np
 
 from experiments.bend.cells import Cell
 from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
-from experiments.bend.table import RunTable
 from experiments.files import BadInput
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
 from experiments.recommend.target_run import Line, Target, complete, independent
+from experiments.tables.run_table import RunTable
 
 WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
 
@@ -96,7 +96,8 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
         notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than three usable learning rates")
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
-    law = joint_law(rekeyed, AXES, treated)
+    axes = (*AXES, *runs.axes)
+    law = joint_law(rekeyed, axes, treated)
     notes += scatter_notes(law)
     model, joint = law.model, law.joint
     if model is None or joint is None:
@@ -113,8 +114,8 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
             raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
         if name in model.slopes and number < 2:
             raise BadInput(f"optima inside their grids at {number} value of {name}: no slope along it; widen the grids")
-    doubtful = {axis: reason for axis in AXES if axis in model.slopes and (reason := why_not(axis, runs, law))}
-    coefficients = Coefficients.of(model, joint, list(doubtful), AXES)
+    doubtful = {axis: reason for axis in axes if axis in model.slopes and (reason := why_not(axis, runs, law))}
+    coefficients = Coefficients.of(model, joint, list(doubtful), axes)
     assumptions = []
     for term in coefficients.assumed:
         why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"

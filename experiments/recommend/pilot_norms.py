@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bend.mean_angle import SHAPE_STEPS, AngleOf, num_steps
-from experiments.bend.table import NUMBERS, SCALES, RunTable
+from experiments.bend.mean_angle import SHAPE_STEPS, AngleOf
+from experiments.tables.run_table import RunTable
 from theory.transient import decay_time_transient_steps
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ def pilot_norms(runs: RunTable, how: AngleOf) -> PilotNorms | None:
     shares = transient_shares(runs, how)
     if shares is None:
         return None
-    keys = [runs.numbers[name] for name in NUMBERS if name in (*SCALES, "weight_decay") and name in runs.numbers]
+    keys = [runs.numbers[name] for name in runs.scales]
     _, member = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
     losses = np.where(np.isfinite(runs.numbers["loss"]), runs.numbers["loss"], np.inf)
     order = np.lexsort((losses, member.ravel()))
@@ -62,7 +62,7 @@ def transient_shares(runs: RunTable, how: AngleOf) -> Array | None:
     path at sqrt(k) times learning rate and decay. Without ``initial_rms`` from a norm far below equilibrium. None where
     ``weight_decay`` or the steps are not told.
     """
-    steps = num_steps(runs.numbers)
+    steps = runs.num_steps
     if steps is None or "weight_decay" not in runs.numbers:
         return None
     root = np.sqrt(steps / SHAPE_STEPS)

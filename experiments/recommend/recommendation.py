@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_setting, in_mean_angle, rates_of_angles
 from experiments.bend.scaling_law import AXES, Batch
-from experiments.bend.table import RunTable, table_from_frame
 from experiments.files import BadInput
 from experiments.recommend.next_run import NextRun, next_runs
 from experiments.recommend.pilot_law import Answer, Pilot, fit_pilot
 from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
 from experiments.recommend.target_run import Target, beyond, complete, with_lines
+from experiments.tables.reading import How, table_from_frame
+from experiments.tables.run_table import DECAYS, RunTable
 from theory import InvalidParameter
 from theory.checks import require_number
 
@@ -56,10 +57,11 @@ class InAngle:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """For one optimizer. answer : None if refused, for the ``reason``. target : complete. beyond : by axis, the factor
-    by which the target is outside the table's range, 1 inside. assumptions, warnings, notes : phrases. next_runs : the
-    runs that would narrow the interval most, best first."""
+    """For one group, an optimizer's if nothing else was asked for. answer : None if refused, for the ``reason``.
+    target : complete. beyond : by axis, the factor by which the target is outside the table's range, 1 inside.
+    assumptions, warnings, notes : phrases. next_runs : the runs that would narrow the interval most, best first."""
 
+    group: str | None
     optimizer: str | None
     batch: Batch
     target: Mapping[str, float]
@@ -87,7 +89,7 @@ def recommend(
     constants: Mapping[str, float | str] | None = None,
     further: bool = True,
 ) -> tuple[Recommendation, ...]:
-    """The best learning rate at ``target``, for every optimizer of a table of runs.
+    """The best learning rate at ``target``, for every group of a table of runs.
 
     Parameters
     ----------
@@ -96,22 +98,22 @@ def recommend(
     effective : how AdamW's learning rate makes an angle; the law is then read in mean angle too.
     further : whether the next pilot run is looked for.
 
-    Raises `InvalidParameter`, and `experiments.files.BadInput` where no optimizer can be answered; where some can,
+    Raises `InvalidParameter`, and `experiments.files.BadInput` where no group can be answered; where some can,
     the others come with a ``reason``.
     """
     require_number("confidence", confidence, above=0, below=1)
     if batch not in (None, "fixed", "co-tuned", "covariate"):
         raise InvalidParameter("batch", batch, "fixed, co-tuned or covariate")
-    runs = table if isinstance(table, RunTable) else table_from_frame(table, columns=columns, constants=constants)
-    names = runs.labels.get("optimizer")
+    runs = table
+    if not isinstance(runs, RunTable):
+        runs = table_from_frame(runs, How(columns=columns or {}, constants=constants or {}))
     results, refusals = [], []
-    for name in [None] if names is None else sorted(set(names.tolist())):
-        chosen = runs if names is None or name is None else runs.select(names == name)
+    for name, chosen in runs.groups():
         try:
             results.append(_recommend(chosen, name, target, confidence, batch, effective, further))
         except BadInput as error:
             refusals.append(str(error) if name is None else f"{name}: {error}")
-            results.append(_refused(name, confidence, batch or "fixed", str(error)))
+            results.append(_refused(name, chosen.optimizer, confidence, batch or "fixed", str(error)))
     if len(refusals) == len(results):
         raise BadInput("; ".join(refusals))
     return tuple(results)
@@ -119,7 +121,7 @@ def recommend(
 
 def _recommend(
     runs: RunTable,
-    optimizer: str | None,
+    name: str | None,
     target: Target,
     confidence: float,
     batch: Batch | None,
@@ -128,7 +130,7 @@ def _recommend(
 ) -> Recommendation:
     pilot = fit_pilot(runs, batch)
     setting, answer = pilot.setting(target), pilot.read(target, confidence)
-    kind = (optimizer or "adamw").lower()
+    kind = (runs.optimizer or "adamw").lower()
     notes = list(pilot.notes)
     norms = None
     if kind == "adamw":
@@ -145,13 +147,14 @@ def _recommend(
         except BadInput as error:
             notes.append(f"no answer in mean angle: {error}")
     elif effective is not None:
-        notes.append(f"no effective learning rate is known for {optimizer}")
+        notes.append(f"no effective learning rate is known for {runs.optimizer}")
     factors = beyond(pilot.cells, setting)
     nexts: Sequence[NextRun] = ()
     if further:
-        nexts = next_runs(pilot.law, pilot.coefficients, setting, pilot.lines, AXES, confidence)
+        nexts = next_runs(pilot.law, pilot.coefficients, setting, pilot.lines, (*AXES, *runs.axes), confidence)
     return Recommendation(
-        optimizer=optimizer,
+        group=name,
+        optimizer=runs.optimizer,
         batch=pilot.batch,
         target=with_lines(setting, pilot.lines),
         confidence=confidence,
@@ -185,14 +188,15 @@ def _in_angle(
     initial = target.initial_rms or _single(runs, "initial_rms")
     steps = target.num_steps
     size = given.get("batch_size", target.batch_size)
-    if steps is None and size is not None and "num_tokens" in given:
-        steps = given["num_tokens"] / size
+    if steps is None and size is not None and "num_tokens" in given and runs.sequence_length is not None:
+        steps = given["num_tokens"] / (size * runs.sequence_length)
     if initial is None:
         raise BadInput("--effective: needs --initial-rms of the target, since the table has several")
     if steps is None:
         raise BadInput("--effective: needs --num-steps of the target, since batch and tokens do not tell it")
-    setting = angle_setting(how, steps, given["weight_decay"], initial)
-    value, low, high = rates_of_angles(setting, (angle.value, angle.low, angle.high))
+    held = given.get(DECAYS[1])
+    setting = angle_setting(how, steps, given[DECAYS[0]] if held is None else 0.0, initial)
+    value, low, high = rates_of_angles(setting, (angle.value, angle.low, angle.high), independent=held)
     return InAngle(angle=angle, value=value, low=low, high=high)
 
 
@@ -244,8 +248,9 @@ def _warnings(
     return warnings
 
 
-def _refused(optimizer: str | None, confidence: float, batch: Batch, reason: str) -> Recommendation:
+def _refused(name: str | None, optimizer: str | None, confidence: float, batch: Batch, reason: str) -> Recommendation:
     return Recommendation(
+        group=name,
         optimizer=optimizer,
         batch=batch,
         target={},

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from experiments.bend.cells import Cell
 from experiments.bend.scaling_law import Batch
-from experiments.bend.table import WIDEST_SCALE
 from experiments.files import BadInput
+from experiments.tables.reading import WIDEST_SCALE
+from experiments.tables.run_table import DECAYS, SCALES
 from theory.checks import require_number
 
 SAME = 1e-6  # relative difference below which two values are one
+KEYS = (*SCALES, DECAYS[0])  # that have a flag of their own
 ON_LINE = (
     0.1  # in ln: axes that stay so close to a line move together; half of it in ln(learning rate) at a slope of 0.5
 )
@@ -24,7 +26,8 @@ class Target:
     """The run to be made. Each number above 0, None where the table has one value of it or does not need it.
 
     ``batch_size`` in the table's unit, ``weight_decay`` and ``initial_rms`` as in the table; ``num_steps`` only for the
-    angle, by default tokens over batch. Raises `InvalidParameter`.
+    angle, by default tokens over batch. ``others``: of axes that the user named, and of ``independent_weight_decay``.
+    Raises `InvalidParameter`.
     """
 
     num_params: float | None = None
@@ -33,12 +36,20 @@ class Target:
     weight_decay: float | None = None
     num_steps: float | None = None
     initial_rms: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (one.name for one in fields(self) if one.name != "others"):
+            value = getattr(self, name)
             if value is not None:
-                require_number(field.name, value, above=0)
+                require_number(name, value, above=0)
+        for name, value in self.others.items():
+            require_number(name, value, above=0)
+
+    def value(self, name: str) -> float | None:
+        """Of any of them, None if not told."""
+        found: float | None = getattr(self, name, None) if name in KEYS else self.others.get(name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +76,14 @@ def complete(cells: Sequence[Cell], target: Target, batch: Batch, lines: Sequenc
     """
     setting: dict[str, float] = {}
     on_line = {line.name: line for line in lines}
-    for name in ("num_params", "num_tokens", "batch_size", "weight_decay"):
-        given = getattr(target, name)
+    for name in dict.fromkeys((*KEYS, *cells[0].key, *target.others)):
+        given = target.value(name)
         if name == "batch_size" and batch == "co-tuned":
             continue
         if name not in cells[0].key:
             if given is not None:
-                raise BadInput(f"{_flag(name)} {given:g}: the table has no column {name} (--column or --constant)")
+                advice = "--column or --constant" if name in KEYS else "--axis"
+                raise BadInput(f"{_flag(name)} {given:g}: the table has no column {name} ({advice})")
             continue
         values = np.unique([cell.key[name] for cell in cells])
         if len(values) == 1:
@@ -138,4 +150,4 @@ def beyond(cells: Sequence[Cell], setting: Mapping[str, float]) -> dict[str, flo
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-") if name in KEYS else f"--at {name}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import add_folder
@@ -13,20 +11,21 @@ from experiments.cli.parser import number
 from experiments.cli.tables.table_flags import (
     add_columns,
     add_delta,
-    columns_from,
-    constants_from,
+    conditions_from,
+    how_from,
     pairs,
     plain,
-    rows_dict,
     rows_in_words,
+    with_rows,
 )
 from experiments.files import BadInput, to_json
+from experiments.text import flag
 
 if TYPE_CHECKING:
     from experiments.attribution.parts import Arm, Attribution, AxisAttribution, Contribution
     from experiments.attribution.rivals import Rival, RivalAxis
     from experiments.bend.optimum import CellOptimum
-    from experiments.bend.table import RunTable
+    from experiments.tables.run_table import RunTable
 
 SUMMARY = "how much of a bend angles, norm or something else can make"
 EXAMPLES = (
@@ -48,7 +47,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         " repeatable (default: those known by name, adamw=own:own, replay=own:fixed, equilibrium=steady:own,"
         " adamh=steady:fixed:angle)",
     )
-    arms.add_argument("--arm-column", metavar="COLUMN", help="names the arm (default: arm, else optimizer)")
     arms.add_argument(
         "--mean-angle",
         metavar="COLUMN",
@@ -56,12 +54,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     optima = parser.add_argument_group("a table of optima in place of runs")
     optima.add_argument("--optima", action="store_true", help="one cell of an arm a row: learning_rate, low, high")
-    optima.add_argument(
-        "--where",
-        action="append",
-        metavar="COLUMN=VALUE",
-        help="with --optima, only these rows; repeatable (default: all rows)",
-    )
     rivals = parser.add_argument_group("rivals")
     rivals.add_argument(
         "--rival",
@@ -80,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
     from experiments.attribution.parts import OWN, attribute
     from experiments.attribution.rivals import judge_rival
-    from experiments.bend.fit import fit_bend
+    from experiments.bend.fit import AXES, fit_bend
     from theory.checks import require_number
 
     require_number("delta", options.delta, above=0)
@@ -91,16 +83,24 @@ def run(options: argparse.Namespace) -> int:
         optima = _read_optima(options)
         arms = _arms(places, list(optima))
     else:
-        arms = _arms(places, sorted(set(runs.labels["optimizer"].tolist())))
-        fit = fit_bend(
-            runs.select(np.isin(runs.labels["optimizer"], list(arms))), delta=options.delta, sensitivity=False
-        )
-        optima = {str(group.optimizer): group.cells for group in fit.groups}
+        groups = dict(runs.groups())
+        arms = _arms(places, [str(name) for name in groups])
+        chosen = runs.select(np.isin(np.asarray(runs.group_names), list(arms)))
+        fit = fit_bend(chosen, delta=options.delta, sensitivity=False)
+        optima = {str(group.group): group.cells for group in fit.groups}
     steepness = {} if runs is None or not options.mean_angle else _steepness(runs, optima, arms, options.mean_angle)
-    found = attribute(optima, arms, delta=options.delta, steepness=steepness)
+    axes = (*AXES, *(() if runs is None else runs.axes))
+    found = attribute(optima, arms, axes=axes, delta=options.delta, steepness=steepness)
     main_arm = next((name for name, arm in arms.items() if arm.corner == OWN), next(iter(arms)))
     judged = [
-        judge_rival(optima[main_arm], _of_arm(runs, main_arm), name, exponent=exponent, steepest=options.steepest)
+        judge_rival(
+            optima[main_arm],
+            _of_arm(runs, main_arm),
+            name,
+            axes=axes,
+            exponent=exponent,
+            steepest=options.steepest,
+        )
         for name, exponent in rivals.items()
         if runs is not None
     ]
@@ -110,57 +110,46 @@ def run(options: argparse.Namespace) -> int:
 
         page = write_attribution(found, judged, optima, options.out, title=f"Attribution of the bend: {options.table}")
     if options.json:
-        read = {} if runs is None else rows_dict(runs.num_rows, runs.exclusions)
-        print(to_json({**as_dict(found, judged), **read, "report": None if page is None else str(page)}))
+        answer = as_dict(found, judged)
+        if runs is not None:
+            read = with_rows(runs, [])
+            answer |= {**read, "notes": [*read["notes"], *answer["notes"]]}
+            del answer["groups"]
+        print(to_json({**answer, "report": None if page is None else str(page)}))
         return 0
-    lines = [] if runs is None else rows_in_words(runs.num_rows, runs.exclusions)
+    lines = [] if runs is None else rows_in_words(runs)
     print("\n".join([*lines, attribution_in_words(found, judged), *([] if page is None else [f"\n{page}"])]))
     return 0
 
 
 def _read_runs(options: argparse.Namespace, rivals: Mapping[str, float | None]) -> RunTable:
-    from experiments.bend.table import read_table
+    from experiments.tables.formats import read_raw
+    from experiments.tables.reading import clean
 
-    if options.where:
-        raise BadInput("--where: only with --optima")
-    columns, constants = columns_from(options), constants_from(options)
-    header = _header(options.table)
-    arm = options.arm_column or columns.get("optimizer") or ("arm" if "arm" in header else "optimizer")
-    if arm not in header:
-        raise BadInput(f"{options.table}: no column {arm} to name the arm; it has {', '.join(header)[:200]}")
+    raw = read_raw(options.table)
     others = list(dict.fromkeys([*rivals, *([options.mean_angle] if options.mean_angle else [])]))
-    return read_table(options.table, columns={**columns, "optimizer": arm}, constants=constants, others=others)
+    groups = options.group or (("arm",) if "arm" in raw.header else ())
+    runs = clean(raw, how_from(options, groups=groups, others=others))
+    if runs.group_names is None:
+        raise BadInput(f"{options.table}: no column arm or optimizer to name the arm (--group); it has {raw.shown}")
+    return runs
 
 
 def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ...]]:
+    import numpy as np
     import pandas as pd
 
     from experiments.attribution.arm_optima import optima_from_frame
+    from experiments.tables.filters import select_rows
+    from experiments.tables.formats import read_raw
 
-    if options.rival or options.mean_angle or options.constant or options.column:
-        raise BadInput("--optima: a table of optima has no runs for --rival, --mean-angle, --column or --constant")
-    _header(options.table)
-    try:
-        frame = pd.read_csv(options.table)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{options.table}: cannot be read ({' '.join(str(error).split())[:200]})") from None
-    for name, value in pairs("--where", options.where, column=False).items():
-        if name not in frame.columns:
-            raise BadInput(f"--where {name}: {options.table} has no such column")
-        frame = frame[frame[name].astype(str) == value]
-        if frame.empty:
-            raise BadInput(f"--where {name}={value}: no such row in {options.table}")
-    return optima_from_frame(frame, arm=options.arm_column or "arm")
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    for_runs = ("rival", "mean_angle", "constant", "column", "axis", "decay")
+    if given := [flag(name) for name in for_runs if getattr(options, name)]:
+        raise BadInput(f"--optima: a table of optima has no runs for {', '.join(given)}")
+    raw = select_rows(read_raw(options.table), conditions_from(options), {})
+    frame = pd.DataFrame(dict(zip(raw.header, map(list, raw.columns), strict=True)), dtype=object)
+    (arm,) = options.group or ("arm",)
+    return optima_from_frame(frame.replace("", np.nan), arm=arm)
 
 
 def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:
@@ -209,7 +198,7 @@ def _rivals(given: Sequence[str] | None) -> dict[str, float | None]:
 
 
 def _of_arm(runs: RunTable, name: str) -> RunTable:
-    return runs.select(runs.labels["optimizer"] == name)
+    return dict(runs.groups())[name]
 
 
 def _steepness(

@@ -12,13 +12,14 @@ from experiments.cli.tables.table_flags import (
     angle_from,
     plain,
     read_runs,
-    rows_dict,
     rows_in_words,
+    with_rows,
 )
 from experiments.files import to_json
 from experiments.text import aligned, short_name, short_number
 
 if TYPE_CHECKING:
+    from experiments.bend.differences import Difference
     from experiments.bend.fit import BendFit, Curvature, Exponent, GroupFit
     from experiments.bend.optimum import CellOptimum
 
@@ -26,7 +27,7 @@ MOST_CELLS_SHOWN = 40
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
 EXAMPLES = (
-    "lrbend fit docs/same-angle/runs.csv --column optimizer=arm",
+    "lrbend fit docs/same-angle/runs.csv --group arm --where outcome=completed",
     "lrbend fit docs/same-angle/runs.csv --column optimizer=arm --effective --schedule constant",
     "lrbend fit docs/same-angle/runs.csv --column num_params=d_model --column optimizer=arm --delta 0.2 --json",
 )
@@ -48,20 +49,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def as_dict(fit: BendFit) -> dict[str, Any]:
-    """The JSON object: ``groups``, and with a single group its keys at the top level too."""
-    groups = [_group_dict(group, fit.delta) for group in fit.groups]
-    result: dict[str, Any] = {
-        "groups": groups,
+    """The JSON object: `with_rows` of the groups, and the differences between them."""
+    from experiments.bend.differences import exponent_differences
+
+    return {
+        **with_rows(fit, [_group_dict(group, fit.delta) for group in fit.groups]),
         "delta": fit.delta,
-        **rows_dict(fit.num_rows, fit.exclusions),
+        "differences": [plain(item) for item in exponent_differences(fit.groups)],
     }
-    return {**result, **groups[0]} if len(groups) == 1 else result
 
 
 def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
     angles = _group_dict(group.effective, delta) if group.effective else {}
     return {
         **{f"{key}_effective": angles[key] for key in ("cells", "exponents", "curvature", "power") if angles},
+        "group": group.group,
         "optimizer": group.optimizer,
         "batch": group.batch,
         "cells": [{**cell.key, **plain(cell, without=("key",))} for cell in group.cells],
@@ -88,14 +90,18 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
 
 def fit_in_words(fit: BendFit) -> str:
     """The same in words and small tables."""
-    lines = rows_in_words(fit.num_rows, fit.exclusions)
+    from experiments.bend.differences import exponent_differences
+
+    lines = rows_in_words(fit)
     for group in fit.groups:
         lines += ["", *_group_in_words(group, fit.delta)]
+    differences = exponent_differences(fit.groups)
+    lines += [""] * bool(differences) + [f"  {_difference_line(item)}" for item in differences]
     return "\n".join(lines)
 
 
 def _group_in_words(group: GroupFit, delta: float) -> list[str]:
-    lines = [f"{group.optimizer or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
+    lines = [f"{group.group or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
     lines += aligned(
         ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
         [_cell_row(cell) for cell in group.cells[:MOST_CELLS_SHOWN]],
@@ -142,16 +148,27 @@ def _spread(group: GroupFit, axis: str) -> str:
 
 def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
     key = " ".join(f"{short_name(name)}={value:.4g}" for name, value in cell.key.items()) or "all"
-    numbers = (cell.learning_rate, cell.low, cell.high, cell.best_learning_rate)
+    ends = [short_number(end) if end or cell.learning_rate is None else "open" for end in (cell.low, cell.high)]
     runs = str(cell.num_runs) + (f" ({cell.num_diverged} diverged)" if cell.num_diverged else "")
     loss = "-" if cell.best_loss is None else f"{cell.best_loss:.4f}"
-    return (key, cell.status.value, *map(short_number, numbers), loss, str(cell.num_learning_rates), runs)
+    best = short_number(cell.best_learning_rate)
+    optimum = short_number(cell.learning_rate)
+    return (key, cell.status.value, optimum, *ends, best, loss, str(cell.num_learning_rates), runs)
 
 
 def _exponent_line(name: str, item: Exponent) -> str:
     if item.value is None:
         return f"exponent of {name}: not defined ({item.reason})"
     return f"exponent of {name}: {item.value:+.3f} [{item.low:+.3f}, {item.high:+.3f}] at {item.at:.3g}"
+
+
+def _difference_line(item: Difference) -> str:
+    apart = max(item.at) > 1.1 * min(item.at)
+    where = f" (the first at {item.at[0]:.3g}, the second at {item.at[1]:.3g})" if apart else ""
+    return (
+        f"exponent of {item.axis}, {item.groups[0]} less {item.groups[1]}: {item.value:+.3f}"
+        f" [{item.low:+.3f}, {item.high:+.3f}]{where}"
+    )
 
 
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:

@@ -8,15 +8,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.parser import number
-from experiments.cli.tables.table_flags import add_law, add_table, angle_from, read_runs, rows_dict, rows_in_words
-from experiments.files import to_json
+from experiments.cli.tables.table_flags import (
+    add_law,
+    add_table,
+    angle_from,
+    pairs,
+    read_runs,
+    rows_in_words,
+    sentence,
+    with_rows,
+)
+from experiments.files import BadInput, to_json
 from experiments.text import aligned, flag, short_name, short_number
 
 if TYPE_CHECKING:
-    from experiments.bend.table import RunTable
     from experiments.recommend.next_run import NextRun
     from experiments.recommend.prediction import Predicted
     from experiments.recommend.recommendation import Answer, Recommendation
+    from experiments.tables.run_table import RunTable
 
 MOST_NEXT = 10  # further runs in the JSON object
 ONE_VALUE = "(default: the table's, if it has one value only)"
@@ -28,6 +37,7 @@ TARGET = {
     "num_steps": "for --effective (default: tokens over batch)",
     "initial_rms": "for --effective (default: the table's, if it has one value only)",
 }
+AT = "of an --axis, or independent_weight_decay; repeatable (default: the table's, if it has one value only)"
 
 SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
 EXAMPLES = (
@@ -42,6 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     target = parser.add_argument_group("the run to be made")
     for name, meaning in TARGET.items():
         target.add_argument(flag(name), type=number, help=meaning)
+    target.add_argument("--at", action="append", metavar="NAME=VALUE", help=AT)
     parser.add_argument("--confidence", type=number, default=0.90, help="of the interval")
 
 
@@ -50,22 +61,33 @@ def run(options: argparse.Namespace) -> int:
     from experiments.recommend.target_run import Target
 
     runs = read_runs(options)
-    target = Target(**{name: getattr(options, name) for name in TARGET})
+    target = Target(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
     found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_from(options))
     print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0
 
 
+def _at(options: argparse.Namespace) -> dict[str, float]:
+    result = {}
+    for name, text in pairs("--at", options.at).items():
+        if name in TARGET:
+            raise BadInput(f"--at {name}: it has a flag of its own, {flag(name)}")
+        try:
+            result[name] = number(text)
+        except argparse.ArgumentTypeError as error:
+            raise BadInput(f"--at {name}={text}: {error}") from None
+    return result
+
+
 def as_dict(found: Sequence[Recommendation], runs: RunTable) -> dict[str, Any]:
-    """The JSON object: ``groups``, and with a single group its keys at the top level too."""
-    groups = [_group_dict(item) for item in found]
-    result: dict[str, Any] = {"groups": groups, **rows_dict(runs.num_rows, runs.exclusions)}
-    return {**result, **groups[0]} if len(groups) == 1 else result
+    """The JSON object: `with_rows` of the groups."""
+    return with_rows(runs, [_group_dict(item) for item in found])
 
 
 def _group_dict(item: Recommendation) -> dict[str, Any]:
     answer, angle = item.answer, item.in_angle
     return {
+        "group": item.group,
         "optimizer": item.optimizer,
         "batch": item.batch,
         "target": item.target,
@@ -105,14 +127,14 @@ def _answer_dict(answer: Answer) -> dict[str, Any]:
 
 def recommendation_in_words(found: Sequence[Recommendation], runs: RunTable) -> str:
     """The same in words."""
-    lines = rows_in_words(runs.num_rows, runs.exclusions)
+    lines = rows_in_words(runs)
     for item in found:
         lines += ["", *_group_in_words(item)]
     return "\n".join(lines)
 
 
 def _group_in_words(item: Recommendation) -> list[str]:
-    name = item.optimizer or "All runs"
+    name = item.group or "All runs"
     if item.answer is None:
         return [f"{name}: no answer: {item.reason}"]
     answer, level = item.answer, f"{100 * item.confidence:.3g} %"
@@ -129,7 +151,7 @@ def _group_in_words(item: Recommendation) -> list[str]:
     lines += [""] * bool(item.warnings or item.assumptions or item.notes)
     lines += [f"  Warning: {phrase}." for phrase in item.warnings]
     lines += [f"  Assumed: {phrase}." for phrase in item.assumptions]
-    lines += [f"  {phrase[0].upper()}{phrase[1:]}." for phrase in item.notes]
+    lines += [f"  {sentence(phrase)}" for phrase in item.notes]
     return [*lines, *_next(item.next_runs)]
 
 

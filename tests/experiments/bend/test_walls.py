@@ -10,12 +10,12 @@ from experiments.bend.cells import Cell, make_cells, stack
 from experiments.bend.fit import AXES, fit_bend
 from experiments.bend.optimum import cell_optimum
 from experiments.bend.scaling_law import group_cells
-from experiments.bend.table import table_from_frame
 from experiments.bend.walls import fit_without_walls
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
 from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each
 from experiments.joint.regressors import Regressors
+from experiments.tables.reading import table_from_frame
 
 SMOOTH = Scenario(name="smooth", noise=0.005)
 SCALES = ["num_params", "num_tokens"]

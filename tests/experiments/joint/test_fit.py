@@ -7,12 +7,12 @@ from scipy.stats import t as student
 
 from experiments.bend.fit import AXES
 from experiments.bend.scaling_law import group_cells, joint_law
-from experiments.bend.table import table_from_frame
 from experiments.calibration.made_sweeps import SHAPES, Scenario, make_sweep
 from experiments.joint import loss_shape
 from experiments.joint.fit import fit_jointly
 from experiments.joint.model import Priors
 from experiments.recommend.prediction import TYPICAL_SHAPE, Coefficients
+from experiments.tables.reading import table_from_frame
 
 
 @pytest.mark.parametrize("seed", range(4))

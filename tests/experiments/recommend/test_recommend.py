@@ -12,7 +12,6 @@ from scipy.stats import binom, chi2, norm
 from scipy.stats import t as student
 
 from experiments.bend.mean_angle import AngleOf, angle_setting, rates_of_angles
-from experiments.bend.table import table_from_frame
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.calibration.recommend import run_pilot, scenarios
 from experiments.cli.main import main
@@ -21,6 +20,7 @@ from experiments.recommend.pilot_law import fit_pilot
 from experiments.recommend.prediction import ASSUMED_BEND
 from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import Target
+from experiments.tables.reading import table_from_frame
 from theory import SCHEDULES, InvalidParameter
 from theory.angle_law import AngleLaw, Setting, loss, mean_angle
 from theory.optimal_lr import optimal_learning_rate
@@ -288,6 +288,10 @@ def test_angles_invert_to_learning_rates() -> None:
     setting = angle_setting(HOW, 20_000.0, 0.1, 0.02)
     assert rates_of_angles(setting, mean_angle(setting, rates).tolist()) == pytest.approx(rates, rel=1e-3)
     assert rates_of_angles(setting, [1e-12, 10.0]) == [None, None]
+    held = 1e-5  # learning rate times decay: with it the angle is that of the rate as long as the run is short
+    short = angle_setting(HOW, 200.0, held / rates, 0.02)
+    turned = rates_of_angles(short, mean_angle(short, rates).tolist(), independent=held)
+    assert turned == pytest.approx(rates, rel=1e-3)
 
 
 def test_pilot_runs_short_of_equilibrium_are_warned_of(adamw_table: pd.DataFrame) -> None:

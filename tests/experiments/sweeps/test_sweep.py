@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bend.table import read_table
 from experiments.cli import main
 from experiments.files import to_json
 from experiments.runs.configs import config_text
@@ -21,6 +20,7 @@ from experiments.sweeps import plan
 from experiments.sweeps.adaptive import Status
 from experiments.sweeps.study import Adaptive, Study
 from experiments.sweeps.sweep import Execute, states, sweep
+from experiments.tables.reading import read_table
 from tests.experiments.tiny_study import tiny_study, write_study
 from theory import Constant
 
