@@ -26,10 +26,9 @@ from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_
 from gpt.probe import Probe
 from gpt.replay import Recording, Steer
 from theory.checks import InvalidParameter
+from theory.divergence import largest_loss
 from theory.outcome import RunOutcome
 from theory.trajectory import Trajectory, record_steps
-
-DIVERGED_ABOVE = 3.0  # times the loss of a uniform guess, ln(vocab_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class TrainResult:
 
     Attributes
     ----------
-    outcome : completed; diverged, if a loss was not finite or above ``DIVERGED_ABOVE`` times that of a uniform guess;
+    outcome : completed; diverged, if a loss was not finite or above `theory.divergence.largest_loss`;
         stopped, if the caller asked for it.
     losses : (num_steps_done,) training loss in nats per token at every step, before that step's update.
     trajectory : the probe's records.
@@ -241,7 +240,7 @@ def evaluate(
 
 def first_bad_loss(losses: torch.Tensor, start: int, vocab_size: int) -> int | None:
     """Step of the first loss that is not finite or far above that of a uniform guess; ``losses`` begin at ``start``."""
-    bad = ~(losses <= DIVERGED_ABOVE * math.log(vocab_size))
+    bad = ~(losses <= largest_loss(vocab_size))
     return start + int(bad.int().argmax()) if bad.any() else None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from experiments.bend.fit import DELTA
 from experiments.calibration.counting import Calibration
 from experiments.calibration.made_sweeps import SCENARIOS, run_sweep, summarise
+from theory.bend import DELTA
 
 FIT = Calibration(
     scenarios=SCENARIOS,

@@ -20,9 +20,9 @@ import numpy as np
 from experiments.calibration.counting import Calibration
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.files import BadInput
-from experiments.recommend.pilot_law import fit_pilot
+from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.recommend.recommendation import CONFIDENCE
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
 from experiments.tables.reading import table_from_frame
 
 KINDS = ("interpolated", "num_params", "num_tokens", "both")
@@ -63,12 +63,12 @@ def run_pilot(scenario: Scenario, seed: int, confidence: float = CONFIDENCE) -> 
     cells = (inside, (sizes[-1], budgets[2]), (sizes[2], budgets[-1]), (sizes[-1], budgets[-1]))
     results: dict[str, dict[str, float] | None] = dict.fromkeys(KINDS)
     try:
-        fitted = fit_pilot(table_from_frame(pilot), None)
+        fitted = fit_pilot_law(table_from_frame(pilot), None)
     except BadInput:
         return results
     for kind, (size, budget) in zip(KINDS, cells, strict=True):
         try:
-            answer = fitted.read(Target(num_params=float(size), num_tokens=float(budget)), confidence)
+            answer = fitted.read(TargetRun(num_params=float(size), num_tokens=float(budget)), confidence)
         except BadInput:
             continue
         truth = sweep.optima[size, budget]

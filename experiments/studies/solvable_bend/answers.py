@@ -17,10 +17,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from experiments.bend.fit import AXES, GroupFit, fit_bend
+from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
+from experiments.bend.scaling_law import AXES
+from experiments.joint.regression import regress
 from experiments.studies.bend_rows import bend_rows
 from experiments.studies.solvable_bend.study import SolvableBend, schedule_of
 
@@ -93,17 +94,13 @@ def log_ratio_rows(
     rows = []
     enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(design) == len(TERMS)
     if enough:
-        beta = np.linalg.lstsq(design, y, rcond=None)[0]
-        freedom = len(y) - len(TERMS)
-        variance = float(((y - design @ beta) ** 2).sum()) / freedom
-        errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design))) * student.ppf(0.975, freedom)
+        fit = regress(design, y[:, None])
     for k, axis in enumerate(AXES):
         row: dict[str, object] = {"quantity": quantity, "axis": axis}
         if enough:
             for name, place in (("slope", 1 + k), ("curvature", 3 + k)):
-                low, high = beta[place] - errors[place], beta[place] + errors[place]
-                row |= {name: beta[place], f"{name}_low": low, f"{name}_high": high}
-            row |= {"offset": beta[0]}
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), fit.interval(place), strict=True))
+            row |= {"offset": float(fit.coefficients[0, 0])}
         row |= {"scatter": float(np.sqrt(np.mean(y**2))) if len(y) else None, "num_cells": len(y)}
         rows.append(row)
     return pd.DataFrame(rows)
