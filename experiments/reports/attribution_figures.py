@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from experiments.bend.fit import AXES
+from experiments.bend.scaling_law import AXES
 from experiments.reports.page import DPI, Figure
 from experiments.reports.png import png_bytes
 
