@@ -147,6 +147,7 @@ def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
     covariance = np.linalg.inv(prior + share * (total - prior))
     natural = prior @ fit.shape_prior[:, 0] * (1 - share) + share * total @ fit.shape
     wider = np.linalg.inv(prior / WIDER_PRIOR**2 + share * (total - prior))
+    wider[0, 0] += fit.variances.lean**2
     root = np.linalg.cholesky((wider + wider.T) / 2)
     return np.asarray(covariance @ natural, np.float64), np.asarray(root, np.float64)
 
