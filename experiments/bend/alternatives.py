@@ -7,7 +7,8 @@ fit, by least squares, with t intervals from the scatter of the cells about the 
 - *parabolas*: a parabola of its own for every cell, weighted by its standard error and the scatter (method of moments);
 - *cubics*: a cubic for every cell with five learning rates.
 
-The others are the joint estimator with one thing changed: parabolic shape; one curvature for all cells; no scatter of
+The others are the joint estimator with one thing changed: no rate left out; the other way with shapes
+(`experiments.bend.evidence.shapes`); parabolic shape; one curvature for all cells; no scatter of
 cells; without the censored cells; leaving out one cell at a time, one linear step from the fit, a range and no
 interval.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from experiments.bend.cells import Cell, stack
+from experiments.bend.evidence.shapes import ShapedFit
 from experiments.joint.fit import JointFit, fit_jointly
 from experiments.joint.model import Cells, Priors
 from experiments.joint.regressors import Regressors
@@ -44,9 +46,14 @@ class Estimate:
 
 
 def compare(
-    cells: Sequence[Cell], inside: Sequence[bool], data: Cells, model: Regressors, joint: JointFit
+    cells: Sequence[Cell],
+    inside: Sequence[bool],
+    data: Cells,
+    model: Regressors,
+    shaped: ShapedFit,
 ) -> tuple[Estimate, ...]:
     """All of them, on the cells of one group, some with an optimum inside their grids; the declared one comes first."""
+    joint = shaped.fit
     interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
@@ -56,8 +63,12 @@ def compare(
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
+    kinds = ("joint, one shape, walls left out", "joint, a shape for each cell, near its best rate")
+    other = kinds[shaped.reason is None]
     return (
         Estimate(name="joint (declared)", curvature=_curvatures(joint, model), num_cells=len(cells)),
+        _found("joint, one shape, no rate left out", shaped.whole, model, len(cells)),
+        _found(other, shaped.other, model, len(cells)),
         *(_tried(name, fit, model, int(used.sum())) for name, fit, used in changed),
         _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
         _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
@@ -83,6 +94,12 @@ def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells:
         return Estimate(name=name, curvature=_curvatures(fit(), model), num_cells=num_cells)
     except np.linalg.LinAlgError:
         return _failed(name, model, num_cells)
+
+
+def _found(name: str, fit: JointFit | None, model: Regressors, num_cells: int) -> Estimate:
+    if fit is None:
+        return _failed(name, model, num_cells)
+    return Estimate(name=name, curvature=_curvatures(fit, model), num_cells=num_cells)
 
 
 def _failed(name: str, model: Regressors, num_cells: int) -> Estimate:

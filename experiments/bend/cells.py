@@ -17,7 +17,7 @@ seeds' own slopes and goes into the model as the tilt of their mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ DIVERGED_RISE = 1.0  # nats
 WINDOW = 0.3  # nats
 FARTHEST = 16.0 * 1.0001  # ratio of learning rates
 FEWEST, FEWEST_AT_EDGE = 3, 5
+OUT_OF_REACH = "out of reach of the minimum"
 SAME = 1e-9  # relative difference below which two learning rates are one
 
 
@@ -41,7 +42,9 @@ class Cell:
     key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
     highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
         best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
-        of runs, the last by `experiments.bend.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+        of runs, the last by `experiments.bend.evidence.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+    left_out : by reason, the learning rates that no fit uses, diverged ones not among them. slack : (num_points,)
+        further error of a loss that is a bound only, nats.
     """
 
     key: Mapping[str, float]
@@ -63,6 +66,8 @@ class Cell:
     tilt_lever: float
     num_seeds: int
     num_past_wall: int = 0
+    left_out: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    slack: Array | float = 0.0
 
 
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
@@ -129,6 +134,31 @@ def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: 
         tilt_freedom=tilt[1],
         tilt_lever=tilt[2],
         num_seeds=int(count.max(initial=0)),
+        left_out={OUT_OF_REACH: rates_of(points[(count > 0) & ~near])} if ((count > 0) & ~near).any() else {},
+    )
+
+
+def rates_of(x: Array) -> tuple[float, ...]:
+    """Learning rates as they are shown, from their logarithms."""
+    return tuple(float(f"{rate:.6g}") for rate in np.exp(x))
+
+
+def leave_out(cell: Cell, first: int, end: int, reason: str, *, past_wall: bool = False) -> Cell:
+    """The cell with its rates from ``first`` to before ``end``; the others are counted and named with the reason."""
+    if first == 0 and end == len(cell.x):
+        return cell
+    gone = np.ones(len(cell.x), bool)
+    gone[first:end] = False
+    number, named = int(cell.count[gone].sum()), cell.left_out.get(reason, ())
+    return replace(
+        cell,
+        x=cell.x[first:end],
+        loss=cell.loss[first:end],
+        count=cell.count[first:end],
+        ceiling=min(cell.ceiling, float(cell.x[end])) if end < len(cell.x) else cell.ceiling,
+        num_past_wall=cell.num_past_wall + number * past_wall,
+        num_out_of_reach=cell.num_out_of_reach + number * (not past_wall),
+        left_out={**cell.left_out, reason: tuple(sorted({*named, *rates_of(cell.x[gone])}))},
     )
 
 
@@ -187,6 +217,7 @@ def stack(cells: Sequence[Cell]) -> tuple[Cells, float]:
             loss=np.concatenate([cell.loss for cell in cells]),
             count=np.concatenate([cell.count for cell in cells]),
             tilt=np.sqrt(variance / seeds),
+            slack=np.concatenate([np.zeros(len(cell.x)) + cell.slack for cell in cells]),
             replicate_squares=squares,
             replicate_freedom=freedom,
         ),

@@ -171,7 +171,7 @@ def fit_group(
 ) -> GroupFit:
     """Fit the runs of one optimizer; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
-    law = joint_law(cells, axes, treated)
+    law = joint_law(cells, axes, treated, compare=sensitivity)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
     if usable and joint is None:
         notes.append("the losses do not determine the joint law: every cell stands alone")
@@ -184,9 +184,9 @@ def fit_group(
         for name in model.covariates:
             exponents[name] = _exponent(name, model, joint)
     others: tuple[Estimate, ...] = ()
-    if sensitivity and model is not None and joint is not None and data is not None:
-        others = alternatives.compare(usable, law.inside, data, model, joint)
-    notes += _counts(cells, law.optima)
+    if sensitivity and model is not None and data is not None and law.shaped is not None:
+        others = alternatives.compare(usable, law.inside, data, model, law.shaped)
+    notes += _counts(law)
     notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [
@@ -277,8 +277,15 @@ def _noise_ratios(cells: Sequence[Cell], data: Cells, joint: JointFit, axes: Seq
     return ratios
 
 
-def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
+def _counts(law: Law) -> list[str]:
+    cells, optima = law.cells, law.optima
     notes = []
+    if law.shaped is not None and law.shaped.reason is not None:
+        near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
+        notes.append(
+            f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
+            f" {near} learning rates farther away left out (left_out names them)"
+        )
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
         notes.append(f"{diverged} runs diverged (no finite loss, or 1 nat above the best of their cell)")

@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
+FEWEST_FREE = 3  # numbers that a parabola spends: what the shape takes more, its prior gives back
 AT_ONCE = 200_000  # candidates times points held in memory
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
@@ -129,7 +130,8 @@ def profile(
             tilt=tilt,
             shape=shape,
         )
-        freedom = _freedom(fit.freedom, tilt_freedom, x, variance, tilt)
+        own = max(fit.freedom, float(len(x) - FEWEST_FREE))
+        freedom = _freedom(own, tilt_freedom, x, variance, tilt)
         result.append(_search(losses, float(fit.optimum[place]), cell.ceiling, freedom, level))
     return result
 

@@ -1,7 +1,7 @@
 r"""The best learning rate of one cell, with an interval that may be open, and a status.
 
 Status, the first that applies: ``too-few-points``, below three usable learning rates; ``flat``, the losses do not
-differ from a constant at the 5 % level; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
+differ from a constant at the 5 % level, nor does a parabola at 0.1 %; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
 what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
 ``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
 `experiments.bend.interval`.
@@ -10,16 +10,21 @@ what was tried, or the lowest mean loss stands at the edge and the interval reac
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import f as fisher
 
 from experiments.bend.cells import Cell, make_cell, stack
 from experiments.bend.interval import Profile, profile
-from experiments.bend.walls import fit_without_walls
+from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
 from theory import InvalidParameter
+
+
+FLAT_BELOW = 1e-3  # level at which a parabola is no accident
+PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
 
 
 class OptimumStatus(Enum):
@@ -39,7 +44,8 @@ class CellOptimum:
     key : its setting. learning_rate : the optimum, None unless interior; low, high : its 95 % interval, None where
     open. curvature : of the loss in ln(learning rate) at the optimum, nats, None where unknown. best_learning_rate,
     best_loss : the lowest mean loss that was measured. num_learning_rates : usable; num_runs, num_diverged,
-    num_out_of_reach, num_past_wall : runs.
+    num_out_of_reach, num_past_wall : runs. left_out : ``learning_rate`` and ``reason`` of each rate that was not fitted,
+    diverged ones not among them.
     """
 
     key: Mapping[str, float]
@@ -55,6 +61,7 @@ class CellOptimum:
     num_diverged: int
     num_out_of_reach: int
     num_past_wall: int = 0
+    left_out: tuple[Mapping[str, float | str], ...] = ()
 
 
 def cell_optimum(
@@ -84,20 +91,28 @@ def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
     """The optimum of a cell from its own losses only."""
     one = np.ones((1, 1))
     try:
-        (cell,), fit = fit_without_walls([cell], one, one, tau=0.0)
+        shaped = fit_shapes([cell], one, one, tau=0.0)
     except np.linalg.LinAlgError:
         return describe(cell, None)
-    cells, tilt_freedom = stack([cell])
-    return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
+    (cell,), (cells, tilt_freedom) = shaped.cells, stack(shaped.cells)
+    found = profile([cell], cells, shaped.fit, tilt_freedom, level)[0]
+    return describe(cell, found, shaped.fit.variances.sigma)
 
 
-def describe(cell: Cell, found: Profile | None) -> CellOptimum:
-    """Status and, where there is one, the optimum."""
+def describe(cell: Cell, found: Profile | None, noise: float = np.inf) -> CellOptimum:
+    """Status and, where there is one, the optimum; ``noise``: standard deviation of a run's loss.
+
+    The interval is closed by the least rate above the best that diverged or was left out; that rate is never the
+    optimum. Unless noise explains that the optimum is elsewhere, the interval holds the best rate or a neighbour. A bound
+    on an optimum outside the grid is not farther out than the edge.
+    """
+    if found is not None and len(cell.x):
+        found = _bounded(cell, found, noise)
     status = _status(cell, found)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
-    low = found.low if known and found is not None and status is not OptimumStatus.CENSORED_LOW else -np.inf
-    high = found.high if known and found is not None and status is not OptimumStatus.CENSORED_HIGH else np.inf
+    low = min(found.low, cell.highest) if known and found is not None and status is not OptimumStatus.CENSORED_LOW else -np.inf
+    high = max(found.high, cell.lowest) if known and found is not None and status is not OptimumStatus.CENSORED_HIGH else np.inf
     return CellOptimum(
         key=cell.key,
         status=status,
@@ -112,13 +127,42 @@ def describe(cell: Cell, found: Profile | None) -> CellOptimum:
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
         num_past_wall=cell.num_past_wall,
+        left_out=tuple(
+            {"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates
+        ),
     )
+
+
+def _bounded(cell: Cell, found: Profile, noise: float) -> Profile:
+    """The profile under the three rules of `describe`."""
+    value, low, high = found.best, found.low, min(found.high, cell.ceiling)
+    if value > cell.ceiling - PINNED:
+        value = (float(cell.x[-1]) + cell.ceiling) / 2
+    if not beside_the_best(cell, value, noise):
+        best = int(np.argmin(cell.loss))
+        low, high = min(low, float(cell.x[best + 1])), max(high, float(cell.x[best - 1]))
+    return replace(found, best=value, low=low, high=high)
+
+
+def _parabolic(cell: Cell) -> bool:
+    """Whether a parabola with its minimum inside the rates explains the losses better than a constant, by an F test."""
+    free = len(cell.x) - 3
+    if free < 1:
+        return False
+    x = cell.x - cell.x.mean()
+    weight = np.sqrt(cell.count)
+    powers = np.vander(x, 3)
+    fitted = np.linalg.lstsq(powers * weight[:, None], cell.loss * weight, rcond=None)[0]
+    inside = fitted[0] > 0 and x[0] < -fitted[1] / (2 * fitted[0]) < x[-1]
+    rest = float(np.sum(cell.count * (cell.loss - powers @ fitted) ** 2))
+    whole = float(np.sum(cell.count * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
+    return bool(inside and (whole - rest) / 2 > rest / free * fisher.ppf(1 - FLAT_BELOW, 2, free))
 
 
 def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
     if len(cell.x) < 3:
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or found.gain < 1:
+    if found is None or (found.gain < 1 and not _parabolic(cell)):
         return OptimumStatus.FLAT
     best = np.log(cell.best_rate)
     if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):

@@ -17,8 +17,8 @@ import numpy as np
 from experiments.bend.cells import Cell, make_cells, stack
 from experiments.bend.interval import profile
 from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
+from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
 from experiments.bend.table import RunTable
-from experiments.bend.walls import fit_without_walls
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Cells
 from experiments.joint.regressors import LEAST_VALUES, Regressors
@@ -34,8 +34,7 @@ class Law:
     """The joint law of one optimizer's cells, and what every cell says by itself.
 
     cells, optima : all of them, in the same order. usable : those with three learning rates, less the rates that
-    `experiments.bend.walls` leaves out, of which ``data``,
-    ``model`` and ``joint`` speak; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
+    `experiments.bend.evidence.shapes` leaves out, of which ``data``, ``model`` and ``joint`` speak, ``shaped``: how it chose; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
     without a usable cell. joint : None where the losses do not determine the law.
     """
 
@@ -46,6 +45,7 @@ class Law:
     data: Cells | None
     model: Regressors | None
     joint: JointFit | None
+    shaped: ShapedFit | None = None
 
 
 def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
@@ -67,19 +67,20 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     return cells, treated, notes
 
 
-def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
-    """Fit the joint law to cells from `group_cells`."""
+def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False) -> Law:
+    """Fit the joint law to cells from `group_cells`; ``compare``: also one shape to every rate."""
     places = [place for place, cell in enumerate(cells) if len(cell.x) >= 3]
     usable = [cells[place] for place in places]
     optima = [describe(cell, None) for cell in cells]
-    model, data, joint = None, None, None
+    model, data, joint, shaped = None, None, None, None
     if usable:
         model = Regressors.of(usable, axes, skip_batch=batch != "covariate")
         try:
-            usable, joint = fit_without_walls(usable, model.columns, model.trend)
+            shaped = fit_shapes(usable, model.columns, model.trend, compare=compare)
+            usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
             profiles = profile(usable, data, joint, tilt_freedom)
-            found = [describe(cell, one) for cell, one in zip(usable, profiles, strict=True)]
+            found = [describe(cell, one, joint.variances.sigma) for cell, one in zip(usable, profiles, strict=True)]
         except np.linalg.LinAlgError:
             found = [alone(cell) for cell in usable]
         for place, one in zip(places, found, strict=True):
@@ -92,6 +93,7 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
         data=data,
         model=model,
         joint=joint,
+        shaped=shaped if joint is not None else None,
     )
 
 

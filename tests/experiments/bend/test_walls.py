@@ -11,7 +11,7 @@ from experiments.bend.fit import AXES, fit_bend
 from experiments.bend.optimum import cell_optimum
 from experiments.bend.scaling_law import group_cells
 from experiments.bend.table import table_from_frame
-from experiments.bend.walls import fit_without_walls
+from experiments.bend.evidence.walls import fit_without_walls
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
 from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each

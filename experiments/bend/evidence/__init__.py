@@ -1,0 +1,1 @@
+"""Which losses of a table count, and whether its cells share a shape."""
