@@ -16,7 +16,7 @@ interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def compare(
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
         ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),
         ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE), everything),
-        ("joint, no scatter of cells", lambda: fit_jointly(data, model.columns, model.trend, tau=0.0), everything),
+        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), tau=0.0), everything),
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
@@ -77,8 +77,8 @@ def compare(
     )
 
 
-def _refit(data: Cells, model: Regressors, priors: Priors) -> JointFit:
-    return fit_jointly(data, model.columns, model.trend, priors=priors)
+def _refit(data: Cells, model: Regressors, priors: Priors, tau: float | None = None) -> JointFit:
+    return fit_jointly(data, model.columns, model.trend, priors=replace(priors, law=model.precision), tau=tau)
 
 
 def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:
@@ -86,7 +86,7 @@ def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_])
     if len(columns) < columns.shape[1] or np.linalg.matrix_rank(columns) < columns.shape[1]:
         raise np.linalg.LinAlgError
     data, _ = stack([cell for cell, use in zip(cells, chosen, strict=True) if use])
-    return fit_jointly(data, columns, model.trend[chosen])
+    return fit_jointly(data, columns, model.trend[chosen], priors=Priors(law=model.precision))
 
 
 def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells: int) -> Estimate:

@@ -76,7 +76,7 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compa
     if usable:
         model = Regressors.of(usable, axes, skip_batch=batch != "covariate")
         try:
-            shaped = fit_shapes(usable, model.columns, model.trend, compare=compare)
+            shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, compare=compare)
             usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
             profiles = profile(usable, data, joint, tilt_freedom)

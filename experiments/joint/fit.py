@@ -256,6 +256,7 @@ def _step(
             + ((local / spread) ** 2).sum()
             + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
             + (s.trend[1:] ** 2).sum() / rules.trend**2
+            + (0.0 if rules.law is None else float(rules.law @ s.beta**2))
         )
 
     target = State(

@@ -74,7 +74,8 @@ class Priors:
     """Weak priors, the same for every table: they hold where a table is silent.
 
     The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
-    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is. sigma and tau, none
+    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is. law: (num_regressors,) precisions about 0
+    of the law's coefficients, none if not given. sigma and tau, none
     (tau: `experiments.joint.fit`).
     """
 
@@ -85,6 +86,7 @@ class Priors:
     omega: tuple[float, float] = (0.3, 0.7)
     gamma: float = 0.1
     lean: float = 0.0
+    law: Array | None = None
 
     @property
     def shape(self) -> Array:
@@ -134,6 +136,7 @@ def _shapes(cells: Cells, state: State) -> Array:
 
 
 def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules: Priors) -> tuple[Design, Array]:
+    """The linear model about a state, and the rise at each point."""
     z, h, rise = curve(cells, state, regressors, trend)
     pull = -h * loss_shape.slope(z, _shapes(cells, state))
     by_shape = h[:, None] * loss_shape.shape_gradient(z, _shapes(cells, state))
@@ -152,7 +155,8 @@ def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules
     response = cells.loss - rise - across * local[:, 2] + fixed @ here + (random * local).sum(axis=1)
     p, k = regressors.shape[1], trend.shape[1]
     mean = np.concatenate([np.zeros(p + k), rules.shape[:, 0]])
-    precision = np.concatenate([np.zeros(p + 1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
+    law = np.zeros(p) if rules.law is None else rules.law
+    precision = np.concatenate([law, np.zeros(1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
     return (
         Design(
             starts=cells.starts,

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LEAST_VALUES = 3  # distinct values of an axis that a half square needs
+SLOPE = 1.0  # standard deviation of an exponent of which the table says nothing
+SECOND = 0.3  # that of a second derivative: an exponent that changes by 0.7 over a decade
 ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
 
@@ -40,6 +42,12 @@ class Regressors:
     centre: Mapping[str, float]
     lost: Mapping[str, str]
     covariates: tuple[str, ...]
+
+    @property
+    def precision(self) -> Array:
+        """(num_regressors,) of the priors about 0: slopes 0 +- `SLOPE`, second derivatives 0 +- `SECOND`."""
+        held = {0: 0.0, 1: SLOPE**-2, 2: SECOND**-2}
+        return np.array([held[len(term)] for term in self.terms])
 
     def row(self, setting: Mapping[str, float]) -> Array:
         """(num_regressors,) of the law at a setting that need not be one of the cells."""

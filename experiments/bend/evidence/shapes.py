@@ -21,7 +21,7 @@ than nine of ten.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,21 +53,22 @@ class ShapedFit:
 
 
 def fit_shapes(
-    cells: Sequence[Cell], regressors: Array, trend: Array, *, tau: float | None = None, compare: bool = False
+    cells: Sequence[Cell], regressors: Array, trend: Array, *, law: Array | None = None, tau: float | None = None, compare: bool = False
 ) -> ShapedFit:
     """Fit a table's cells by the rule above.
 
-    ``regressors``, ``trend``, ``tau`` as in `fit_jointly`; ``compare``: whether ``whole`` is wanted. Raises
+    ``regressors``, ``trend``, ``tau`` as in `fit_jointly`, ``law`` as in `Priors`; ``compare``: whether ``whole`` is wanted. Raises
     ``numpy.linalg.LinAlgError`` where the regressors are not identified.
     """
-    shared = without_walls(cells, regressors, trend, tau)
-    one = fit_jointly(stack(shared)[0], regressors, trend, tau=tau)
+    rules, apart = Priors(law=law), replace(OWN, law=law)
+    shared = without_walls(cells, regressors, trend, tau, rules)
+    one = fit_jointly(stack(shared)[0], regressors, trend, priors=rules, tau=tau)
     near = near_the_best(cells)
     try:
-        each = fit_jointly(stack(near)[0], regressors, trend, priors=OWN, tau=tau)
+        each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)
     except np.linalg.LinAlgError:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
-    whole = fit_jointly(stack(cells)[0], regressors, trend, tau=tau) if compare else None
+    whole = fit_jointly(stack(cells)[0], regressors, trend, priors=rules, tau=tau) if compare else None
     reason = _why_own(shared, one, each)
     if reason is None:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=each, whole=whole)

@@ -44,17 +44,19 @@ STEEP = 2.0  # second derivative of a suspect over the median one
 REASON = "past a wall"
 
 
-def without_walls(cells: Sequence[Cell], regressors: Array, trend: Array, tau: float | None) -> list[Cell]:
+def without_walls(
+    cells: Sequence[Cell], regressors: Array, trend: Array, tau: float | None, rules: Priors
+) -> list[Cell]:
     """The cells without the rates that the rule leaves out.
 
-    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` as in `fit_jointly`.
+    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` and the priors ``rules`` as in `fit_jointly`.
     """
     suspects = _suspects(cells)
     kept = [_up_to(cell, suspects.get(place, len(cell.x))) for place, cell in enumerate(cells)]
     if not suspects:
         return kept
     try:
-        fit = fit_jointly(stack(kept)[0], regressors, trend, tau=tau)
+        fit = fit_jointly(stack(kept)[0], regressors, trend, priors=rules, tau=tau)
     except np.linalg.LinAlgError:
         return list(cells)
     limit = float(student.ppf(1 - FALSE_ALARM, fit.freedom))
@@ -63,7 +65,7 @@ def without_walls(cells: Sequence[Cell], regressors: Array, trend: Array, tau: f
             kept[place] = _up_to(cells[place], last + 1)
         tried = np.array(list(suspects))
         try:
-            excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend), strict=True))
+            excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend, rules), strict=True))
         except np.linalg.LinAlgError:
             return list(cells)
         for place, last in suspects.items():
@@ -103,12 +105,11 @@ def _up_to(cell: Cell, number: int) -> Cell:
     return leave_out(cell, 0, number, REASON, past_wall=True)
 
 
-def _excess(cells: Cells, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array) -> Array:
+def _excess(cells: Cells, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array, rules: Priors) -> Array:
     """(num_tried,) losses of the highest rates of the cells ``tried`` over their prediction, in standard errors.
 
     The prediction is one linear step from the fit, without these rates.
     """
-    rules = Priors()
     tops = (cells.starts + cells.sizes - 1)[tried]
     design, rise = linearise(cells, fit.state, regressors, trend, rules)
     wider = replace(fit.variances, gamma=max(fit.variances.gamma, rules.gamma))
