@@ -70,6 +70,12 @@ class Cell:
     slack: Array | float = 0.0
 
 
+def usable_places(cells: Sequence[Cell]) -> list[int]:
+    """Of the cells that a joint fit can use: two learning rates, if another has three and so tells the curvature."""
+    sizes = [len(cell.x) for cell in cells]
+    return [place for place, size in enumerate(sizes) if size >= 2] if max(sizes, default=0) >= 3 else []
+
+
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
     """The cells of a table, keyed by the columns ``names``, in ascending order of the key."""
     keys = np.stack([table.numbers[name] for name in names], axis=1) if names else np.zeros((len(table), 0))

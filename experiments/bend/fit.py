@@ -67,6 +67,14 @@ class Exponent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchExponents:
+    """Exponents of the axes at one batch size."""
+
+    batch_size: float
+    exponents: Mapping[str, Exponent]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Curvature:
     """Second derivative, its 95 % and 90 % intervals, the verdict, and why if it is not-identifiable."""
 
@@ -87,7 +95,8 @@ class GroupFit:
     curvature, power : by axis. estimators : the same curvature by other means. variances : of the joint fit, None if
     there is none. shape : of the loss about the optimum, see `experiments.joint.loss_shape`. noise_ratio : residuals in
     the upper over those in the lower half of each axis. notes : in words, what was left out and what to beware of.
-    effective : the same fit in mean angle, if asked for.
+    effective : the same fit in mean angle, if asked for. exponents_by_batch : of the axes at each batch size, where the
+    law has their products with it.
     """
 
     optimizer: str | None
@@ -102,6 +111,7 @@ class GroupFit:
     noise_ratio: Mapping[str, float]
     notes: tuple[str, ...]
     effective: GroupFit | None = None
+    exponents_by_batch: tuple[BatchExponents, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +193,10 @@ def fit_group(
     if model is not None and joint is not None:
         for name in model.covariates:
             exponents[name] = _exponent(name, model, joint)
+    by_batch: tuple[BatchExponents, ...] = ()
+    if model is not None and joint is not None and "batch_size" in model.covariates:
+        by_batch = tuple(_by_batch(usable, model, joint, axes))
+        notes += _batch_notes(usable, model, joint, axes)
     others: tuple[Estimate, ...] = ()
     if sensitivity and model is not None and data is not None and law.shaped is not None:
         others = alternatives.compare(usable, law.inside, data, model, law.shaped)
@@ -209,7 +223,45 @@ def fit_group(
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
         noise_ratio=ratios,
         notes=tuple(notes),
+        exponents_by_batch=by_batch,
     )
+
+
+def _by_batch(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[BatchExponents]:
+    """Slopes of the axes at each batch size, at the middle of all else."""
+    products = {axis: (axis, "batch_size") for axis in axes if (axis, "batch_size") in model.terms}
+    if not products:
+        return []
+    found = []
+    for batch in sorted({cell.key["batch_size"] for cell in usable}):
+        exponents = {}
+        for axis in axes:
+            if axis not in model.slopes:
+                continue
+            direction = np.zeros(len(model.terms))
+            direction[model.slopes[axis]] = 1.0
+            if axis in products:
+                direction[model.terms.index(products[axis])] = np.log(batch / model.centre["batch_size"])
+            value, low, high = joint.along(direction, 0.95)
+            exponents[axis] = Exponent(value=value, low=low, high=high, at=model.centre[axis])
+        found.append(BatchExponents(batch_size=batch, exponents=exponents))
+    return found
+
+
+def _batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[str]:
+    """Where the law has terms in batch that it shows, and where it could not have them."""
+    notes = []
+    for axis in axes:
+        term = (axis, "batch_size")
+        if term in model.terms:
+            low, high = joint.interval(model.terms.index(term), 0.95)
+            if low > 0 or high < 0:
+                way = "rises" if low > 0 else "falls"
+                notes.append(f"the exponent of {axis} {way} with batch size (exponents_by_batch): one of all batches misleads")
+        elif axis in model.slopes and "batch_size" in model.slopes:
+            why = model.lost.get(f"{axis} by batch_size", "not offered")
+            notes.append(f"the exponent of {axis} is taken to be the same at every batch size: {why}")
+    return notes
 
 
 def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, Curvature, Power | None]:

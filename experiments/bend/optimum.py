@@ -1,6 +1,7 @@
 r"""The best learning rate of one cell, with an interval that may be open, and a status.
 
-Status, the first that applies: ``too-few-points``, below three usable learning rates; ``flat``, the losses do not
+Status, the first that applies: ``too-few-points``, below three usable learning rates, below two in a table where other
+cells tell the curvature; ``flat``, the losses do not
 differ from a constant at the 5 % level, nor does a parabola at 0.1 %; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
 what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
 ``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
@@ -160,7 +161,7 @@ def _parabolic(cell: Cell) -> bool:
 
 
 def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
-    if len(cell.x) < 3:
+    if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
     if found is None or (found.gain < 1 and not _parabolic(cell)):
         return OptimumStatus.FLAT

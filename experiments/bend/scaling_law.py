@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.bend.cells import Cell, make_cells, stack
+from experiments.bend.cells import Cell, make_cells, stack, usable_places
 from experiments.bend.interval import profile
 from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
 from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
@@ -33,7 +33,7 @@ LARGE_SCATTER = 0.5  # of optima about the law, in ln
 class Law:
     """The joint law of one optimizer's cells, and what every cell says by itself.
 
-    cells, optima : all of them, in the same order. usable : those with three learning rates, less the rates that
+    cells, optima : all of them, in the same order. usable : those with two learning rates, if one has three, less the rates that
     `experiments.bend.evidence.shapes` leaves out, of which ``data``, ``model`` and ``joint`` speak, ``shaped``: how it chose; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
     without a usable cell. joint : None where the losses do not determine the law.
     """
@@ -69,7 +69,7 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
 
 def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False) -> Law:
     """Fit the joint law to cells from `group_cells`; ``compare``: also one shape to every rate."""
-    places = [place for place, cell in enumerate(cells) if len(cell.x) >= 3]
+    places = usable_places(cells)
     usable = [cells[place] for place in places]
     optima = [describe(cell, None) for cell in cells]
     model, data, joint, shaped = None, None, None, None
@@ -82,7 +82,7 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compa
             profiles = profile(usable, data, joint, tilt_freedom)
             found = [describe(cell, one, joint.variances.sigma) for cell, one in zip(usable, profiles, strict=True)]
         except np.linalg.LinAlgError:
-            found = [alone(cell) for cell in usable]
+            found = [alone(cell) if len(cell.x) >= 3 else describe(cell, None) for cell in usable]
         for place, one in zip(places, found, strict=True):
             optima[place] = one
     return Law(

@@ -84,6 +84,17 @@ class JointFit:
     residuals: Array
     converged: bool
 
+    def along(self, direction: Array, level: float) -> tuple[float, float, float]:
+        """Estimate and central interval of a combination of the coefficients, (num_regressors,) not all 0."""
+        p = len(direction)
+        centres = self.averages.centres @ direction
+        errors = np.sqrt(np.einsum("p,npq,q->n", direction, self.averages.covariances[:, :p, :p], direction))
+        low, high = (
+            mixture_quantile(centres, errors, self.averages.weights, self.freedom, (1 + side * level) / 2)
+            for side in (-1, 1)
+        )
+        return float(self.averages.weights @ centres), low, high
+
     def estimate(self, which: int) -> float:
         """Of one coefficient, averaged over tau."""
         return float(self.averages.weights @ self.averages.centres[:, which])

@@ -105,13 +105,19 @@ class Regressors:
         for i, one in enumerate(curved):
             for other in curved[:i]:
                 offer(f"{other} by {one}", (other, one))
+        if "batch_size" in logs and "batch_size" not in lost and "batch_size" not in axes:
+            # last: a table that carries only some of the terms keeps those of the axes
+            for name in reversed(curved):
+                offer(f"{name} by batch_size", (name, "batch_size"))
+            if len(np.unique(np.round(logs["batch_size"], 9))) >= LEAST_VALUES:
+                offer("batch_size squared", ("batch_size", "batch_size"))
         trend = np.stack([np.ones(len(cells)), *(logs[name] for name in logs if (name,) in terms)], axis=1)
         return Regressors(
             columns=np.stack(columns, axis=1),
             trend=trend,
             terms=tuple(terms),
             slopes={name: terms.index((name,)) for name in logs if (name,) in terms and name not in lost},
-            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms},
+            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms and name in axes},
             centre=centre,
             lost=lost,
             covariates=tuple(name for name in logs if (name,) in terms and name not in axes and name not in lost),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.bend.cells import Cell
+from experiments.bend.cells import Cell, usable_places
 from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
 from experiments.bend.table import RunTable
 from experiments.files import BadInput
@@ -89,11 +89,13 @@ class Pilot:
 def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
     """Fit the law of one optimizer's runs; raises `BadInput` where there is none or it has no slope along an axis."""
     cells, treated, notes = group_cells(runs, batch)
-    usable = [cell for cell in cells if len(cell.x) >= 3]
+    usable = [cells[place] for place in usable_places(cells)]
     if not usable:
         raise BadInput("no cell has three usable learning rates")
     if len(usable) < len(cells):
-        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than three usable learning rates")
+        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than two usable learning rates")
+    if pairs := sum(len(cell.x) == 2 for cell in usable):
+        notes.append(f"{pairs} cells have two usable learning rates: they speak through the curvature of the others")
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     law = joint_law(rekeyed, AXES, treated)

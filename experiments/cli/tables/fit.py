@@ -70,6 +70,10 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
         "batch": group.batch,
         "cells": [{**cell.key, **_plain(cell)} for cell in group.cells],
         "exponents": {name: _plain(item) for name, item in group.exponents.items()},
+        "exponents_by_batch": [
+            {"batch_size": item.batch_size, **{axis: _plain(one) for axis, one in item.exponents.items()}}
+            for item in group.exponents_by_batch
+        ],
         "curvature": {axis: {**_plain(item), "delta": delta} for axis, item in group.curvature.items()},
         "estimators": [
             {
@@ -124,6 +128,9 @@ def _describe_group(group: GroupFit, delta: float) -> list[str]:
     lines.append("")
     for name, item in group.exponents.items():
         lines.append(f"  {_exponent_line(name, item)}")
+    for by_batch in group.exponents_by_batch:
+        for axis, item in by_batch.exponents.items():
+            lines.append(f"  at batch {short_number(by_batch.batch_size)}: {_exponent_line(axis, item)}")
     if group.effective is not None:
         for axis, bend in group.effective.curvature.items():
             lines.append(f"  in mean angle: {_curvature_line(axis, bend, delta)}")
