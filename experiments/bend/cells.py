@@ -2,6 +2,7 @@ r"""From runs to cells: which learning rates count, their mean losses, and what 
 
 A cell is one setting of everything but learning rate and seed. Rules, applied in this order:
 
+0. **Odd**: a single run that cannot belong to its cell (`experiments.bend.evidence.screening`).
 1. **Diverged**: a run whose loss is NaN, infinite, or `DIVERGED_RISE` above the best of its cell. A learning rate at
    which at least half of the runs diverged is left out; it still bounds the optimum, and it counts as tried.
 2. **Out of reach**: a learning rate whose mean loss is more than `WINDOW` above the lowest mean of its cell, or a
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.bend.evidence.screening import odd_runs
 from experiments.bend.table import RunTable
 from experiments.joint.model import Cells
 
@@ -44,7 +46,8 @@ class Cell:
         best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
         of runs, the last by `experiments.bend.evidence.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
     left_out : by reason, the learning rates that no fit uses, diverged ones not among them. slack : (num_points,)
-        further error of a loss that is a bound only, nats.
+        further error of a loss that is a bound only, nats. odd : learning rate and loss of each run that
+        `experiments.bend.evidence.screening` leaves out.
     """
 
     key: Mapping[str, float]
@@ -68,6 +71,7 @@ class Cell:
     num_past_wall: int = 0
     left_out: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     slack: Array | float = 0.0
+    odd: tuple[tuple[float, float], ...] = ()
 
 
 def usable_places(cells: Sequence[Cell]) -> list[int]:
@@ -87,11 +91,16 @@ def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
     bounds = np.searchsorted(member.ravel()[order], np.arange(len(settings) + 1))
     rates, losses = table.numbers["learning_rate"], table.numbers["loss"]
     seeds = table.labels.get("seed")
+    members_out: list[tuple[tuple[float, float], ...]] = []
+    members = [order[bounds[place] : bounds[place + 1]] for place in range(len(settings))]
+    for place, odd in enumerate(odd_runs([(np.log(rates[rows]), losses[rows]) for rows in members])):
+        members[place], left_out = members[place][~odd], members[place][odd]
+        members_out.append(tuple(zip(rates[left_out].tolist(), losses[left_out].tolist(), strict=True)))
     cells = []
-    for place, setting in enumerate(settings):
-        rows = order[bounds[place] : bounds[place + 1]]
+    for setting, rows, odd_ones in zip(settings, members, members_out, strict=True):
         key = dict(zip(names, map(float, setting), strict=True))
-        cells.append(make_cell(rates[rows], losses[rows], None if seeds is None else seeds[rows], key))
+        cell = make_cell(rates[rows], losses[rows], None if seeds is None else seeds[rows], key)
+        cells.append(replace(cell, odd=odd_ones, num_runs=cell.num_runs + len(odd_ones)) if odd_ones else cell)
     return cells
 
 

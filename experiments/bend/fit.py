@@ -338,6 +338,13 @@ def _counts(law: Law) -> list[str]:
             f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
             f" {near} learning rates farther away left out (left_out names them)"
         )
+    for cell in cells:
+        where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())
+        notes += [
+            f"left out as no part of its cell: the run of loss {loss:.5g} at learning rate {rate:.4g}"
+            + (f", {where}" if where else "")
+            for rate, loss in cell.odd
+        ]
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
         notes.append(f"{diverged} runs diverged (no finite loss, or 1 nat above the best of their cell)")

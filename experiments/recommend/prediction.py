@@ -22,8 +22,8 @@ its interval is to hold for each.
 **What the table does not tell.** A second derivative that the cells do not determine is taken as 0 with a standard
 deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a decade has 0.1. If the term is absent from
 the law, its column q is a combination :math:`Xw` of the others, which have absorbed it, and the target misses
-:math:`q_* - x_*^\top w` of it; if it is in the law but rests on censored optima, the assumption is its prior. No
-slope is ever assumed.
+:math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well, poorly, or by censored optima alone:
+far outside the table an estimate of a bend is not trusted as it stands. Slopes have the priors of the joint fit, 0 +- 1.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Coefficients:
         curved = [name for name in model.slopes if name in axes]
         second = list(combinations_with_replacement(curved, 2))
         absent = [term for term in second if term not in model.terms and term[::-1] not in model.terms]
-        held = [(name, name) for name in doubtful if (name, name) in model.terms]
+        held = [term for term in model.terms if len(term) == 2 and set(term) <= set(curved)]
+        doubted = [(name, name) for name in doubtful if (name, name) in model.terms]
         averages, p = joint.averages, len(model.terms)
         centres, covariances = averages.centres, _mean_square_errors(joint)
         rest = covariances.shape[1] - p
@@ -103,7 +104,7 @@ class Coefficients:
         return Coefficients(
             model=model,
             terms=(*model.terms, *absent),
-            assumed=(*held, *absent),
+            assumed=(*doubted, *absent),
             tau=averages.tau,
             weights=averages.weights,
             centres=centres,
