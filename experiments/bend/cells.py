@@ -44,7 +44,8 @@ class Cell:
     key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
     highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
         best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
-        of runs, the last by `experiments.bend.evidence.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+        of runs, the last by `experiments.bend.evidence.walls`. best_loss, best_rate : the lowest mean loss, where it
+        stands.
     left_out : by reason, the learning rates that no fit uses, diverged ones not among them. slack : (num_points,)
         further error of a loss that is a bound only, nats. odd : learning rate and loss of each run that
         `experiments.bend.evidence.screening` leaves out.

@@ -26,6 +26,7 @@ import numpy as np
 from experiments.bend import alternatives
 from experiments.bend.alternatives import Estimate
 from experiments.bend.cells import Cell
+from experiments.bend.exponents import BatchExponents, Exponent, batch_notes, by_batch
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
@@ -53,25 +54,6 @@ class Verdict(Enum):
     BENDS_UP = "bends-up"
     BENDS_DOWN = "bends-down"
     NOT_IDENTIFIABLE = "not-identifiable"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exponent:
-    """d ln(optimum)/d ln(axis) at ``at``; all None where not defined, with a reason."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    at: float | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchExponents:
-    """Exponents of the axes at one batch size."""
-
-    batch_size: float
-    exponents: Mapping[str, Exponent]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +175,10 @@ def fit_group(
     if model is not None and joint is not None:
         for name in model.covariates:
             exponents[name] = _exponent(name, model, joint)
-    by_batch: tuple[BatchExponents, ...] = ()
+    at_batch: tuple[BatchExponents, ...] = ()
     if model is not None and joint is not None and "batch_size" in model.covariates:
-        by_batch = tuple(_by_batch(usable, model, joint, axes))
-        notes += _batch_notes(usable, model, joint, axes)
+        at_batch = tuple(by_batch(usable, model, joint, axes))
+        notes += batch_notes(usable, model, joint, axes)
     others: tuple[Estimate, ...] = ()
     if sensitivity and model is not None and data is not None and law.shaped is not None:
         others = alternatives.compare(usable, law.inside, data, model, law.shaped)
@@ -223,45 +205,8 @@ def fit_group(
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
         noise_ratio=ratios,
         notes=tuple(notes),
-        exponents_by_batch=by_batch,
+        exponents_by_batch=at_batch,
     )
-
-
-def _by_batch(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[BatchExponents]:
-    """Slopes of the axes at each batch size, at the middle of all else."""
-    products = {axis: (axis, "batch_size") for axis in axes if (axis, "batch_size") in model.terms}
-    if not products:
-        return []
-    found = []
-    for batch in sorted({cell.key["batch_size"] for cell in usable}):
-        exponents = {}
-        for axis in axes:
-            if axis not in model.slopes:
-                continue
-            direction = np.zeros(len(model.terms))
-            direction[model.slopes[axis]] = 1.0
-            if axis in products:
-                direction[model.terms.index(products[axis])] = np.log(batch / model.centre["batch_size"])
-            value, low, high = joint.along(direction, 0.95)
-            exponents[axis] = Exponent(value=value, low=low, high=high, at=model.centre[axis])
-        found.append(BatchExponents(batch_size=batch, exponents=exponents))
-    return found
-
-
-def _batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[str]:
-    """Where the law has terms in batch that it shows, and where it could not have them."""
-    notes = []
-    for axis in axes:
-        term = (axis, "batch_size")
-        if term in model.terms:
-            low, high = joint.interval(model.terms.index(term), 0.95)
-            if low > 0 or high < 0:
-                way = "rises" if low > 0 else "falls"
-                notes.append(f"the exponent of {axis} {way} with batch size (exponents_by_batch): one of all batches misleads")
-        elif axis in model.slopes and "batch_size" in model.slopes:
-            why = model.lost.get(f"{axis} by batch_size", "not offered")
-            notes.append(f"the exponent of {axis} is taken to be the same at every batch size: {why}")
-    return notes
 
 
 def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, Curvature, Power | None]:

@@ -1,11 +1,10 @@
 r"""The best learning rate of one cell, with an interval that may be open, and a status.
 
 Status, the first that applies: ``too-few-points``, below three usable learning rates, below two in a table where other
-cells tell the curvature; ``flat``, the losses do not
-differ from a constant at the 5 % level, nor does a parabola at 0.1 %; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
-what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
-``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
-`experiments.bend.interval`.
+cells tell the curvature; ``flat``, the losses do not differ from a constant at the 5 % level, nor does a parabola at
+0.1 %; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of what was tried, or the lowest
+mean loss stands at the edge and the interval reaches past it: only a bound is known; ``interior``. A diverged rate
+counts as tried, so it closes the grid from above. The interval is that of `experiments.bend.interval`.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ from numpy.typing import ArrayLike
 from scipy.stats import f as fisher
 
 from experiments.bend.cells import Cell, make_cell, stack
-from experiments.bend.interval import Profile, profile
 from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
+from experiments.bend.interval import Profile, profile
 from theory import InvalidParameter
-
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
 PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
@@ -45,8 +43,8 @@ class CellOptimum:
     key : its setting. learning_rate : the optimum, None unless interior; low, high : its 95 % interval, None where
     open. curvature : of the loss in ln(learning rate) at the optimum, nats, None where unknown. best_learning_rate,
     best_loss : the lowest mean loss that was measured. num_learning_rates : usable; num_runs, num_diverged,
-    num_out_of_reach, num_past_wall : runs. left_out : ``learning_rate`` and ``reason`` of each rate that was not fitted,
-    diverged ones not among them.
+    num_out_of_reach, num_past_wall : runs. left_out : ``learning_rate`` and ``reason`` of each rate that was not
+    fitted, diverged ones not among them.
     """
 
     key: Mapping[str, float]
@@ -104,16 +102,19 @@ def describe(cell: Cell, found: Profile | None, noise: float = np.inf) -> CellOp
     """Status and, where there is one, the optimum; ``noise``: standard deviation of a run's loss.
 
     The interval is closed by the least rate above the best that diverged or was left out; that rate is never the
-    optimum. Unless noise explains that the optimum is elsewhere, the interval holds the best rate or a neighbour. A bound
-    on an optimum outside the grid is not farther out than the edge.
+    optimum. Unless noise explains that the optimum is elsewhere, the interval holds the best rate or a neighbour. A
+    bound on an optimum outside the grid is not farther out than the edge.
     """
     if found is not None and len(cell.x):
         found = _bounded(cell, found, noise)
     status = _status(cell, found)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
-    low = min(found.low, cell.highest) if known and found is not None and status is not OptimumStatus.CENSORED_LOW else -np.inf
-    high = max(found.high, cell.lowest) if known and found is not None and status is not OptimumStatus.CENSORED_HIGH else np.inf
+    low, high = -np.inf, np.inf
+    if known and found is not None and status is not OptimumStatus.CENSORED_LOW:
+        low = min(found.low, cell.highest)
+    if known and found is not None and status is not OptimumStatus.CENSORED_HIGH:
+        high = max(found.high, cell.lowest)
     return CellOptimum(
         key=cell.key,
         status=status,

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from experiments.bend.cells import Cell, make_cells, stack, usable_places
+from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
 from experiments.bend.interval import profile
 from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
-from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
 from experiments.bend.table import RunTable
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Cells
@@ -33,9 +33,10 @@ LARGE_SCATTER = 0.5  # of optima about the law, in ln
 class Law:
     """The joint law of one optimizer's cells, and what every cell says by itself.
 
-    cells, optima : all of them, in the same order. usable : those with two learning rates, if one has three, less the rates that
-    `experiments.bend.evidence.shapes` leaves out, of which ``data``, ``model`` and ``joint`` speak, ``shaped``: how it chose; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
-    without a usable cell. joint : None where the losses do not determine the law.
+    cells, optima : all of them, in the same order. usable : those with two learning rates, if one has three, less the
+    rates that `experiments.bend.evidence.shapes` leaves out, of which ``data``, ``model`` and ``joint`` speak,
+    ``shaped``: how it chose; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None without
+    a usable cell. joint : None where the losses do not determine the law.
     """
 
     cells: tuple[Cell, ...]

@@ -21,9 +21,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import stdtr
 
 from experiments.joint import loss_shape
+from experiments.joint.averages import Averages, mixture_quantile
 from experiments.joint.mixed_model import Design, Products, Solution, cross_products, solve, solve_each, sums_by_cell
 from experiments.joint.model import Cells, Priors, State, Variances, curve, error_variances, linearise, spreads
 
@@ -38,20 +38,6 @@ LARGEST_SCATTER = 3.0
 FLAT_BELOW = 0.25  # scatter below which the prior is flat, over the typical standard error of an optimum
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Averages:
-    """The coefficients at each tau of a grid, for averaging over it.
-
-    tau, weights : (num_nodes,), the latter sum to 1. centres : (num_nodes, num_regressors). covariances : (num_nodes,
-    num_fixed, num_fixed) of the coefficients, the trend of curvature and the shape, in this order.
-    """
-
-    tau: Array
-    weights: Array
-    centres: Array
-    covariances: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +101,6 @@ class JointFit:
     def interval(self, which: int, level: float) -> tuple[float, float]:
         """Central interval of one coefficient."""
         return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)
-
-
-def mixture_quantile(centres: Array, errors: Array, weights: Array, freedom: float, probability: float) -> float:
-    """Quantile of a mixture of t distributions: (num_nodes,) centres, standard errors above 0 and weights."""
-    low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = float(weights @ stdtr(freedom, (middle - centres) / errors))
-        low, high = (middle, high) if below < probability else (low, middle)
-    return (low + high) / 2
 
 
 def fit_jointly(

@@ -33,7 +33,7 @@ REACH = 6.0  # the shape is used to this distance from the minimum, a factor of 
 
 
 def slope(z: Array, shape: Array) -> Array:
-    r""":math:`\phi'(z)`; z of any shape, ``shape`` the three numbers of `PARAMETERS`, or (3, ...) of them, one for each z."""
+    r""":math:`\phi'(z)`; z of any shape, ``shape`` the three numbers of `PARAMETERS`, or such for each z."""
     skew, growth, split = shape
     near = np.clip(z, -REACH, REACH)
     return near * np.exp(skew * near / 2) * _sinhc(growth * near**2) * (1 + split * _side(near))

@@ -13,8 +13,9 @@ cells; :math:`h_c` the curvature of the loss at the optimum in nats, drawn towar
 :math:`\mu_c` the optimum; X_c its regressors (constant, ln N, ln D, their half squares and product, further ones);
 :math:`u_c` what the law does not explain; :math:`t_c` the tilt that seeds common to all learning rates of a cell leave
 in their mean; :math:`k_c` what the cell's own skew is more than the shared one, where shapes may differ (:math:`\psi`
-above 0, not estimated: near the minima, where such cells are fitted, the losses do not tell it); :math:`R = h\phi` the rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a
-shape that does not fit speaks, and it leaves the say to the points near the minimum.
+above 0, not estimated: near the minima, where such cells are fitted, the losses do not tell it); :math:`R = h\phi` the
+rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a shape that does not fit speaks, and it
+leaves the say to the points near the minimum.
 
 A cell whose optimum lies outside its grid keeps its slope: with the curvature it would have by its neighbours, within
 :math:`\omega`, the slope says how far outside.
@@ -74,8 +75,8 @@ class Priors:
     """Weak priors, the same for every table: they hold where a table is silent.
 
     The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
-    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is. law: (num_regressors,) precisions about 0
-    of the law's coefficients, none if not given. sigma and tau, none
+    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is.
+    law: (num_regressors,) precisions about 0 of the law's coefficients, none if not given. sigma and tau, none
     (tau: `experiments.joint.fit`).
     """
 

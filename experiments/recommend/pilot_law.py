@@ -14,8 +14,9 @@ from experiments.bend.table import RunTable
 from experiments.files import BadInput
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
-from experiments.recommend.target_run import Line, Target, complete, independent
+from experiments.recommend.target_run import Line, Target, complete, independent, off_lines
 
 WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
 
@@ -56,13 +57,19 @@ class Pilot:
 
     def setting(self, target: Target) -> dict[str, float]:
         """The target by the names that the law is keyed by; raises `BadInput` where the table does not speak of it."""
-        setting = complete(self.cells, target, self.batch, self.lines)
+        setting = self.whole(target)
         return {name: value for name, value in setting.items() if name in self.law.cells[0].key}
+
+    def whole(self, target: Target) -> dict[str, float]:
+        """The same with the axes that move along lines."""
+        return complete(self.cells, target, self.batch, self.lines)
 
     def read(self, target: Target, confidence: float) -> Answer:
         """The optimum at a target; raises `BadInput` where the interval is wider than a factor of `WIDEST`."""
         coefficients, setting = self.coefficients, self.setting(target)
-        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True)
+        off = np.array(list(off_lines(self.whole(target), self.lines).values()))
+        further = float(np.sum((SLOPE * off) ** 2))
+        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True, further=further)
         if found.high - found.low > np.log(WIDEST):
             raise BadInput(
                 f"the table does not determine it: the {100 * confidence:.3g} % interval would span a factor of"

@@ -22,8 +22,9 @@ its interval is to hold for each.
 **What the table does not tell.** A second derivative that the cells do not determine is taken as 0 with a standard
 deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a decade has 0.1. If the term is absent from
 the law, its column q is a combination :math:`Xw` of the others, which have absorbed it, and the target misses
-:math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well, poorly, or by censored optima alone:
-far outside the table an estimate of a bend is not trusted as it stands. Slopes have the priors of the joint fit, 0 +- 1.
+:math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well,
+poorly, or by censored optima alone: far outside the table an estimate of a bend is not trusted as it stands. Slopes
+have the priors of the joint fit, 0 +- 1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.fit import JointFit, mixture_quantile
+from experiments.joint.averages import mixture_quantile
+from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors, term_value
 
 Array = NDArray[np.float64]
@@ -131,10 +133,11 @@ class Coefficients:
         spread: Array = np.einsum("p,npq,q->n", row, self.covariances[:, terms, terms], row) + scatter * self.tau**2
         return spread
 
-    def predict(self, row: Array, confidence: float, *, scatter: bool) -> Predicted:
-        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``."""
+    def predict(self, row: Array, confidence: float, *, scatter: bool, further: float = 0.0) -> Predicted:
+        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``; ``further``:
+        variance of what the law does not have."""
         centres = self.centres @ row
-        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter), 1e-24))
+        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter) + further, 1e-24))
         low, high = (
             mixture_quantile(centres, errors, self.weights, self.freedom, (1 + side * confidence) / 2)
             for side in (-1, 1)

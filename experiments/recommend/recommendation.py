@@ -5,10 +5,11 @@ and products included, so that the extrapolation may bend, and its interval hold
 an interval for the optimum of the target itself, scatter of single cells about the law included.
 
 **What a table cannot tell.** An axis with one value, or optima inside their grids at fewer than two: refused if the
-target differs there, since no slope is ever assumed. Two values, or optima inside at two: a second derivative of
-0 +- 0.1 (one standard deviation) is assumed, said, and widens the interval; the same for a product that the design does
-not determine. Axes that move together in the table, D = 20 N say: answered on that line, where only their joint change
-counts, refused off it. No cell with an optimum inside its grid, an interval wider than a factor of `WIDEST`: refused.
+target differs there, since no slope is ever assumed. Two values, or optima inside at two: a second derivative of 0 +-
+0.1 (one standard deviation) is assumed, said, and widens the interval; the same for a product that the design does not
+determine. Axes that move together in the table, D = 20 N say: answered on that line, where only their joint change
+counts; off it, an exponent of 0 +- 1 is assumed. No cell with an optimum inside its grid, an interval wider than a
+factor of `WIDEST`: refused.
 
 **Warned of**: a target outside the table's range, with the factor and the leverage; pilot runs whose norm had not come
 to its equilibrium, since their optima follow another law than those of runs which had (`theory.bend`); laws in learning
@@ -28,10 +29,11 @@ from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_set
 from experiments.bend.scaling_law import AXES, Batch
 from experiments.bend.table import RunTable, table_from_frame
 from experiments.files import BadInput
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.next_run import NextRun, next_runs
 from experiments.recommend.pilot_law import Answer, Pilot, fit_pilot
 from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
-from experiments.recommend.target_run import Target, beyond, complete, with_lines
+from experiments.recommend.target_run import ON_LINE, Target, beyond, off_lines
 from theory import InvalidParameter
 from theory.checks import require_number
 
@@ -153,7 +155,7 @@ def _recommend(
     return Recommendation(
         optimizer=optimizer,
         batch=pilot.batch,
-        target=with_lines(setting, pilot.lines),
+        target=pilot.whole(target),
         confidence=confidence,
         num_cells=len(pilot.cells),
         answer=answer,
@@ -161,7 +163,10 @@ def _recommend(
         beyond=factors,
         norms=norms,
         assumptions=pilot.assumptions,
-        warnings=tuple(_warnings(pilot, setting, answer, in_angle, factors, norms)),
+        warnings=(
+            *_off_line_warnings(pilot, target),
+            *_warnings(pilot, setting, answer, in_angle, factors, norms),
+        ),
         notes=tuple(notes),
         next_runs=tuple(nexts),
     )
@@ -181,7 +186,7 @@ def _in_angle(
     if adamh:
         return InAngle(angle=answer, value=answer.value, low=answer.low, high=answer.high)
     angle = fit_pilot(runs, pilot.batch).read(target, confidence)
-    given = complete(pilot.cells, target, pilot.batch, pilot.lines)
+    given = pilot.whole(target)
     initial = target.initial_rms or _single(runs, "initial_rms")
     steps = target.num_steps
     size = given.get("batch_size", target.batch_size)
@@ -199,6 +204,16 @@ def _in_angle(
 def _single(runs: RunTable, name: str) -> float | None:
     values = np.unique(runs.numbers[name])
     return float(values[0]) if len(values) == 1 else None
+
+
+def _off_line_warnings(pilot: Pilot, target: Target) -> list[str]:
+    off = off_lines(pilot.whole(target), pilot.lines)
+    return [
+        f"{line.name} is a factor of {np.exp(abs(off[line.name])):.3g} off the line that the table keeps to ({line}):"
+        f" an exponent of 0 with a standard deviation of {SLOPE:g} is assumed"
+        for line in pilot.lines
+        if abs(off[line.name]) > ON_LINE
+    ]
 
 
 def _warnings(

@@ -5,10 +5,11 @@ r"""Single runs that cannot belong to their cell: a loss typed wrong, a run cut 
 .. math:: \max(12\,\hat\sigma,\; 0.05\ \mathrm{nats})
 
 from what the rest of the cell says are left out: from the median of the others at the rate, if three or more are there,
-else from the mean loss of the neighbouring rates, and there only the one of the two that is farther off. :math:`\hat\sigma`
-is the median absolute deviation of the runs of the whole table from the median of their rate, or comes from third
-differences along the grids. Where a rate has one run, it is left out if it lies above both neighbours by as much; at the
-ends of a grid never: there a rise is what a grid looks for. Without replicates a loss far too *low* cannot be told from an optimum.
+else from the mean loss of the neighbouring rates, and there only the one of the two that is farther off.
+:math:`\hat\sigma` is the median absolute deviation of the runs of the whole table from the median of their rate, or
+comes from third differences along the grids. Where a rate has one run, it is left out if it lies above both neighbours
+by as much; at the ends of a grid never: there a rise is what a grid looks for. Without replicates a loss far too *low*
+cannot be told from an optimum.
 
 One such run among forty makes the noise of a table, and with it every cell flat.
 """

@@ -1,21 +1,21 @@
 r"""One shape of the loss for all cells, or a shape for each: which of the two a table's losses allow.
 
 - ``shared``: all rates but those past a wall (`experiments.bend.evidence.walls`), one shape. Efficient where it holds.
-- ``own``: the rates near the best of each cell (`experiments.bend.evidence.windows`), a skew of its own for each, of standard
-  deviation 1 about the shared one, and a shared split held closer to 0. Where curves differ from cell to cell, a kink
-  here and none there, the first puts the difference into the law, and calls a good rate a wall.
+- ``own``: the rates near the best of each cell (`experiments.bend.evidence.windows`), a skew of its own for each, of
+  standard deviation 1.5 about the shared one, and a shared split held closer to 0. Where curves differ from cell to
+  cell, a kink here and none there, the first puts the difference into the law, and calls a good rate a wall.
 
 **Choice.** Shapes are shared unless
 
 1. the two laws differ beyond the error of the second, :math:`\Delta^\top C_2^{-1}\Delta` above the 95 % point of
-   :math:`\chi^2` with as many degrees of freedom as coefficients (Hausman 1978, without the smaller covariance, so that it
-   errs to sharing), or
+   :math:`\chi^2` with as many degrees of freedom as coefficients (Hausman 1978, without the smaller covariance, so
+   that it errs to sharing), or
 2. the misfit in proportion to the rise, :math:`\gamma`, is above 0.04, or the fitted split above 0.4: the shared shape
    stretches to what it is not, or
 3. a shared optimum lies farther from the best rate of its cell than the neighbour, and noise does not explain it.
 
-In made sweeps of one shape (1) holds in about one of twenty; sweeps with kinks of their own in each cell are told in more
-than nine of ten.
+In made sweeps of one shape (1) holds in about one of twenty; sweeps with kinks of their own in each cell are told in
+more than nine of ten.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from experiments.joint.model import Priors
 
 Array = NDArray[np.float64]
 
-OWN = Priors(lean=1.0, split=(0.0, 0.2))
+OWN = Priors(lean=1.5, skew=(1.0, 0.7), split=(0.0, 0.2))
 LARGEST_MISFIT, LARGEST_SPLIT = 0.04, 0.4
 UNEXPLAINED = 4.0  # standard deviations of the difference of two losses
 
@@ -53,12 +53,18 @@ class ShapedFit:
 
 
 def fit_shapes(
-    cells: Sequence[Cell], regressors: Array, trend: Array, *, law: Array | None = None, tau: float | None = None, compare: bool = False
+    cells: Sequence[Cell],
+    regressors: Array,
+    trend: Array,
+    *,
+    law: Array | None = None,
+    tau: float | None = None,
+    compare: bool = False,
 ) -> ShapedFit:
     """Fit a table's cells by the rule above.
 
-    ``regressors``, ``trend``, ``tau`` as in `fit_jointly`, ``law`` as in `Priors`; ``compare``: whether ``whole`` is wanted. Raises
-    ``numpy.linalg.LinAlgError`` where the regressors are not identified.
+    ``regressors``, ``trend``, ``tau`` as in `fit_jointly`, ``law`` as in `Priors`; ``compare``: whether ``whole`` is
+    wanted. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
     """
     rules, apart = Priors(law=law), replace(OWN, law=law)
     shared = without_walls(cells, regressors, trend, tau, rules)

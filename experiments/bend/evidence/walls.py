@@ -49,7 +49,8 @@ def without_walls(
 ) -> list[Cell]:
     """The cells without the rates that the rule leaves out.
 
-    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` and the priors ``rules`` as in `fit_jointly`.
+    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` and the priors ``rules`` as in
+    `fit_jointly`.
     """
     suspects = _suspects(cells)
     kept = [_up_to(cell, suspects.get(place, len(cell.x))) for place, cell in enumerate(cells)]
@@ -105,7 +106,9 @@ def _up_to(cell: Cell, number: int) -> Cell:
     return leave_out(cell, 0, number, REASON, past_wall=True)
 
 
-def _excess(cells: Cells, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array, rules: Priors) -> Array:
+def _excess(
+    cells: Cells, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array, rules: Priors
+) -> Array:
     """(num_tried,) losses of the highest rates of the cells ``tried`` over their prediction, in standard errors.
 
     The prediction is one linear step from the fit, without these rates.

@@ -7,11 +7,11 @@ r"""The rates near the lowest loss of a cell: where any smooth curve is close to
 above the lowest, and this one too, as a bound and not a point of the curve: what it lies above W is added to its
 error. The first rate left out above closes the grid.
 
-:math:`\hat\sigma`, the noise of one run, is that of the replicates where there are enough of them, else the median third
-difference of four neighbours at and below the best rates, where curves have no kink.
+:math:`\hat\sigma`, the noise of one run, is that of the replicates where there are enough of them, else the median
+third difference of four neighbours at and below the best rates, where curves have no kink.
 
-W was chosen on sweeps of `experiments.calibration.kinked_sweeps`: at 0.04 nats the kinks are inside, and 0.77 of the 95 %
-intervals of optima hold; much narrower, noise decides.
+W was chosen on sweeps of `experiments.calibration.kinked_sweeps`: at 0.04 nats the kinks are inside, and 0.77 of the
+95 % intervals of optima hold; much narrower, noise decides.
 """
 
 from __future__ import annotations
