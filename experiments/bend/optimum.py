@@ -98,8 +98,9 @@ def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
     return describe(cell, found, shaped.fit.variances.sigma)
 
 
-def describe(cell: Cell, found: Profile | None, noise: float = np.inf) -> CellOptimum:
-    """Status and, where there is one, the optimum; ``noise``: standard deviation of a run's loss.
+def describe(cell: Cell, found: Profile | None, noise: float = np.inf, whole: Cell | None = None) -> CellOptimum:
+    """Status and, where there is one, the optimum; ``noise``: standard deviation of a run's loss; ``whole``: the cell with
+    the rates that were left out, which have a say in whether it is flat.
 
     The interval is closed by the least rate above the best that diverged or was left out; that rate is never the
     optimum. Unless noise explains that the optimum is elsewhere, the interval holds the best rate or a neighbour. A
@@ -107,7 +108,7 @@ def describe(cell: Cell, found: Profile | None, noise: float = np.inf) -> CellOp
     """
     if found is not None and len(cell.x):
         found = _bounded(cell, found, noise)
-    status = _status(cell, found)
+    status = _status(cell, found, whole or cell)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
     low, high = -np.inf, np.inf
@@ -161,10 +162,10 @@ def _parabolic(cell: Cell) -> bool:
     return bool(inside and (whole - rest) / 2 > rest / free * fisher.ppf(1 - FLAT_BELOW, 2, free))
 
 
-def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
+def _status(cell: Cell, found: Profile | None, whole: Cell) -> OptimumStatus:
     if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or (found.gain < 1 and not _parabolic(cell)):
+    if found is None or (found.gain < 1 and not _parabolic(whole)):
         return OptimumStatus.FLAT
     best = np.log(cell.best_rate)
     if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):

@@ -81,7 +81,10 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compa
             usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
             profiles = profile(usable, data, joint, tilt_freedom)
-            found = [describe(cell, one, joint.variances.sigma) for cell, one in zip(usable, profiles, strict=True)]
+            found = [
+                describe(cell, one, joint.variances.sigma, cells[place])
+                for place, cell, one in zip(places, usable, profiles, strict=True)
+            ]
         except np.linalg.LinAlgError:
             found = [alone(cell) if len(cell.x) >= 3 else describe(cell, None) for cell in usable]
         for place, one in zip(places, found, strict=True):

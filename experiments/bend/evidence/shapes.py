@@ -36,6 +36,7 @@ from experiments.joint.model import Priors
 Array = NDArray[np.float64]
 
 OWN = Priors(lean=1.5, skew=(1.0, 0.7), split=(0.0, 0.2))
+FEWEST_CELLS = 3  # below, there are no differences of shape to speak of
 LARGEST_MISFIT, LARGEST_SPLIT = 0.04, 0.4
 UNEXPLAINED = 4.0  # standard deviations of the difference of two losses
 
@@ -69,6 +70,8 @@ def fit_shapes(
     rules, apart = Priors(law=law), replace(OWN, law=law)
     shared = without_walls(cells, regressors, trend, tau, rules)
     one = fit_jointly(stack(shared)[0], regressors, trend, priors=rules, tau=tau)
+    if len(cells) < FEWEST_CELLS:
+        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
     near = near_the_best(cells)
     try:
         each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from experiments.bend.fit import BendFit, Curvature,  GroupFit, Verdict, fit_bend
+from experiments.bend.exponents import Exponent
+from experiments.bend.fit import BendFit, Curvature, GroupFit, Verdict, fit_bend
 from experiments.bend.mean_angle import AngleOf
 from experiments.bend.optimum import CellOptimum
 from experiments.bend.table import LABELS, Exclusion, RunTable, describe_exclusions, read_table
