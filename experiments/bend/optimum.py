@@ -99,7 +99,7 @@ def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
 
 
 def describe(cell: Cell, found: Profile | None, noise: float = np.inf, whole: Cell | None = None) -> CellOptimum:
-    """Status and, where there is one, the optimum; ``noise``: standard deviation of a run's loss; ``whole``: the cell with
+    """Status and optimum; ``noise``: standard deviation of a run's loss; ``whole``: the cell with
     the rates that were left out, which have a say in whether it is flat.
 
     The interval is closed by the least rate above the best that diverged or was left out; that rate is never the
