@@ -1,6 +1,6 @@
 """A table's learning rates as mean angles: the effective learning rate that AdamW's norm makes of them.
 
-The angle per step, averaged over the run, is that of `theory.optimal_lr.mean_angle`: scale-invariant matrices, gradient
+The angle per step, averaged over the run, is that of `theory.angle_law.mean_angle`: scale-invariant matrices, gradient
 noise, transient of the norm included. AdamH's learning rate is its angle already. Where the norm forgets its start only
 by growing, the angle hardly depends on the learning rate; an optimum in angle is then as hard to find as one in rate.
 """
@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from experiments.files import BadInput
 from experiments.tables.run_table import RunTable
 from theory import SCHEDULES, InvalidParameter, Schedule
+from theory.angle_law import Setting, mean_angle
 from theory.checks import require_number
-from theory.optimal_lr import HIGHEST, LOWEST, Setting, mean_angle
+from theory.optimal_lr import HIGHEST, LOWEST
 
 Array = NDArray[np.float64]
 
@@ -92,7 +93,7 @@ def rates_of_angles(
 
 
 def angle_setting(how: AngleOf, steps: ArrayLike, weight_decay: ArrayLike, initial_rms: ArrayLike) -> Setting:
-    """What `theory.optimal_lr.mean_angle` needs besides the learning rate.
+    """What `theory.angle_law.mean_angle` needs besides the learning rate.
 
     ``steps`` of the runs, ``weight_decay`` and ``initial_rms`` broadcast; the first and the last are above 0.
     """

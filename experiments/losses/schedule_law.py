@@ -46,7 +46,7 @@ from scipy.optimize import nnls
 
 from experiments.losses.curves import Run, Score, score
 from theory.checks import InvalidParameter, require_integer, require_number
-from theory.loss_laws import slow_angular_updates
+from theory.slow_norm import slow_angular_updates
 
 Array = NDArray[np.float64]
 

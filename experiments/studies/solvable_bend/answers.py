@@ -22,6 +22,7 @@ from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
 from experiments.bend.scaling_law import AXES
 from experiments.joint.regression import regress
+from experiments.studies.bend_rows import bend_rows
 from experiments.studies.solvable_bend.study import SolvableBend, schedule_of
 
 Array = NDArray[np.float64]
@@ -77,28 +78,9 @@ def optima_of(rows: pd.DataFrame, fit: GroupFit, weight_decay: float | None) -> 
     return pd.DataFrame(found)
 
 
-def answers_of(fit: GroupFit, quantity: str) -> pd.DataFrame:
-    """A row per axis: exponent and curvature with 95 % intervals, and the verdict."""
-    rows = []
-    for axis in AXES:
-        exponent, curvature = fit.exponents[axis], fit.curvature[axis]
-        rows.append(
-            {
-                "quantity": quantity,
-                "axis": axis,
-                "slope": exponent.value,
-                "slope_low": exponent.low,
-                "slope_high": exponent.high,
-                "curvature": curvature.value,
-                "curvature_low": curvature.low,
-                "curvature_high": curvature.high,
-                "verdict": curvature.verdict.value,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def compare(one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate") -> pd.DataFrame:
+def log_ratio_rows(
+    one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate"
+) -> pd.DataFrame:
     """Slopes and curvatures of ln(one/other) over the cells where both are known; a row per axis.
 
     ``scatter`` is the root mean square of ln(one/other), ``offset`` its value at the middle of the table. Fewer than
@@ -130,7 +112,9 @@ def _design(cells: pd.DataFrame) -> Array:
     return np.stack([np.ones_like(n), n, d, n**2 / 2, d**2 / 2, n * d], axis=1)
 
 
-def answer(study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def optima_and_answers(
+    study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All optima and all answers; ``tables`` by (problem, arm)."""
     optima, answers = [], []
     for problem in study.problems:
@@ -141,17 +125,17 @@ def answer(study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]) 
             by_arm[arm.name] = optima_of(rows, fit, None if arm.predicted else arm.weight_decay)
             label = {"problem": problem.name, "arm": arm.name}
             optima.append(by_arm[arm.name].assign(**label))
-            found = [answers_of(fit, "learning rate")]
+            found = [bend_rows(fit, "learning rate")]
             if arm.weight_decay is not None and not arm.predicted:
-                found.append(answers_of(fit_arm(rows, effective=True), "mean angle"))
+                found.append(bend_rows(fit_arm(rows, effective=True), "mean angle"))
             if arm.name != "adamh" and not arm.predicted:
-                found.append(compare(by_arm[arm.name], by_arm["adamh"], "over adamh"))
-                found.append(compare(by_arm[arm.name], by_arm["adamh"], "mean angle over adamh", "mean_angle"))
+                found.append(log_ratio_rows(by_arm[arm.name], by_arm["adamh"], "over adamh"))
+                found.append(log_ratio_rows(by_arm[arm.name], by_arm["adamh"], "mean angle over adamh", "mean_angle"))
             answers += [table.assign(**label) for table in found]
         for arm in study.arms[problem.name]:
             if arm.predicted:
                 name = arm.name.removesuffix(" predicted")
-                found_here = compare(by_arm[name], by_arm[arm.name], "over predicted")
+                found_here = log_ratio_rows(by_arm[name], by_arm[arm.name], "over predicted")
                 answers.append(found_here.assign(problem=problem.name, arm=name))
     return _labels_first(pd.concat(optima)), _labels_first(pd.concat(answers))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.bend.cells import make_cell, stack
+from experiments.bend.evidence.cells import make_cell, stack
 
 GRID = 1e-3 * 2.0 ** np.arange(-2, 3)
 

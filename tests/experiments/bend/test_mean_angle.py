@@ -7,7 +7,7 @@ from experiments.bend.fit import fit_bend
 from experiments.bend.mean_angle import AngleOf, angle_setting, rates_of_angles
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.files import BadInput
-from theory.optimal_lr import mean_angle
+from theory.angle_law import mean_angle
 
 HOW = AngleOf(schedule="linear")
 
@@ -31,3 +31,7 @@ def test_angles_invert_to_learning_rates() -> None:
     setting = angle_setting(HOW, 20_000.0, 0.1, 0.02)
     assert rates_of_angles(setting, mean_angle(setting, rates).tolist()) == pytest.approx(rates, rel=1e-3)
     assert rates_of_angles(setting, [1e-12, 10.0]) == [None, None]
+    held = 1e-5  # learning rate times decay: with it the angle is that of the rate as long as the run is short
+    short = angle_setting(HOW, 200.0, held / rates, 0.02)
+    turned = rates_of_angles(short, mean_angle(short, rates).tolist(), independent=held)
+    assert turned == pytest.approx(rates, rel=1e-3)

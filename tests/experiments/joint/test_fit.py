@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from experiments.bend.cells import stack
+from experiments.bend.evidence.cells import stack
 from experiments.bend.scaling_law import AXES, fit_scaling_law, group_cells
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
@@ -15,20 +15,21 @@ from experiments.tables.reading import table_from_frame
 @pytest.mark.parametrize("seed", range(4))
 def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> None:
     """t intervals of ordinary least squares over the planted optima. So many rates that the noise's own degrees of
-    freedom add nothing; a prior that falls as 1/tau^2 would be 4 % narrower."""
+    freedom add nothing; a prior of tau that falls as its square would be 4 % narrower. No prior on the law."""
     sweep = make_sweep(Scenario(name="scatter", noise=1e-4, scatter=0.2, num_rates=21, factor=1.2), seed)
     cells, _, _ = group_cells(table_from_frame(sweep.table), None)
     law = fit_scaling_law(cells, AXES, "fixed")
     assert law.model is not None
-    assert law.joint is not None
+    assert law.data is not None
     columns = law.model.columns
+    joint = fit_jointly(law.data, columns, law.model.trend)
     optima = np.log([sweep.optima[cell.key["num_params"], cell.key["num_tokens"]] for cell in law.usable])
     beta, squares, _, _ = np.linalg.lstsq(columns, optima, rcond=None)
     freedom = len(optima) - columns.shape[1]
     errors = np.sqrt(np.diag(np.linalg.inv(columns.T @ columns)) * squares[0] / freedom)
     for term in (("num_params",), ("num_tokens",), ("num_params", "num_params"), ("num_tokens", "num_tokens")):
         which = law.model.terms.index(term)
-        low, high = law.joint.averages.interval(which, 0.95)
+        low, high = joint.averages.interval(which, 0.95)
         assert (high + low) / 2 == pytest.approx(beta[which], abs=0.05 * errors[which])
         assert (high - low) / 2 == pytest.approx(student.ppf(0.975, freedom) * errors[which], rel=0.02)
 

@@ -9,7 +9,8 @@ from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import TargetRun
 from tests.experiments.recommend.pilots import half_width
 from theory import SCHEDULES
-from theory.optimal_lr import AngleLaw, Setting, loss, optimal_learning_rate
+from theory.angle_law import AngleLaw, Setting, loss
+from theory.optimal_lr import optimal_learning_rate
 
 LAW = AngleLaw(C1=1.0, a1=0.43, C2=12.96, a2=1.4, B2=0.3, noise_growth=0.25, L_inf=2.0)
 

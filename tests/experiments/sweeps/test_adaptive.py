@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.bend.optimum import OptimumStatus
-from experiments.sweeps.adaptive import Point, Progress, Status, progress
+from experiments.sweeps.adaptive import Grid, Point, Status, grow
 from experiments.sweeps.study import Adaptive
 
 OPTIMUM = 3e-2
@@ -26,10 +26,10 @@ def parabola(rate: float, seed: int) -> float:
 
 def play(
     adaptive: Adaptive, rates: tuple[float, ...], loss: Callable[[float, int], float] = parabola
-) -> tuple[Progress, dict[Point, float]]:
+) -> tuple[Grid, dict[Point, float]]:
     """Produce what is asked for until nothing is."""
     losses: dict[Point, float] = {}
-    while (found := progress(adaptive, rates, SEEDS, losses)).status is Status.RUNNING:
+    while (found := grow(adaptive, rates, SEEDS, losses)).status is Status.RUNNING:
         assert found.missing
         assert not set(found.missing) & set(losses)
         losses |= {point: loss(*point) for point in found.missing}
@@ -53,7 +53,7 @@ def test_the_order_in_which_runs_finish_makes_no_difference() -> None:
     """Runs come one at a time and in random order, and the sweep forgets everything in between."""
     _, at_once = play(ASKED, (0.001, 0.002, 0.004))
     rng, losses = random.Random(0), dict[Point, float]()
-    while (found := progress(ASKED, (0.001, 0.002, 0.004), SEEDS, losses)).status is Status.RUNNING:
+    while (found := grow(ASKED, (0.001, 0.002, 0.004), SEEDS, losses)).status is Status.RUNNING:
         point = rng.choice(found.missing)
         losses[point] = parabola(*point)
     assert losses == at_once
@@ -61,7 +61,7 @@ def test_the_order_in_which_runs_finish_makes_no_difference() -> None:
 
 def test_runs_that_nobody_asked_for_change_nothing() -> None:
     found, losses = play(ASKED, (0.01, 0.02, 0.04))
-    again = progress(ASKED, (0.01, 0.02, 0.04), SEEDS, {**losses, (0.0123, 0): 0.1, (0.01, 77): 0.1})
+    again = grow(ASKED, (0.01, 0.02, 0.04), SEEDS, {**losses, (0.0123, 0): 0.1, (0.01, 77): 0.1})
     assert again == found
 
 
