@@ -111,7 +111,7 @@ def test_one_wall_moves_no_optimum() -> None:
 def test_a_wall_that_passes_for_the_shape_is_noted() -> None:
     wall = Scenario(name="wall", shape="early wall", noise=0.012, off=None, num_rates=6)
     told = [
-        any("like a wall above" in note for note in fit_bend(table, sensitivity=False).groups[0].notes)
+        any("cells differ in shape" in note for note in fit_bend(table, sensitivity=False).groups[0].notes)
         for table in (make_sweep(wall, 20270093, draw=1).table, make_sweep(SMOOTH, 2).table)
     ]
     assert told == [True, False]
