@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
+import io
 import json
 import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,21 @@ def read_json(path: Path) -> Any:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a JSON file ({one_line(error)})") from None
+
+
+def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
+    """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
+
+    Raises ValueError for a row with a key that is no column. Without rows and columns there is no text.
+    """
+    rows = list(rows)
+    names = list(columns or (rows[0] if rows else ()))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
+    if names:
+        writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -41,7 +41,7 @@ from theory.schedules import Schedule
 
 Array = NDArray[np.float64]
 
-STRAIGHT_WITHIN = 0.07  # curvature that moves a tenfold extrapolation by 0.2 in ln eta
+DELTA = 0.07  # curvature that moves a tenfold extrapolation by 0.2 in ln eta
 
 
 class Direction(Enum):
@@ -78,7 +78,7 @@ def predict_bend(
     axis: str,
     *,
     step: float = 0.1,
-    straight_within: float = STRAIGHT_WITHIN,
+    straight_within: float = DELTA,
     loss_resolution: float = 1e-3,
 ) -> Bend:
     """Local slope and curvature of the optimum along one axis of the setting, everything else fixed.
@@ -135,7 +135,7 @@ def predict_measurement(
     axis: str,
     scales: Sequence[float],
     *,
-    straight_within: float = STRAIGHT_WITHIN,
+    straight_within: float = DELTA,
     loss_resolution: float = 1e-3,
 ) -> MeasuredBend:
     """The bend over a range: ``scales`` (at least 4, ascending) replace the setting's ``axis``; the rest is numbers."""

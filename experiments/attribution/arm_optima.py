@@ -15,51 +15,44 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.bend.table import SCALES
 from experiments.files import BadInput
+from experiments.tables.run_table import DECAYS, SCALES
 
 Array = NDArray[np.float64]
 
 WIDEST_ERROR = 3.0  # of ln(optimum), where an interval is open
 NORMAL_95 = 1.96
-KEYS = (*SCALES, "weight_decay")
+KEYS = (*SCALES, DECAYS[0])  # of a table of optima
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
     """Cells whose optimum lies inside its grid in every arm.
 
-    cells : their keys. log_optimum, error : (num_cells, num_arms) ln(optimal rate) and its standard error. num_in_all :
-    cells that some arm has.
+    settings : of the cells, by column. log_optimum, error : (num_cells, num_arms), ln(optimal rate) and its standard
+    error. num_in_all : the number of cells that some arm has.
     """
 
-    cells: tuple[Keyed, ...]
+    settings: tuple[Mapping[str, float], ...]
     log_optimum: Array
     error: Array
     num_in_all: int
 
 
-@dataclass(frozen=True)
-class Keyed:
-    """A cell by its setting."""
-
-    key: Mapping[str, float]
-
-
 def pair(optima: Mapping[str, Sequence[CellOptimum]], arms: Sequence[str]) -> Paired:
     """The cells that all of ``arms`` share."""
     keys = [one.key for name in arms for one in optima[name]]
-    names = [name for name in KEYS if all(name in key for key in keys)]
-    decays = [{one.key.get("weight_decay") for one in optima[name]} for name in arms]
+    names = [name for name in dict.fromkeys(name for key in keys for name in key) if all(name in key for key in keys)]
+    decays = [{tuple(one.key.get(name) for name in DECAYS) for one in optima[arm]} for arm in arms]
     if all(len(each) <= 1 for each in decays):
-        names = [name for name in names if name != "weight_decay"]
+        names = [name for name in names if name not in DECAYS]
     by_cell = [{tuple(one.key[name] for name in names): one for one in optima[arm]} for arm in arms]
     everywhere = sorted({key for cells in by_cell for key in cells})
     kept = [key for key in everywhere if all(_inside(cells.get(key)) for cells in by_cell)]
     found = [[cells[key] for cells in by_cell] for key in kept]
     shape = (len(kept), len(arms))
     return Paired(
-        cells=tuple(Keyed(dict(zip(names, key, strict=True))) for key in kept),
+        settings=tuple(dict(zip(names, key, strict=True)) for key in kept),
         log_optimum=np.array([[np.log(cell.learning_rate or np.nan) for cell in row] for row in found]).reshape(shape),
         error=np.array([[standard_error(cell) for cell in row] for row in found]).reshape(shape),
         num_in_all=len(everywhere),

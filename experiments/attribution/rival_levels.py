@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.bend.table import RunTable
+from experiments.tables.run_table import RunTable
 
 Array = NDArray[np.float64]
 

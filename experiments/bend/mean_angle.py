@@ -7,14 +7,14 @@ by growing, the angle hardly depends on the learning rate; an optimum in angle i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.bend.table import RunTable
 from experiments.files import BadInput
+from experiments.tables.run_table import RunTable
 from theory import SCHEDULES, InvalidParameter, Schedule
 from theory.angle_law import Setting, mean_angle
 from theory.checks import require_number
@@ -31,8 +31,8 @@ INVERSE_GRID = 400  # learning rates, over at most twelve powers of ten
 class AngleOf:
     """How a run's learning rate makes its angles, besides what the table says.
 
-    schedule : one of `theory.SCHEDULES`. warmup_fraction : of the run, in [0, 1). beta1 : in [0, 1).
-    Raises `InvalidParameter`.
+    schedule : one of `theory.SCHEDULES`. warmup_fraction : of the run that its warmup takes, in [0, 0.8). beta1 : that
+    of Adam's momentum, in [0, 1). Raises `InvalidParameter`.
     """
 
     schedule: str
@@ -54,14 +54,15 @@ class AngleOf:
 def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTable:
     """The table with mean angles per step, in radians, in place of learning rates.
 
-    Needs columns or constants ``weight_decay``, ``initial_rms`` and ``num_steps``, or ``num_tokens`` and ``batch_size``
-    (tokens per step); raises `BadInput` where one is missing.
+    The table needs columns or constants ``weight_decay``, ``initial_rms`` and ``num_steps``, or ``num_tokens`` and
+    ``batch_size`` in tokens per step; `BadInput` is raised where one is missing. With ``adamh`` its rates are angles
+    already.
     """
     if adamh:
         return runs
     numbers = runs.numbers
     missing = [name for name in ("weight_decay", "initial_rms") if name not in numbers]
-    steps = num_steps(numbers)
+    steps = runs.num_steps
     if steps is None:
         missing.append("num_steps, or num_tokens and batch_size in tokens")
     if missing or steps is None:
@@ -74,29 +75,28 @@ def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTa
     )
 
 
-def num_steps(numbers: Mapping[str, Array]) -> Array | None:
-    """Steps of every run, from ``num_steps`` or tokens over batch; None where the columns do not tell."""
-    if "num_steps" in numbers:
-        return numbers["num_steps"]
-    if {"num_tokens", "batch_size"} <= set(numbers):
-        return numbers["num_tokens"] / numbers["batch_size"]
-    return None
-
-
-def rates_of_angles(setting: Setting, angles: Sequence[float]) -> list[float | None]:
+def rates_of_angles(
+    setting: Setting, angles: Sequence[float], *, independent: float | None = None
+) -> list[float | None]:
     """The least learning rate with each mean angle, radians, at a ``setting`` of numbers; None if there is none.
 
-    To 1e-3: between points of a grid, from 1e-9 to where one step would remove the weights.
+    ``independent``: learning rate times decay, where that is held and not the decay of the ``setting``. To 1e-3:
+    between points of a grid, from 1e-9 to where one step would remove the weights.
     """
-    highest = 1 / max(float(np.asarray(setting.weight_decay)), 1 / HIGHEST)
+    highest = HIGHEST if independent is not None else 1 / max(float(np.asarray(setting.weight_decay)), 1 / HIGHEST)
     rates = np.geomspace(LOWEST, highest, INVERSE_GRID)
+    if independent is not None:
+        setting = replace(setting, weight_decay=independent / rates)
     reached = np.maximum.accumulate(np.log(mean_angle(setting, rates)))
     found = np.exp(np.interp(np.log(angles), reached, np.log(rates), left=np.nan, right=np.nan))
     return [None if np.isnan(rate) else float(rate) for rate in found]
 
 
 def angle_setting(how: AngleOf, steps: ArrayLike, weight_decay: ArrayLike, initial_rms: ArrayLike) -> Setting:
-    """What `theory.angle_law.mean_angle` needs besides the learning rate; arguments broadcast."""
+    """What `theory.angle_law.mean_angle` needs besides the learning rate.
+
+    ``steps`` of the runs, ``weight_decay`` and ``initial_rms`` broadcast; the first and the last are above 0.
+    """
     return Setting(
         num_params=1.0,
         num_tokens=steps,

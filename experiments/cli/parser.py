@@ -1,25 +1,51 @@
-"""What every command line here has in common: what a user can mend is one line on stderr and exit code 2."""
+"""What every command has in common: its shape, its numbers, its help, and one line on stderr for bad input.
+
+A command is a module with ``SUMMARY``, ``EXAMPLES``, ``add_flags`` and ``run`` (`Command`), one line of ``main``.
+It imports what is slow (theory, NumPy and all that stands on them) inside ``run``, so that help comes at once.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from experiments.files import BadInput
-from theory import InvalidParameter
+from experiments.text import flag
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except that there is none or a flag is off."""
+class Command(Protocol):
+    """The shape of a command's module.
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+    SUMMARY : one phrase, small letter first, no full stop. EXAMPLES : whole command lines that run, two or three.
+    """
+
+    SUMMARY: str
+    EXAMPLES: tuple[str, ...]
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        """Its flags. Each has a text; where its default is None the text ends in "(default: ...)", in words."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it; returns the exit code. Raises `BadInput` or `InvalidParameter`."""
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Shows the default of every flag, unless its text tells it in words."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if not action.option_strings or "(default: " in text or isinstance(action, argparse._HelpAction):
+            return text
+        if action.required:
+            return f"{text} (required)"
+        return f"{text} (default: {'off' if action.default is False else '%(default)s'})"
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +57,36 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan)$")
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {' '.join(message.split())}\n")
+        text = " ".join(message.split())
+        if text.startswith("argument "):  # "argument --x: y" as all other errors are: "--x y"
+            text = " ".join(text.removeprefix("argument ").split(": ", maxsplit=1))
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {text}\n")
+
+
+def number(text: str) -> float:
+    """The ``type`` of every flag that takes a number: a finite one."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text}: must be a finite number")
+    return value
+
+
+def whole_number(text: str) -> int:
+    """The ``type`` of every flag that counts something; ``1e4`` is a fine way to write it."""
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+        if value.is_integer() and abs(value) < 2**53:
+            return int(value)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
 
 
 def answer(
@@ -42,6 +97,8 @@ def answer(
     when_stopped: str = "finished runs are kept, the same command goes on from there",
 ) -> int:
     """Run a command; returns its exit code, or says what was wrong with what it was given."""
+    from theory import InvalidParameter
+
     where = f"{prog}: error:"
     try:
         return run(options)
@@ -61,11 +118,6 @@ def answer(
     except KeyboardInterrupt:
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
-
-
-def flag(name: str) -> str:
-    """``num_steps`` as it is typed."""
-    return "--" + name.replace("_", "-")
 
 
 def _fail(message: str) -> int:

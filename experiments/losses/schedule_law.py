@@ -311,7 +311,8 @@ def bootstrap_scores(
             predicted = np.mean([X[again] @ c for X, c in zip(matrices, coefficients, strict=True)], axis=0)
             scores.append(score(predicted, measured[again], eligible=eligible[again]))
         replicas.append(np.mean(scores, axis=0))
-    low, high = np.quantile(replicas, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # a candidate drawn again and again has no rank correlation
+    low, high = np.nanquantile(replicas, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Score(*low.tolist()), Score(*high.tolist())
 
 

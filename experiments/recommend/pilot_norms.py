@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bend.mean_angle import SHAPE_STEPS, AngleOf, num_steps
-from experiments.bend.table import NUMBERS, SCALES, RunTable
+from experiments.bend.mean_angle import SHAPE_STEPS, AngleOf
+from experiments.tables.run_table import RunTable
 from theory.transient import decay_time_transient_steps
 
 Array = NDArray[np.float64]
@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 class PilotNorms:
     """Runs that end before the norm is within 5 % of its equilibrium.
 
-    num_runs, num_short : all of them, and those that end before. num_cells, num_best_short : the same of the best run
-    of each cell. median_share : of the best runs, the median share of the run that the transient takes, inf if half of
-    them end before. from_start : whether the initial RMS is told; if not, the start is far below equilibrium.
+    num_runs, num_short : the number of runs, and of those that end before. num_cells, num_best_short : the same of the
+    best run of each cell. median_share : the median share of a best run that its transient takes, inf if half of them
+    end before. from_start : whether the table tells the initial RMS; if not, a start far below equilibrium is assumed.
     """
 
     num_runs: int
@@ -36,11 +36,14 @@ class PilotNorms:
 
 
 def pilot_norms(runs: RunTable, how: AngleOf) -> PilotNorms | None:
-    """Judge the runs of a table of AdamW; None where weight decay or the number of steps is not told."""
+    """Judge the runs of AdamW in a table, whose angles are made as ``how`` says.
+
+    None where the table does not tell weight decay or the number of steps.
+    """
     shares = transient_shares(runs, how)
     if shares is None:
         return None
-    keys = [runs.numbers[name] for name in NUMBERS if name in (*SCALES, "weight_decay") and name in runs.numbers]
+    keys = [runs.numbers[name] for name in runs.scales]
     _, member = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
     losses = np.where(np.isfinite(runs.numbers["loss"]), runs.numbers["loss"], np.inf)
     order = np.lexsort((losses, member.ravel()))
@@ -62,7 +65,7 @@ def transient_shares(runs: RunTable, how: AngleOf) -> Array | None:
     path at sqrt(k) times learning rate and decay. Without ``initial_rms`` from a norm far below equilibrium. None where
     ``weight_decay`` or the steps are not told.
     """
-    steps = num_steps(runs.numbers)
+    steps = runs.num_steps
     if steps is None or "weight_decay" not in runs.numbers:
         return None
     root = np.sqrt(steps / SHAPE_STEPS)

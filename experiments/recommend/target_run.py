@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell
 from experiments.bend.scaling_law import Batch
-from experiments.bend.table import WIDEST_SCALE
 from experiments.files import BadInput
+from experiments.tables.reading import WIDEST_SCALE
+from experiments.tables.run_table import DECAYS, SCALES
 from theory.checks import require_number
 
 SAME = 1e-6  # relative difference below which two values are one
+KEYS = (*SCALES, DECAYS[0])  # that have a flag of their own
 ON_LINE = (
-    0.1  # in ln: axes that stay so close to a line move together; half of it in ln(learning rate) at a slope of 0.5
+    0.01  # in ln: axes that stay so close to a line are one; farther off it, the priors of the law tell them apart
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """The run to be made. Each number above 0, None where the table has one value of it or does not need it.
+class TargetRun:
+    """The run to be made. Each number is above 0, or None where the table has one value of it or does not need it.
 
-    ``batch_size`` in the table's unit, ``weight_decay`` and ``initial_rms`` as in the table; ``num_steps`` only for the
-    angle, by default tokens over batch. Raises `InvalidParameter`.
+    num_params : model size. num_tokens : tokens to be trained on. batch_size : in the table's unit. weight_decay :
+    as in the table. num_steps : needed for the angle only; tokens over batch unless given. initial_rms : root mean
+    square of the weights at the start, needed for the angle only. others : values of axes that the user named, and of
+    ``independent_weight_decay``. Raises `InvalidParameter`.
     """
 
     num_params: float | None = None
@@ -33,17 +37,28 @@ class Target:
     weight_decay: float | None = None
     num_steps: float | None = None
     initial_rms: float | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name in (one.name for one in fields(self) if one.name != "others"):
+            value = getattr(self, name)
             if value is not None:
-                require_number(field.name, value, above=0)
+                require_number(name, value, above=0)
+        for name, value in self.others.items():
+            require_number(name, value, above=0)
+
+    def value(self, name: str) -> float | None:
+        """Of any of them, None if not told."""
+        found: float | None = getattr(self, name, None) if name in KEYS else self.others.get(name)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An axis that moves with others in the table: ``name`` = ``scale`` times their ``powers``."""
+    """An axis that moves with others in the table: name = scale times the product of theirs to their powers.
+
+    name : of the axis. scale : the factor. powers : by the name of the other axis.
+    """
 
     name: str
     scale: float
@@ -57,21 +72,22 @@ class Line:
         return f"{self.name} = {self.scale:.3g} " + " ".join(f"{name}^{p:.3g}" for name, p in self.powers.items())
 
 
-def complete(cells: Sequence[Cell], target: Target, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
+def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
     """The target's value of every name that the cells are keyed by; raises `BadInput` where that cannot be.
 
-    An axis that moves along others is on its line if the target does not tell, and may not be far off it. With the
-    batch tuned along, its size is not one of the names.
+    An axis that moves along others is on its line if the target does not tell; `off_lines` says how far it is off. With
+    the batch tuned along, its size is not one of the names.
     """
     setting: dict[str, float] = {}
     on_line = {line.name: line for line in lines}
-    for name in ("num_params", "num_tokens", "batch_size", "weight_decay"):
-        given = getattr(target, name)
+    for name in dict.fromkeys((*KEYS, *cells[0].key, *target.others)):
+        given = target.value(name)
         if name == "batch_size" and batch == "co-tuned":
             continue
         if name not in cells[0].key:
             if given is not None:
-                raise BadInput(f"{_flag(name)} {given:g}: the table has no column {name} (--column or --constant)")
+                advice = "--column or --constant" if name in KEYS else "--axis"
+                raise BadInput(f"{_flag(name)} {given:g}: the table has no column {name} ({advice})")
             continue
         values = np.unique([cell.key[name] for cell in cells])
         if len(values) == 1:
@@ -91,14 +107,12 @@ def complete(cells: Sequence[Cell], target: Target, batch: Batch, lines: Sequenc
                 f" {values[0]:g} to {values[-1]:g}: mixed units?"
             )
         setting[name] = float(given)
-    for line in lines:
-        off = setting[line.name] / line.value(setting)
-        if abs(np.log(off)) > ON_LINE:
-            raise BadInput(
-                f"{_flag(line.name)} {setting[line.name]:g}: {' and '.join([*line.powers, line.name])} move together in"
-                f" the table ({line}), so it says nothing of a target a factor of {max(off, 1 / off):.3g} off that line"
-            )
     return setting
+
+
+def off_lines(setting: Mapping[str, float], lines: Sequence[Line]) -> dict[str, float]:
+    """By axis that moves with others, ln of how far a setting is off its line."""
+    return {line.name: float(np.log(setting[line.name] / line.value(setting))) for line in lines}
 
 
 def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[Line]]:
@@ -138,4 +152,4 @@ def beyond(cells: Sequence[Cell], setting: Mapping[str, float]) -> dict[str, flo
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-") if name in KEYS else f"--at {name}"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from theory import Optimizer, Schedule, Trajectory, predict_trajectory
 from theory.adam_l2 import decay_per_step
+from theory.checks import InvalidParameter, require_integer_field, require_number
 from theory.momentum import startup_steps
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Muon, MuonH
-from theory.checks import InvalidParameter, require_integer_field, require_number
 
 if TYPE_CHECKING:
     from sim import Simulation

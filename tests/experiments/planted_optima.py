@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.attribution.parts import Arm
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.bend.table import RunTable
+from experiments.tables.run_table import RunTable
 
 ARMS = {
     "adamw": Arm(angle="own", norm="own"),

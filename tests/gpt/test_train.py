@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,32 @@ def test_learns(architecture: Any, optimizer: theory.Optimizer) -> None:
     assert result.diverged_at_step is None
     assert result.tokens_per_second > 0
     assert result.fingerprint == "walk 0"
+
+
+def test_an_observer_sees_what_the_optimizer_uses_and_changes_nothing() -> None:
+    """Its first gradient, through Adam's first step and the decay, is the step that the matrix then makes."""
+    config = dataclasses.replace(CONFIG, gradient_clip=0.05, accumulation_steps=2)
+    steps: list[int] = []
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def observe(step: int, matrices: Mapping[str, torch.Tensor]) -> None:
+        steps.append(step)
+        for name, w in matrices.items():
+            assert w.grad is not None
+            seen.setdefault(name, []).append(torch.stack([w.detach(), w.grad]))
+
+    observed = train(config, before_step=observe)
+    assert_same(observed, train(config))
+    assert steps == list(range(25))
+    assert tuple(seen) == observed.trajectory.matrices
+    optimizer = config.optimizer
+    assert isinstance(optimizer, theory.AdamW)
+    rate = optimizer.learning_rate * config.schedule.multipliers()[0]
+    gradients = torch.cat([states[0][1].flatten() for states in seen.values()])
+    assert 0.01 < gradients.norm() < 0.05  # clipped: others have a share of the norm
+    for (w, g), (later, _) in (states[:2] for states in seen.values()):
+        step = g / (g.abs() + optimizer.eps) + optimizer.weight_decay * w
+        torch.testing.assert_close(later, w - rate * step, rtol=1e-4, atol=1e-6)
 
 
 def test_result_describes_the_run() -> None:

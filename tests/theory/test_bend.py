@@ -42,10 +42,10 @@ def test_the_documented_example() -> None:
 def test_bends_are_named_by_their_sign() -> None:
     """Twice the growth of the noise, and the same run crosses more of the bend."""
     up = predict_measurement(replace(EXAMPLE, noise_growth=0.5), RUN, "num_params", SIZES)
-    assert up.curvature > bend.STRAIGHT_WITHIN
+    assert up.curvature > bend.DELTA
     assert (up.direction, up.gap > 0.3) == (Direction.UP, True)
     down = predict_measurement(replace(EXAMPLE, C2=30.2), RUN, "num_tokens", 5e9 * 2.0 ** np.arange(5))
-    assert down.curvature < -bend.STRAIGHT_WITHIN
+    assert down.curvature < -bend.DELTA
     assert (down.direction, down.gap < -0.2) == (Direction.DOWN, True)
     wide = predict_measurement(EXAMPLE, RUN, "num_params", SIZES, straight_within=0.02)
     assert wide.direction is Direction.UP

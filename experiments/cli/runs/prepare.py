@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import math
-from pathlib import Path
 
+from experiments.cli.flags import add_folder
+from experiments.cli.parser import whole_number
 from experiments.files import to_json
+
+SUMMARY = "tokens of a public data set as .bin shards"
+EXAMPLES = (
+    "lrbend prepare fineweb --out data/fineweb",
+    "lrbend prepare fineweb --out data/small --num-tokens 2e7 --tokens-per-shard 1e7 --validation-tokens 1e6",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", choices=("fineweb",), help="needs a network and the extra data")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new or empty folder for the shards")
-    parser.add_argument("--num-tokens", type=_tokens, default=10**9, help="for training")
-    parser.add_argument("--tokens-per-shard", type=_tokens, default=10**8, help=" ")
-    parser.add_argument("--validation-tokens", type=_tokens, default=10**7, help=" ")
+    add_folder(parser, "out", "the shards, in one that is new or empty", required=True)
+    parser.add_argument("--num-tokens", type=whole_number, default=10**9, help="tokens to train on, at least 1")
+    parser.add_argument("--tokens-per-shard", type=whole_number, default=10**8, help="tokens in a file, at least 1")
+    parser.add_argument(
+        "--validation-tokens", type=whole_number, default=10**7, help="tokens to validate on, at least 1"
+    )
 
 
-def prepare(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     from gpt import prepare as preparation
 
     preparation.check_request(options.out, options.num_tokens, options.tokens_per_shard, options.validation_tokens)
@@ -35,13 +43,3 @@ def prepare(options: argparse.Namespace) -> int:
     else:
         print(f"{len(shards)} shards; train on them with --source {options.out}/")
     return 0
-
-
-def _tokens(text: str) -> int:
-    try:
-        count = float(text)
-    except ValueError:
-        count = math.nan
-    if not (1 <= count < 2**53 and count.is_integer()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(count)

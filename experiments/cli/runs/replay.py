@@ -7,7 +7,14 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from experiments.cli.flags import add_folder
 from experiments.files import BadInput, to_json
+
+SUMMARY = "a recorded run's angles again under another norm"
+EXAMPLES = (
+    "lrbend replay runs/recorded/* --norm fixed --out runs/replayed",
+    "lrbend replay runs/recorded/* --norm recorded --gradients plain --out runs/replayed --json",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--norm",
         choices=("fixed", "recorded"),
         required=True,
-        help="of each matrix: its initial one throughout, or as it was (which repeats the run)",
+        help="of each matrix: its initial one throughout, or as it was, which repeats the run",
     )
     parser.add_argument(
         "--gradients",
@@ -24,12 +31,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="rescaled",
         help="rescaled to the size they have at the recorded norm, or as they come",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="holds the new run (default: beside RUN_DIR)")
+    add_folder(parser, "out", "the new run directory", without="the one that holds RUN_DIR")
 
 
-def replay(options: argparse.Namespace) -> int:
-    from experiments.runs.run_directory import load_run
-    from experiments.runs.producing import Job, load_recording, train_run
+def run(options: argparse.Namespace) -> int:
+    from experiments.runs.produce import Job, load_recording, train_run
+    from experiments.runs.run_files import load_run
     from gpt.config import Steering, TrainConfig
     from theory.checks import InvalidParameter
 
@@ -58,14 +65,14 @@ def replay(options: argparse.Namespace) -> int:
         dataclasses.replace(config, steering=steering),
         recording=recorded.path,
     )
-    run = load_run(train_run(job))
-    loss, before = run.summary["final_loss"], recorded.summary["final_loss"]
+    replayed = load_run(train_run(job))
+    loss, before = replayed.summary["final_loss"], recorded.summary["final_loss"]
     result = {
         "final_loss": loss,
         "recorded_final_loss": before,
         "loss_difference": None if loss is None else loss - before,
-        "outcome": run.outcome,
-        "run_dir": str(run.path),
+        "outcome": replayed.outcome,
+        "run_dir": str(replayed.path),
     }
     if options.json:
         print(to_json(result))

@@ -1,1 +1,1 @@
-"""Commands that need no run: the closed form and its simulation."""
+"""Commands about one setting, or a table of them: no text, no training."""

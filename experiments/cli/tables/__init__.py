@@ -1,1 +1,1 @@
-"""Commands that read a user's table."""
+"""Commands that read a table of runs."""

@@ -3,37 +3,79 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import dataclasses
 from collections.abc import Mapping, Sequence
-from enum import Enum
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from experiments.attribution.parts import (
-    KNOWN_ARMS,
-    OWN,
-    Arm,
-    Attribution,
-    AxisAttribution,
-    Contribution,
-    attribute,
-    check_arms,
+from experiments.cli.flags import add_folder
+from experiments.cli.parser import number
+from experiments.cli.tables.table_flags import (
+    add_columns,
+    add_delta,
+    conditions_from,
+    how_from,
+    pairs,
+    plain,
+    rows_in_words,
+    with_rows,
 )
-from experiments.attribution.rival_levels import read_cells, read_levels
-from experiments.attribution.rivals import Rival, RivalAxis, judge_rival
-from experiments.bend.fit import fit_bend
-from experiments.bend.optimum import CellOptimum
-from experiments.bend.table import RunTable, read_table
-from experiments.cli.tables.fit import describe_rows, pairs, rows_dict, typed
 from experiments.files import BadInput, to_json
-from theory import InvalidParameter
-from theory.checks import require_number
+from experiments.text import flag
+
+if TYPE_CHECKING:
+    from experiments.attribution.parts import Arm, Attribution, AxisAttribution, Contribution
+    from experiments.attribution.rivals import Rival, RivalAxis
+    from experiments.bend.optimum import CellOptimum
+    from experiments.tables.run_table import RunTable
+
+SUMMARY = "how much of a bend angles, norm or something else can make"
+EXAMPLES = (
+    "lrbend attribute docs/solvable-bend/optima.csv --optima --where problem=eigenvectors --arm reference=own:own"
+    " --arm 'equilibrium start=steady:own' --arm adamh=steady:fixed:angle",
+    "lrbend attribute docs/same-angle/runs.csv --arm equilibrium=steady:own --arm adamh=steady:fixed:angle"
+    " --mean-angle mean_angle --rival final_rms --rival mean_angle=0.5",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_columns(parser, "one run a row, as for fit, with its arm; or one optimum a row, with --optima")
+    arms = parser.add_argument_group("arms")
+    arms.add_argument(
+        "--arm",
+        action="append",
+        metavar="NAME=ANGLES:NORM",
+        help="place of an arm: angles own or steady, norm own or fixed, ':angle' behind if its learning rate is one;"
+        " repeatable (default: those known by name, adamw=own:own, replay=own:fixed, equilibrium=steady:own,"
+        " adamh=steady:fixed:angle)",
+    )
+    arms.add_argument(
+        "--mean-angle",
+        metavar="COLUMN",
+        help="mean angle per step; takes the problem's own bend out (default: it stays in)",
+    )
+    optima = parser.add_argument_group("a table of optima in place of runs")
+    optima.add_argument("--optima", action="store_true", help="one cell of an arm a row: learning_rate, low, high")
+    rivals = parser.add_argument_group("rivals")
+    rivals.add_argument(
+        "--rival",
+        action="append",
+        metavar="COLUMN[=EXPONENT]",
+        help="could this column do it instead; optimum ~ column^EXPONENT, estimated if not given; repeatable"
+        " (default: no rival)",
+    )
+    rivals.add_argument("--steepest", type=number, default=2.0, help="exponent beyond which no rival is believed")
+    add_delta(parser)
+    add_folder(parser, "out", "the page, its figures and their tables", without="no page")
 
 
 def run(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from experiments.attribution.parts import OWN, attribute
+    from experiments.attribution.rivals import judge_rival
+    from experiments.bend.fit import fit_bend
+    from experiments.bend.scaling_law import AXES
+    from theory.checks import require_number
+
     require_number("delta", options.delta, above=0)
     require_number("steepest", options.steepest, above=0)
     places, rivals = _places(options.arm), _rivals(options.rival)
@@ -42,16 +84,24 @@ def run(options: argparse.Namespace) -> int:
         optima = _read_optima(options)
         arms = _arms(places, list(optima))
     else:
-        arms = _arms(places, sorted(set(runs.labels["optimizer"].tolist())))
-        fit = fit_bend(
-            runs.select(np.isin(runs.labels["optimizer"], list(arms))), delta=options.delta, sensitivity=False
-        )
-        optima = {str(group.optimizer): group.cells for group in fit.groups}
+        groups = dict(runs.groups())
+        arms = _arms(places, [str(name) for name in groups])
+        chosen = runs.select(np.isin(np.asarray(runs.group_names), list(arms)))
+        fit = fit_bend(chosen, delta=options.delta, sensitivity=False)
+        optima = {str(group.group): group.cells for group in fit.groups}
     steepness = {} if runs is None or not options.mean_angle else _steepness(runs, optima, arms, options.mean_angle)
-    found = attribute(optima, arms, delta=options.delta, steepness=steepness)
+    axes = (*AXES, *(() if runs is None else runs.axes))
+    found = attribute(optima, arms, axes=axes, delta=options.delta, steepness=steepness)
     main_arm = next((name for name, arm in arms.items() if arm.corner == OWN), next(iter(arms)))
     judged = [
-        judge_rival(optima[main_arm], _of_arm(runs, main_arm), name, exponent=exponent, steepest=options.steepest)
+        judge_rival(
+            optima[main_arm],
+            _of_arm(runs, main_arm),
+            name,
+            axes=axes,
+            exponent=exponent,
+            steepest=options.steepest,
+        )
         for name, exponent in rivals.items()
         if runs is not None
     ]
@@ -61,59 +111,53 @@ def run(options: argparse.Namespace) -> int:
 
         page = write_attribution(found, judged, optima, options.out, title=f"Attribution of the bend: {options.table}")
     if options.json:
-        read = {} if runs is None else rows_dict(runs.num_rows, runs.exclusions)
-        print(to_json({**as_dict(found, judged), **read, "report": None if page is None else str(page)}))
+        answer = as_dict(found, judged)
+        if runs is not None:
+            read = with_rows(runs, [])
+            answer |= {**read, "notes": [*read["notes"], *answer["notes"]]}
+            del answer["groups"]
+        print(to_json({**answer, "report": None if page is None else str(page)}))
         return 0
-    lines = [] if runs is None else describe_rows(runs.num_rows, runs.exclusions)
-    print("\n".join([*lines, describe(found, judged), *([] if page is None else [f"\n{page}"])]))
+    lines = [] if runs is None else rows_in_words(runs)
+    print("\n".join([*lines, attribution_in_words(found, judged), *([] if page is None else [f"\n{page}"])]))
     return 0
 
 
 def _read_runs(options: argparse.Namespace, rivals: Mapping[str, float | None]) -> RunTable:
-    if options.where:
-        raise BadInput("--where: only with --optima")
-    columns, constants = pairs("--column", options.column), typed(pairs("--constant", options.constant))
-    header = _header(options.table)
-    arm = options.arm_column or columns.get("optimizer") or ("arm" if "arm" in header else "optimizer")
-    if arm not in header:
-        raise BadInput(f"{options.table}: no column {arm} to name the arm; it has {', '.join(header)[:200]}")
+    from experiments.tables.formats import read_raw
+    from experiments.tables.reading import clean
+
+    raw = read_raw(options.table)
     others = list(dict.fromkeys([*rivals, *([options.mean_angle] if options.mean_angle else [])]))
-    return read_table(options.table, columns={**columns, "optimizer": arm}, constants=constants, others=others)
+    groups = options.group or (("arm",) if "arm" in raw.header else ())
+    runs = clean(raw, how_from(options, groups=groups, others=others))
+    if runs.group_names is None:
+        raise BadInput(f"{options.table}: no column arm or optimizer to name the arm (--group); it has {raw.shown}")
+    return runs
 
 
 def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ...]]:
+    import numpy as np
     import pandas as pd
 
     from experiments.attribution.arm_optima import optima_from_frame
+    from experiments.tables.filters import select_rows
+    from experiments.tables.formats import read_raw
 
-    if options.rival or options.mean_angle or options.constant or options.column:
-        raise BadInput("--optima: a table of optima has no runs for --rival, --mean-angle, --column or --constant")
-    _header(options.table)
-    try:
-        frame = pd.read_csv(options.table)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{options.table}: cannot be read ({' '.join(str(error).split())[:200]})") from None
-    for name, value in pairs("--where", options.where, column=False).items():
-        if name not in frame.columns:
-            raise BadInput(f"--where {name}: {options.table} has no such column")
-        frame = frame[frame[name].astype(str) == value]
-        if frame.empty:
-            raise BadInput(f"--where {name}={value}: no such row in {options.table}")
-    return optima_from_frame(frame, arm=options.arm_column or "arm")
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start})") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    for_runs = ("rival", "mean_angle", "constant", "column", "axis", "decay")
+    if given := [flag(name) for name in for_runs if getattr(options, name)]:
+        raise BadInput(f"--optima: a table of optima has no runs for {', '.join(given)}")
+    raw = select_rows(read_raw(options.table), conditions_from(options), {})
+    frame = pd.DataFrame(dict(zip(raw.header, map(list, raw.columns), strict=True)), dtype=object)
+    (arm,) = options.group or ("arm",)
+    return optima_from_frame(frame.replace("", np.nan), arm=arm)
 
 
 def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:
     """Arms as they are given on the command line."""
+    from experiments.attribution.parts import Arm
+    from theory import InvalidParameter
+
     if given is None:
         return None
     result = {}
@@ -130,6 +174,8 @@ def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:
 
 def _arms(given: Mapping[str, Arm] | None, names: Sequence[str]) -> dict[str, Arm]:
     """Those that were given, else those known by name; checked against what the table has."""
+    from experiments.attribution.parts import KNOWN_ARMS, check_arms
+
     chosen = {name: arm for name, arm in KNOWN_ARMS.items() if name in names} if given is None else dict(given)
     if not chosen:
         raise BadInput(f"--arm: needed, none of {', '.join(names)[:200]} is known by name ({', '.join(KNOWN_ARMS)})")
@@ -138,6 +184,8 @@ def _arms(given: Mapping[str, Arm] | None, names: Sequence[str]) -> dict[str, Ar
 
 
 def _rivals(given: Sequence[str] | None) -> dict[str, float | None]:
+    from theory.checks import require_number
+
     result: dict[str, float | None] = {}
     for text in given or ():
         name, sign, value = text.partition("=")
@@ -151,13 +199,17 @@ def _rivals(given: Sequence[str] | None) -> dict[str, float | None]:
 
 
 def _of_arm(runs: RunTable, name: str) -> RunTable:
-    return runs.select(runs.labels["optimizer"] == name)
+    return dict(runs.groups())[name]
 
 
 def _steepness(
     runs: RunTable, optima: Mapping[str, Sequence[CellOptimum]], arms: Mapping[str, Arm], column: str
 ) -> dict[str, float]:
     """d ln(AdamW's learning rate) / d ln(mean angle) near the optimum; left out of an arm that has no such column."""
+    import numpy as np
+
+    from experiments.attribution.rival_levels import read_cells, read_levels
+
     result = {}
     if np.any(runs.numbers[column] <= 0):
         raise BadInput(f"--mean-angle {column}: must be above 0 in every run")
@@ -175,15 +227,15 @@ def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
     return {
         "axes": {
             axis: {
-                "parts": {name: _plain(part) for name, part in item.parts.items()},
-                "arms": {name: _plain(part) for name, part in item.arms.items()},
+                "parts": {name: plain(part) for name, part in item.parts.items()},
+                "arms": {name: plain(part) for name, part in item.arms.items()},
                 "log_range": item.log_range,
             }
             for axis, item in found.axes.items()
         },
-        "arms": {name: _plain(arm) for name, arm in found.arms.items()},
+        "arms": {name: plain(arm) for name, arm in found.arms.items()},
         "rivals": [
-            {**_plain(rival), "axes": {axis: _plain(item) for axis, item in rival.axes.items()}} for rival in rivals
+            {**plain(rival), "axes": {axis: plain(item) for axis, item in rival.axes.items()}} for rival in rivals
         ],
         "num_cells": found.num_cells,
         "num_cells_in_all": found.num_cells_in_all,
@@ -193,23 +245,18 @@ def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
     }
 
 
-def _plain(item: Any) -> dict[str, Any]:
-    values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
-    return {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
-
-
-def describe(found: Attribution, rivals: Sequence[Rival]) -> str:
+def attribution_in_words(found: Attribution, rivals: Sequence[Rival]) -> str:
     """The same in words and small tables."""
     places = ", ".join(f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items())
     lines = [f"{found.num_cells} cells; {places}.", *(f"  {note}." for note in found.notes)]
     for axis, item in found.axes.items():
-        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_describe_axis(item)]
+        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item)]
     for rival in rivals:
-        lines += ["", *_describe_rival(rival)]
+        lines += ["", *_rival_in_words(rival)]
     return "\n".join(lines)
 
 
-def _describe_axis(item: AxisAttribution) -> list[str]:
+def _axis_in_words(item: AxisAttribution) -> list[str]:
     lines = [f"  {name:20} {_part(part)}" for name, part in item.parts.items() if part.value is not None]
     unknown: dict[str, list[str]] = {}
     for name, part in item.parts.items():
@@ -229,7 +276,7 @@ def _part(part: Contribution) -> str:
     return text
 
 
-def _describe_rival(rival: Rival) -> list[str]:
+def _rival_in_words(rival: Rival) -> list[str]:
     exponent = "not known" if rival.exponent is None else _triple(rival.exponent)
     origin = " (given)" if rival.given else ""
     lines = [f"{rival.column}: exponent to the optimum {exponent}{origin}, {rival.num_cells} cells"]

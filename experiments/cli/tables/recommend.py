@@ -5,37 +5,89 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.bend.table import RunTable
-from experiments.cli.tables.fit import aligned, angle_of, describe_rows, read_runs, rows_dict, short_name, short_number
-from experiments.files import to_json
-from experiments.recommend.next_run import NextRun
-from experiments.recommend.prediction import Predicted
-from experiments.recommend.recommendation import Answer, Recommendation, recommend
-from experiments.recommend.target_run import Target
+from experiments.cli.parser import number
+from experiments.cli.tables.table_flags import (
+    add_law,
+    add_table,
+    angle_from,
+    pairs,
+    read_runs,
+    rows_in_words,
+    sentence,
+    with_rows,
+)
+from experiments.files import BadInput, to_json
+from experiments.text import aligned, flag, short_name, short_number
+
+if TYPE_CHECKING:
+    from experiments.recommend.next_run import NextRun
+    from experiments.recommend.prediction import Predicted
+    from experiments.recommend.recommendation import Answer, Recommendation
+    from experiments.tables.run_table import RunTable
 
 MOST_NEXT = 10  # further runs in the JSON object
+ONE_VALUE = "(default: the table's, if it has one value only)"
+TARGET = {
+    "num_params": f"its size {ONE_VALUE}",
+    "num_tokens": f"its length {ONE_VALUE}",
+    "batch_size": "in the table's unit (default: the table's, if it has one value only or they are tuned along)",
+    "weight_decay": f"as in the table {ONE_VALUE}",
+    "num_steps": "for --effective (default: tokens over batch)",
+    "initial_rms": "for --effective (default: the table's, if it has one value only)",
+}
+AT = "of an --axis, or independent_weight_decay; repeatable (default: the table's, if it has one value only)"
+
+SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
+EXAMPLES = (
+    "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6",
+    "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6 --confidence 0.8 --json",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_table(parser)
+    add_law(parser)
+    target = parser.add_argument_group("the run to be made")
+    for name, meaning in TARGET.items():
+        target.add_argument(flag(name), type=number, help=meaning)
+    target.add_argument("--at", action="append", metavar="NAME=VALUE", help=AT)
+    parser.add_argument("--confidence", type=number, default=0.90, help="of the interval")
 
 
 def run(options: argparse.Namespace) -> int:
+    from experiments.recommend.recommendation import recommend
+    from experiments.recommend.target_run import TargetRun
+
     runs = read_runs(options)
-    target = Target(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Target)})
-    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_of(options))
-    print(to_json(as_dict(found, runs)) if options.json else describe(found, runs))
+    target = TargetRun(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
+    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_from(options))
+    print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0
 
 
+def _at(options: argparse.Namespace) -> dict[str, float]:
+    result = {}
+    for name, text in pairs("--at", options.at).items():
+        if name in TARGET:
+            raise BadInput(f"--at {name}: it has a flag of its own, {flag(name)}")
+        try:
+            result[name] = number(text)
+        except argparse.ArgumentTypeError as error:
+            raise BadInput(f"--at {name}={text}: {error}") from None
+    return result
+
+
 def as_dict(found: Sequence[Recommendation], runs: RunTable) -> dict[str, Any]:
-    """The JSON object: ``groups``, and with a single group its keys at the top level too."""
-    groups = [_group_dict(item) for item in found]
-    result: dict[str, Any] = {"groups": groups, **rows_dict(runs.num_rows, runs.exclusions)}
-    return {**result, **groups[0]} if len(groups) == 1 else result
+    """The JSON object: `with_rows` of the groups."""
+    return with_rows(runs, [_group_dict(item) for item in found])
 
 
 def _group_dict(item: Recommendation) -> dict[str, Any]:
     answer, angle = item.answer, item.in_angle
     return {
+        "group": item.group,
         "optimizer": item.optimizer,
         "batch": item.batch,
         "target": item.target,
@@ -73,16 +125,16 @@ def _answer_dict(answer: Answer) -> dict[str, Any]:
     }
 
 
-def describe(found: Sequence[Recommendation], runs: RunTable) -> str:
+def recommendation_in_words(found: Sequence[Recommendation], runs: RunTable) -> str:
     """The same in words."""
-    lines = describe_rows(runs.num_rows, runs.exclusions)
+    lines = rows_in_words(runs)
     for item in found:
-        lines += ["", *_describe(item)]
+        lines += ["", *_group_in_words(item)]
     return "\n".join(lines)
 
 
-def _describe(item: Recommendation) -> list[str]:
-    name = item.optimizer or "All runs"
+def _group_in_words(item: Recommendation) -> list[str]:
+    name = item.group or "All runs"
     if item.answer is None:
         return [f"{name}: no answer: {item.reason}"]
     answer, level = item.answer, f"{100 * item.confidence:.3g} %"
@@ -99,12 +151,12 @@ def _describe(item: Recommendation) -> list[str]:
     lines += [""] * bool(item.warnings or item.assumptions or item.notes)
     lines += [f"  Warning: {phrase}." for phrase in item.warnings]
     lines += [f"  Assumed: {phrase}." for phrase in item.assumptions]
-    lines += [f"  {phrase[0].upper()}{phrase[1:]}." for phrase in item.notes]
+    lines += [f"  {sentence(phrase)}" for phrase in item.notes]
     return [*lines, *_next(item.next_runs)]
 
 
 def _contributions(what: str, answer: Answer, level: str) -> list[str]:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"at the table's middle, {_setting(answer.middle)}" if answer.middle else "of the table",
             "",
@@ -115,14 +167,8 @@ def _contributions(what: str, answer: Answer, level: str) -> list[str]:
         (f"along {name.replace(' by ', ' and ')}" + " together" * (" by " in name), "x", *_cells(part))
         for name, part in answer.contributions.items()
     ]
-    rows.append(
-        (
-            "at the target, scatter of cells included",
-            "=",
-            *_cells(Predicted(value=answer.value, low=answer.low, high=answer.high)),
-        )
-    )
-    return aligned((what, "", "value", f"{level} low", "high"), rows)
+    rows.append(("at the target, scatter of cells included", "=", *_cells(answer)))
+    return aligned((what, "", "value", f"{level} low", "high"), rows, indent="  ")
 
 
 def _next(runs: Sequence[NextRun]) -> list[str]:
@@ -149,5 +195,5 @@ def _interval(item: Answer, level: str) -> str:
     return f"{item.value:.3g}, {level} [{item.low:.3g}, {item.high:.3g}]"
 
 
-def _cells(item: Predicted) -> tuple[str, str, str]:
+def _cells(item: Predicted | Answer) -> tuple[str, str, str]:
     return short_number(item.value), short_number(item.low), short_number(item.high)

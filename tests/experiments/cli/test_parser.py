@@ -1,51 +1,35 @@
-"""Every entry point answers what it cannot use with one line on stderr and exit code 2."""
+"""Numbers, help and errors that every command shares."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-from pathlib import Path
+import argparse
 
 import pytest
 
-from experiments.cli.main import main
-from experiments.cli.parser import Parser, answer
-
-STUDIES = "studies.__main__"
+from experiments.cli.parser import Parser, answer, number, whole_number
 
 
-@pytest.mark.parametrize(
-    ("module", "arguments", "named"),
-    [
-        (STUDIES, [], "study"),
-        (STUDIES, ["unheard-of"], "unheard-of"),
-        (STUDIES, ["solvable-bend", "--out", "/proc/nowhere"], "/proc/nowhere"),
-        ("calibrate", ["--num-sweeps", "many"], "--num-sweeps"),
-        ("calibrate", ["--num-sweeps", "0"], "--num-sweeps 0"),
-        ("calibrate", ["--num-workers", "0"], "--num-workers 0"),
-        ("simulation_grid", ["--optimizers", "lamb"], "lamb"),
-        ("simulation_grid", ["--settings", "0"], "--settings 0"),
-        ("replay_study", ["--fast"], "--fast"),
-        ("run_one", [], "JOB.json"),
-        ("run_one", ["/no/such/job.json"], "/no/such/job.json"),
-    ],
-)
-def test_bad_arguments_are_one_line(
-    module: str,
-    arguments: list[str],
-    named: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(sys, "argv", [module, *arguments])
-    try:
-        code = importlib.import_module(f"experiments.{module}").main()
-    except SystemExit as stop:
-        code = stop.code
-    said = capsys.readouterr()
-    assert (code, said.out, said.err.count("\n")) == (2, "", 1)
-    assert said.err.startswith(f"python -m experiments.{module.removesuffix('.__main__')}: error: ")
-    assert named in said.err
+@pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf", "1e999", "", "many", "1e", "0x10", "1,5"])
+def test_nonsense_is_no_number(text: str) -> None:
+    for kind in (number, whole_number):
+        with pytest.raises(argparse.ArgumentTypeError, match=text or "is not"):
+            kind(text)
+
+
+def test_whole_numbers() -> None:
+    for text, value in (("12", 12), ("-3", -3), ("1e3", 1000), ("2.5e1", 25), ("9007199254740993", 2**53 + 1)):
+        assert (whole_number(text), type(whole_number(text))) == (value, int)
+    for text in ("2.5", "1e-3", "1e17"):  # beyond 2^53 a fraction cannot be told from a whole number
+        with pytest.raises(argparse.ArgumentTypeError, match="not a whole number"):
+            whole_number(text)
+
+
+def test_an_error_names_the_flag_and_the_value(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = Parser(prog="it")
+    parser.add_argument("--width", type=number, nargs=2)
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(["--width", "1", "-inf"])
+    assert (stop.value.code, capsys.readouterr().err) == (2, "it: error: --width -inf: must be a finite number\n")
 
 
 def test_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,33 +48,3 @@ def test_help_shows_defaults_where_there_are_some() -> None:
     assert "all of them)\n" in text
     assert "None" not in text
     assert "in units (default: 3)" in text
-
-
-def test_shards_in_the_way_are_named_before_missing_packages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    arguments = ["prepare", "fineweb", "--out", str(tmp_path)]
-    assert main(arguments) == 2
-    assert "package tokenizers not found: must be installed" in capsys.readouterr().err
-    (tmp_path / "train-00000.bin").touch()
-    assert main(arguments) == 2
-    assert "--out" in capsys.readouterr().err
-
-
-def test_vocabulary_of_a_small_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Shards of 16-bit tokens need more than a preset's bytes."""
-    import numpy as np
-
-    from experiments.runs.run_directory import load_run
-
-    shard = tmp_path / "tokens.bin"
-    (np.arange(5000) * 7 % 1000).astype("<u2").tofile(shard)
-    setting = ["--preset", "cpu-16", "--learning-rate", "1e-2", "--num-steps", "2", "--batch-size", "2"]
-    arguments = ["train", *setting, "--source", str(shard), "--out", str(tmp_path / "runs"), "--device", "cpu"]
-    assert main(arguments) == 2
-    assert "--vocab-size 256: must be at least 1000, the token values of" in capsys.readouterr().err
-    assert main([*arguments, "--vocab-size", "1000", "--json"]) == 0
-    (run,) = (tmp_path / "runs").iterdir()
-    config = load_run(run).config
-    assert config.model.vocab_size == 1000  # type: ignore[union-attr]

@@ -1,0 +1,78 @@
+"""``lrbend plan``: what a study costs before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.cli.flags import add_folder, add_num_workers, add_study, num_workers
+from experiments.cli.parser import number
+from experiments.files import to_json
+from experiments.text import aligned, short_number
+
+if TYPE_CHECKING:
+    from experiments.sweeps.plan import Plan
+
+NOTE = "estimated from the FLOPs and an assumed utilisation; not run on a GPU"
+
+SUMMARY = "what a study costs: runs, tokens, FLOPs, hours"
+EXAMPLES = (
+    "lrbend plan lr-transfer-small",
+    "lrbend plan ladder --gpu H200 --utilisation 0.4",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_study(parser)
+    add_folder(parser, "out", "those of the sweep; what is finished there costs nothing", without="runs/NAME")
+    parser.add_argument("--gpu", default="H100 80GB", help="for which GPU hours are estimated; another name lists all")
+    parser.add_argument("--utilisation", type=number, default=0.45, help="assumed share of the GPU's bfloat16 peak")
+    add_num_workers(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from experiments.studies.registered import load_study
+    from experiments.sweeps.plan import make_plan
+
+    workers = num_workers(options)
+    study = load_study(options.study)
+    found = make_plan(
+        study,
+        options.out or Path("runs") / study.name,
+        gpu=options.gpu,
+        utilisation=options.utilisation,
+        num_workers=workers,
+    )
+    print(to_json({**dataclasses.asdict(found), "gpu_note": NOTE}) if options.json else plan_in_words(found))
+    return 0
+
+
+def plan_in_words(found: Plan) -> str:
+    """The table of arms, and hours here and on the GPU."""
+    rows = [
+        (
+            cell.arm,
+            str(cell.num_runs),
+            str(cell.num_finished),
+            *map(short_number, (cell.num_tokens, cell.flops, cell.gpu_hours)),
+        )
+        for cell in found.cells
+    ]
+    total = map(short_number, (found.num_tokens, found.flops))
+    rows.append(("all", str(found.num_runs), str(found.num_finished), *total, ""))
+    header = ("arm", "runs", "finished", "tokens", "FLOPs", "GPU hours")
+    table = aligned(header, rows, align="<>>>>>", gap=" ", least=(24, 6, 8, 9, 9, 9))
+    lines = [f"{found.study}: {found.question}", "", *table]
+    if found.most_runs > found.num_runs:
+        lines.append(f"Adaptive cells may come to {found.most_runs} runs; the figures are for those asked for now.")
+    if found.hours_here is None:
+        lines.append(f"Hours on this machine: not known, {found.not_timed}.")
+    else:
+        lines.append(
+            f"Hours on this machine for what is not finished: {found.hours_here:.3g}, with {found.num_workers}"
+            " at a time, from a few steps timed now."
+        )
+    lines.append(f"Hours on one {found.gpu} at {found.utilisation:.0%} of its peak: {found.gpu_hours:.3g}, {NOTE}.")
+    return "\n".join(lines)

@@ -1,0 +1,187 @@
+"""``lrbend train``: one real run into a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import TRAINABLE_OPTIMIZERS, add_checkpoint_every, add_device, add_folder, add_seed
+from experiments.cli.parser import Parser, number, whole_number
+from experiments.cli.settings.setting_flags import add_setting, optimizer_from, schedule_from
+from experiments.files import BadInput, read_json, to_json
+from experiments.text import flag
+
+if TYPE_CHECKING:
+    from gpt.config import TrainConfig
+
+MOST_TOKENS = 2**16  # values of a token in 16 bits
+SHOWN = ("outcome", "final_loss", "final_loss_se", "loss_floor", "tokens_per_second", "mfu", "num_params")
+
+SUMMARY = "one real run into a run directory"
+EXAMPLES = (
+    "lrbend train --learning-rate 1e-2 --weight-decay 0.3 --num-steps 1600",
+    "lrbend train --optimizer adamh --learning-rate 1e-2 --num-steps 400 --schedule cosine --source zipf",
+    "lrbend train --learning-rate 1e-2 --num-steps 200 --record-every 1 --dtype float64 --out runs/recorded",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    _add_config_flags(parser)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a config.json in place of the flags above (default: the flags)"
+    )
+    add_folder(parser, "out", "the run directory", default=Path("runs/train"))
+    add_checkpoint_every(parser)
+    parser.add_argument(
+        "--peak-flops", type=number, help="of the device per second, for the MFU (default: known for some GPUs)"
+    )
+
+
+def _add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """All that the config of a run holds, and nothing else."""
+    add_setting(parser, TRAINABLE_OPTIMIZERS, required=False)
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--preset", default="cpu-32", help="its size, cpu-16 to cpu-128 or 22M to 708M; another name lists all"
+    )
+    model.add_argument(
+        "--architecture",
+        default="scale-invariant",
+        choices=("scale-invariant", "gpt2"),
+        help="whether the norm of a block matrix leaves the function alone, or the classic GPT-2",
+    )
+    model.add_argument("--vocab-size", type=whole_number, help="token values (default: those of the preset)")
+    model.add_argument(
+        "--start", default="drawn", choices=("drawn", "equilibrium"), help="norm of the initial block matrices"
+    )
+    training = parser.add_argument_group("data and training")
+    training.add_argument("--source", default="pysource", metavar="TEXT", help="pysource, zipf, or a path as ./text")
+    training.add_argument(
+        "--batch-size", type=whole_number, default=16, help="sequences per step, of all processes together"
+    )
+    training.add_argument(
+        "--accumulation-steps", type=whole_number, default=1, help="parts in which a batch is computed"
+    )
+    training.add_argument(
+        "--gradient-clip", type=number, help="largest norm of the gradient (default: gradients are left as they are)"
+    )
+    training.add_argument(
+        "--non-matrix-learning-rate", type=number, default=1e-2, help="Adam's on embeddings, gains, biases and head"
+    )
+    training.add_argument(
+        "--record-every",
+        type=whole_number,
+        default=10,
+        help="steps between records of norm and angle; 1 allows a replay",
+    )
+    training.add_argument(
+        "--dtype",
+        default="float32",
+        choices=("float32", "float64", "bfloat16"),
+        help="of the arithmetic; bfloat16 is autocast over float32 weights",
+    )
+    training.add_argument("--compile", action="store_true", help="run the model through torch.compile")
+    add_device(training)
+    add_seed(training, "weights and batches")
+
+
+def run(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from experiments.runs.produce import Job, train_run, training_label
+    from experiments.runs.run_directory import is_finished
+    from experiments.runs.run_files import load_run
+    from gpt.distributed import is_first_process
+    from theory.checks import require_integer, require_number
+
+    config = _config(options)
+    require_integer("checkpoint_every", options.checkpoint_every, at_least=1)
+    if options.peak_flops is not None:
+        require_number("peak_flops", options.peak_flops, above=0)
+    job = Job(
+        options.out,
+        training_label(config),
+        config,
+        checkpoint_every=options.checkpoint_every,
+        device_peak_flops=options.peak_flops,
+    )
+    if is_finished(job.path):
+        print(f"note: {job.path} is finished already and kept", file=sys.stderr)
+    bars: list[Any] = []  # made at the first report, so that an error before it stands alone
+    first_step, started = 0, 0.0
+
+    def show(step: int, loss: float) -> None:
+        nonlocal first_step, started
+        if not bars:
+            first_step, started = step, time.perf_counter()
+            keywords = {"unit": "step", "disable": options.json, "dynamic_ncols": True}
+            bars.append(tqdm(total=config.schedule.num_steps, initial=step, **keywords))
+        bars[0].update(step - bars[0].n)
+        speed = (step - first_step) * config.tokens_per_step / (time.perf_counter() - started)
+        bars[0].set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+
+    try:
+        path = train_run(job, show)
+    finally:
+        for bar in bars:
+            bar.close()
+    if not is_first_process():
+        return 0
+    finished = load_run(path)
+    result = {"run_dir": str(finished.path), **{key: finished.summary.get(key) for key in SHOWN}}
+    if options.json:
+        print(to_json(result))
+        return 0
+    for line in finished.summary.get("parameter_groups", []):
+        print(line)
+    for key, value in result.items():
+        print(f"{key:18} {value}")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> TrainConfig:
+    """The config that the flags describe, or that of ``--config``, beside which none of them may be given."""
+    from experiments.runs.configs import read_config
+    from gpt.arms import at_equilibrium
+    from gpt.config import TrainableOptimizer, TrainConfig, preset
+    from theory.checks import require_integer
+
+    if options.config is not None:
+        untouched = Parser()
+        _add_config_flags(untouched)
+        for name, default in vars(untouched.parse_args([])).items():
+            if getattr(options, name) != default:
+                raise BadInput(f"{flag(name)}: cannot be given with --config, which holds all settings")
+        config = read_config(read_json(options.config), where=str(options.config))
+        if not isinstance(config, TrainConfig):
+            raise BadInput(f"{options.config}: not the config of a training run")
+        return config
+    for name in ("learning_rate", "num_steps"):
+        if getattr(options, name) is None:
+            raise BadInput(f"{flag(name)}: required, unless --config is given")
+    optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
+    assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
+    model = preset(options.preset, options.architecture)
+    if options.vocab_size is not None:
+        require_integer("vocab_size", options.vocab_size, at_least=1, at_most=MOST_TOKENS)
+        model = dataclasses.replace(model, vocab_size=options.vocab_size)
+    config = TrainConfig(
+        model=model,
+        optimizer=optimizer,
+        schedule=schedule_from(options),
+        seed=options.seed,
+        dtype=options.dtype,
+        device=options.device,
+        record_every=options.record_every,
+        non_matrix_learning_rate=options.non_matrix_learning_rate,
+        source=options.source,
+        batch_size=options.batch_size,
+        accumulation_steps=options.accumulation_steps,
+        gradient_clip=options.gradient_clip,
+        compile=options.compile,
+    )
+    return at_equilibrium(config) if options.start == "equilibrium" else config

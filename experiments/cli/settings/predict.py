@@ -1,0 +1,98 @@
+"""``lrbend predict``: the closed form for one setting, or for all pairs of several rates and decays."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import OPTIMIZERS
+from experiments.cli.parser import number
+from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
+from experiments.files import BadInput, csv_text, to_json, write_whole
+from experiments.text import aligned, as_cell
+
+if TYPE_CHECKING:
+    from theory import Schedule
+
+SUMMARY = "the closed form for one setting, or a table of them"
+EXAMPLES = (
+    "lrbend predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --initial-rms 0.02",
+    "lrbend predict --optimizer lion --learning-rate 1e-4 --weight-decay 1 --num-steps 2e4 --schedule cosine",
+    "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 0.3 --num-steps 2e4 --csv table.csv",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser, OPTIMIZERS, several=True)
+    add_matrix(parser)
+    parser.add_argument(
+        "--finite-beta2", action="store_true", help="correct for the noise of Adam's second moment, 1 %% at beta2 0.95"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=number,
+        default=0.05,
+        help="relative distance from the equilibrium RMS where a transient ends",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE too (default: no file)")
+
+
+def run(options: argparse.Namespace) -> int:
+    from theory import Prediction, predict
+
+    schedule = schedule_from(options)
+    settings: list[dict[str, Any]] = []
+    for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
+        optimizer = optimizer_from(options, rate, decay)
+        prediction = predict(
+            optimizer,
+            schedule,
+            initial_rms=options.initial_rms,
+            tolerance=options.tolerance,
+            finite_beta2=options.finite_beta2,
+            gradient_rms=options.gradient_rms,
+            shape=shape_from(options),
+        )
+        named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
+        settings.append({**named, **dataclasses.asdict(prediction)})
+    if options.csv is not None:
+        _write_csv(options.csv, settings)
+    if options.json:
+        print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
+    elif len(settings) == 1:
+        print(setting_in_words(settings[0], schedule, options.tolerance))
+    else:
+        columns = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
+        names = ("learning_rate", "weight_decay", *columns)
+        print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
+    return 0
+
+
+def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
+    """One setting in words a person can check."""
+    lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
+    transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
+    band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
+    if setting["relaxation_steps"] is None:
+        verdict = "The norm is fixed: there is no transient."
+    elif transient is None:
+        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of its equilibrium."
+    else:
+        verdict = (
+            f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
+            f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
+        )
+        if decays and abs(last) > tolerance:
+            verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
+    return "\n".join([*lines, verdict])
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        write_whole(path, csv_text(rows).encode())
+    except BadInput as error:
+        raise BadInput(f"--csv {error}") from None

@@ -1,0 +1,24 @@
+"""What `lrbend diagnose` measured at the end of a finished run, read back from its directory."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from experiments.files import BadInput, read_json
+
+FILE = "diagnosis.json"
+COLUMNS = ("noise_scale", "sharpness", "preconditioned_sharpness", "update_rms", "sign_agreement")
+
+
+def read_diagnosis(run_dir: Path) -> dict[str, float]:
+    """What `diagnose` left in a run directory, NaN for what it does not hold; raises `BadInput`."""
+    file = run_dir / FILE
+    found = read_json(file) if file.exists() else {}
+    if not isinstance(found, dict):
+        raise BadInput(f"{file}: expected an object")
+    values = {name: found.get(name) for name in COLUMNS}
+    for name, value in values.items():
+        if not isinstance(value, float | int | None):
+            raise BadInput(f"{file}: {name} is not a number")
+    return {name: math.nan if value is None else float(value) for name, value in values.items()}

@@ -1,0 +1,102 @@
+"""Which weight decay makes a cell: PyTorch's, or the independent one, learning rate times it.
+
+A sweep may hold either. Where the decay falls as one over the learning rate, so that the product stays, cells of equal
+PyTorch decay would have a run each; there the product is the decay of the cell. It is taken without being asked for
+only if the table has it as a column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from experiments.files import BadInput
+from experiments.tables.formats import RawTable
+from experiments.tables.keys import Codes, codes, joined, merge_close
+from experiments.tables.numbers import parse
+from experiments.tables.run_table import DECAYS, Array, Rows
+
+Decay = Literal["pytorch", "independent"]
+CHOICES: tuple[Decay, ...] = ("pytorch", "independent")
+
+PYTORCH, INDEPENDENT = DECAYS
+PRODUCT_ROUNDING = 0.05  # of a product of two rounded numbers
+SWEEP = 3  # learning rates
+
+
+def settle_decay(
+    numbers: Mapping[str, Array], setting: Codes, asked: Decay | None, raw: RawTable, rows: Rows, notes: list[str]
+) -> dict[str, Array]:
+    """The columns with ``independent_weight_decay`` where it makes the cells, without it elsewhere.
+
+    ``setting``: of the other scales and the group. Raises `BadInput` where no cell would have two learning rates.
+    """
+    result = dict(numbers)
+    rate, given = numbers["learning_rate"], numbers.get(INDEPENDENT)
+    if PYTORCH not in numbers and given is None:
+        if asked == "independent":
+            raise BadInput("--decay independent: the table has no weight_decay")
+        return result
+    if PYTORCH not in numbers:
+        assert given is not None
+        result[PYTORCH] = given / rate
+    product = rate * result[PYTORCH]
+    own = given if given is not None else merge_close(product, PRODUCT_ROUNDING)[0]
+    if given is not None and PYTORCH in numbers and not _same(given, product, rows):
+        notes.append(f"{INDEPENDENT} is not learning_rate x weight_decay, and is not read")
+        own = merge_close(product, PRODUCT_ROUNDING)[0]
+        given = None
+    by_pytorch, by_product = (_in_sweeps(setting, values, rate, rows) for values in (result[PYTORCH], own))
+    if asked is None and by_product > by_pytorch and given is None:
+        column = _column_of(raw, product, rows)
+        if column is None and not by_pytorch:
+            raise BadInput(
+                f"{raw.where}: weight_decay falls as 1/learning_rate, so that no cell of one decay has {SWEEP} learning"
+                " rates; --decay independent makes cells of their product"
+            )
+        if column is None:
+            notes.append(
+                "weight_decay falls as 1/learning_rate in some sweeps: --decay independent makes cells of those"
+            )
+            return result
+        notes.append(f"the column {column} is learning_rate x weight_decay")
+        given = own
+    if asked is not None and not (by_product if asked == "independent" else by_pytorch):
+        held = PYTORCH if asked == "independent" else "learning_rate x weight_decay"
+        if by_product or by_pytorch:
+            raise BadInput(f"--decay {asked}: the sweeps hold {held}, so that no cell has {SWEEP} learning rates")
+    chosen = asked or ("independent" if given is not None and by_product > by_pytorch else "pytorch")
+    if chosen == "pytorch":
+        result.pop(INDEPENDENT, None)
+        return result
+    result[INDEPENDENT] = own
+    notes.append(
+        "weight decay of a cell: learning_rate x weight_decay"
+        + ("" if asked else ", which the sweeps hold (--decay pytorch makes cells of weight_decay)")
+    )
+    return result
+
+
+def _in_sweeps(setting: Codes, decay: Array, rate: Array, rows: Rows) -> int:
+    """Runs in cells with enough learning rates."""
+    size = int(rows.keep.sum())
+    cell = joined(setting[rows.keep], codes([decay[rows.keep]], size))
+    several = np.bincount(np.unique(np.stack([cell, codes([rate[rows.keep]], size)]), axis=1)[0]) >= SWEEP
+    return int(several[cell].sum())
+
+
+def _same(one: Array, other: Array, rows: Rows) -> bool:
+    kept = rows.keep
+    return bool(np.all(np.abs(one[kept] - other[kept]) <= PRODUCT_ROUNDING * np.abs(other[kept])))
+
+
+def _column_of(raw: RawTable, product: Array, rows: Rows) -> str | None:
+    """The column that holds the product, whatever its name."""
+    for name, values in zip(raw.header, raw.columns, strict=True):
+        found: Sequence[Any] = values
+        parsed = parse(found)
+        if np.isfinite(parsed.numbers[rows.keep]).all() and _same(parsed.numbers, product, rows):
+            return name
+    return None

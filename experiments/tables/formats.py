@@ -1,0 +1,184 @@
+"""Files of runs as they come: separated values, JSON lines, a JSON list. Nothing is interpreted yet.
+
+What the file is, is told by its first character: ``{`` begins JSON lines, one run each, ``[`` a list of objects. Else
+the header's most frequent separator counts, of comma, semicolon, tab and bar. Objects in objects become columns with
+dots in their names.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.files import BadInput, one_line
+from experiments.tables.run_table import Exclusion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILE_LIMIT = 10**9  # bytes
+SEPARATORS = ",;\t|"
+DEEPEST = 20  # objects in objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawTable:
+    """Cells as they stand in the source.
+
+    where : its name. header : of the columns. columns : by place, each (num_kept,) text, or what JSON or the data frame
+    has, None where there is nothing. lines : (num_kept,) where each row stands. num_rows : of the source.
+    exclusions : rows that have another number of fields. separator : of the fields, "" where there is none.
+    missing_is_nan : whether the source cannot tell a missing number from one that is not finite.
+    """
+
+    where: str
+    header: tuple[str, ...]
+    columns: Sequence[Sequence[Any]]
+    lines: Sequence[int]
+    num_rows: int
+    exclusions: tuple[Exclusion, ...] = ()
+    separator: str = ""
+    missing_is_nan: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The header, for messages."""
+        text = ", ".join(self.header)
+        return text if len(text) <= 200 else text[:200] + " ..."
+
+    def select(self, places: Sequence[int]) -> RawTable:
+        """Some of the rows."""
+        columns = [[values[place] for place in places] for values in self.columns]
+        return replace(self, columns=columns, lines=[self.lines[place] for place in places])
+
+
+def read_raw(path: Path) -> RawTable:
+    """Read a file in UTF-8. Raises `BadInput`, one line; above `FILE_LIMIT` before the file is opened."""
+    _check_file(path)
+    raw = _read(path)
+    if not any(raw.header):
+        raise BadInput(f"{path}: empty file: a header with learning_rate and loss is needed")
+    return raw
+
+
+def _read(path: Path) -> RawTable:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            start = file.read(1 << 16)
+            file.seek(0)
+            first = start.lstrip()[:1]
+            if first == "[":
+                return _from_objects(str(path), _listed(path, file))
+            if first == "{":
+                return _from_objects(str(path), _lines(path, file))
+            return _separated(str(path), file, _separator(start))
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8 text") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def raw_from_frame(frame: pd.DataFrame) -> RawTable:
+    """The same from a data frame, whose missing values are NaN."""
+    return RawTable(
+        where="table",
+        header=tuple(str(name) for name in frame.columns),
+        columns=[frame.iloc[:, place].tolist() for place in range(frame.shape[1])],
+        lines=range(len(frame)),
+        num_rows=len(frame),
+        missing_is_nan=True,
+    )
+
+
+def _separator(start: str) -> str:
+    header = next(iter(start.splitlines()), "")
+    bare = "".join(header.split('"')[::2])  # what stands in quotes separates nothing
+    return max(SEPARATORS, key=bare.count)
+
+
+def _separated(where: str, file: io.TextIOWrapper, separator: str) -> RawTable:
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    num_rows, ragged, example = 0, 0, ""
+    try:
+        reader = csv.reader(file, strict=True, delimiter=separator)  # else an open quote swallows the rest
+        header = tuple(name.strip() for name in next(reader, []))
+        for row in reader:
+            if not row:
+                continue
+            num_rows += 1
+            if len(row) != len(header):
+                ragged += 1
+                example = example or f"line {reader.line_num} has {len(row)}"
+                continue
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise BadInput(f"{where}: not a CSV file ({error}, after line {max(lines, default=1)})") from None
+    reason = f"another number of fields than the header's {len(header)}"
+    return RawTable(
+        where=where,
+        header=header,
+        columns=list(zip(*rows, strict=True)) or [()] * len(header),
+        lines=lines,
+        num_rows=num_rows,
+        exclusions=(Exclusion(reason=reason, count=ragged, example=example),) if ragged else (),
+        separator=separator,
+    )
+
+
+def _listed(path: Path, file: io.TextIOWrapper) -> Iterator[tuple[int, object]]:
+    try:
+        return iter(list(enumerate(json.load(file), start=1)))
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not a JSON file ({one_line(error)})") from None
+
+
+def _lines(path: Path, file: io.TextIOWrapper) -> Iterator[tuple[int, object]]:
+    for line, text in enumerate(file, start=1):
+        if not text.strip():
+            continue
+        try:
+            yield line, json.loads(text)
+        except (ValueError, RecursionError):
+            raise BadInput(f"{path}: line {line} is not a JSON object: one run a line, or a list of runs") from None
+
+
+def _from_objects(where: str, found: Iterator[tuple[int, object]]) -> RawTable:
+    rows, lines = [], []
+    for line, item in found:
+        if not isinstance(item, dict):
+            raise BadInput(f"{where}: run {line} is not an object with names and values: {str(item)[:40]!r}")
+        rows.append(dict(_flat(where, item)))
+        lines.append(line)
+    header = tuple(dict.fromkeys(name for row in rows for name in row))
+    columns = [[row.get(name) for row in rows] for name in header]
+    return RawTable(where=where, header=header, columns=columns, lines=lines, num_rows=len(rows))
+
+
+def _flat(where: str, item: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if prefix.count(".") > DEEPEST:
+        raise BadInput(f"{where}: objects within objects, more than {DEEPEST} deep")
+    for name, value in item.items():
+        if isinstance(value, dict):
+            yield from _flat(where, value, f"{prefix}{name.strip()}.")
+        else:
+            yield prefix + name.strip(), str(value) if isinstance(value, list) else value
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise BadInput(f"{path}: not a file")
+    if status.st_size > FILE_LIMIT:
+        raise BadInput(f"{path}: {status.st_size / 1e9:.3g} GB, more than the {FILE_LIMIT / 1e9:g} GB that are read")

@@ -1,0 +1,142 @@
+"""Absolute numbers of a table against what they can be: each doubt comes with its probable cause and what to do.
+
+Optima and exponents do not depend on units, so most wrong units go unseen: these checks are the place where they show.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.files import BadInput
+from experiments.tables.keys import ROUNDING, Codes
+from experiments.tables.run_table import Array, RunTable
+
+UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(?![a-z])"}
+UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
+MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
+AGREE = 0.05  # relative difference of tokens and steps times batch
+TOKENS_PER_PARAM = (1e-3, 1e6)
+
+
+def check_losses(where: str, loss: Array, cell: Codes, *, name: str) -> None:
+    """Refuse losses that are not in nats, by the ``name`` of their column or because few cells have a possible one."""
+    named = next((kind for kind, words in UNIT_WORDS.items() if re.search(words, name.lower())), None)
+    if named is not None:
+        raise BadInput(f"{where}: {name} is in {named}, by its name: --loss-unit {named}, or nats if it is not")
+    least = np.full(int(cell.max(initial=0)) + 1, np.inf)
+    np.minimum.at(least, cell, np.where(np.isfinite(loss), loss, np.inf))
+    best = least[np.isfinite(least)]
+    if len(best) and np.median(best) > UNIFORM_LOSS:
+        raise BadInput(
+            f"{where}: the best losses of the cells are {best.min():.4g} to {best.max():.4g} in {name}, but a uniform"
+            " guess over 50,257 tokens has 10.8 nats: perplexities are read with --loss-unit perplexity, bits with"
+            " --loss-unit bits; a sum over tokens has to be divided by their number (--loss-unit nats reads them as"
+            " they are)"
+        )
+
+
+def check_rates(where: str, rate: Array, usable: NDArray[np.bool_], *, name: str) -> None:
+    """Refuse learning rates that are logarithms, by sign or by name."""
+    known = rate[np.isfinite(rate) & usable]
+    if len(known) and (np.all(known < 0) or ("log" in name.lower() and known.max() > 1)):
+        raise BadInput(
+            f"{where}: learning rates of {known.min():.4g} to {known.max():.4g} in {name} are logarithms, as it seems:"
+            " put the rates themselves into the table (exp of natural ones, 10 or 2 to the power of the others)"
+        )
+
+
+def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
+    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it."""
+    numbers = table.numbers
+    if not {"num_tokens", "batch_size"} <= set(numbers):
+        return 1.0, None
+    tokens, batch = numbers["num_tokens"], numbers["batch_size"]
+    if "num_steps" not in numbers:
+        steps, size = float(np.median(tokens / batch)), float(np.median(batch))
+        if not any(size < few and steps > most for few, most in MOST_STEPS):
+            return 1.0, None
+        return None, (
+            f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"
+            " steps count as unknown; give a column num_steps, or batch_size in tokens"
+        )
+    ratio = tokens / (numbers["num_steps"] * batch)
+    middle = float(np.median(ratio))
+    if np.any(np.abs(ratio / middle - 1) > AGREE):
+        return None, (
+            f"num_tokens is {ratio.min():.3g} to {ratio.max():.3g} times num_steps x batch_size: one of the three is"
+            " another quantity in some rows; leave it out"
+        )
+    if abs(middle - 1) <= AGREE:
+        return 1.0, None
+    if middle < 1:
+        return None, (
+            f"num_tokens is {middle:.3g} times num_steps x batch_size: one of the three is another quantity;"
+            " leave it out"
+        )
+    length = float(round(middle)) if abs(middle / round(middle) - 1) < ROUNDING else middle
+    return length, (
+        f"num_tokens is num_steps x batch_size x {length:g}: the batch is in sequences of {length:g} tokens, as it"
+        " seems, and is read so"
+    )
+
+
+def derived(table: RunTable) -> list[str]:
+    """What follows from the columns, for the reader to recognise or not."""
+    steps, numbers = table.num_steps, table.numbers
+    if steps is None:
+        return []
+    parts = [f"{_range(steps)} steps"]
+    if "num_tokens" in numbers:
+        parts.append(f"{_range(numbers['num_tokens'] / steps)} tokens a step")
+    if "weight_decay" in numbers and np.any(numbers["weight_decay"] > 0):
+        relaxations = 2 * numbers["learning_rate"] * numbers["weight_decay"] * steps
+        parts.append(f"{_range(relaxations)} relaxation times of the norm at the peak rate")
+    return [f"a run has {', '.join(parts)}"]
+
+
+def doubts(table: RunTable, cell: Codes) -> list[str]:
+    """Warnings on single columns; ``cell`` (num_runs,)."""
+    numbers = table.numbers
+    found = _dead_below_the_best(numbers["learning_rate"], numbers["loss"], cell)
+    if {"num_params", "num_tokens"} <= set(numbers):
+        ratio = float(np.median(numbers["num_tokens"] / numbers["num_params"]))
+        if not TOKENS_PER_PARAM[0] <= ratio <= TOKENS_PER_PARAM[1]:
+            found.append(
+                f"{ratio:.2g} tokens per parameter: num_params or num_tokens in another unit (millions, billions)?"
+                " write 130M, 2.5B, or the numbers in full"
+            )
+    steps = table.num_steps
+    if steps is not None and steps.min() < 1:
+        found.append(f"a run of {steps.min():.3g} steps: num_tokens and batch_size differ in unit; use tokens in both")
+    if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
+        found.append(
+            "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"
+            " is weight_decay a percentage, or the learning rate in another unit?"
+        )
+    return found
+
+
+def _dead_below_the_best(rate: Array, loss: Array, cell: Codes) -> list[str]:
+    """Divergence starts at high learning rates: marks below the best one are something else."""
+    number = int(cell.max(initial=0)) + 1
+    least, best = np.full(number, np.inf), np.full(number, np.inf)
+    finite = np.isfinite(loss)
+    np.minimum.at(least, cell[finite], loss[finite])
+    top = finite & (loss == least[cell])
+    np.minimum.at(best, cell[top], rate[top])
+    dead = ~finite & (rate < best[cell]) & np.isfinite(best[cell])
+    if not dead.any():
+        return []
+    return [
+        f"{int(dead.sum())} of {int((~finite).sum())} runs without a finite loss have learning rates below the best of"
+        " their cell, where nothing diverges: missing values, or another cause; leave out such rows"
+    ]
+
+
+def _range(values: Array) -> str:
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.3g}" if math.isclose(low, high, rel_tol=0.01) else f"{low:.3g} to {high:.3g}"
