@@ -4,13 +4,16 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.calibration.made_sweeps import Scenario, make_sweep
-from experiments.cli.main import main
+from experiments.cli.main import build_parser, main
+from experiments.tables.decay import Decay
+from experiments.tables.reading import LOSS_UNITS, How
 from tests.experiments.cli.said import refusal, strict_json
 
 
@@ -115,6 +118,16 @@ def test_an_open_end_is_called_open(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["fit", str(path)]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "interior" in line]
     assert row.split()[3:5] == ["open", "open"]
+
+
+def test_choices_are_those_of_the_reading() -> None:
+    """They are spelled out where flags are read, so that help needs no import of it."""
+    options = build_parser().parse_args(["fit", "t.csv"])
+    for decay in get_args(Decay):
+        assert build_parser().parse_args(["fit", "t.csv", "--decay", decay]).decay == decay
+    for unit in LOSS_UNITS:
+        assert build_parser().parse_args(["fit", "t.csv", "--loss-unit", unit]).loss_unit == unit
+    assert (options.decay, options.loss_unit) == (How().decay, How().loss_unit)
 
 
 @pytest.mark.slow
