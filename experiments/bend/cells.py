@@ -2,8 +2,11 @@ r"""From runs to cells: which learning rates count, their mean losses, and what 
 
 A cell is one setting of everything but learning rate and seed. Rules, applied in this order:
 
-1. **Diverged**: a run whose loss is NaN, infinite, or `DIVERGED_RISE` above the best of its cell. A learning rate at
-   which at least half of the runs diverged is left out; it still bounds the optimum, and it counts as tried.
+1. **Lost**: a run that diverged, its loss NaN or infinite, or that lies far above the best of its cell
+   (`theory.divergence`). A learning rate at which at least half of the runs are lost is left out. The least such rate
+   above the best is the *ceiling*, where training breaks down. It closes the grid from above only if the losses turn up
+   before it. If they fall for as long as training holds, the optimum is somewhere above, and no run of the table says
+   where.
 2. **Out of reach**: a learning rate whose mean loss is more than `WINDOW` above the lowest mean of its cell, or a
    factor above `FARTHEST` from it. There the loss says little of where the minimum is, and much of the assumed shape.
    The lowest `FEWEST` stay in any case, `FEWEST_AT_EDGE` where the best stands at the edge of the grid, and so does
@@ -22,12 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.model import Cells
+from experiments.joint.model import StackedLosses
 from experiments.tables.run_table import RunTable
+from theory.divergence import FAR_ABOVE_BEST, comparable
 
 Array = NDArray[np.float64]
 
-DIVERGED_RISE = 1.0  # nats
 WINDOW = 0.3  # nats
 FARTHEST = 16.0 * 1.0001  # ratio of learning rates
 FEWEST, FEWEST_AT_EDGE = 3, 5
@@ -36,12 +39,16 @@ SAME = 1e-9  # relative difference below which two learning rates are one
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell's usable learning rates.
+    """One cell: its usable learning rates, and what was counted on the way to them.
 
-    key : the setting, by column. x, loss, count : (num_points,) ln(learning rate), mean loss in nats, seeds. lowest,
-    highest : ln of the least and largest rate tried, diverged ones included; ceiling: ln of the least rate above the
-        best at which runs diverged, inf if none did. num_runs, num_diverged, num_out_of_reach, num_past_wall : counts
-        of runs, the last by `experiments.bend.walls`. best_loss, best_rate : the lowest mean loss, where it stands.
+    key : the setting, by column. x, loss, count : (num_points,), ln(learning rate), mean loss in nats, number of seeds.
+    lowest : ln of the least rate with a finite loss. highest : ln of the largest rate that is not lost. ceiling : ln of
+    the least lost rate above the best, inf if there is none. num_runs : all runs. num_diverged : runs that are lost.
+    num_out_of_reach : runs by the second rule. num_past_wall : runs that `experiments.bend.walls` leaves out.
+    best_loss, best_rate : the lowest mean loss in nats and the rate where it stands, NaN if no loss is finite. squares,
+    freedom : of the noise, squared deviations in nats and their degrees of freedom. tilt_squares, tilt_freedom,
+    tilt_lever : what the tilts of the seeds explain, their degrees of freedom, and the sum of their squared levers.
+    num_seeds : at the rate that has most.
     """
 
     key: Mapping[str, float]
@@ -64,9 +71,29 @@ class Cell:
     num_seeds: int
     num_past_wall: int = 0
 
+    @property
+    def best_is_lowest(self) -> bool:
+        """Whether the lowest mean loss stands at the lower edge of the grid."""
+        return bool(np.log(self.best_rate) <= self.lowest + SAME)
+
+    @property
+    def best_is_highest(self) -> bool:
+        """The same of the upper edge."""
+        return bool(np.log(self.best_rate) >= self.highest - SAME)
+
+    @property
+    def falls_to_ceiling(self) -> bool:
+        """Whether training breaks down before the loss turns up."""
+        return self.best_is_highest and np.isfinite(self.ceiling)
+
+    @property
+    def closed_at(self) -> float:
+        """ln of the learning rate that closes the grid from above, inf if none does."""
+        return np.inf if self.falls_to_ceiling else self.ceiling
+
 
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
-    """The cells of a table, keyed by the columns ``names``, in ascending order of the key."""
+    """The cells of a table, keyed by the columns ``names``, in ascending order of the key; one if there are none."""
     keys = np.stack([table.numbers[name] for name in names], axis=1) if names else np.zeros((len(table), 0))
     if names:
         settings, member = np.unique(keys, axis=0, return_inverse=True)
@@ -85,7 +112,10 @@ def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
 
 
 def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: Mapping[str, float]) -> Cell:
-    """Apply the rules above to the runs of one cell; (num_runs,) arrays."""
+    """Apply the rules above to the runs of one cell.
+
+    ``rates`` above 0, ``losses`` in nats and ``seeds``, None where they are not told, are (num_runs,).
+    """
     x = np.log(rates)
     order = np.argsort(x, kind="stable")
     x, y = x[order], losses[order]
@@ -95,7 +125,7 @@ def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: 
     points = np.bincount(place, x) / sizes
     finite = np.isfinite(y)
     least = y[finite].min() if finite.any() else np.inf
-    fine = finite & (y <= least + DIVERGED_RISE)
+    fine = comparable(y, least, FAR_ABOVE_BEST)
     alive = np.bincount(place, fine) > sizes / 2
     used = fine & alive[place]
     num_diverged = int((~fine).sum() + (fine & ~used).sum())
@@ -106,17 +136,19 @@ def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: 
         ceiling = points[dead_above[0]]
     noise = np.sqrt(squares / freedom) if freedom > 0 else 0.0
     best = mean[top] if len(mean) else np.nan
+    first = int(np.argmax(np.bincount(place, finite) > 0))
+    last = int(np.flatnonzero(count)[-1]) if count.any() else len(points) - 1
     near = (count > 0) & (np.abs(points - points[top]) <= np.log(FARTHEST))
     rank = np.argsort(np.argsort(np.where(count > 0, mean, np.inf)))
-    fewest = FEWEST_AT_EDGE if top in (0, len(points) - 1) else FEWEST
+    fewest = FEWEST_AT_EDGE if top in (first, last) else FEWEST
     near = near & ((mean <= best + max(WINDOW, 4 * noise)) | (rank < fewest))
     return Cell(
         key=key,
         x=points[near],
         loss=mean[near],
         count=count[near],
-        lowest=float(points[0]),
-        highest=float(points[-1]),
+        lowest=float(points[first]),
+        highest=float(points[last]),
         ceiling=float(ceiling),
         num_runs=len(y),
         num_diverged=num_diverged,
@@ -168,7 +200,7 @@ def _means(
     return mean, count, max(rest, 0.0), max(free, 0.0), (explained, freedom, float(lever.mean()) * freedom)
 
 
-def stack(cells: Sequence[Cell]) -> tuple[Cells, float]:
+def stack(cells: Sequence[Cell]) -> tuple[StackedLosses, float]:
     """The cells for the joint estimator, and the degrees of freedom of the tilts (0: no tilt was seen)."""
     sizes = np.array([len(cell.x) for cell in cells])
     squares, freedom = sum(c.squares for c in cells), sum(c.freedom for c in cells)
@@ -181,7 +213,7 @@ def stack(cells: Sequence[Cell]) -> tuple[Cells, float]:
         squares, freedom = squares + explained, freedom + tilt_freedom
     seeds = np.array([max(cell.num_seeds, 1) if cell.tilt_freedom else np.inf for cell in cells])
     return (
-        Cells(
+        StackedLosses(
             starts=np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
             x=np.concatenate([cell.x for cell in cells]),
             loss=np.concatenate([cell.loss for cell in cells]),

@@ -1,10 +1,19 @@
 r"""The best learning rate of one cell, with an interval that may be open, and a status.
 
-Status, the first that applies: ``too-few-points``, below three usable learning rates; ``flat``, the losses do not
-differ from a constant at the 5 % level; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
-what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
-``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
-`experiments.bend.interval`.
+**Status**, the first that applies:
+
+- ``too-few-points``: there are fewer than three usable learning rates;
+- ``flat``: the losses do not differ from a constant at the 5 % level;
+- ``censored-low``, ``censored-high``: the fitted optimum lies beyond the edge of the grid, or the lowest mean loss
+  stands at the edge and the interval reaches past it, so that only a bound is known;
+- ``interior``.
+
+**The edge above** is the highest rate that is not lost (`experiments.bend.cells`). Where the loss falls up to the rate
+at which training diverges, the optimum is known to lie no lower than the interval's end, and that is all: divergence
+says where training breaks down, and nothing of the curve. Rates past a wall (`experiments.bend.walls`) finished with a
+higher loss, so they do close the grid. By the same token the edge below is the lowest rate with a finite loss.
+
+The interval is that of `experiments.bend.interval`.
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.bend.cells import Cell, make_cell, stack
-from experiments.bend.interval import Profile, profile
+from experiments.bend.interval import OptimumInterval, optimum_intervals
 from experiments.bend.walls import fit_without_walls
 from theory import InvalidParameter
 
@@ -34,12 +43,14 @@ class OptimumStatus(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class CellOptimum:
-    """The optimum of one cell.
+    """What is known of the optimum of one cell.
 
-    key : its setting. learning_rate : the optimum, None unless interior; low, high : its 95 % interval, None where
-    open. curvature : of the loss in ln(learning rate) at the optimum, nats, None where unknown. best_learning_rate,
-    best_loss : the lowest mean loss that was measured. num_learning_rates : usable; num_runs, num_diverged,
-    num_out_of_reach, num_past_wall : runs.
+    key : its setting, by column. status : as above. learning_rate : the optimum, None unless interior. low, high : the
+    ends of its 95 % interval, None where it is open. curvature : of the loss in ln(learning rate) at the optimum, in
+    nats, None unless interior. best_learning_rate, best_loss : the lowest mean loss that was measured, in nats, and its
+    rate, None where none is finite. num_learning_rates : the usable ones. num_runs : all runs. num_diverged : those
+    that diverged or lie far above the others. num_out_of_reach, num_past_wall : those left out by the rules of
+    `experiments.bend.cells` and `experiments.bend.walls`.
     """
 
     key: Mapping[str, float]
@@ -62,9 +73,22 @@ def cell_optimum(
 ) -> CellOptimum:
     """The optimum of a single cell, from its own losses alone.
 
-    ``learning_rates`` (num_runs,) above 0; ``losses`` (num_runs,) in nats, NaN or infinite where a run diverged;
-    ``seeds`` (num_runs,), the same label wherever random numbers are shared. With one seed and few learning rates
-    there is little to estimate the noise from, and the interval is wide accordingly. Raises `InvalidParameter`.
+    ``learning_rates`` (num_runs,) are above 0; ``losses`` (num_runs,) are in nats, NaN or infinite where a run
+    diverged; ``seeds`` (num_runs,) are labels, the same wherever random numbers are shared; ``level``, in (0, 1), is
+    that of the interval. With one seed and few learning rates there is little to estimate the noise from, and the
+    interval is wide accordingly. Raises `InvalidParameter`.
+
+    >>> rates = 1e-3 * 2.0 ** np.arange(-2, 3)
+    >>> losses = 2.5 + 0.05 * np.log(rates / 1.3e-3) ** 2
+    >>> found = cell_optimum(rates, losses)
+    >>> found.status.value, round(found.learning_rate, 4)
+    ('interior', 0.0013)
+
+    If everything above 1e-3 diverges, the loss falls up to there, and the optimum is bounded from below only:
+
+    >>> found = cell_optimum(rates, np.where(rates > 1e-3, np.nan, losses))
+    >>> found.status.value, found.learning_rate, round(found.low, 4), found.high
+    ('censored-high', None, 0.0003, None)
     """
     rates, values = np.asarray(learning_rates, np.float64), np.asarray(losses, np.float64)
     if rates.ndim != 1 or not np.all(np.isfinite(rates) & (rates > 0)) or not len(rates):
@@ -76,23 +100,23 @@ def cell_optimum(
         raise InvalidParameter("seeds", f"shape {labels.shape}", f"of shape {rates.shape}")
     cell = make_cell(rates, values, labels, {})
     if len(cell.x) < 3:
-        return describe(cell, None)
-    return alone(cell, level)
+        return judge_optimum(cell, None)
+    return optimum_alone(cell, level)
 
 
-def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
-    """The optimum of a cell from its own losses only."""
+def optimum_alone(cell: Cell, level: float = 0.95) -> CellOptimum:
+    """The optimum of a cell that no law speaks of, from its own losses."""
     one = np.ones((1, 1))
     try:
         (cell,), fit = fit_without_walls([cell], one, one, tau=0.0)
     except np.linalg.LinAlgError:
-        return describe(cell, None)
+        return judge_optimum(cell, None)
     cells, tilt_freedom = stack([cell])
-    return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
+    return judge_optimum(cell, optimum_intervals([cell], cells, fit, tilt_freedom, level)[0])
 
 
-def describe(cell: Cell, found: Profile | None) -> CellOptimum:
-    """Status and, where there is one, the optimum."""
+def judge_optimum(cell: Cell, found: OptimumInterval | None) -> CellOptimum:
+    """Status and, where there is one, the optimum, of a cell with that interval, None if it has none."""
     status = _status(cell, found)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
@@ -115,14 +139,13 @@ def describe(cell: Cell, found: Profile | None) -> CellOptimum:
     )
 
 
-def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
+def _status(cell: Cell, found: OptimumInterval | None) -> OptimumStatus:
     if len(cell.x) < 3:
         return OptimumStatus.TOO_FEW_POINTS
     if found is None or found.gain < 1:
         return OptimumStatus.FLAT
-    best = np.log(cell.best_rate)
-    if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):
+    if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW
-    if found.best > cell.highest or (best >= cell.highest and found.high > cell.highest):
+    if found.best > cell.highest or (cell.best_is_highest and found.high > cell.highest):
         return OptimumStatus.CENSORED_HIGH
     return OptimumStatus.INTERIOR

@@ -39,7 +39,7 @@ from scipy.stats import t as student
 from experiments.bend.cells import Cell, stack
 from experiments.joint.fit import JointFit, fit_jointly
 from experiments.joint.mixed_model import cross_products, predict, solve
-from experiments.joint.model import Cells, Priors, error_variances, linearise, spreads
+from experiments.joint.model import Priors, StackedLosses, error_variances, linearise, spreads
 
 Array = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def _up_to(cell: Cell, number: int) -> Cell:
     )
 
 
-def _excess(cells: Cells, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array) -> Array:
+def _excess(cells: StackedLosses, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array) -> Array:
     """(num_tried,) losses of the highest rates of the cells ``tried`` over their prediction, in standard errors.
 
     The prediction is one linear step from the fit, without these rates.

@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.bend.fit import AXES, DELTA, BendFit, Verdict, fit_bend
+from experiments.bend.fit import BendFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
+from experiments.bend.scaling_law import AXES
+from theory.bend import DELTA, Direction
 
 Array = NDArray[np.float64]
 
@@ -130,8 +132,8 @@ def judge(sweep: Sweep, fit: BendFit, delta: float = DELTA) -> dict[str, Any]:
     result: dict[str, Any] = {"optima": sum(inside), "num_optima": len(inside), "num_cells": len(group.cells)}
     for axis, bend in group.curvature.items():
         exponent, planted = group.exponents[axis], sweep.curvature[axis]
-        bends = bend.verdict in (Verdict.BENDS_UP, Verdict.BENDS_DOWN)
-        right = bend.verdict is (Verdict.BENDS_UP if planted > 0 else Verdict.BENDS_DOWN)
+        bends = bend.verdict in (Direction.UP, Direction.DOWN)
+        right = bend.verdict is (Direction.UP if planted > 0 else Direction.DOWN)
         power = group.power[axis]
         result[axis] = {
             "exponent": _covers(sweep.exponents[axis], exponent.low, exponent.high),
@@ -139,8 +141,8 @@ def judge(sweep: Sweep, fit: BendFit, delta: float = DELTA) -> dict[str, Any]:
             "planted": planted,
             "false_bend": bends if planted == 0 else None,
             "found": (bends and right) if planted != 0 else None,
-            "false_straight": bend.verdict is Verdict.STRAIGHT if abs(planted) > delta else None,
-            "true_straight": bend.verdict is Verdict.STRAIGHT if planted == 0 else None,
+            "false_straight": bend.verdict is Direction.STRAIGHT if abs(planted) > delta else None,
+            "true_straight": bend.verdict is Direction.STRAIGHT if planted == 0 else None,
             "width": None if bend.low is None or bend.high is None else (bend.high - bend.low) / 2,
             "smallest_bend": power.smallest_bend if power else None,
         }

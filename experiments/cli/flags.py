@@ -15,7 +15,7 @@ SCHEDULES = ("constant", "linear", "cosine", "wsd")
 
 FOLDERS = {
     "out": "folder for runs or output",
-    "runs": "folder for the run directories of a study",
+    "runs": "folder for the runs of a study, directories or CSV files",
     "results": "folder for the tables, answers and figures of a study",
 }
 

@@ -23,9 +23,11 @@ COMMANDS = {
     "validate": "runs.validate",
     "plan": "runs.plan",
     "sweep": "runs.sweep",
+    "study": "runs.study",
     "fit": "tables.fit",
     "recommend": "tables.recommend",
     "attribute": "tables.attribute",
+    "calibrate": "tables.calibrate",
     "report": "runs.report",
 }
 

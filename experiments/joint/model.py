@@ -34,7 +34,7 @@ MISFIT_AT_MINIMUM = 0.25  # of that at the mean rise: without it, noise could va
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
+class StackedLosses:
     """Losses by cell, points sorted by cell and learning rate.
 
     starts : (num_cells,) first point of each. x : (num_points,) ln(learning rate). loss : (num_points,) in nats, mean
@@ -109,14 +109,16 @@ class State:
     tilt: Array  # t_c
 
 
-def curve(cells: Cells, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
+def curve(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
     """Distance from the optimum, curvature per point, rise."""
     z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
     h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
     return z, h, h * loss_shape.rise(z, state.shape)
 
 
-def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules: Priors) -> tuple[Design, Array]:
+def linearise(
+    cells: StackedLosses, state: State, regressors: Array, trend: Array, rules: Priors
+) -> tuple[Design, Array]:
     z, h, rise = curve(cells, state, regressors, trend)
     pull = -h * loss_shape.slope(z, state.shape)
     by_shape = h[:, None] * loss_shape.shape_gradient(z, state.shape)
@@ -149,12 +151,12 @@ def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules
     )
 
 
-def error_variances(cells: Cells, rise: Array, variances: Variances) -> Array:
+def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> Array:
     """(num_points,) of the mean losses: noise of the seeds, and misfit."""
     near = cells.spread_out(MISFIT_AT_MINIMUM * cells.mean(rise))
     return variances.sigma**2 / cells.count + variances.gamma**2 * (rise**2 + near**2)
 
 
-def spreads(cells: Cells, variances: Variances) -> Array:
+def spreads(cells: StackedLosses, variances: Variances) -> Array:
     ones = np.ones(len(cells.starts))
     return np.stack([variances.tau * ones, variances.omega * ones, cells.tilt], axis=1)

@@ -46,7 +46,7 @@ from scipy.optimize import nnls
 
 from experiments.losses.curves import Run, Score, score
 from theory.checks import InvalidParameter, require_integer, require_number
-from theory.loss_laws import slow_angular_updates
+from theory.slow_norm import slow_angular_updates
 
 Array = NDArray[np.float64]
 
@@ -311,7 +311,8 @@ def bootstrap_scores(
             predicted = np.mean([X[again] @ c for X, c in zip(matrices, coefficients, strict=True)], axis=0)
             scores.append(score(predicted, measured[again], eligible=eligible[again]))
         replicas.append(np.mean(scores, axis=0))
-    low, high = np.quantile(replicas, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # a candidate drawn again and again has no rank correlation
+    low, high = np.nanquantile(replicas, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Score(*low.tolist()), Score(*high.tolist())
 
 

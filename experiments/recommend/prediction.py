@@ -4,8 +4,8 @@ r"""What a fitted law says at a setting that no cell of its table has.
    \mu_* = x_*^\top\beta + u_*, \qquad u_* \sim N(0, \tau^2), \qquad
    \mu_* \mid \tau \sim t_\nu\big(x_*^\top\hat\beta_\tau,\; x_*^\top C_\tau x_* + \tau^2\big)
 
-averaged over :math:`\tau` as in `experiments.joint.fit`: an interval for the optimum of the new cell and not only for
-the law, with the covariance of all terms, half squares and products included. Derived here.
+averaged over :math:`\tau` as in `experiments.joint.averages`: an interval for the optimum of the new cell and not only
+for the law, with the covariance of all terms, half squares and products included. Derived here.
 
 **The shape of the loss.** The fit holds it with priors P that are wide on purpose, so that the posterior covariance
 :math:`C = (A+P)^{-1}` counts shapes which hardly occur. For shapes off the middle of the prior by :math:`\kappa` times
@@ -35,7 +35,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.fit import JointFit, mixture_quantile
+from experiments.joint.averages import central_interval
+from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors, term_value
 
 Array = NDArray[np.float64]
@@ -47,7 +48,7 @@ ASSUMED_BEND = 0.1  # standard deviation of a second derivative that the table d
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """A number and its central interval."""
+    """A number and its central interval. value, low, high : as logarithms, or after `factor` as the numbers."""
 
     value: float
     low: float
@@ -63,9 +64,10 @@ class Predicted:
 class Coefficients:
     """The law's coefficients with their uncertainty, assumed terms last.
 
-    terms : of the law, then those that are assumed and not fitted. assumed : all that rest on the assumption. tau,
-    weights : (num_nodes,). centres : (num_nodes, num_terms). covariances : (num_nodes, num_fixed, num_fixed), mean
-    square errors of the terms, then the trend of curvature and the shape.
+    model : the terms that the cells carry. terms : those, then the ones that are assumed and not fitted. assumed : all
+    that rest on the assumption. tau, weights : (num_nodes,), the grid of the scatter and what each node counts.
+    centres : (num_nodes, num_terms), the estimates. covariances : (num_nodes, num_fixed, num_fixed), mean square errors
+    of the terms, then of the trend of curvature and of the shape. freedom : degrees of freedom of the noise.
     """
 
     model: Regressors
@@ -134,10 +136,7 @@ class Coefficients:
         """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``."""
         centres = self.centres @ row
         errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter), 1e-24))
-        low, high = (
-            mixture_quantile(centres, errors, self.weights, self.freedom, (1 + side * confidence) / 2)
-            for side in (-1, 1)
-        )
+        low, high = central_interval(centres, errors, self.weights, self.freedom, confidence)
         return Predicted(value=float(self.weights @ centres), low=low, high=high)
 
     def leverage(self, setting: Mapping[str, float]) -> tuple[float, float]:

@@ -22,12 +22,13 @@ ON_LINE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """The run to be made. Each number above 0, None where the table has one value of it or does not need it.
+class TargetRun:
+    """The run to be made. Each number is above 0, or None where the table has one value of it or does not need it.
 
-    ``batch_size`` in the table's unit, ``weight_decay`` and ``initial_rms`` as in the table; ``num_steps`` only for the
-    angle, by default tokens over batch. ``others``: of axes that the user named, and of ``independent_weight_decay``.
-    Raises `InvalidParameter`.
+    num_params : model size. num_tokens : tokens to be trained on. batch_size : in the table's unit. weight_decay :
+    as in the table. num_steps : needed for the angle only; tokens over batch unless given. initial_rms : root mean
+    square of the weights at the start, needed for the angle only. others : values of axes that the user named, and of
+    ``independent_weight_decay``. Raises `InvalidParameter`.
     """
 
     num_params: float | None = None
@@ -54,7 +55,10 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """An axis that moves with others in the table: ``name`` = ``scale`` times their ``powers``."""
+    """An axis that moves with others in the table: name = scale times the product of theirs to their powers.
+
+    name : of the axis. scale : the factor. powers : by the name of the other axis.
+    """
 
     name: str
     scale: float
@@ -68,7 +72,7 @@ class Line:
         return f"{self.name} = {self.scale:.3g} " + " ".join(f"{name}^{p:.3g}" for name, p in self.powers.items())
 
 
-def complete(cells: Sequence[Cell], target: Target, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
+def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
     """The target's value of every name that the cells are keyed by; raises `BadInput` where that cannot be.
 
     An axis that moves along others is on its line if the target does not tell, and may not be far off it. With the

@@ -92,8 +92,9 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from experiments.runs.producing import Job, train_run, training_label
-    from experiments.runs.run_directory import is_finished, load_run
+    from experiments.runs.produce import Job, train_run, training_label
+    from experiments.runs.run_directory import is_finished
+    from experiments.runs.run_files import load_run
     from gpt.distributed import is_first_process
     from theory.checks import require_integer, require_number
 
@@ -144,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> TrainConfig:
     """The config that the flags describe, or that of ``--config``, beside which none of them may be given."""
-    from experiments.runs.run_directory import read_config
+    from experiments.runs.configs import read_config
     from gpt.arms import at_equilibrium
     from gpt.config import TrainableOptimizer, TrainConfig, preset
     from theory.checks import require_integer

@@ -172,11 +172,11 @@ def _difference_line(item: Difference) -> str:
 
 
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
-    from experiments.bend.fit import Verdict
+    from theory.bend import Direction
 
     if item.value is None:
         return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
-    within = f" within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
+    within = f" within {delta:g}" if item.verdict is Direction.STRAIGHT else ""
     return (
         f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
         f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"

@@ -10,13 +10,13 @@ import pytest
 from scipy.stats import binom
 
 from experiments.attribution.arm_optima import optima_from_frame, pair
-from experiments.attribution.cell_regression import cell_weights, regress, share_interval
 from experiments.attribution.parts import PARTS, STRAIGHT_LAW, Arm, attribute
-from experiments.bend.fit import Verdict
 from experiments.bend.optimum import OptimumStatus
 from experiments.files import BadInput
+from experiments.joint.regression import cell_weights, regress, share_interval
 from tests.experiments.planted_optima import ARMS, SPAN, make_optima
 from theory import InvalidParameter
+from theory.bend import Direction
 
 PLANTED = {"adamw": 0.20, "replay": 0.18, "equilibrium": 0.03, "adamh": 0.02}
 BY_CORNER = {arm.corner: PLANTED[name] for name, arm in ARMS.items()}
@@ -34,8 +34,8 @@ def test_parts_without_noise() -> None:
     assert parts["angle"].value + parts["norm"].value + parts["left"].value == pytest.approx(parts["bend"].value)
     assert parts["bend"].deviation[0] == pytest.approx(0.2 * SPAN**2 / 2, abs=1e-4)
     assert parts["angle"].share[0] == pytest.approx(0.165 / 0.2, abs=1e-4)
-    assert parts["angle"].verdict is Verdict.BENDS_UP
-    assert parts["norm"].verdict is Verdict.STRAIGHT
+    assert parts["angle"].verdict is Direction.UP
+    assert parts["norm"].verdict is Direction.STRAIGHT
     assert found.axes["num_tokens"].parts["bend"].value == pytest.approx(0, abs=1e-5)
     assert found.freedom == 16 - 6
 
@@ -78,7 +78,7 @@ def test_two_arms_identify_only_their_difference() -> None:
     assert known == {"bend", "left", "both"}
     assert parts["both"].value == pytest.approx(0.18, abs=0.05)
     for name in ("angle", "norm", "interaction"):
-        assert parts[name].verdict is Verdict.NOT_IDENTIFIABLE
+        assert parts[name].verdict is Direction.NOT_IDENTIFIABLE
         assert "no arm with" in str(parts[name].reason)
 
 
@@ -113,7 +113,7 @@ def test_cells_that_are_not_inside_everywhere_are_left_out_and_counted() -> None
     assert "1 of 16 cells left out" in found.notes[0]
     few = {name: tuple(cells[place] for place in (0, 1, 2, 5, 8, 10, 15)) for name, cells in optima.items()}
     parts = attribute(few, ARMS).axes["num_params"].parts
-    assert all(part.verdict is Verdict.NOT_IDENTIFIABLE and part.value is None for part in parts.values())
+    assert all(part.verdict is Direction.NOT_IDENTIFIABLE and part.value is None for part in parts.values())
     assert "7 cells" in str(parts["bend"].reason)
 
 
@@ -123,7 +123,7 @@ def test_weight_decay_of_one_arm_does_not_keep_cells_apart() -> None:
         name: tuple(replace(cell, key={**cell.key, "weight_decay": decay}) for cell in optima[name])
         for name, decay in (("adamw", 0.1), ("adamh", 0.0))
     }
-    assert len(pair(with_decay, list(optima)).cells) == 16
+    assert len(pair(with_decay, list(optima)).settings) == 16
 
 
 def test_arms_are_checked() -> None:

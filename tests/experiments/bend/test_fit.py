@@ -5,13 +5,15 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.fit import Verdict, decide, fit_bend
+from experiments.bend.fit import fit_bend
 from experiments.bend.mean_angle import AngleOf
 from experiments.bend.optimum import OptimumStatus
 from experiments.bend.power import power
+from experiments.bend.verdict import decide
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep, run_sweep, summarise
 from experiments.files import BadInput
 from theory import InvalidParameter
+from theory.bend import Direction
 
 
 def sweep_table(**changes: object) -> pd.DataFrame:
@@ -19,11 +21,11 @@ def sweep_table(**changes: object) -> pd.DataFrame:
 
 
 def test_the_rule_and_its_order() -> None:
-    assert decide(-0.02, 0.02, -0.015, 0.015, 0.07) is Verdict.STRAIGHT
-    assert decide(0.005, 0.06, 0.01, 0.055, 0.07) is Verdict.STRAIGHT  # although the 95 % interval excludes 0
-    assert decide(0.005, 0.09, 0.01, 0.08, 0.07) is Verdict.BENDS_UP
-    assert decide(-0.3, -0.1, -0.29, -0.11, 0.07) is Verdict.BENDS_DOWN
-    assert decide(-0.01, 0.2, 0.01, 0.18, 0.07) is Verdict.NOT_IDENTIFIABLE
+    assert decide(-0.02, 0.02, -0.015, 0.015, 0.07) is Direction.STRAIGHT
+    assert decide(0.005, 0.06, 0.01, 0.055, 0.07) is Direction.STRAIGHT  # although the 95 % interval excludes 0
+    assert decide(0.005, 0.09, 0.01, 0.08, 0.07) is Direction.UP
+    assert decide(-0.3, -0.1, -0.29, -0.11, 0.07) is Direction.DOWN
+    assert decide(-0.01, 0.2, 0.01, 0.18, 0.07) is Direction.NOT_IDENTIFIABLE
 
 
 @pytest.mark.parametrize("shape", ["parabola", "powers", "cosh"])
@@ -33,7 +35,7 @@ def test_planted_law_without_noise(shape: str) -> None:
     for axis, planted in sweep.curvature.items():
         assert group.curvature[axis].value == pytest.approx(planted, abs=2e-3)
         assert group.exponents[axis].value == pytest.approx(sweep.exponents[axis], abs=1e-3)
-        expected = Verdict.BENDS_UP if planted else Verdict.STRAIGHT
+        expected = Direction.UP if planted else Direction.STRAIGHT
         assert group.curvature[axis].verdict is expected
     for cell in group.cells:
         assert cell.learning_rate == pytest.approx(
@@ -58,7 +60,7 @@ def test_fewer_than_three_scales_are_not_identifiable() -> None:
     table = sweep_table()
     two = table[table.num_params.isin(sorted(table.num_params.unique())[:2])]
     (group,) = fit_bend(two, sensitivity=False).groups
-    assert group.curvature["num_params"].verdict is Verdict.NOT_IDENTIFIABLE
+    assert group.curvature["num_params"].verdict is Direction.NOT_IDENTIFIABLE
     assert "2 distinct values" in str(group.curvature["num_params"].reason)
     assert group.exponents["num_params"].value is not None
     (group,) = fit_bend(table.drop(columns="num_params"), sensitivity=False).groups
@@ -75,7 +77,7 @@ def test_censored_optima_are_flagged_and_not_identifiable() -> None:
     (group,) = fit_bend(cut, sensitivity=False).groups
     assert all(cell.status is not OptimumStatus.INTERIOR for cell in group.cells)
     for bend in group.curvature.values():
-        assert bend.verdict is Verdict.NOT_IDENTIFIABLE
+        assert bend.verdict is Direction.NOT_IDENTIFIABLE
         assert "inside its grid at 0 values" in str(bend.reason)
 
 
@@ -86,7 +88,7 @@ def test_axes_that_move_together() -> None:
         [table[(table.num_params == n) & (table.num_tokens == d)] for n, d in zip(sizes, budgets, strict=True)]
     )
     (group,) = fit_bend(diagonal, sensitivity=False).groups
-    assert all(bend.verdict is Verdict.NOT_IDENTIFIABLE for bend in group.curvature.values())
+    assert all(bend.verdict is Direction.NOT_IDENTIFIABLE for bend in group.curvature.values())
     assert "move together" in str(group.curvature["num_params"].reason)
 
 
@@ -133,7 +135,7 @@ def test_power_names_a_bend_that_is_found(error: float, freedom: float) -> None:
     found = 0
     for s, t, draw in zip(first, second, rng.normal(size=20_000), strict=True):
         c = power(1.96 * s, 1.645 * s, delta, 1 / (2 * freedom)).smallest_bend + error * draw
-        found += decide(c - 1.96 * t, c + 1.96 * t, c - 1.645 * t, c + 1.645 * t, delta) is Verdict.BENDS_UP
+        found += decide(c - 1.96 * t, c + 1.96 * t, c - 1.645 * t, c + 1.645 * t, delta) is Direction.UP
     assert 0.83 < found / 20_000 < (0.89 if error == 0.019 else 0.87)
 
 

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import binom
 
 from experiments.bend.cells import Cell, make_cells, stack
-from experiments.bend.fit import AXES, fit_bend
+from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import cell_optimum
-from experiments.bend.scaling_law import group_cells
+from experiments.bend.scaling_law import AXES, group_cells
 from experiments.bend.walls import fit_without_walls
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
@@ -24,7 +24,7 @@ SCALES = ["num_params", "num_tokens"]
 def smooth_cells(seed: int, **changes: object) -> tuple[list[Cell], Regressors]:
     table = make_sweep(replace(SMOOTH, **changes), seed).table  # type: ignore[arg-type]
     cells = [cell for cell in make_cells(table_from_frame(table), SCALES) if len(cell.x) >= 3]
-    return cells, Regressors.of(cells, AXES, skip_batch=True)
+    return cells, Regressors.of([cell.key for cell in cells], AXES, skip_batch=True)
 
 
 def raised(cell: Cell, by: list[float]) -> Cell:
@@ -143,7 +143,7 @@ def test_a_single_curve_loses_its_wall_too() -> None:
 def test_a_fit_begun_at_another_is_the_same() -> None:
     table = make_sweep(SMOOTH, 4).table
     cells, _, _ = group_cells(table_from_frame(table), None)
-    model = Regressors.of(cells, AXES, skip_batch=True)
+    model = Regressors.of([cell.key for cell in cells], AXES, skip_batch=True)
     data, _ = stack(cells)
     cold = fit_jointly(data, model.columns, model.trend)
     warm = fit_jointly(data, model.columns, model.trend, start=cold)

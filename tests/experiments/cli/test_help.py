@@ -152,7 +152,7 @@ def test_defaults_are_those_of_what_is_called() -> None:
     from experiments.bend.fit import fit_bend
     from experiments.bend.mean_angle import AngleOf
     from experiments.recommend.recommendation import recommend
-    from experiments.runs.producing import Job
+    from experiments.runs.produce import Job
     from experiments.runs.slurm import SlurmOptions
     from gpt.config import TrainConfig
     from gpt.estimates import DEFAULT_GPU, DEFAULT_UTILISATION

@@ -5,8 +5,7 @@ import pytest
 from scipy.optimize import least_squares
 from scipy.stats import t as student
 
-from experiments.bend.fit import AXES
-from experiments.bend.scaling_law import group_cells, joint_law
+from experiments.bend.scaling_law import AXES, fit_scaling_law, group_cells
 from experiments.calibration.made_sweeps import SHAPES, Scenario, make_sweep
 from experiments.joint import loss_shape
 from experiments.joint.fit import fit_jointly
@@ -21,7 +20,7 @@ def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> No
     freedom add nothing; a prior that falls as 1/tau^2 would be 4 % narrower."""
     sweep = make_sweep(Scenario(name="scatter", noise=1e-4, scatter=0.2, num_rates=21, factor=1.2), seed)
     cells, _, _ = group_cells(table_from_frame(sweep.table), None)
-    law = joint_law(cells, AXES, "fixed")
+    law = fit_scaling_law(cells, AXES, "fixed")
     assert law.model is not None
     assert law.joint is not None
     columns = law.model.columns
@@ -31,7 +30,7 @@ def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> No
     errors = np.sqrt(np.diag(np.linalg.inv(columns.T @ columns)) * squares[0] / freedom)
     for term in (("num_params",), ("num_tokens",), ("num_params", "num_params"), ("num_tokens", "num_tokens")):
         which = law.model.terms.index(term)
-        low, high = law.joint.interval(which, 0.95)
+        low, high = law.joint.averages.interval(which, 0.95)
         assert (high + low) / 2 == pytest.approx(beta[which], abs=0.05 * errors[which])
         assert (high - low) / 2 == pytest.approx(student.ppf(0.975, freedom) * errors[which], rel=0.02)
 
@@ -39,7 +38,7 @@ def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> No
 def test_predictions_count_typical_shapes_only() -> None:
     """The mean square error of ridge regression, by its two parts: noise, and a shape off the middle of its prior."""
     cells, _, _ = group_cells(table_from_frame(make_sweep(Scenario(name="any"), 1).table), None)
-    law = joint_law(cells, AXES, "fixed")
+    law = fit_scaling_law(cells, AXES, "fixed")
     assert law.model is not None
     assert law.data is not None
     joint = fit_jointly(law.data, law.model.columns, law.model.trend, tau=0.05)

@@ -16,24 +16,25 @@ from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
 from experiments.calibration.recommend import run_pilot, scenarios
 from experiments.cli.main import main
 from experiments.files import BadInput
-from experiments.recommend.pilot_law import fit_pilot
+from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.recommend.prediction import ASSUMED_BEND
 from experiments.recommend.recommendation import recommend
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
 from experiments.tables.reading import table_from_frame
 from theory import SCHEDULES, InvalidParameter
-from theory.optimal_lr import AngleLaw, Setting, loss, mean_angle, optimal_learning_rate
+from theory.angle_law import AngleLaw, Setting, loss, mean_angle
+from theory.optimal_lr import optimal_learning_rate
 
 EXACT = Scenario(name="exact", noise=1e-6, bend=0.2, off=0.5, num_sizes=5, num_budgets=5)
 
 
-def split(scenario: Scenario, seed: int) -> tuple[pd.DataFrame, Target, float, list[float], list[float]]:
+def split(scenario: Scenario, seed: int) -> tuple[pd.DataFrame, TargetRun, float, list[float], list[float]]:
     """The lower four by four cells, the fifth of both as target, its optimum, sizes and budgets."""
     sweep = make_sweep(scenario, seed)
     table = sweep.table
     sizes, budgets = (sorted(table[name].unique().tolist()) for name in ("num_params", "num_tokens"))
     pilot = table[(table.num_params < sizes[-1]) & (table.num_tokens < budgets[-1])]
-    target = Target(num_params=sizes[-1], num_tokens=budgets[-1])
+    target = TargetRun(num_params=sizes[-1], num_tokens=budgets[-1])
     return pilot, target, sweep.optima[sizes[-1], budgets[-1]], sizes, budgets
 
 
@@ -67,7 +68,7 @@ def test_bent_law_without_noise_is_extrapolated_along_its_bend() -> None:
         assert np.log(parts[axis].value) == pytest.approx(planted, abs=5e-3)
     assert found.beyond == pytest.approx({"num_params": sizes[-1] / sizes[-2], "num_tokens": budgets[-1] / budgets[-2]})
     assert answer.leverage > answer.largest_leverage
-    fitted = fit_pilot(table_from_frame(pilot), None)
+    fitted = fit_pilot_law(table_from_frame(pilot), None)
     own = [fitted.coefficients.leverage(cell.key) for cell in fitted.cells]
     assert np.mean([leverage for leverage, _ in own]) == pytest.approx(6 / 16)  # terms over cells
     assert max(leverage for leverage, _ in own) == pytest.approx(answer.largest_leverage)
@@ -102,7 +103,7 @@ def test_two_values_of_an_axis_assume_a_bend_and_say_so() -> None:
     # a bend c along an axis that was measured at two places is missed by c (x - x1)(x - x2)/2
     x, first, second = np.log(sizes[-1]), *np.log(sizes[1:3])
     missed = ASSUMED_BEND * (x - first) * (x - second) / 2
-    quantile = student.ppf(0.95, fit_pilot(table_from_frame(two), None).joint.freedom)
+    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(two), None).joint.freedom)
     assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
     (inside,) = recommend(two, replace(target, num_params=sizes[1]), further=False)
     assert inside.answer is not None
@@ -117,7 +118,7 @@ def test_a_cross_of_cells_does_not_tell_the_product() -> None:
     (assumed,) = found.assumptions
     assert "product of num_params and num_tokens" in assumed
     missed = ASSUMED_BEND * np.log(sizes[-1] / sizes[0]) * np.log(budgets[-1] / budgets[0])
-    quantile = student.ppf(0.95, fit_pilot(table_from_frame(cross), None).joint.freedom)
+    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(cross), None).joint.freedom)
     assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
 
 
@@ -126,7 +127,7 @@ def test_axes_that_move_together_are_answered_on_their_line_only() -> None:
     sizes = sorted(sweep.table.num_params.unique().tolist())
     table = sweep.table.assign(num_tokens=20 * sweep.table.num_params)
     pilot = table[table.num_params < sizes[-1]]
-    (found,) = recommend(pilot, Target(num_params=sizes[-1], num_tokens=20.5 * sizes[-1]))
+    (found,) = recommend(pilot, TargetRun(num_params=sizes[-1], num_tokens=20.5 * sizes[-1]))
     assert found.answer is not None
     (truth,) = (best for (size, _), best in sweep.optima.items() if size == sizes[-1])
     assert found.answer.value == pytest.approx(truth, rel=5e-3)
@@ -134,11 +135,11 @@ def test_axes_that_move_together_are_answered_on_their_line_only() -> None:
     assert "num_tokens = 20 num_params^1" in found.notes[0]
     for run in found.next_runs:
         assert run.setting["num_tokens"] == pytest.approx(20 * run.setting["num_params"])
-    (short,) = recommend(pilot, Target(num_params=sizes[-1]), further=False)
+    (short,) = recommend(pilot, TargetRun(num_params=sizes[-1]), further=False)
     assert short.answer == found.answer
     assert short.target["num_tokens"] == pytest.approx(20 * sizes[-1])
     with pytest.raises(BadInput, match=r"move together .* a factor of 2 off that line"):
-        recommend(pilot, Target(num_params=sizes[-1], num_tokens=40 * sizes[-1]))
+        recommend(pilot, TargetRun(num_params=sizes[-1], num_tokens=40 * sizes[-1]))
 
 
 def test_batch_size_as_a_covariate_and_tuned_along() -> None:
@@ -149,13 +150,13 @@ def test_batch_size_as_a_covariate_and_tuned_along() -> None:
         frames.append(table.assign(learning_rate=scaled, batch_size=batch, loss=table.loss + 0.01 * abs(place - 1)))
     sweep, together = make_sweep(replace(EXACT, bend=0.0), 5), pd.concat(frames)
     (size, budget), best = list(sweep.optima.items())[-1]
-    (found,) = recommend(together, Target(num_params=size, num_tokens=budget, batch_size=2.0**20), further=False)
+    (found,) = recommend(together, TargetRun(num_params=size, num_tokens=budget, batch_size=2.0**20), further=False)
     assert found.answer is not None
     assert found.answer.value == pytest.approx(2 * best, rel=5e-3)
     assert found.answer.contributions["batch_size"].value == pytest.approx(4**0.5, rel=5e-3)
     with pytest.raises(BadInput, match="--batch-size: needed"):
-        recommend(together, Target(num_params=size, num_tokens=budget))
-    (tuned,) = recommend(together, Target(num_params=size, num_tokens=budget), batch="co-tuned", further=False)
+        recommend(together, TargetRun(num_params=size, num_tokens=budget))
+    (tuned,) = recommend(together, TargetRun(num_params=size, num_tokens=budget), batch="co-tuned", further=False)
     assert tuned.answer is not None
     assert tuned.answer.value == pytest.approx(best, rel=5e-3)
 
@@ -270,7 +271,7 @@ def test_the_law_in_angle_comes_back_as_a_learning_rate(adamw_table: pd.DataFram
     changes along; the angle's does less."""
     for size, budget in ((1e8, 6e9), (4.3e8, 3e10)):
         truth = optimal_learning_rate(LAW, adamw_setting(size, budget), loss_resolution=0)
-        (found,) = recommend(adamw_table, Target(num_params=size, num_tokens=budget), effective=HOW, further=False)
+        (found,) = recommend(adamw_table, TargetRun(num_params=size, num_tokens=budget), effective=HOW, further=False)
         turned, answer = found.in_angle, found.answer
         assert turned is not None
         assert answer is not None
@@ -294,7 +295,7 @@ def test_angles_invert_to_learning_rates() -> None:
 
 
 def test_pilot_runs_short_of_equilibrium_are_warned_of(adamw_table: pd.DataFrame) -> None:
-    target = Target(num_params=4e8, num_tokens=6e10)
+    target = TargetRun(num_params=4e8, num_tokens=6e10)
     (found,) = recommend(adamw_table, target, effective=AngleOf(schedule="constant", warmup_fraction=0), further=False)
     assert found.norms is not None
     rate, steps = adamw_table.learning_rate, adamw_table.num_tokens / adamw_table.batch_size
@@ -388,11 +389,11 @@ def test_public_sweep_predicts_its_largest_budgets() -> None:
     frame = pd.read_csv(Path(root) / "hyperball" / "lr_datasize_muon_vs_muonh.csv")
     (found,) = recommend(
         frame[(frame.optimizer_name == "muonh") & (frame.num_tokens < 5e10)],
-        Target(num_tokens=128e9),
+        TargetRun(num_tokens=128e9),
         columns={"optimizer": "optimizer_name"},
         constants={"num_params": 1.3e8},
     )
-    whole = fit_pilot(table_from_frame(frame[frame.optimizer_name == "muonh"]), None)
+    whole = fit_pilot_law(table_from_frame(frame[frame.optimizer_name == "muonh"]), None)
     measured = float(np.exp(whole.joint.optimum[-1]))
     assert found.answer is not None
     assert found.answer.low < measured < found.answer.high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiments.agreement.measure import ComparedOptimizer, empty_measurement, measure
-from experiments.runs.configs import config_hash
-from experiments.runs.run_directory import Run
+from experiments.agreement.measure import ComparedOptimizer, measure
+from experiments.agreement.setting_runs import SettingRuns, setting_name
+from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
-from gpt.config import TrainConfig
-from theory import AdamC, AdamH, AdamW
+from theory import AdamH, AdamW
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class PredictionRow:
     """One prediction, compared.
 
     ``measured`` is the median over matrices and seeds, ``low`` and ``high`` the range; ``error`` the median of
@@ -48,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class ComparedQuantity:
     """A column of `agreement.measure`, its prediction, and the largest error that counts as agreement."""
 
     label: str
@@ -58,107 +56,47 @@ class Quantity:
 
 
 ADAMW_QUANTITIES = (
-    Quantity("angular update (rad)", "angular_update", "predicted_angular_update", 0.06),
-    Quantity("weight RMS", "weight_rms", "predicted_weight_rms", 0.18),
-    Quantity("weight RMS, measured U", "weight_rms", "predicted_weight_rms_from_update", 0.05),
-    Quantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", 0.30),
-    Quantity("relaxation, constant U", "plain_relaxation_steps", "predicted_relaxation_steps", math.inf),
+    ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", 0.06),
+    ComparedQuantity("weight RMS", "weight_rms", "predicted_weight_rms", 0.18),
+    ComparedQuantity("weight RMS, measured U", "weight_rms", "predicted_weight_rms_from_update", 0.05),
+    ComparedQuantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", 0.30),
+    ComparedQuantity("relaxation, constant U", "plain_relaxation_steps", "predicted_relaxation_steps", math.inf),
 )
-ADAMH_ANGLE = Quantity("angular update (rad)", "angular_update", "predicted_angular_update", math.inf)
+ADAMH_ANGLE = ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", math.inf)
 NORM_DRIFT_LIMIT = 1e-6
 SIMULATION_LIMIT = 0.005
 SIMULATION_STANDARD_ERROR_LIMIT = 0.001
 
 
-def setting_name(config: TrainConfig | SimulationConfig) -> str:
-    """How a setting is called in tables and figures."""
-    optimizer = config.optimizer
-    steering = config.steering if isinstance(config, TrainConfig) else None
-    decay = f" wd={optimizer.weight_decay:g}" if isinstance(optimizer, AdamW | AdamC) else ""
-    name = f"{type(optimizer).__name__} lr={optimizer.learning_rate:g}{decay}"
-    if steering is None:
-        return name
-    angle = "recorded angle" if steering.angle is None else f"angle {steering.angle:g}"
-    return f"{name}, {angle}, {steering.norm} norm"
-
-
-def has_closed_form(config: TrainConfig) -> bool:
-    """Whether tables and figures set this run beside theory: nothing but AdamW or AdamH decides about its steps."""
-    return config.steering is None and isinstance(config.optimizer, ComparedOptimizer)
-
-
-def compare(runs: Sequence[Run]) -> list[Row]:
-    """All rows for a set of runs: groups of training runs in the order of first appearance, then simulations.
+def prediction_rows(settings: Sequence[SettingRuns], simulations: Sequence[Run]) -> list[PredictionRow]:
+    """The rows of every setting in their order, then one for each simulation.
 
     Verdicts are given on ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory; on AdamH's norm,
     which is kept whatever the model; and on simulations with beta2 >= 0.999, which `validate` makes precise enough.
     """
-    simulations = [run for run in runs if isinstance(run.config, SimulationConfig)]
-    rows: list[Row] = []
-    for title, group in group_runs(runs).items():
-        rows += _group_rows(title, group, matching_simulation(simulations, group[0]))
+    rows = [row for setting in settings for row in _setting_rows(setting)]
     return rows + [_simulation_row(run) for run in simulations]
 
 
-def group_runs(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Training runs that differ in seed and device only, under a title that names what sets the group apart.
-
-    Runs without a closed form are left out.
-    """
-    groups: dict[TrainConfig, list[Run]] = {}
-    for run in runs:
-        if isinstance(run.config, TrainConfig) and has_closed_form(run.config):
-            groups.setdefault(dataclasses.replace(run.config, seed=0, device="auto"), []).append(run)
-    titles: dict[str, list[Run]] = {}
-    for config, group in groups.items():
-        short, long = _titles(config)
-        alike = [other for other in groups if _titles(other)[0] == short]
-        if len(alike) > 1:
-            same = sum(_titles(other)[1] == long for other in alike)
-            short = long if same == 1 else f"{long} [{config_hash(config)}]"
-        titles[short] = group
-    return titles
+def all_pass(rows: Sequence[PredictionRow]) -> bool:
+    """Whether every row with a limit was measured and passes."""
+    return all(row.verdict == "pass" for row in rows if row.limit is not None)
 
 
-def _titles(config: TrainConfig) -> tuple[str, str]:
-    short = f"{setting_name(config)}, {config.model.architecture}"
-    schedule = config.schedule
-    return short, f"{short}, width {config.model.d_model}, {schedule.name}, {schedule.num_steps} steps"
-
-
-def matching_simulation(runs: Sequence[Run], run: Run) -> Run | None:
-    """The simulation of a training run's optimizer, schedule and initial RMS, if there is one."""
-    config = run.config
-    assert isinstance(config, TrainConfig)
-    wanted = (config.optimizer, config.schedule, config.model.init_rms)
-    for each in runs:
-        simulated = each.config
-        if isinstance(simulated, SimulationConfig) and wanted == (
-            simulated.optimizer,
-            simulated.schedule,
-            simulated.initial_rms,
-        ):
-            return each
-    return None
-
-
-def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> list[Row]:
-    config = group[0].config
-    assert isinstance(config, TrainConfig)
-    optimizer, schedule = config.optimizer, config.schedule
-    assert isinstance(optimizer, ComparedOptimizer)
-    judged = config.model.architecture == "scale-invariant"
-    completed = [run for run in group if run.outcome == "completed"]
-    remark = "" if len(completed) == len(group) else f"{len(group) - len(completed)} of {len(group)} runs diverged"
-    tables = [measure(run.trajectory, optimizer, schedule) for run in completed]
-    measured = pd.concat(tables) if tables else empty_measurement()
-    simulated = None if simulation is None else measure(simulation.trajectory, optimizer, schedule).iloc[0]
+def _setting_rows(setting: SettingRuns) -> list[PredictionRow]:
+    optimizer, measured = setting.optimizer, setting.measured
+    judged = setting.config.model.architecture == "scale-invariant"
+    num_diverged = len(setting.runs) - len(setting.completed)
+    remark = f"{num_diverged} of {len(setting.runs)} runs diverged" if num_diverged else ""
+    simulated = None
+    if setting.simulation is not None:
+        simulated = measure(setting.simulation.trajectory, optimizer, setting.schedule).iloc[0]
     quantities = ADAMW_QUANTITIES if isinstance(optimizer, AdamW) else (ADAMH_ANGLE,)
     rows = [
-        _row(
+        _quantity_row(
             measured,
             quantity,
-            group=title,
+            group=setting.title,
             simulated=None if simulated is None else _number(simulated[quantity.measured]),
             limit=quantity.limit if judged and math.isfinite(quantity.limit) else None,
             remark=remark,
@@ -168,8 +106,8 @@ def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> lis
     if isinstance(optimizer, AdamH):
         drift = measured["norm_drift"].to_numpy(dtype=float)
         rows.append(
-            Row(
-                group=title,
+            PredictionRow(
+                group=setting.title,
                 quantity="norm drift",
                 predicted=0.0,
                 simulated=None if simulated is None else float(simulated["norm_drift"]),
@@ -185,19 +123,19 @@ def _group_rows(title: str, group: Sequence[Run], simulation: Run | None) -> lis
     return rows
 
 
-def _row(
+def _quantity_row(
     table: pd.DataFrame,
-    quantity: Quantity,
+    quantity: ComparedQuantity,
     *,
     group: str,
     simulated: float | None,
     limit: float | None,
     remark: str,
-) -> Row:
+) -> PredictionRow:
     known = table[[quantity.measured, quantity.predicted]].astype(float).dropna()
     values, predicted = known[quantity.measured], known[quantity.predicted]
     some = len(known) > 0
-    return Row(
+    return PredictionRow(
         group=group,
         quantity=quantity.label,
         predicted=float(predicted.median()) if some else None,
@@ -218,7 +156,7 @@ def _coverage(known: int, matrices: int) -> str:
     return f"{known} of {matrices} matrices" if known else "not measured: no equilibrium, or no relaxation, in this run"
 
 
-def _simulation_row(run: Run) -> Row:
+def _simulation_row(run: Run) -> PredictionRow:
     config, agreement = run.config, run.summary.get("agreement") or {}
     assert isinstance(config, SimulationConfig)
     assert isinstance(config.optimizer, ComparedOptimizer)
@@ -230,7 +168,7 @@ def _simulation_row(run: Run) -> Row:
     if agreement:
         remark = f"max |z| {agreement['max_abs_z']:.1f}, standard error {standard_error:.2%}"
         remark += f", mean bias RMS {bias['weight_rms']:+.2%} angle {bias['angular_update']:+.2%}"
-    return Row(
+    return PredictionRow(
         group=(
             "Simulation against theory, largest deviation, constant gradient scale,"
             f" beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}"

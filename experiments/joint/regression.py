@@ -1,4 +1,4 @@
-r"""Several responses per cell under one law: their coefficients, and how these vary together.
+r"""Weighted least squares: the coefficients of one response or several under one law, and how these vary together.
 
 .. math::
    y_{ac} = X_c \beta_a + e_{ac}, \qquad \mathrm{cov}(e_{ac}, e_{bc}) = \Sigma_{ab} / w_c, \qquad
@@ -28,11 +28,17 @@ from scipy.special import stdtrit
 Array = NDArray[np.float64]
 
 
+ALONE = np.ones(1)  # the combination over responses where there is one
+
+
 @dataclass(frozen=True, kw_only=True)
-class CellRegression:
-    """Coefficients (num_regressors, num_responses); ``cross`` (num_regressors, num_regressors) inverse of X'WX;
-    ``spread`` (num_responses, num_responses) of the residuals; ``freedom`` n - p; ``residuals`` (num_cells,
-    num_responses); ``weights`` (num_cells,), mean 1."""
+class Regression:
+    """A fitted regression of n cells on p regressors, of one response or several.
+
+    coefficients : (num_regressors, num_responses). cross : (num_regressors, num_regressors), the inverse of X'WX.
+    spread : (num_responses, num_responses), the covariance of the residuals. freedom : n - p. residuals : (num_cells,
+    num_responses). weights : (num_cells,), with mean 1.
+    """
 
     coefficients: Array
     cross: Array
@@ -41,25 +47,36 @@ class CellRegression:
     residuals: Array
     weights: Array
 
-    def combination(self, which: int, weights: Array) -> tuple[float, float]:
-        """Value and standard error of a combination over responses of the coefficient ``which``."""
-        variance = float(weights @ self.spread @ weights) * float(self.cross[which, which])
-        return float(self.coefficients[which] @ weights), float(np.sqrt(max(variance, 0.0)))
+    def combination(self, which: int, over: Array = ALONE) -> tuple[float, float]:
+        """Value and standard error of the coefficient ``which``, combined ``over`` (num_responses,) responses."""
+        variance = float(over @ self.spread @ over) * float(self.cross[which, which])
+        return float(self.coefficients[which] @ over), float(np.sqrt(max(variance, 0.0)))
 
     def covariance(self, which: int, one: Array, other: Array) -> float:
-        """Of two such combinations."""
+        """The covariance of two such combinations."""
         return float(one @ self.spread @ other) * float(self.cross[which, which])
 
     def half_width(self, level: float) -> float:
-        """Half the central interval, in standard errors."""
+        """Half the central interval of that ``level``, in standard errors."""
         return float(stdtrit(self.freedom, (1 + level) / 2))
 
+    def interval(self, which: int, over: Array = ALONE, level: float = 0.95) -> tuple[float, float, float]:
+        """Value, low and high end of such a combination: its central t interval."""
+        value, error = self.combination(which, over)
+        half = self.half_width(level)
+        return value, value - half * error, value + half * error
 
-def regress(design: Array, responses: Array, weights: Array | None = None) -> CellRegression:
+
+def regress(design: Array, responses: Array, weights: Array | None = None) -> Regression:
     """Fit ``responses`` (num_cells, num_responses) on ``design`` (num_cells, num_regressors).
 
-    ``weights`` (num_cells,) above 0, from `cell_weights`; None: all equal. Raises ``numpy.linalg.LinAlgError`` where
-    the design is not of full rank or leaves no degree of freedom.
+    ``weights`` (num_cells,) are above 0 and count relative to each other; None stands for equal ones. Raises
+    ``numpy.linalg.LinAlgError`` where the design is not of full rank or leaves no degree of freedom.
+
+    >>> line = np.array([[1.0, -1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    >>> fit = regress(line, np.array([[1.0], [3.0], [5.0], [7.3]]))
+    >>> print(*np.round(fit.interval(1), 3))  # the slope, with its 95 % interval
+    2.09 1.866 2.314
     """
     cells, regressors = design.shape
     if cells <= regressors or np.linalg.matrix_rank(design) < regressors:
@@ -71,7 +88,7 @@ def regress(design: Array, responses: Array, weights: Array | None = None) -> Ce
     residuals = responses - design @ coefficients
     inverse = np.linalg.inv(r)
     freedom = cells - regressors
-    return CellRegression(
+    return Regression(
         coefficients=coefficients,
         cross=inverse @ inverse.T,
         spread=(residuals * weights[:, None]).T @ residuals / freedom,

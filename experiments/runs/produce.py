@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,12 @@ import numpy as np
 
 from experiments.files import to_json
 from experiments.runs import run_directory
+from experiments.runs.configs import config_text
+from experiments.runs.progress import PROGRESS_FILE, progress_writer
+from experiments.runs.provenance import provenance
+from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
 from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
-from theory import InvalidParameter, Trajectory
+from theory import InvalidParameter, RunOutcome, Trajectory
 
 if TYPE_CHECKING:
     from gpt.config import TrainConfig
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from gpt.train import TrainResult
 
 CHECKPOINT_EVERY = 250
-PROGRESS_FILE = "progress"
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,15 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
-        (partial / "config.json").write_text(run_directory.write_config(job.config), encoding="utf-8")
+        (partial / "config.json").write_text(config_text(job.config), encoding="utf-8")
         try:
-            result = _train(job, partial, _progress_writer(partial, on_progress))
+            result = _train(job, partial, progress_writer(partial, on_progress))
         except InvalidParameter:
             if not list(partial.glob("checkpoint*")):
                 shutil.rmtree(partial)
             raise
         summary = {
-            "outcome": result.outcome.value,
+            "outcome": result.outcome,
             "final_loss": result.final_loss,
             "final_loss_se": result.final_loss_se,
             "loss_floor": loss_floor(job.config),
@@ -92,18 +93,14 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
         }
         for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
             leftover.unlink(missing_ok=True)
-        run_directory.publish(
-            partial,
-            final,
-            files={
-                "loss.csv": run_directory.losses_to_csv(result.losses),
-                "provenance.json": to_json(
-                    run_directory.provenance(seed=job.config.seed, fingerprint=result.fingerprint), indent=2
-                ),
-                "summary.json": to_json(summary, indent=2),
-            },
-            datasets={"trajectory.nc": result.trajectory},
-        )
+        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint)
+        files = {
+            "trajectory.nc": to_netcdf(result.trajectory),
+            "loss.csv": losses_to_csv(result.losses).encode(),
+            "provenance.json": to_json(origin, indent=2).encode(),
+            run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
+        }
+        run_directory.publish(partial, final, files)
     return final
 
 
@@ -112,8 +109,8 @@ def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | 
 
     return train(
         job.config,
-        recording=None if job.recording is None else load_recording(run_directory.load_run(job.recording)),
-        checkpoint=partial / "checkpoint.pt",
+        recording=None if job.recording is None else load_recording(load_run(job.recording)),
+        checkpoint=partial / run_directory.CHECKPOINT_FILE,
         checkpoint_every=job.checkpoint_every,
         on_progress=on_progress,
         device_peak_flops=job.device_peak_flops,
@@ -137,54 +134,34 @@ def loss_floor(config: TrainConfig) -> float | None:
     return zipf.loss_floor(config.model.context_length)
 
 
-def load_recording(run: run_directory.Run) -> Recording:
+def load_recording(run: Run) -> Recording:
     """What every step of a run did to its matrices; raises `InvalidParameter` if not every step was recorded."""
     from gpt.replay import recording_of
 
     return recording_of(run.trajectory, run.summary.get("final_weight_rms", {}), len(run.losses))
 
 
-def simulation_run(study: Path, label: str, config: SimulationConfig) -> Path:
+def simulate_run(study: Path, label: str, config: SimulationConfig) -> Path:
     """Simulate into a run directory, or find it finished there."""
     final = run_directory.run_path(study, label, config)
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
         simulation = run_simulation(config)
-        completed = simulation.outcome.value == "completed"
+        completed = simulation.outcome is RunOutcome.COMPLETED
         agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error) if completed else None
-        run_directory.publish(
-            partial,
-            final,
-            files={
-                "config.json": run_directory.write_config(config),
-                "provenance.json": to_json(run_directory.provenance(seed=config.seed, fingerprint=None), indent=2),
-                "summary.json": to_json(
-                    {
-                        "outcome": simulation.outcome.value,
-                        "diverged_at_step": simulation.diverged_at_step,
-                        "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
-                        "agreement": agreement,
-                    },
-                    indent=2,
-                ),
-            },
-            datasets={"trajectory.nc": simulation.trajectory, "standard_error.nc": simulation.standard_error},
-        )
+        summary = {
+            "outcome": simulation.outcome,
+            "diverged_at_step": simulation.diverged_at_step,
+            "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
+            "agreement": agreement,
+        }
+        files = {
+            "trajectory.nc": to_netcdf(simulation.trajectory),
+            "standard_error.nc": to_netcdf(simulation.standard_error),
+            "config.json": config_text(config).encode(),
+            "provenance.json": to_json(provenance(seed=config.seed, fingerprint=None), indent=2).encode(),
+            run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
+        }
+        run_directory.publish(partial, final, files)
     return final
-
-
-def _progress_writer(partial: Path, on_progress: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
-    """Report the step to the caller, and to other processes through a small file, at most twice a second."""
-    last = 0.0
-
-    def report(step: int, loss: float) -> None:
-        nonlocal last
-        if on_progress is not None:
-            on_progress(step, loss)
-        if time.monotonic() - last > 0.5:
-            last = time.monotonic()
-            with contextlib.suppress(OSError):  # a full disk ends a run when its results cannot be written, not here
-                (partial / PROGRESS_FILE).write_text(str(step))
-
-    return report

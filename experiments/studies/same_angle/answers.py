@@ -1,6 +1,4 @@
-"""What the runs of `experiments.studies.same_angle` say: a row per length, the pooled answer, a figure.
-
-    python -m experiments.studies.same_angle_answers runs/same-angle/table.csv --results docs/same-angle
+"""What the runs of `experiments.studies.same_angle.study` say: a row per length, and the pooled answer.
 
 Optima and intervals are those of the joint estimator, arm by arm. The prediction for AdamW is the learning rate whose
 mean angle, started at its own equilibrium, is that of AdamH at AdamH's optimum, both by `theory.predict_trajectory`;
@@ -9,13 +7,6 @@ its error is AdamH's carried through. Errors of the two arms and of different le
 
 from __future__ import annotations
 
-import argparse
-import io
-import sys
-from pathlib import Path
-
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -24,9 +15,8 @@ from scipy.optimize import brentq
 from experiments.attribution.arm_optima import standard_error
 from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.cli.parser import Parser, answer
-from experiments.files import BadInput, write_whole
-from experiments.studies.same_angle import ARMS, NUM_STEPS, study
+from experiments.files import BadInput
+from experiments.studies.same_angle.study import ARMS, NUM_STEPS, study
 from theory import AdamH, AdamW, Schedule, equilibrium, predict_trajectory
 
 Array = NDArray[np.float64]
@@ -52,7 +42,7 @@ def answers_of(table: pd.DataFrame) -> pd.DataFrame:
         for name, cell in (("adamh", adamh), ("adamw", adamw)):
             row |= {f"{name}_{key}": getattr(cell, key) for key in ("learning_rate", "low", "high")}
             row[f"{name}_status"] = cell.status.value
-        rows.append(row | _compare(adamh, adamw, num_steps, table))
+        rows.append(row | _measured_over_predicted(adamh, adamw, num_steps, table))
     known = [row for row in rows if "value" in row]
     if len(known) < 2:
         raise BadInput("both optima lie inside their grids at fewer than two lengths")
@@ -85,7 +75,10 @@ def _optima(table: pd.DataFrame) -> dict[int, CellOptimum]:
     return {steps[cell.key["num_tokens"]]: cell for cell in fit_bend(columns, sensitivity=False).groups[0].cells}
 
 
-def _compare(adamh: CellOptimum, adamw: CellOptimum, num_steps: int, table: pd.DataFrame) -> dict[str, object]:
+def _measured_over_predicted(
+    adamh: CellOptimum, adamw: CellOptimum, num_steps: int, table: pd.DataFrame
+) -> dict[str, object]:
+    """ln of AdamW's optimum over that predicted from AdamH's; nothing where one of them is not inside its grid."""
     if {adamh.status, adamw.status} != {OptimumStatus.INTERIOR}:
         return {}
     assert adamh.learning_rate is not None
@@ -134,54 +127,3 @@ def measured_angle(runs: pd.DataFrame, rate: float) -> float:
     """Mean angle per step of the runs of a cell, radians, between its learning rates by ln-ln interpolation."""
     means = runs.groupby("learning_rate")["mean_angle"].mean()
     return float(np.exp(np.interp(np.log(rate), np.log(means.index.to_numpy(float)), np.log(means.to_numpy(float)))))
-
-
-def draw(table: pd.DataFrame) -> bytes:
-    """Loss against learning rate and against measured mean angle, a colour per length; a PNG."""
-    figure, panels = plt.subplots(1, 2, figsize=(10.5, 3.6), sharey=True, layout="constrained")
-    lengths = sorted(table["num_steps"].unique())
-    for place, num_steps in enumerate(lengths):
-        for arm, style in (("adamh", "o-"), ("equilibrium", "s--")):
-            rows = table[(table["arm"] == arm) & (table["num_steps"] == num_steps)]
-            means = rows.groupby("learning_rate")[["loss", "mean_angle"]].agg(["mean", "std", "count"])
-            loss, error = means["loss"]["mean"], means["loss"]["std"] / np.sqrt(means["loss"]["count"])
-            for panel, x in zip(panels, (means.index, means["mean_angle"]["mean"]), strict=True):
-                label = f"{'AdamH' if arm == 'adamh' else 'AdamW'}, {num_steps} steps"
-                panel.errorbar(x, loss, yerr=error, fmt=style, color=f"C{place}", ms=4, lw=1, label=label)
-    panels[0].set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
-    panels[1].set(xscale="log", xlabel="mean angle per step, measured (rad)")
-    for panel in panels:
-        panel.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    panels[1].set_xticks([0.002, 0.005, 0.01, 0.02, 0.05], ["0.002", "0.005", "0.01", "0.02", "0.05"])
-    panels[1].legend(fontsize=8, frameon=False, loc=(1.02, 0.3))
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
-    return file.getvalue()
-
-
-def main() -> int:
-    parser = Parser(prog="python -m experiments.studies.same_angle_answers", description="Answer the study same-angle.")
-    parser.add_argument("table", type=Path, help="table.csv of the sweep")
-    parser.add_argument("--results", type=Path, required=True, metavar="DIR", help="table, answers, figure")
-    options = parser.parse_args()
-
-    def run(options: argparse.Namespace) -> int:
-        try:
-            table = pd.read_csv(options.table)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{options.table}: {' '.join(str(error).split())}") from None
-        answers = answers_of(table)
-        figure = draw(table)
-        options.results.mkdir(parents=True, exist_ok=True)
-        write_whole(options.results / "runs.csv", table.to_csv(index=False).encode())
-        write_whole(options.results / "answers.csv", answers.to_csv(index=False, float_format="%.5g").encode())
-        write_whole(options.results / "same-angle.png", figure)
-        print(answers.to_string(index=False))
-        return 0
-
-    return answer(run, options, prog=parser.prog)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
