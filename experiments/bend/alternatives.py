@@ -7,7 +7,8 @@ fit, by least squares, with t intervals from the scatter of the cells about the 
 - *parabolas*: a parabola of its own for every cell, weighted by its standard error and the scatter (method of moments);
 - *cubics*: a cubic for every cell with five learning rates.
 
-The others are the joint estimator with one thing changed: parabolic shape; one curvature for all cells; no scatter of
+The others are the joint estimator with one thing changed: no rate left out; the other way with shapes
+(`experiments.bend.evidence.shapes`); parabolic shape; one curvature for all cells; no scatter of
 cells; without the censored cells; leaving out one cell at a time, one linear step from the fit, a range and no
 interval.
 """
@@ -15,12 +16,13 @@ interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bend.cells import Cell, stack
+from experiments.bend.evidence.cells import Cell, stack
+from experiments.bend.evidence.shapes import ShapedFit
 from experiments.joint.fit import JointFit, fit_jointly
 from experiments.joint.model import Priors, StackedLosses
 from experiments.joint.regression import regress
@@ -47,24 +49,29 @@ class Estimate:
 
 
 def other_estimates(
-    cells: Sequence[Cell], inside: Sequence[bool], data: StackedLosses, model: Regressors, joint: JointFit
+    cells: Sequence[Cell], inside: Sequence[bool], data: StackedLosses, model: Regressors, shaped: ShapedFit
 ) -> tuple[Estimate, ...]:
     """All of them on the cells of one group; the declared one comes first.
 
     ``inside`` (num_cells,) says whether a cell's optimum lies inside its grid; ``data`` are the cells stacked,
-    ``model`` the terms of the law, ``joint`` the declared fit.
+    ``model`` the terms of the law, ``shaped`` the declared fit, and how it chose its shapes.
     """
+    joint = shaped.fit
     interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
         ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),
         ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE), everything),
-        ("joint, no scatter of cells", lambda: fit_jointly(data, model.columns, model.trend, tau=0.0), everything),
+        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), tau=0.0), everything),
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
+    kinds = ("joint, one shape, walls left out", "joint, a shape for each cell, near its best rate")
+    other = kinds[shaped.reason is None]
     return (
         Estimate(name="joint (declared)", curvature=_curvatures(joint, model), num_cells=len(cells)),
+        _found("joint, one shape, no rate left out", shaped.whole, model, len(cells)),
+        _found(other, shaped.other, model, len(cells)),
         *(_tried(name, fit, model, int(used.sum())) for name, fit, used in changed),
         _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
         _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
@@ -73,8 +80,8 @@ def other_estimates(
     )
 
 
-def _refit(data: StackedLosses, model: Regressors, priors: Priors) -> JointFit:
-    return fit_jointly(data, model.columns, model.trend, priors=priors)
+def _refit(data: StackedLosses, model: Regressors, priors: Priors, tau: float | None = None) -> JointFit:
+    return fit_jointly(data, model.columns, model.trend, priors=replace(priors, law=model.precision), tau=tau)
 
 
 def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:
@@ -82,7 +89,7 @@ def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_])
     if len(columns) < columns.shape[1] or np.linalg.matrix_rank(columns) < columns.shape[1]:
         raise np.linalg.LinAlgError
     data, _ = stack([cell for cell, use in zip(cells, chosen, strict=True) if use])
-    return fit_jointly(data, columns, model.trend[chosen])
+    return fit_jointly(data, columns, model.trend[chosen], priors=Priors(law=model.precision))
 
 
 def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells: int) -> Estimate:
@@ -90,6 +97,12 @@ def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells:
         return Estimate(name=name, curvature=_curvatures(fit(), model), num_cells=num_cells)
     except np.linalg.LinAlgError:
         return _failed(name, model, num_cells)
+
+
+def _found(name: str, fit: JointFit | None, model: Regressors, num_cells: int) -> Estimate:
+    if fit is None:
+        return _failed(name, model, num_cells)
+    return Estimate(name=name, curvature=_curvatures(fit, model), num_cells=num_cells)
 
 
 def _failed(name: str, model: Regressors, num_cells: int) -> Estimate:

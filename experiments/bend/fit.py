@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.bend.alternatives import Estimate, other_estimates
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell
+from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
@@ -38,7 +39,6 @@ from experiments.bend.verdict import Curvature, Exponent, curvature_of
 from experiments.joint.fit import JointFit
 from experiments.joint.mixed_model import sums_by_cell
 from experiments.joint.model import StackedLosses, Variances
-from experiments.joint.regressors import Regressors
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import Exclusion, RunTable
 from theory import InvalidParameter
@@ -62,7 +62,8 @@ class GroupFit:
     declared one first. variances : those of the joint fit, None if there is none. shape : of the loss about the
     optimum, by the names of `experiments.joint.loss_shape`. noise_ratio : by axis, the residuals in its upper half over
     those in its lower. notes : phrases, what was left out and what to beware of. effective : the same fit in mean
-    angle, if it was asked for.
+    angle, if it was asked for. exponents_by_batch : of the axes at each batch size, where the law has their products
+    with it.
     """
 
     group: str | None
@@ -78,6 +79,7 @@ class GroupFit:
     noise_ratio: Mapping[str, float]
     notes: tuple[str, ...]
     effective: GroupFit | None = None
+    exponents_by_batch: tuple[BatchExponents, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +179,7 @@ def fit_group(
 ) -> GroupFit:
     """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
-    law = fit_scaling_law(cells, axes, treated)
+    law = fit_scaling_law(cells, axes, treated, compare=sensitivity)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
     if usable and joint is None:
         notes.append("the losses do not determine the joint law: every cell stands alone")
@@ -188,11 +190,15 @@ def fit_group(
         exponents[axis], curvature[axis], powers[axis] = _axis(axis, runs, law, delta)
     if model is not None and joint is not None:
         for covariate in model.covariates:
-            exponents[covariate] = _exponent(covariate, model, joint)
+            exponents[covariate] = exponent_of(covariate, model, joint)
+    at_batch: tuple[BatchExponents, ...] = ()
+    if model is not None and joint is not None and "batch_size" in model.covariates:
+        at_batch = tuple(by_batch(usable, model, joint, axes))
+        notes += batch_notes(usable, model, joint, axes)
     others: tuple[Estimate, ...] = ()
-    if sensitivity and model is not None and joint is not None and data is not None:
-        others = other_estimates(usable, law.inside, data, model, joint)
-    notes += _counts(cells, law.optima)
+    if sensitivity and model is not None and data is not None and law.shaped is not None:
+        others = other_estimates(usable, law.inside, data, model, law.shaped)
+    notes += _counts(law)
     notes += ceiling_notes(law)
     notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
@@ -217,6 +223,7 @@ def fit_group(
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
         noise_ratio=ratios,
         notes=tuple(notes),
+        exponents_by_batch=at_batch,
     )
 
 
@@ -227,7 +234,7 @@ def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exp
     exponent = Exponent(reason=reason or "not defined")
     inside = values_inside(law, axis)
     if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
-        exponent = _exponent(axis, model, joint)
+        exponent = exponent_of(axis, model, joint)
     if model is None or joint is None or axis not in model.halves:
         return exponent, Curvature(reason=reason or "the cells do not determine it"), None
     if reason is not None:
@@ -237,12 +244,6 @@ def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exp
     curvature = curvature_of(averages.estimate(which), interval, interval_90, delta)
     half, half_90 = ((high - low) / 2 for low, high in (interval, interval_90))
     return exponent, curvature, power(half, half_90, delta, averages.log_error_variance(which))
-
-
-def _exponent(axis: str, model: Regressors, joint: JointFit) -> Exponent:
-    which = model.slopes[axis]
-    low, high = joint.averages.interval(which, 0.95)
-    return Exponent(value=joint.averages.estimate(which), low=low, high=high, at=model.centre[axis])
 
 
 def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, axes: Sequence[str]) -> dict[str, float]:
@@ -260,8 +261,22 @@ def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, a
     return ratios
 
 
-def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
+def _counts(law: ScalingLaw) -> list[str]:
+    cells, optima = law.cells, law.optima
     notes = []
+    if law.shaped is not None and law.shaped.reason is not None:
+        near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
+        notes.append(
+            f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
+            f" {near} learning rates farther away left out (left_out names them)"
+        )
+    for cell in cells:
+        where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())
+        notes += [
+            f"left out as no part of its cell: the run of loss {loss:.5g} at learning rate {rate:.4g}"
+            + (f", {where}" if where else "")
+            for rate, loss in cell.odd
+        ]
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
         notes.append(f"{diverged} runs diverged (no finite loss) or far above (1 nat from the best of their cell)")

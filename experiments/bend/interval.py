@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import f as fisher
 
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell
 from experiments.joint import loss_shape
 from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses, error_variances
@@ -30,6 +30,7 @@ Array = NDArray[np.float64]
 MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
+FEWEST_FREE = 4  # numbers that a parabola and its misfit spend: what the shape takes more, its prior gives back
 AT_ONCE = 200_000  # candidates times points held in memory
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
@@ -109,8 +110,8 @@ def optimum_intervals(
 ) -> list[OptimumInterval]:
     """The interval of every cell, with what the joint fit says of shape, noise and typical curvature.
 
-    ``data`` and ``tilt_freedom`` are what `experiments.bend.cells.stack` makes of the ``cells``; ``level``, in (0, 1),
-    is that of the intervals.
+    ``data`` and ``tilt_freedom`` are what `experiments.bend.evidence.cells.stack` makes of the ``cells``; ``level``, in
+    (0, 1), is that of the intervals.
     """
     centre, root = _shape_by_the_others(fit, len(cells))
     gradient = loss_shape.shape_gradient(TABLE, fit.shape)
@@ -134,7 +135,8 @@ def optimum_intervals(
             tilt=tilt,
             shape=shape,
         )
-        freedom = _freedom(fit.freedom, tilt_freedom, x, variance, tilt)
+        own = max(fit.freedom, float(len(x) - FEWEST_FREE))
+        freedom = _freedom(own, tilt_freedom, x, variance, tilt)
         result.append(_search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level))
     return result
 
@@ -152,6 +154,7 @@ def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
     covariance = np.linalg.inv(prior + share * (total - prior))
     natural = prior @ fit.shape_prior[:, 0] * (1 - share) + share * total @ fit.shape
     wider = np.linalg.inv(prior / WIDER_PRIOR**2 + share * (total - prior))
+    wider[0, 0] += fit.variances.lean**2
     root = np.linalg.cholesky((wider + wider.T) / 2)
     return np.asarray(covariance @ natural, np.float64), np.asarray(root, np.float64)
 

@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.bend.cells import Cell, make_cells, stack
+from experiments.bend.evidence.cells import Cell, make_cells, stack, usable_places
+from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
 from experiments.bend.interval import optimum_intervals
 from experiments.bend.optimum import CellOptimum, OptimumStatus, judge_optimum, optimum_alone
-from experiments.bend.walls import fit_without_walls
 from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses
 from experiments.joint.regressors import LEAST_VALUES, Regressors
@@ -39,10 +39,11 @@ LARGE_SCATTER = 0.5  # of optima about the law, in ln
 class ScalingLaw:
     """The law of one group's cells, and what every cell says by itself.
 
-    cells, optima : all of them, in the same order. usable : the cells with three learning rates, less the rates that
-    `experiments.bend.walls` leaves out; of them speak the following. inside : (num_usable,), whether the optimum lies
-    inside its grid. data : their losses, stacked. model : the terms of the law, None without a usable cell. joint : the
-    fit, None where the losses do not determine it; so is ``data``.
+    cells, optima : all of them, in the same order. usable : those with two learning rates, if one has three, less the
+    rates that `experiments.bend.evidence.shapes` leaves out; of them speak the following. inside : (num_usable,),
+    whether the optimum lies inside its grid. data : their losses, stacked. model : the terms of the law, None without a
+    usable cell. joint : the fit, None where the losses do not determine it; so is ``data``. shaped : the same fit, and
+    how it chose shapes and rates.
     """
 
     cells: tuple[Cell, ...]
@@ -52,6 +53,7 @@ class ScalingLaw:
     data: StackedLosses | None
     model: Regressors | None
     joint: JointFit | None
+    shaped: ShapedFit | None = None
 
 
 def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
@@ -75,24 +77,28 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     return cells, treated, notes
 
 
-def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> ScalingLaw:
+def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False) -> ScalingLaw:
     """Fit the law along ``axes`` to cells from `group_cells`, treated as ``batch`` says there.
 
-    Where the losses do not determine it, every cell stands alone.
+    ``compare``: also one shape to every rate. Where the losses do not determine the law, every cell stands alone.
     """
-    places = [place for place, cell in enumerate(cells) if len(cell.x) >= 3]
+    places = usable_places(cells)
     usable = [cells[place] for place in places]
     optima = [judge_optimum(cell, None) for cell in cells]
-    model, data, joint = None, None, None
+    model, data, joint, shaped = None, None, None, None
     if usable:
         model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate")
         try:
-            usable, joint = fit_without_walls(usable, model.columns, model.trend)
+            shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, compare=compare)
+            usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
             intervals = optimum_intervals(usable, data, joint, tilt_freedom)
-            found = [judge_optimum(cell, one) for cell, one in zip(usable, intervals, strict=True)]
+            found = [
+                judge_optimum(cell, one, joint.variances.sigma, cells[place])
+                for place, cell, one in zip(places, usable, intervals, strict=True)
+            ]
         except np.linalg.LinAlgError:
-            found = [optimum_alone(cell) for cell in usable]
+            found = [optimum_alone(cell) if len(cell.x) >= 3 else judge_optimum(cell, None) for cell in usable]
         for place, one in zip(places, found, strict=True):
             optima[place] = one
     return ScalingLaw(
@@ -103,6 +109,7 @@ def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) ->
         data=data,
         model=model,
         joint=joint,
+        shaped=shaped if joint is not None else None,
     )
 
 

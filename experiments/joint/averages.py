@@ -56,6 +56,13 @@ class Averages:
         """The mean of one coefficient."""
         return float(self.weights @ self.centres[:, which])
 
+    def along(self, direction: Array, level: float) -> tuple[float, float, float]:
+        """The mean and the central interval of a combination of the coefficients, (num_regressors,) not all 0."""
+        p = len(direction)
+        centres = self.centres @ direction
+        errors = np.sqrt(np.einsum("p,npq,q->n", direction, self.covariances[:, :p, :p], direction))
+        return float(self.weights @ centres), *central_interval(centres, errors, self.weights, self.freedom, level)
+
     def interval(self, which: int, level: float) -> tuple[float, float]:
         """The central interval of one coefficient, of that ``level``."""
         errors = np.sqrt(self.covariances[:, which, which])

@@ -86,7 +86,7 @@ def fit_jointly(
     if start is None:
         state = _start(cells, regressors, trend)
         sigma = _first_noise(cells, state, regressors, trend)
-        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3)
+        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3, lean=rules.lean)
     else:
         state, variances = start.state, start.variances
     converged = False
@@ -147,7 +147,11 @@ def _restricted(
     def unpack(theta: Array) -> Variances:
         sigma, gamma, omega, scatter = np.exp(theta)
         return Variances(
-            sigma=float(sigma), gamma=float(gamma), tau=float(scatter) if tau is None else tau, omega=float(omega)
+            sigma=float(sigma),
+            gamma=float(gamma),
+            tau=float(scatter) if tau is None else tau,
+            omega=float(omega),
+            lean=rules.lean,
         )
 
     @lru_cache(maxsize=4)
@@ -197,12 +201,13 @@ def _step(
 
     def cost(s: State) -> float:
         standard = _residuals(cells, s, regressors, trend, errors)
-        local = np.stack([s.shift, s.bend, s.tilt], axis=1)
+        local = np.stack([s.shift, s.bend, s.tilt, s.lean], axis=1)
         return float(
             (standard**2).sum()
             + ((local / spread) ** 2).sum()
             + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
             + (s.trend[1:] ** 2).sum() / rules.trend**2
+            + (0.0 if rules.law is None else float(rules.law @ s.beta**2))
         )
 
     target = State(
@@ -212,6 +217,7 @@ def _step(
         solution.random[:, 0],
         solution.random[:, 1],
         solution.random[:, 2],
+        solution.random[:, 3],
     )
     start, fraction = cost(state), 1.0
     for _ in range(8):
@@ -249,7 +255,7 @@ def _start(cells: StackedLosses, regressors: Array, trend: Array) -> State:
     first = np.zeros(trend.shape[1])
     first[0] = np.log(curvature)
     zero = np.zeros(len(cells.starts))
-    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy())
+    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy(), zero.copy())
 
 
 def _first_noise(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> float:

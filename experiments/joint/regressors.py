@@ -14,6 +14,8 @@ from experiments.tables.run_table import DECAYS
 Array = NDArray[np.float64]
 
 LEAST_VALUES = 3  # distinct values of an axis that a half square needs
+SLOPE = 1.0  # standard deviation of an exponent of which the table says nothing
+SECOND = 0.3  # that of a second derivative: an exponent that changes by 0.7 over a decade
 ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
 
@@ -35,6 +37,12 @@ class Regressors:
     centre: Mapping[str, float]
     lost: Mapping[str, str]
     covariates: tuple[str, ...]
+
+    @property
+    def precision(self) -> Array:
+        """(num_regressors,) of the priors about 0: slopes 0 +- `SLOPE`, second derivatives 0 +- `SECOND`."""
+        held = {0: 0.0, 1: SLOPE**-2, 2: SECOND**-2}
+        return np.array([held[len(term)] for term in self.terms])
 
     def row(self, setting: Mapping[str, float]) -> Array:
         """(num_regressors,) of the law at a setting that need not be one of the cells."""
@@ -94,13 +102,19 @@ class Regressors:
         for i, one in enumerate(curved):
             for other in curved[:i]:
                 offer(f"{other} by {one}", (other, one))
+        if "batch_size" in logs and "batch_size" not in lost and "batch_size" not in axes:
+            # last: a table that carries only some of the terms keeps those of the axes
+            for name in reversed(curved):
+                offer(f"{name} by batch_size", (name, "batch_size"))
+            if len(np.unique(np.round(logs["batch_size"], 9))) >= LEAST_VALUES:
+                offer("batch_size squared", ("batch_size", "batch_size"))
         trend = np.stack([np.ones(len(settings)), *(logs[name] for name in logs if (name,) in terms)], axis=1)
         return Regressors(
             columns=np.stack(columns, axis=1),
             trend=trend,
             terms=tuple(terms),
             slopes={name: terms.index((name,)) for name in logs if (name,) in terms and name not in lost},
-            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms},
+            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms and name in axes},
             centre=centre,
             lost=lost,
             covariates=tuple(name for name in logs if (name,) in terms and name not in axes and name not in lost),

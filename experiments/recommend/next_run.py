@@ -146,15 +146,15 @@ class _Losses:
         pull, rise = -self.curvature * loss_shape.slope(z, shape), self.curvature * loss_shape.rise(z, shape)
         by_shape = self.curvature * loss_shape.shape_gradient(z, shape)
         fixed = np.concatenate([pull[:, None] * self.row, rise[:, None] * self.trend_row, by_shape], axis=1)
-        columns = np.concatenate([np.stack([pull, rise, x - x.mean()], axis=1), fixed], axis=1)
+        columns = np.concatenate([np.stack([pull, rise, x - x.mean(), by_shape[:, 0]], axis=1), fixed], axis=1)
         weight = 1 / error_variances(cell, rise, self.joint.variances)
         columns = columns - weight @ columns / weight.sum()
         products = (columns * weight[:, None]).T @ columns
         spread = np.tile(spreads(cell, self.joint.variances), (len(self.tau), 1))
         spread[:, 0] = self.tau
-        across = spread[:, :, None] * products[:3, 3:]
-        inner = np.eye(3) + spread[:, :, None] * products[:3, :3] * spread[:, None, :]
-        left: Array = products[3:, 3:] - np.swapaxes(across, 1, 2) @ np.linalg.solve(inner, across)
+        across = spread[:, :, None] * products[:4, 4:]
+        inner = np.eye(4) + spread[:, :, None] * products[:4, :4] * spread[:, None, :]
+        left: Array = products[4:, 4:] - np.swapaxes(across, 1, 2) @ np.linalg.solve(inner, across)
         return left
 
 

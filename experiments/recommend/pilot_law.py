@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell, usable_places
 from experiments.bend.scaling_law import (
     AXES,
     Batch,
@@ -23,8 +23,9 @@ from experiments.bend.scaling_law import (
 from experiments.files import BadInput
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
-from experiments.recommend.target_run import Line, TargetRun, complete, independent
+from experiments.recommend.target_run import Line, TargetRun, complete, independent, off_lines
 from experiments.tables.run_table import RunTable
 
 WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
@@ -71,8 +72,12 @@ class PilotLaw:
 
     def setting(self, target: TargetRun) -> dict[str, float]:
         """The target by the names that the law is keyed by; raises `BadInput` where the table does not speak of it."""
-        setting = complete(self.cells, target, self.batch, self.lines)
+        setting = self.whole(target)
         return {name: value for name, value in setting.items() if name in self.law.cells[0].key}
+
+    def whole(self, target: TargetRun) -> dict[str, float]:
+        """The same with the axes that move along lines."""
+        return complete(self.cells, target, self.batch, self.lines)
 
     def read(self, target: TargetRun, confidence: float) -> Answer:
         """The optimum at a target, with intervals of that ``confidence``, in (0, 1).
@@ -80,7 +85,9 @@ class PilotLaw:
         Raises `BadInput` where the interval is wider than a factor of `WIDEST`.
         """
         coefficients, setting = self.coefficients, self.setting(target)
-        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True)
+        off = np.array(list(off_lines(self.whole(target), self.lines).values()))
+        further = float(np.sum((SLOPE * off) ** 2))
+        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True, further=further)
         if found.high - found.low > np.log(WIDEST):
             raise BadInput(
                 f"the table does not determine it: the {100 * confidence:.3g} % interval would span a factor of"
@@ -110,11 +117,13 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
     Raises `BadInput` where there is no law, or where it has no slope along an axis on which the table varies.
     """
     cells, treated, notes = group_cells(runs, batch)
-    usable = [cell for cell in cells if len(cell.x) >= 3]
+    usable = [cells[place] for place in usable_places(cells)]
     if not usable:
         raise BadInput("no cell has three usable learning rates")
     if len(usable) < len(cells):
-        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than three usable learning rates")
+        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than two usable learning rates")
+    if pairs := sum(len(cell.x) == 2 for cell in usable):
+        notes.append(f"{pairs} cells have two usable learning rates: they speak through the curvature of the others")
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     axes = (*AXES, *runs.axes)

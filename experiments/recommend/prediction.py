@@ -22,8 +22,9 @@ its interval is to hold for each.
 **What the table does not tell.** A second derivative that the cells do not determine is taken as 0 with a standard
 deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a decade has 0.1. If the term is absent from
 the law, its column q is a combination :math:`Xw` of the others, which have absorbed it, and the target misses
-:math:`q_* - x_*^\top w` of it; if it is in the law but rests on censored optima, the assumption is its prior. No
-slope is ever assumed.
+:math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well,
+poorly, or by censored optima alone: far outside the table an estimate of a bend is not trusted as it stands. Slopes
+have the priors of the joint fit, 0 +- 1.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class Coefficients:
         curved = [name for name in model.slopes if name in axes]
         second = list(combinations_with_replacement(curved, 2))
         absent = [term for term in second if term not in model.terms and term[::-1] not in model.terms]
-        held = [(name, name) for name in doubtful if (name, name) in model.terms]
+        held = [term for term in model.terms if len(term) == 2 and set(term) <= set(curved)]
+        doubted = [(name, name) for name in doubtful if (name, name) in model.terms]
         averages, p = joint.averages, len(model.terms)
         centres, covariances = averages.centres, _mean_square_errors(joint)
         rest = covariances.shape[1] - p
@@ -105,7 +107,7 @@ class Coefficients:
         return Coefficients(
             model=model,
             terms=(*model.terms, *absent),
-            assumed=(*held, *absent),
+            assumed=(*doubted, *absent),
             tau=averages.tau,
             weights=averages.weights,
             centres=centres,
@@ -132,10 +134,11 @@ class Coefficients:
         spread: Array = np.einsum("p,npq,q->n", row, self.covariances[:, terms, terms], row) + scatter * self.tau**2
         return spread
 
-    def predict(self, row: Array, confidence: float, *, scatter: bool) -> Predicted:
-        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``."""
+    def predict(self, row: Array, confidence: float, *, scatter: bool, further: float = 0.0) -> Predicted:
+        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``; ``further``:
+        variance of what the law does not have."""
         centres = self.centres @ row
-        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter), 1e-24))
+        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter) + further, 1e-24))
         low, high = central_interval(centres, errors, self.weights, self.freedom, confidence)
         return Predicted(value=float(self.weights @ centres), low=low, high=high)
 

@@ -7,9 +7,9 @@ interval for the optimum of the target itself: the scatter of single cells about
 **What a table cannot tell.** No slope is ever assumed: an axis with one value, or with optima inside their grids at
 fewer than two, is refused if the target differs there. With two values, or optima inside at two, a second derivative of
 0 +- 0.1 (one standard deviation) is assumed, said, and widens the interval; so is a product that the design does not
-determine. If axes move together in the table, D = 20 N say, only their joint change counts: a target on that line is
-answered, one off it refused. Refused as well are a table without any optimum inside its grid, as where training
-diverges before the loss turns up, and an interval wider than a factor of `WIDEST`.
+determine. If axes move together in the table, D = 20 N say, only their joint change counts: on that line the
+target is answered, off it an exponent of 0 +- 1 is assumed. Refused as well are a table without any optimum inside its
+grid, as where training diverges before the loss turns up, and an interval wider than a factor of `WIDEST`.
 
 **What it warns of**: a target outside the table's range, with the factor and the leverage; pilot runs whose norm had
 not come to its equilibrium, since their optima follow another law than those of runs which had (`theory.bend`); laws in
@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_setting, in_mean_angle, rates_of_angles
 from experiments.bend.scaling_law import AXES, Batch, ceiling_notes
 from experiments.files import BadInput
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.next_run import NextRun, next_runs
 from experiments.recommend.pilot_law import Answer, PilotLaw, fit_pilot_law
 from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
-from experiments.recommend.target_run import TargetRun, beyond, complete, with_lines
+from experiments.recommend.target_run import ON_LINE, TargetRun, beyond, off_lines
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import DECAYS, RunTable
 from theory import InvalidParameter
@@ -179,7 +180,7 @@ def _recommend(
         group=name,
         optimizer=runs.optimizer,
         batch=pilot.batch,
-        target=with_lines(setting, pilot.lines),
+        target=pilot.whole(target),
         confidence=confidence,
         num_cells=len(pilot.cells),
         answer=answer,
@@ -187,7 +188,10 @@ def _recommend(
         beyond=factors,
         norms=norms,
         assumptions=pilot.assumptions,
-        warnings=tuple(_warnings(pilot, setting, answer, in_angle, factors, norms)),
+        warnings=(
+            *_off_line_warnings(pilot, target),
+            *_warnings(pilot, setting, answer, in_angle, factors, norms),
+        ),
         notes=tuple(notes),
         next_runs=tuple(nexts),
     )
@@ -207,7 +211,7 @@ def _in_angle(
     if adamh:
         return InAngle(angle=answer, value=answer.value, low=answer.low, high=answer.high)
     angle = fit_pilot_law(runs, pilot.batch).read(target, confidence)
-    given = complete(pilot.cells, target, pilot.batch, pilot.lines)
+    given = pilot.whole(target)
     initial = target.initial_rms or _single(runs, "initial_rms")
     steps = target.num_steps
     size = given.get("batch_size", target.batch_size)
@@ -226,6 +230,16 @@ def _in_angle(
 def _single(runs: RunTable, name: str) -> float | None:
     values = np.unique(runs.numbers[name])
     return float(values[0]) if len(values) == 1 else None
+
+
+def _off_line_warnings(pilot: PilotLaw, target: TargetRun) -> list[str]:
+    off = off_lines(pilot.whole(target), pilot.lines)
+    return [
+        f"{line.name} is a factor of {np.exp(abs(off[line.name])):.3g} off the line that the table keeps to ({line}):"
+        f" an exponent of 0 with a standard deviation of {SLOPE:g} is assumed"
+        for line in pilot.lines
+        if abs(off[line.name]) > ON_LINE
+    ]
 
 
 def _warnings(

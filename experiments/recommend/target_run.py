@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell
 from experiments.bend.scaling_law import Batch
 from experiments.files import BadInput
 from experiments.tables.reading import WIDEST_SCALE
@@ -17,7 +17,7 @@ from theory.checks import require_number
 SAME = 1e-6  # relative difference below which two values are one
 KEYS = (*SCALES, DECAYS[0])  # that have a flag of their own
 ON_LINE = (
-    0.1  # in ln: axes that stay so close to a line move together; half of it in ln(learning rate) at a slope of 0.5
+    0.01  # in ln: axes that stay so close to a line are one; farther off it, the priors of the law tell them apart
 )
 
 
@@ -75,8 +75,8 @@ class Line:
 def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
     """The target's value of every name that the cells are keyed by; raises `BadInput` where that cannot be.
 
-    An axis that moves along others is on its line if the target does not tell, and may not be far off it. With the
-    batch tuned along, its size is not one of the names.
+    An axis that moves along others is on its line if the target does not tell; `off_lines` says how far it is off. With
+    the batch tuned along, its size is not one of the names.
     """
     setting: dict[str, float] = {}
     on_line = {line.name: line for line in lines}
@@ -107,14 +107,12 @@ def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequ
                 f" {values[0]:g} to {values[-1]:g}: mixed units?"
             )
         setting[name] = float(given)
-    for line in lines:
-        off = setting[line.name] / line.value(setting)
-        if abs(np.log(off)) > ON_LINE:
-            raise BadInput(
-                f"{_flag(line.name)} {setting[line.name]:g}: {' and '.join([*line.powers, line.name])} move together in"
-                f" the table ({line}), so it says nothing of a target a factor of {max(off, 1 / off):.3g} off that line"
-            )
     return setting
+
+
+def off_lines(setting: Mapping[str, float], lines: Sequence[Line]) -> dict[str, float]:
+    """By axis that moves with others, ln of how far a setting is off its line."""
+    return {line.name: float(np.log(setting[line.name] / line.value(setting))) for line in lines}
 
 
 def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[Line]]:

@@ -12,7 +12,7 @@ are there, the first that applies:
 4. the loss falls up to the rates at which runs diverge: a rate halfway to them, until the gap is below
    `FINEST_AT_CEILING`; then the cell ends, since no run can tell where the optimum is;
 5. else one more seed at every rate within `REACH` of the optimum. With few seeds it is their tilts
-   (`experiments.bend.cells`) that make an interval wide, and no finer grid helps against those.
+   (`experiments.bend.evidence.cells`) that make an interval wide, and no finer grid helps against those.
 
 A step that the budget does not allow ends the cell. Since each step depends only on runs of the grids before it, the
 order in which runs finish, and where a sweep was interrupted, make no difference.
@@ -141,7 +141,7 @@ def _step(
 
 
 def _diverged(rate: float, losses: Mapping[Point, float]) -> bool:
-    """Whether at least half of the runs at a rate did, by the rule of `experiments.bend.cells`."""
+    """Whether at least half of the runs at a rate did, by the rule of `experiments.bend.evidence.cells`."""
     here, least = [loss for point, loss in losses.items() if point[0] == rate], min(losses.values())
     return (~comparable(here, least, FAR_ABOVE_BEST)).sum() >= len(here) / 2
 

@@ -20,7 +20,8 @@ from experiments.text import aligned, short_name, short_number
 
 if TYPE_CHECKING:
     from experiments.bend.differences import Difference
-    from experiments.bend.fit import BendFit, Curvature, Exponent, GroupFit
+    from experiments.bend.exponents import Exponent
+    from experiments.bend.fit import BendFit, Curvature, GroupFit
     from experiments.bend.optimum import CellOptimum
 
 MOST_CELLS_SHOWN = 40
@@ -68,6 +69,10 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
         "batch": group.batch,
         "cells": [{**cell.key, **plain(cell, without=("key",))} for cell in group.cells],
         "exponents": {name: plain(item) for name, item in group.exponents.items()},
+        "exponents_by_batch": [
+            {"batch_size": item.batch_size, **{axis: plain(one) for axis, one in item.exponents.items()}}
+            for item in group.exponents_by_batch
+        ],
         "curvature": {axis: {**plain(item), "delta": delta} for axis, item in group.curvature.items()},
         "estimators": [
             {
@@ -113,6 +118,9 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
     lines.append("")
     for name, item in group.exponents.items():
         lines.append(f"  {_exponent_line(name, item)}")
+    for by_batch in group.exponents_by_batch:
+        for axis, item in by_batch.exponents.items():
+            lines.append(f"  at batch {short_number(by_batch.batch_size)}: {_exponent_line(axis, item)}")
     if group.effective is not None:
         for axis, bend in group.effective.curvature.items():
             lines.append(f"  in mean angle: {_curvature_line(axis, bend, delta)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.bend.cells import make_cell
+from experiments.bend.evidence.cells import make_cell
 from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import CellOptimum, OptimumStatus, cell_optimum
 from experiments.files import BadInput

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.cells import make_cell, stack
+from experiments.bend.evidence.cells import make_cell, stack
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from theory import InvalidParameter
 

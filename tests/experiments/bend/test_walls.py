@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.cells import Cell, make_cells, stack
+from experiments.bend.evidence.cells import Cell, make_cells, stack
+from experiments.bend.evidence.walls import without_walls
 from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import cell_optimum
 from experiments.bend.scaling_law import AXES, group_cells
-from experiments.bend.walls import fit_without_walls
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
 from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each
+from experiments.joint.model import Priors
 from experiments.joint.regressors import Regressors
 from experiments.tables.reading import table_from_frame
 
@@ -41,7 +42,7 @@ def test_smooth_tables_keep_their_rates(shape: str) -> None:
     lost = 0
     for seed in range(5):
         cells, model = smooth_cells(seed, shape=shape)
-        kept, _ = fit_without_walls(cells, model.columns, model.trend)
+        kept = without_walls(cells, model.columns, model.trend, None, Priors())
         lost += sum(cell.num_past_wall for cell in kept)
     assert lost <= 2
 
@@ -53,7 +54,7 @@ def test_a_cell_of_another_shape_has_no_wall() -> None:
     for place in (2, 7, 11):
         z = cells[place].x - cells[place].x[np.argmin(cells[place].loss)]
         other[place] = replace(cells[place], loss=2.5 + 0.4 * (np.exp(-z) - 1 + z))
-    kept, _ = fit_without_walls(other, model.columns, model.trend)
+    kept = without_walls(other, model.columns, model.trend, None, Priors())
     assert [cell.num_past_wall for cell in kept] == [0] * len(cells)
 
 
@@ -76,7 +77,7 @@ def test_planted_walls_are_left_out_and_close_the_grid() -> None:
     cells, model = smooth_cells(1, num_rates=6)
     planted = list(cells)
     planted[3], planted[9] = raised(cells[3], [0.2]), raised(cells[9], [0.15, 0.3])
-    kept, _ = fit_without_walls(planted, model.columns, model.trend)
+    kept = without_walls(planted, model.columns, model.trend, None, Priors())
     assert [cell.num_past_wall for cell in kept] == [{3: 1, 9: 2}.get(place, 0) for place in range(len(cells))]
     assert kept[3].ceiling == cells[3].x[-1]
     assert kept[9].ceiling == cells[9].x[-2]
@@ -124,7 +125,7 @@ def test_what_is_never_left_out() -> None:
     rising = replace(cells[0], loss=cells[0].loss[0] - 0.3 * np.arange(len(cells[0].x)) ** 2)
     few = replace(cells[1], x=cells[1].x[:3], loss=np.array([2.5, 2.5, 3.0]), count=cells[1].count[:3])
     steep_left = replace(cells[2], loss=cells[2].loss + 0.3 * (cells[2].x == cells[2].x[0]))
-    kept, _ = fit_without_walls([rising, few, steep_left, *cells[3:]], model.columns, model.trend)
+    kept = without_walls([rising, few, steep_left, *cells[3:]], model.columns, model.trend, None, Priors())
     assert [cell.num_past_wall for cell in kept[:3]] == [0, 0, 0]
 
 

@@ -2,6 +2,7 @@ r"""From runs to cells: which learning rates count, their mean losses, and what 
 
 A cell is one setting of everything but learning rate and seed. Rules, applied in this order:
 
+0. **Odd**: a single run that cannot belong to its cell (`experiments.bend.evidence.screening`).
 1. **Lost**: a run that diverged, its loss NaN or infinite, or that lies far above the best of its cell
    (`theory.divergence`). A learning rate at which at least half of the runs are lost is left out. The least such rate
    above the best is the *ceiling*, where training breaks down. It closes the grid from above only if the losses turn up
@@ -20,11 +21,12 @@ seeds' own slopes and goes into the model as the tilt of their mean.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.bend.evidence.screening import odd_runs
 from experiments.joint.model import StackedLosses
 from experiments.tables.run_table import RunTable
 from theory.divergence import FAR_ABOVE_BEST, comparable
@@ -34,6 +36,7 @@ Array = NDArray[np.float64]
 WINDOW = 0.3  # nats
 FARTHEST = 16.0 * 1.0001  # ratio of learning rates
 FEWEST, FEWEST_AT_EDGE = 3, 5
+OUT_OF_REACH = "out of reach of the minimum"
 SAME = 1e-9  # relative difference below which two learning rates are one
 
 
@@ -44,11 +47,13 @@ class Cell:
     key : the setting, by column. x, loss, count : (num_points,), ln(learning rate), mean loss in nats, number of seeds.
     lowest : ln of the least rate with a finite loss. highest : ln of the largest rate that is not lost. ceiling : ln of
     the least lost rate above the best, inf if there is none. num_runs : all runs. num_diverged : runs that are lost.
-    num_out_of_reach : runs by the second rule. num_past_wall : runs that `experiments.bend.walls` leaves out.
+    num_out_of_reach : runs by the second rule. num_past_wall : runs that `experiments.bend.evidence.walls` leaves out.
     best_loss, best_rate : the lowest mean loss in nats and the rate where it stands, NaN if no loss is finite. squares,
     freedom : of the noise, squared deviations in nats and their degrees of freedom. tilt_squares, tilt_freedom,
     tilt_lever : what the tilts of the seeds explain, their degrees of freedom, and the sum of their squared levers.
-    num_seeds : at the rate that has most.
+    num_seeds : at the rate that has most. left_out : by reason, the learning rates that no fit uses, lost ones not
+    among them. slack : (num_points,), further error of a loss that is a bound only, nats. odd : learning rate and loss
+    of each run that `experiments.bend.evidence.screening` leaves out.
     """
 
     key: Mapping[str, float]
@@ -70,6 +75,9 @@ class Cell:
     tilt_lever: float
     num_seeds: int
     num_past_wall: int = 0
+    left_out: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    slack: Array | float = 0.0
+    odd: tuple[tuple[float, float], ...] = ()
 
     @property
     def best_is_lowest(self) -> bool:
@@ -92,6 +100,12 @@ class Cell:
         return np.inf if self.falls_to_ceiling else self.ceiling
 
 
+def usable_places(cells: Sequence[Cell]) -> list[int]:
+    """Of the cells that a joint fit can use: two learning rates, if another has three and so tells the curvature."""
+    sizes = [len(cell.x) for cell in cells]
+    return [place for place, size in enumerate(sizes) if size >= 2] if max(sizes, default=0) >= 3 else []
+
+
 def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
     """The cells of a table, keyed by the columns ``names``, in ascending order of the key; one if there are none."""
     keys = np.stack([table.numbers[name] for name in names], axis=1) if names else np.zeros((len(table), 0))
@@ -103,11 +117,16 @@ def make_cells(table: RunTable, names: Sequence[str]) -> list[Cell]:
     bounds = np.searchsorted(member.ravel()[order], np.arange(len(settings) + 1))
     rates, losses = table.numbers["learning_rate"], table.numbers["loss"]
     seeds = table.labels.get("seed")
+    members_out: list[tuple[tuple[float, float], ...]] = []
+    members = [order[bounds[place] : bounds[place + 1]] for place in range(len(settings))]
+    for place, odd in enumerate(odd_runs([(np.log(rates[rows]), losses[rows]) for rows in members])):
+        members[place], left_out = members[place][~odd], members[place][odd]
+        members_out.append(tuple(zip(rates[left_out].tolist(), losses[left_out].tolist(), strict=True)))
     cells = []
-    for place, setting in enumerate(settings):
-        rows = order[bounds[place] : bounds[place + 1]]
+    for setting, rows, odd_ones in zip(settings, members, members_out, strict=True):
         key = dict(zip(names, map(float, setting), strict=True))
-        cells.append(make_cell(rates[rows], losses[rows], None if seeds is None else seeds[rows], key))
+        cell = make_cell(rates[rows], losses[rows], None if seeds is None else seeds[rows], key)
+        cells.append(replace(cell, odd=odd_ones, num_runs=cell.num_runs + len(odd_ones)) if odd_ones else cell)
     return cells
 
 
@@ -161,6 +180,31 @@ def make_cell(rates: Array, losses: Array, seeds: NDArray[np.str_] | None, key: 
         tilt_freedom=tilt[1],
         tilt_lever=tilt[2],
         num_seeds=int(count.max(initial=0)),
+        left_out={OUT_OF_REACH: rates_of(points[(count > 0) & ~near])} if ((count > 0) & ~near).any() else {},
+    )
+
+
+def rates_of(x: Array) -> tuple[float, ...]:
+    """Learning rates as they are shown, from their logarithms."""
+    return tuple(float(f"{rate:.6g}") for rate in np.exp(x))
+
+
+def leave_out(cell: Cell, first: int, end: int, reason: str, *, past_wall: bool = False) -> Cell:
+    """The cell with its rates from ``first`` to before ``end``; the others are counted and named with the reason."""
+    if first == 0 and end == len(cell.x):
+        return cell
+    gone = np.ones(len(cell.x), bool)
+    gone[first:end] = False
+    number, named = int(cell.count[gone].sum()), cell.left_out.get(reason, ())
+    return replace(
+        cell,
+        x=cell.x[first:end],
+        loss=cell.loss[first:end],
+        count=cell.count[first:end],
+        ceiling=min(cell.ceiling, float(cell.x[end])) if end < len(cell.x) else cell.ceiling,
+        num_past_wall=cell.num_past_wall + number * past_wall,
+        num_out_of_reach=cell.num_out_of_reach + number * (not past_wall),
+        left_out={**cell.left_out, reason: tuple(sorted({*named, *rates_of(cell.x[gone])}))},
     )
 
 
@@ -219,6 +263,7 @@ def stack(cells: Sequence[Cell]) -> tuple[StackedLosses, float]:
             loss=np.concatenate([cell.loss for cell in cells]),
             count=np.concatenate([cell.count for cell in cells]),
             tilt=np.sqrt(variance / seeds),
+            slack=np.concatenate([np.zeros(len(cell.x)) + cell.slack for cell in cells]),
             replicate_squares=squares,
             replicate_freedom=freedom,
         ),

@@ -19,11 +19,6 @@ smooth law allows is a jump up at the top. The comparison with the cell's own lo
 the cells share is a model: a cell of another shape, smooth, with its steepest part on the left, is far from what the
 others predict, and has no wall. A smooth sweep of 16 cells loses a good point at most once in 60 times.
 
-**Where walls are many** they pass for the shape: a minimum that is far sharper on its upper side looks, on a few rates,
-like one with a wall not far above, and all optima move up together by as much as 0.3. If the split of the fit is
-above 0.4, every suspect is left out without further test, with 1.4 in the place of 2. A shape that is truly so lopsided
-loses good points by it: its intervals get wider, its optima censored, not wrong.
-
 Derived here; the predictive variance is the usual one of a linear mixed model.
 """
 
@@ -36,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from experiments.bend.cells import Cell, stack
+from experiments.bend.evidence.cells import Cell, leave_out, stack
 from experiments.joint.fit import JointFit, fit_jointly
 from experiments.joint.mixed_model import cross_products, predict, solve
 from experiments.joint.model import Priors, StackedLosses, error_variances, linearise, spreads
@@ -46,49 +41,34 @@ Array = NDArray[np.float64]
 FALSE_ALARM = 1e-3
 FEWEST_LEFT = 3
 STEEP = 2.0  # second derivative of a suspect over the median one
-WALL_LIKE = 0.4  # split above which a wall may have passed for the shape: 2.3 times the curvature above the optimum
-STEEP_IF_WALL_LIKE = 1.4
+REASON = "past a wall"
 
 
-def fit_without_walls(
-    cells: Sequence[Cell], regressors: Array, trend: Array, *, tau: float | None = None
-) -> tuple[list[Cell], JointFit]:
-    """The cells without the rates that the rules leave out, and the joint fit to them.
+def without_walls(
+    cells: Sequence[Cell], regressors: Array, trend: Array, tau: float | None, rules: Priors
+) -> list[Cell]:
+    """The cells without the rates that the rule leaves out.
 
-    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` as in `fit_jointly`. Raises
-    ``numpy.linalg.LinAlgError`` where the regressors are not identified.
+    ``cells`` with three usable rates or more; ``regressors``, ``trend``, ``tau`` and the priors ``rules`` as in
+    `fit_jointly`.
     """
-    kept, near = _without_jumps(cells, regressors, trend, tau)
-    fit = fit_jointly(stack(kept)[0], regressors, trend, tau=tau, start=near)
-    if fit.shape[2] > WALL_LIKE:
-        suspects = _suspects(cells, STEEP_IF_WALL_LIKE)
-        fewer = [_up_to(cell, suspects.get(place, len(cell.x))) for place, cell in enumerate(cells)]
-        if sum(len(cell.x) for cell in fewer) < sum(len(cell.x) for cell in kept):
-            kept, fit = fewer, fit_jointly(stack(fewer)[0], regressors, trend, tau=tau, start=near)
-    return kept, fit
-
-
-def _without_jumps(
-    cells: Sequence[Cell], regressors: Array, trend: Array, tau: float | None
-) -> tuple[list[Cell], JointFit | None]:
-    """The first rule, and the fit without its suspects if there are any."""
-    suspects = _suspects(cells, STEEP)
+    suspects = _suspects(cells)
     kept = [_up_to(cell, suspects.get(place, len(cell.x))) for place, cell in enumerate(cells)]
     if not suspects:
-        return kept, None
+        return kept
     try:
-        fit = fit_jointly(stack(kept)[0], regressors, trend, tau=tau)
+        fit = fit_jointly(stack(kept)[0], regressors, trend, priors=rules, tau=tau)
     except np.linalg.LinAlgError:
-        return list(cells), None
+        return list(cells)
     limit = float(student.ppf(1 - FALSE_ALARM, fit.freedom))
     while suspects:
         for place, last in suspects.items():
             kept[place] = _up_to(cells[place], last + 1)
         tried = np.array(list(suspects))
         try:
-            excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend), strict=True))
+            excess = dict(zip(suspects, _excess(stack(kept)[0], tried, fit, regressors, trend, rules), strict=True))
         except np.linalg.LinAlgError:
-            return list(cells), None
+            return list(cells)
         for place, last in suspects.items():
             if excess[place] > limit:
                 kept[place] = _up_to(cells[place], last)
@@ -97,16 +77,16 @@ def _without_jumps(
             for place, last in suspects.items()
             if excess[place] <= limit and last + 1 < len(cells[place].x)
         }
-    return kept, fit
+    return kept
 
 
-def _suspects(cells: Sequence[Cell], steep: float) -> dict[int, int]:
+def _suspects(cells: Sequence[Cell]) -> dict[int, int]:
     """By place of the cell, the lowest rate from which on it is suspect."""
     bends = [_bends(cell) for cell in cells]
-    typical = float(np.median(np.concatenate(bends)))
+    typical = float(np.median(np.concatenate(bends))) if any(map(len, bends)) else 0.0
     found = {}
     for place, (cell, bend) in enumerate(zip(cells, bends, strict=True)):
-        steeper = bend > np.maximum.accumulate(np.append(steep * typical, bend[:-1]))
+        steeper = bend > np.maximum.accumulate(np.append(STEEP * typical, bend[:-1]))
         beyond = np.flatnonzero(steeper) + 2
         beyond = beyond[beyond >= max(FEWEST_LEFT, int(np.argmin(cell.loss)) + 1)]
         if len(beyond):
@@ -123,24 +103,16 @@ def _bends(cell: Cell) -> Array:
 
 def _up_to(cell: Cell, number: int) -> Cell:
     """The cell with that many rates."""
-    if number == len(cell.x):
-        return cell
-    return replace(
-        cell,
-        x=cell.x[:number],
-        loss=cell.loss[:number],
-        count=cell.count[:number],
-        ceiling=min(cell.ceiling, float(cell.x[number])),
-        num_past_wall=cell.num_past_wall + int(cell.count[number:].sum()),
-    )
+    return leave_out(cell, 0, number, REASON, past_wall=True)
 
 
-def _excess(cells: StackedLosses, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array) -> Array:
+def _excess(
+    cells: StackedLosses, tried: NDArray[np.int64], fit: JointFit, regressors: Array, trend: Array, rules: Priors
+) -> Array:
     """(num_tried,) losses of the highest rates of the cells ``tried`` over their prediction, in standard errors.
 
     The prediction is one linear step from the fit, without these rates.
     """
-    rules = Priors()
     tops = (cells.starts + cells.sizes - 1)[tried]
     design, rise = linearise(cells, fit.state, regressors, trend, rules)
     wider = replace(fit.variances, gamma=max(fit.variances.gamma, rules.gamma))
