@@ -110,9 +110,7 @@ def add_law(parser: argparse.ArgumentParser) -> None:
 
 
 def add_delta(parser: argparse.ArgumentParser) -> None:
-    from theory.bend import DELTA
-
-    parser.add_argument("--delta", type=number, default=DELTA, help="curvature that counts as straight")
+    parser.add_argument("--delta", type=number, default=0.07, help="curvature that counts as straight")
 
 
 def read_runs(options: argparse.Namespace) -> RunTable:
