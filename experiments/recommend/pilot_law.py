@@ -135,7 +135,10 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
     if not any(law.inside):
         counts = Counter(optimum.status.value for optimum in law.optima)
         shown = ", ".join(f"{number} {status}" for status, number in counts.items())
-        advice = "; ".join([*ceiling_notes(law), "widen grids or add seeds"])
+        ceiling = ceiling_notes(law)
+        advice = "; ".join(
+            [*ceiling, "widen grids where training holds, or add seeds" if ceiling else "widen grids or add seeds"]
+        )
         raise BadInput(f"no cell shows an optimum inside its grid of learning rates ({shown}): {advice}")
     for name in rekeyed[0].key:
         number = len(values_inside(law, name))
