@@ -175,7 +175,7 @@ def _with_effective(
 
 
 def fit_group(
-    runs: RunTable, name: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
+    runs: RunTable, group: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
 ) -> GroupFit:
     """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
@@ -211,7 +211,7 @@ def fit_group(
         side = "above" if joint.shape[2] > 0 else "below"
         notes.append(f"the loss rises like a wall {side} the optimum: intervals of optima are too narrow for that")
     return GroupFit(
-        group=name,
+        group=group,
         optimizer=runs.optimizer,
         batch=treated,
         cells=law.optima,
