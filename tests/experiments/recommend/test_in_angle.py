@@ -45,7 +45,7 @@ def adamw_table() -> pd.DataFrame:
 
 def test_the_law_in_angle_comes_back_as_a_learning_rate(adamw_table: pd.DataFrame) -> None:
     """Inside the table and one size beyond. AdamW's law in learning rate bends there and the shape of its losses
-    changes along; the angle's does less."""
+    changes along; the angle's does less. Second derivatives are drawn toward 0, which costs up to 3 % in angle."""
     for size, budget in ((1e8, 6e9), (4.3e8, 3e10)):
         truth = optimal_learning_rate(LAW, adamw_setting(size, budget), loss_resolution=0)
         (found,) = recommend(adamw_table, TargetRun(num_params=size, num_tokens=budget), effective=HOW, further=False)
@@ -54,8 +54,8 @@ def test_the_law_in_angle_comes_back_as_a_learning_rate(adamw_table: pd.DataFram
         assert answer is not None
         assert turned.low is not None
         assert turned.high is not None
-        assert turned.angle.value == pytest.approx(float(truth.mean_angle), rel=0.02)
-        assert turned.value == pytest.approx(float(truth.learning_rate), rel=0.04)
+        assert turned.angle.value == pytest.approx(float(truth.mean_angle), rel=0.03)
+        assert turned.value == pytest.approx(float(truth.learning_rate), rel=0.06)
         assert turned.low < float(truth.learning_rate) < turned.high
         assert half_width(turned.angle.low, turned.angle.high) < half_width(answer.low, answer.high)
 

@@ -9,7 +9,7 @@ from experiments.calibration.made_sweeps import SHAPES, Scenario, make_sweep
 from experiments.joint import loss_shape
 from experiments.joint.fit import fit_jointly
 from experiments.joint.model import Priors
-from experiments.recommend.prediction import TYPICAL_SHAPE, Coefficients
+from experiments.recommend.prediction import ASSUMED_BEND, TYPICAL_SHAPE, Coefficients
 from experiments.tables.reading import table_from_frame
 
 
@@ -27,7 +27,10 @@ def test_predictions_count_typical_shapes_only() -> None:
     pull = posterior * prior  # of the estimate by a true shape off the middle
     bias = TYPICAL_SHAPE * pull[:, -3:] * Priors().shape[:, 1]
     (found,) = Coefficients.of(law.model, joint, [], AXES).covariances
-    np.testing.assert_allclose(found, noise + bias @ bias.T, rtol=1e-6, atol=1e-9)
+    held = np.zeros(len(posterior))  # second derivatives have the assumption as their prior
+    held[[place for place, term in enumerate(law.model.terms) if len(term) == 2]] = ASSUMED_BEND**-2
+    expected = np.linalg.inv(np.linalg.inv(noise + bias @ bias.T) + np.diag(held))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
     assert np.linalg.eigvalsh(found).min() > 0
 
 
