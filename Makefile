@@ -5,7 +5,7 @@
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about 13 minutes
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
-# make replay-study   angles of recorded runs under a fixed norm: hours on one core, resumes where it was stopped
+# make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
@@ -43,29 +43,28 @@ lab: .venv/notebooks
 	$(BIN)/jupyter lab notebooks
 
 solvable-bend: .venv/core
-	$(BIN)/python -m experiments.studies solvable-bend --results docs/solvable-bend
+	$(BIN)/lrbend study solvable-bend --results docs/solvable-bend
 
 sim-grid: .venv/core
-	$(BIN)/python -m experiments.studies.simulation_grid
+	$(BIN)/lrbend study simulation-grid --results docs/sim
 
 same-angle: .venv/core
-	$(BIN)/lrbend sweep same-angle
-	$(BIN)/python -m experiments.studies.same_angle_answers runs/same-angle/table.csv --results docs/same-angle
+	$(BIN)/lrbend study same-angle --results docs/same-angle
 
 direction: .venv/core
-	$(BIN)/python -m experiments.studies.direction
+	$(BIN)/lrbend study direction --results docs/direction
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
 
 replay-study: .venv/core
-	$(BIN)/python -m experiments.studies.replay
+	$(BIN)/lrbend study replay --results docs/replay
 
 calibrate: .venv/core
-	$(BIN)/python -m experiments.calibration.fit
+	$(BIN)/lrbend calibrate fit --out docs/calibration
 
 calibrate-recommend: .venv/core
-	$(BIN)/python -m experiments.calibration.recommend
+	$(BIN)/lrbend calibrate recommend --out docs/calibration
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from experiments.runs.local import try_jobs  # noqa: E402
-from experiments.runs.producing import Job  # noqa: E402
+from experiments.runs.produce import Job  # noqa: E402
 from experiments.runs.run_directory import find_runs  # noqa: E402
 from gpt.config import TrainConfig, preset  # noqa: E402
 from theory import AdamW, Constant  # noqa: E402

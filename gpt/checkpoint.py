@@ -39,7 +39,7 @@ def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: di
     handle, partial = _open_partial(path)
     try:
         with os.fdopen(handle, "wb") as file:  # open, and so locked, until it has its name
-            torch.save({"digest": config.digest, "fingerprint": fingerprint, "state": state}, file)
+            torch.save({"digest": config.checkpoint_digest, "fingerprint": fingerprint, "state": state}, file)
             file.flush()
             os.fsync(file.fileno())
             if path.exists():
@@ -74,9 +74,9 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
         digest, text, state = saved["digest"], saved["fingerprint"], saved["state"]
     except (OSError, RuntimeError, EOFError, UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise InvalidParameter("checkpoint", str(path), f"a readable, whole checkpoint file{remedy}") from error
-    if digest != config.digest:
+    if digest != config.checkpoint_digest:
         raise InvalidParameter(
-            "checkpoint", str(path), f"of the config {config.digest} (it belongs to {digest}){remedy}"
+            "checkpoint", str(path), f"of the config {config.checkpoint_digest} (it belongs to {digest}){remedy}"
         )
     if text != fingerprint:
         raise InvalidParameter(

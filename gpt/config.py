@@ -188,8 +188,11 @@ class TrainConfig:
         return self.batch_size * self.model.context_length
 
     @property
-    def digest(self) -> str:
-        """Sixteen hex digits that tell this config from any other."""
+    def checkpoint_digest(self) -> str:
+        """Sixteen hex digits by which a checkpoint knows the config it belongs to.
+
+        Not the ten in the name of a run directory: those are of the config as JSON (`experiments.runs.configs`).
+        """
         used = [f for f in fields(self) if not f.metadata.get("later") or getattr(self, f.name) != f.default]
         return hashlib.sha256(repr([(f.name, _plain(getattr(self, f.name))) for f in used]).encode()).hexdigest()[:16]
 

@@ -50,6 +50,25 @@ class Probe:
     ------
     InvalidParameter : nothing to watch, a parameter that the optimizer does not train, or one without rows.
     RuntimeError : ``after`` without ``before``.
+
+    Examples
+    --------
+    A gradient at right angles to the weights: the first step turns them by arctan 0.1, and as the norm grows, the same
+    step turns them by less.
+
+    >>> import torch
+    >>> from gpt.probe import Probe
+    >>> w = torch.nn.Parameter(torch.ones(2, 2))
+    >>> optimizer = torch.optim.SGD([w], lr=0.1)
+    >>> probe = Probe({"w": w}, optimizer)
+    >>> for step in range(3):
+    ...     w.grad = torch.tensor([[1.0, -1.0], [1.0, -1.0]])
+    ...     probe.before()
+    ...     optimizer.step()
+    ...     probe.after(step)
+    >>> run = probe.trajectory()
+    >>> run.weight_rms[:, 0].round(4).tolist(), run.angular_update[:, 0].round(4).tolist()
+    ([1.0, 1.005, 1.0198], [0.0997, 0.0977, 0.0941])
     """
 
     def __init__(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,15 +26,9 @@ from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_
 from gpt.probe import Probe
 from gpt.replay import Recording, Steer
 from theory.checks import InvalidParameter
+from theory.divergence import largest_loss
+from theory.outcome import RunOutcome
 from theory.trajectory import Trajectory, record_steps
-
-DIVERGED_ABOVE = 3.0  # times the loss of a uniform guess, ln(vocab_size)
-
-
-class Outcome(enum.StrEnum):
-    COMPLETED = "completed"
-    DIVERGED = "diverged"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +37,7 @@ class TrainResult:
 
     Attributes
     ----------
-    outcome : completed; diverged, if a loss was not finite or above ``DIVERGED_ABOVE`` times that of a uniform guess;
+    outcome : completed; diverged, if a loss was not finite or above `theory.divergence.largest_loss`;
         stopped, if the caller asked for it.
     losses : (num_steps_done,) training loss in nats per token at every step, before that step's update.
     trajectory : the probe's records.
@@ -58,7 +52,7 @@ class TrainResult:
     diverged_at_step : first step with a bad loss (``num_steps`` if only the final loss is bad), else None.
     """
 
-    outcome: Outcome
+    outcome: RunOutcome
     losses: NDArray[np.float64]
     trajectory: Trajectory
     final_loss: float
@@ -73,6 +67,14 @@ class TrainResult:
     diverged_at_step: int | None
 
 
+class StepObserver(Protocol):
+    """Looks at the block matrices before each optimizer step and leaves them as they are."""
+
+    def __call__(self, step: int, matrices: Mapping[str, torch.Tensor]) -> None:
+        """``matrices`` are the model's own, by name in the order of the trajectory; the ``grad`` of each is what its
+        optimizer is about to use: averaged over processes, rescaled and clipped where the config asks for it."""
+
+
 def train(
     config: TrainConfig,
     *,
@@ -81,6 +83,7 @@ def train(
     checkpoint_every: int | None = None,
     on_progress: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    before_step: StepObserver | None = None,
     device_peak_flops: float | None = None,
 ) -> TrainResult:
     """Train one model.
@@ -96,6 +99,7 @@ def train(
     checkpoint_every : steps between saves; the end of the run, and a stop asked for, are always saved.
     on_progress : called at every recorded step with the number of steps done and the loss.
     should_stop : asked at every recorded step; True ends the run with a checkpoint.
+    before_step : called in every process before each optimizer step that this call makes.
     device_peak_flops : of one device, FLOP/s, for the MFU; None takes that of a GPU in `gpt.estimates.PEAK_FLOPS`.
 
     Raises
@@ -147,7 +151,7 @@ def train(
         }
         save_checkpoint(checkpoint, config, text.fingerprint, state)
 
-    outcome, diverged_at_step, done, checked = Outcome.COMPLETED, None, start, 0
+    outcome, diverged_at_step, done, checked = RunOutcome.COMPLETED, None, start, 0
     started = time.perf_counter()
     for step, parts in batches(text, config, processes, start):
         for index, (tokens, targets) in enumerate(parts):
@@ -166,11 +170,13 @@ def train(
         if step in recorded:  # the only place where a GPU is waited for
             diverged_at_step = first_bad_loss(losses[checked : step + 1], checked, config.model.vocab_size)
             if diverged_at_step is not None:
-                outcome, done = Outcome.DIVERGED, diverged_at_step + 1
+                outcome, done = RunOutcome.DIVERGED, diverged_at_step + 1
                 break
             checked = step + 1
             probe.before()
         set_learning_rates(optimizers, multipliers[step])
+        if before_step is not None:
+            before_step(step, matrices)
         for optimizer in optimizers.values():
             optimizer.step()
         if steer is not None:
@@ -184,7 +190,7 @@ def train(
             if on_progress is not None and processes.is_first:
                 on_progress(done, float(losses[step]))
             if should_stop is not None and done < num_steps and processes.any(should_stop()):
-                outcome = Outcome.STOPPED
+                outcome = RunOutcome.STOPPED
                 save(done)
                 break
         if done == num_steps or (checkpoint_every is not None and done % checkpoint_every == 0):
@@ -194,10 +200,10 @@ def train(
     peak = device_peak_flops or peak_flops(device)
 
     final_loss, final_loss_se = math.nan, math.nan
-    if outcome is Outcome.COMPLETED:
+    if outcome is RunOutcome.COMPLETED:
         final_loss, final_loss_se = evaluate(compiled, text, config, device)
         if not math.isfinite(final_loss):
-            outcome, diverged_at_step = Outcome.DIVERGED, num_steps
+            outcome, diverged_at_step = RunOutcome.DIVERGED, num_steps
     return TrainResult(
         outcome=outcome,
         losses=losses.numpy(),
@@ -234,7 +240,7 @@ def evaluate(
 
 def first_bad_loss(losses: torch.Tensor, start: int, vocab_size: int) -> int | None:
     """Step of the first loss that is not finite or far above that of a uniform guess; ``losses`` begin at ``start``."""
-    bad = ~(losses <= DIVERGED_ABOVE * math.log(vocab_size))
+    bad = ~(losses <= largest_loss(vocab_size))
     return start + int(bad.int().argmax()) if bad.any() else None
 
 

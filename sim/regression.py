@@ -22,13 +22,14 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
 
 from sim import regression_kernels as kernels
-from sim.monte_carlo import CHUNK, SimulationOutcome
+from sim.monte_carlo import CHUNK
 from sim.observables import observables
 from sim.random_numbers import BLOCK
 from sim.rules import SMALLEST_EPS
 from sim.threads import threads
 from theory import SGDM, AdamC, AdamH, AdamW, InvalidParameter, Muon, MuonH, Schedule, Trajectory, record_steps
 from theory.checks import require_integer, require_number
+from theory.outcome import RunOutcome
 from theory.regression import PowerLawRegression
 from theory.trajectory import FIELDS
 
@@ -94,7 +95,7 @@ class RegressionResult:
     losses : (num_records,) the same before each recorded step.
     trajectory : one matrix, "simulated".
     mean_angular_update : radians per step, mean over the records.
-    outcome : whether the weights stayed finite and above zero.
+    outcome : completed; diverged, if the weights did not stay finite and above zero.
     diverged_at_step : the step after which they did not, else None.
     """
 
@@ -102,7 +103,7 @@ class RegressionResult:
     losses: Array
     trajectory: Trajectory
     mean_angular_update: float
-    outcome: SimulationOutcome
+    outcome: RunOutcome
     diverged_at_step: int | None
 
 
@@ -307,6 +308,6 @@ def _result(
         losses=kept[:, kernels.EXCESS] + problem.least_loss,
         trajectory=Trajectory(steps=steps[steps < ended], matrices=("simulated",), **by_name),
         mean_angular_update=float(angles.mean()) if len(angles) else np.nan,
-        outcome=SimulationOutcome.COMPLETED if completed else SimulationOutcome.DIVERGED,
+        outcome=RunOutcome.COMPLETED if completed else RunOutcome.DIVERGED,
         diverged_at_step=None if completed else ended,
     )

@@ -2,6 +2,7 @@
 
 from theory import adamh, adamw
 from theory.checks import InvalidParameter, NoEquilibrium
+from theory.models import Equilibrium
 from theory.optimizers import (
     OPTIMIZERS,
     SGDM,
@@ -15,7 +16,8 @@ from theory.optimizers import (
     Optimizer,
     SignSGDM,
 )
-from theory.predict import Equilibrium, Prediction, equilibrium, predict, predict_trajectory
+from theory.outcome import RunOutcome
+from theory.predict import Prediction, equilibrium, predict, predict_trajectory
 from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
 from theory.trajectory import Trajectory, record_steps
 
@@ -39,6 +41,7 @@ __all__ = [
     "NoEquilibrium",
     "Optimizer",
     "Prediction",
+    "RunOutcome",
     "Schedule",
     "SignSGDM",
     "Trajectory",

@@ -46,8 +46,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import sgdm
 from theory.checks import InvalidParameter
+from theory.roots import solve_rising
 from theory.second_moment import Scatter
-from theory.stationary import rate_and_product, solve_rising
+from theory.stationary import rate_and_product
 
 Array = NDArray[np.float64]
 NO_SCATTER = Scatter()
@@ -110,11 +111,11 @@ def decay_per_step(
         raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
     rate_and_product(rate, np.minimum(lam, 0.5 / rate))  # the product itself has no bound here
 
-    def scale(y: Array) -> Array:
+    def scale(y: Array, beta: Array) -> Array:
         reduced = _reduced_rho(y, beta, scatter)
         return 1 / np.sqrt(reduced * (1 / y**2 - reduced))
 
-    return solve_rising(scale, rate**2 * lam / sigma)
+    return solve_rising(scale, rate**2 * lam / sigma, beta)
 
 
 def equilibrium_rms(

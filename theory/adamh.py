@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, momentum
 from theory.checks import InvalidParameter
-from theory.stationary import solve_rising
+from theory.roots import solve_rising
 
 Array = NDArray[np.float64]
 alpha, beta1 = sp.symbols("alpha beta_1", positive=True)
@@ -70,7 +70,19 @@ def derive_limits() -> dict[str, sp.Expr]:
 
 
 def matching_learning_rate(shrink: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
-    r"""Learning rate of AdamH with the same equilibrium angle as AdamW with :math:`1-\eta\lambda` = ``shrink``."""
+    r"""Learning rate of AdamH with the same equilibrium angle as AdamW with :math:`1-\eta\lambda` = ``shrink``.
+
+    Examples
+    --------
+    AdamW at learning rate 0.03 and decay 1, as an AdamH run. The rate is 15 % above the angle: of a step that remembers
+    others, a part goes along the weights.
+
+    >>> from theory import adamh, adamw
+    >>> rate = adamh.matching_learning_rate(1 - 0.03 * 1.0)
+    >>> angles = adamh.angular_update_equilibrium(rate), adamw.angular_update_equilibrium(0.03, 1.0)
+    >>> print(f"rate {rate:.5f}, angles {angles[0]:.5f} and {angles[1]:.5f}")
+    rate 0.06526, angles 0.05661 and 0.05661
+    """
     a, b = np.asarray(shrink, dtype=np.float64), np.asarray(beta1, dtype=np.float64)
     return np.sqrt((1 - a**2) * (1 - a * b) / (1 + a * b)) / a
 
@@ -78,12 +90,17 @@ def matching_learning_rate(shrink: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
 def equivalent_decay(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     r"""The product :math:`\eta\lambda = 1 - \alpha` of the AdamW run that turns like AdamH at ``learning_rate``.
 
-    Bisection in :math:`\ln(1-\alpha)`, in which the matching rate rises monotonically from 0 to infinity.
+    Solved in :math:`\ln(1-\alpha)`, in which the matching rate rises from 0 to infinity.
     """
-    rate, beta = np.broadcast_arrays(np.asarray(learning_rate, np.float64), np.asarray(beta1, np.float64))
+    rate, beta = np.asarray(learning_rate, np.float64), np.asarray(beta1, np.float64)
     if not np.all((rate > 0) & np.isfinite(rate)):
         raise InvalidParameter("learning_rate", learning_rate, "a finite number above 0")
-    return solve_rising(lambda y: np.sqrt(y * (2 - y) * (1 - (1 - y) * beta) / (1 + (1 - y) * beta)) / (1 - y), rate)
+    return solve_rising(_rate_of_decay, rate, beta)
+
+
+def _rate_of_decay(y: Array, beta1: Array) -> Array:
+    r"""`matching_learning_rate` in :math:`y = 1-\alpha`, without cancellation where y is small."""
+    return np.sqrt(y * (2 - y) * (1 - (1 - y) * beta1) / (1 + (1 - y) * beta1)) / (1 - y)
 
 
 def angular_update_equilibrium(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
@@ -101,7 +118,8 @@ def rates_for_angles(angles: ArrayLike, beta1: float = 0.9, beta2: float = 0.95)
     r"""Learning rates that make AdamH turn by the given angles, the inverse of the recursion step by step.
 
     ``angles`` (num_steps, ...) in radians, from 0 to below pi/2. :math:`\eta_t =
-    \tan\theta_t/(\sqrt{1-c_t^2} + c_t\tan\theta_t)`. Raises `InvalidParameter`.
+    \tan\theta_t/(\sqrt{1-c_t^2} + c_t\tan\theta_t)`. From the angles of an AdamW run it makes the implicit schedule
+    that the norm makes of its learning rate. Raises `InvalidParameter`.
     """
     turns = np.asarray(angles, dtype=np.float64)
     if not np.all((turns >= 0) & (turns < np.pi / 2)):

@@ -37,7 +37,7 @@ with small batches progress per angle grows like :math:`\sqrt B`; per unit of pr
 batch sizes. The norm formulas hold for :math:`b \ll 1`, or for a signal that turns faster than the norm relaxes.
 
 Sources: angular update: Kosson et al., arXiv 2305.17212; Wen et al., 2606.16899; norm ratio: 2608.24814; intrinsic rate
-:math:`\eta\lambda`: Li, Lyu and Arora, 2010.02916; triangle, replay, aggregate: derived here.
+:math:`\eta\lambda`: Li, Lyu and Arora, 2010.02916; triangle, aggregate: derived here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import adamh, adamw
 from theory.checks import InvalidParameter
-from theory.momentum import stationary_update_rms, update_carry, update_variance
+from theory.momentum import stationary_update_rms
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,18 @@ def chord(angle: ArrayLike) -> Array:
 def angle_from_norm_ratio(
     norm_ratio_lr: ArrayLike, update_norm: ArrayLike, *, shrink: ArrayLike = 1.0, cosine: ArrayLike = 0.0
 ) -> Array:
-    r"""Angular update in radians from :math:`\eta/\|W\|_F`; ``update_norm`` :math:`\|u\|_F`, ``cosine`` cos(W, u)."""
+    r"""Angular update in radians from :math:`\eta/\|W\|_F`; ``update_norm`` :math:`\|u\|_F`, ``cosine`` cos(W, u).
+
+    Examples
+    --------
+    Learning rate 0.001 on a matrix of 1024 entries at RMS 0.05, moved by a sign update:
+
+    >>> from theory import effective_lr
+    >>> angle = effective_lr.angle_from_norm_ratio(0.001 / (0.05 * 32), update_norm=32)
+    >>> ratio = effective_lr.norm_ratio_from_angle(angle, update_norm=32)
+    >>> print(f"{angle:.6f} rad, and back {ratio:.6f}")
+    0.019997 rad, and back 0.000625
+    """
     step, kept, cos = _step(norm_ratio_lr, update_norm, shrink, cosine)
     return np.arctan2(step * np.sqrt(1 - cos**2), kept - step * cos)
 
@@ -107,7 +118,16 @@ def norm_growth(
 
 
 def relative_update_from_angle(angle: ArrayLike, growth: ArrayLike = 1.0) -> Array:
-    r""":math:`\delta = \sqrt{(G-1)^2 + 4G\sin^2(\theta/2)}`; the chord where the norm is stationary."""
+    r""":math:`\delta = \sqrt{(G-1)^2 + 4G\sin^2(\theta/2)}`; the chord where the norm is stationary.
+
+    Examples
+    --------
+    The same turn, while the norm stands still and while it grows by 2 % per step:
+
+    >>> from theory import effective_lr
+    >>> effective_lr.relative_update_from_angle(0.1, growth=[1.0, 1.02]).round(4).tolist()
+    [0.1, 0.1029]
+    """
     ratio = np.asarray(growth, np.float64)
     return np.sqrt((ratio - 1) ** 2 + ratio * chord(angle) ** 2)
 
@@ -125,7 +145,18 @@ def angle_from_relative_update(relative_update: ArrayLike, growth: ArrayLike = 1
 
 
 def adamh_from_adamw(learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
-    """AdamH's learning rate that turns exactly like AdamW at equilibrium; see `theory.adamh`."""
+    """AdamH's learning rate that turns exactly like AdamW at equilibrium; see `theory.adamh`.
+
+    Examples
+    --------
+    There, and back at another weight decay: their product is what the angle knows.
+
+    >>> from theory import effective_lr
+    >>> rate = effective_lr.adamh_from_adamw(learning_rate=1e-3, weight_decay=0.1)
+    >>> back = effective_lr.adamw_from_adamh(rate, weight_decay=0.2)
+    >>> print(f"AdamH {rate:.6f}, AdamW {back:.6f} at twice the decay")
+    AdamH 0.003246, AdamW 0.000500 at twice the decay
+    """
     return adamh.matching_learning_rate(1 - np.asarray(learning_rate) * np.asarray(weight_decay), beta1)
 
 
@@ -135,27 +166,6 @@ def adamw_from_adamh(learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: A
     if not np.all(decay > 0):
         raise InvalidParameter("weight_decay", weight_decay, "above 0")
     return adamh.equivalent_decay(learning_rate, beta1) / decay
-
-
-def adamh_rates_for_angles(angles: ArrayLike, beta1: float = 0.9, beta2: float = 0.95) -> Array:
-    r"""AdamH's learning rate at every step that replays the given angles, momentum included.
-
-    ``angles`` (num_steps, ...) in radians, below pi/2. The sine rule gives :math:`\eta_t = \sin\theta_t/
-    \sin(\theta_t+\phi_t)`, :math:`\cos\phi_t = c_t`; the cosines follow the recursion of `theory.adamh`. An AdamW
-    run's angles, replayed so, show the implicit schedule that its norm makes of its learning rate.
-    """
-    turn = np.asarray(angles, np.float64)
-    if not np.all((turn >= 0) & (turn < np.pi / 2)):
-        raise InvalidParameter("angles", angles, "at least 0 and below pi/2")
-    steps = np.arange(len(turn))
-    s = update_variance(np.arange(len(turn) + 1), beta1)
-    carry = update_carry(steps, beta1, beta2) * np.sqrt(s[:-1] / s[1:])
-    rates, cos = np.empty_like(turn), np.zeros(turn.shape[1:])
-    for t in range(len(turn)):
-        rates[t] = np.sin(turn[t]) / (np.sqrt(1 - cos**2) * np.cos(turn[t]) + cos * np.sin(turn[t]))
-        norm = np.sqrt(1 - 2 * rates[t] * cos + rates[t] ** 2)
-        cos = carry[t] * (cos - rates[t]) / norm
-    return rates
 
 
 def independent_weight_decay(learning_rate: ArrayLike, weight_decay: ArrayLike) -> Array:
@@ -168,7 +178,16 @@ def independent_weight_decay(learning_rate: ArrayLike, weight_decay: ArrayLike) 
 
 
 def pytorch_weight_decay(learning_rate: ArrayLike, independent_weight_decay: ArrayLike) -> Array:
-    r""":math:`\lambda = \lambda'/\eta`, the inverse of `independent_weight_decay`; eta is the peak rate."""
+    r""":math:`\lambda = \lambda'/\eta`, the inverse of `independent_weight_decay`; eta is the peak rate.
+
+    Examples
+    --------
+    An independent decay of 1e-4, as torch wants it at two learning rates:
+
+    >>> from theory import effective_lr
+    >>> effective_lr.pytorch_weight_decay([1e-3, 4e-3], independent_weight_decay=1e-4).round(3).tolist()
+    [0.1, 0.025]
+    """
     return np.asarray(independent_weight_decay, np.float64) / np.asarray(learning_rate, np.float64)
 
 
@@ -207,7 +226,17 @@ AdamW as an average (2405.13698), measure time and not angle: the squared norm r
 
 
 def rule_factor(rule: str, learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
-    """A rule of `RULES` over the exact equilibrium angle: by how much it is too large."""
+    """A rule of `RULES` over the exact equilibrium angle: by how much it is too large.
+
+    Examples
+    --------
+    >>> from theory import effective_lr
+    >>> for rule in effective_lr.RULES:
+    ...     print(f"{rule:16} {effective_lr.rule_factor(rule, learning_rate=1e-3, weight_decay=0.1):.3f}")
+    angle            1.000
+    rate over RMS    4.359
+    root of eta lam  3.082
+    """
     if rule not in RULES:
         raise InvalidParameter("rule", rule, f"one of {', '.join(RULES)}")
     arguments = [np.asarray(value, np.float64) for value in (learning_rate, weight_decay, beta1)]
@@ -229,6 +258,14 @@ def model_angle(angles: ArrayLike, num_params: ArrayLike) -> Array:
     r"""Angular update of a model in radians: :math:`\cos\Theta = \sum n_i\cos\theta_i/\sum n_i`.
 
     ``angles`` (..., num_matrices) in radians; ``num_params`` (num_matrices,) entries of each matrix.
+
+    Examples
+    --------
+    A matrix in three quarters of the parameters turns by 0.01, the rest by 0.02: the root mean square.
+
+    >>> from theory import effective_lr
+    >>> print(f"{effective_lr.model_angle([0.01, 0.02], num_params=[3072, 1024]):.5f}")
+    0.01323
     """
     turn, count = np.asarray(angles, np.float64), np.asarray(num_params, np.float64)
     if not np.all(count > 0):

@@ -1,7 +1,7 @@
 r"""Loss as a functional of the learning-rate schedule: three published laws, in learning rate or in angle.
 
 A law maps the rates :math:`r_0, r_1, \dots` of a run, and the step t, to the loss after step t. The rates are
-learning rates :math:`\eta_j`, or effective ones: angles per step, from `slow_angular_updates` or measured.
+learning rates :math:`\eta_j`, or effective ones: angles per step, from `theory.slow_norm` or measured.
 Legend: :math:`S_k(t) = \sum_{j=k}^t r_j`; progress :math:`S(t) = S_0(t)`; :math:`r_{-1} = 0`, so warmup counts.
 
 .. math::
@@ -41,9 +41,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import exprel
 
-from theory.checks import InvalidParameter, require_integer, require_number
-from theory.momentum import stationary_update_rms
-from theory.recursion import affine_recursion
+from theory.checks import InvalidParameter, require_integer
 
 Array = NDArray[np.float64]
 
@@ -117,39 +115,6 @@ def condense(rates: ArrayLike, steps: ArrayLike | None = None, *, block: int = 1
         drop_step=mean_over_drops(index.astype(np.float64)),
         drop_progress=mean_over_drops(before[:-1]),
     )
-
-
-def slow_angular_updates(
-    learning_rates: ArrayLike,
-    *,
-    weight_decay: float,
-    initial_rms: float,
-    beta1: float = 0.9,
-    hold: ArrayLike = 1.0,
-) -> Array:
-    r"""Angle per step of an AdamW matrix under any schedule, in the slow limit, in radians.
-
-    :math:`\theta_t = \eta_t\sqrt{q/\rho_t}`, :math:`q = (1-\beta_1)/(1+\beta_1)`, where the squared RMS solves
-    :math:`\dot\rho = -2\lambda\eta\rho + \eta^2` and so lags behind a decaying rate. It leaves out the start-up of
-    the moments, which `theory.predict_trajectory` has.
-
-    Parameters
-    ----------
-    learning_rates : (num_rates,) at least 0.
-    weight_decay : lam, at least 0; ``initial_rms`` : weight RMS at the start, above 0.
-    hold : number of steps that each rate is held for, scalar or (num_rates,); the angles are those of the first.
-    """
-    require_number("weight_decay", weight_decay, at_least=0)
-    require_number("initial_rms", initial_rms, above=0)
-    require_number("beta1", beta1, at_least=0, below=1)
-    eta = np.asarray(learning_rates, dtype=np.float64)
-    if not np.all(eta >= 0):
-        raise InvalidParameter("learning_rates", float(eta[~(eta >= 0)][0]), "at least 0")
-    steps = np.asarray(hold, dtype=np.float64)
-    exponent = 2 * weight_decay * eta * steps
-    grown = eta**2 * steps * exprel(-exponent)
-    rho = affine_recursion(np.exp(-exponent), grown, np.asarray(initial_rms**2))[:-1]
-    return eta * stationary_update_rms(beta1) / np.sqrt(rho)
 
 
 # The laws

@@ -28,6 +28,17 @@ def equilibrium(
     """Equilibrium at the peak learning rate; ``initial_rms`` matters on the sphere only, which keeps it.
 
     The other keywords are those of `theory.models.model_of`. Raises `NoEquilibrium` at zero weight decay.
+
+    Examples
+    --------
+    Four times the learning rate at the same product with the decay: another norm, the same rotation.
+
+    >>> from theory import AdamW, equilibrium
+    >>> for rate, decay in ((1e-3, 0.1), (4e-3, 0.025)):
+    ...     settled = equilibrium(AdamW(learning_rate=rate, weight_decay=decay), initial_rms=0.02)
+    ...     print(f"RMS {settled.weight_rms:.4f}, {settled.angular_update:.6f} rad per step")
+    RMS 0.0707, 0.003245 rad per step
+    RMS 0.2827, 0.003245 rad per step
     """
     model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     return model.equilibrium(float(_positive("initial_rms", initial_rms)))
@@ -56,6 +67,20 @@ def predict_trajectory(
     Raises
     ------
     InvalidParameter : an initial RMS that is not a positive number.
+
+    Examples
+    --------
+    A small start: the norm grows to its equilibrium, and the angle per step falls to its own.
+
+    >>> from theory import AdamW, Constant, predict_trajectory
+    >>> optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1)
+    >>> run = predict_trajectory(optimizer, Constant(num_steps=20_000), initial_rms=0.02, record_every=5000)
+    >>> run.steps.tolist()
+    [0, 5000, 10000, 15000, 19999]
+    >>> run.weight_rms[:, 0].round(4).tolist()
+    [0.02, 0.0575, 0.0661, 0.069, 0.0701]
+    >>> run.angular_update[:, 0].round(4).tolist()
+    [0.05, 0.004, 0.0035, 0.0033, 0.0033]
     """
     initial = np.broadcast_to(_positive("initial_rms", initial_rms), (len(matrices),))
     model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
@@ -142,6 +167,19 @@ def predict(
     ------
     NoEquilibrium : zero weight decay.
     InvalidParameter : ``initial_rms`` not above 0, ``tolerance`` outside (0, 1).
+
+    Examples
+    --------
+    A constant rate has four relaxation times in 20,000 steps and is within 5 % of its equilibrium after 56 % of them.
+    A cosine has two, and never gets there.
+
+    >>> from theory import AdamW, Constant, Cosine, predict
+    >>> optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1)
+    >>> for schedule in (Constant(num_steps=20_000), Cosine(num_steps=20_000)):
+    ...     run = predict(optimizer, schedule, initial_rms=0.02)
+    ...     print(f"{run.num_relaxations:.1f}", run.transient_steps, f"{run.equilibrium_rms:.4f} {run.final_rms:.4f}")
+    4.0 11210 0.0707 0.0701
+    2.0 None 0.0707 0.0519
     """
     initial = _positive("initial_rms", initial_rms).reshape(1)
     require_number("tolerance", tolerance, above=0, below=1)
@@ -193,15 +231,3 @@ def _positive(name: str, value: ArrayLike) -> Array:
     for number in (array.min(initial=1.0), array.max(initial=1.0)):
         require_magnitude(name, float(number))
     return array
-
-
-__all__ = [
-    "Equilibrium",
-    "Prediction",
-    "equilibrium",
-    "final_rms",
-    "num_relaxations",
-    "predict",
-    "predict_trajectory",
-    "transient_steps",
-]

@@ -10,6 +10,23 @@ run equals the *integral*: nothing is lost between the discrete run and the cont
     Cosine    warmup, then half a cosine to ``final_fraction``
     WSD       warmup, 1, then straight to ``final_fraction`` over the last ``decay_fraction`` of the run
               (Hu et al., arXiv 2404.06395)
+
+Eight steps of a cosine with a warmup of two, and their sum, the integral:
+
+>>> from theory import WSD, Cosine
+>>> schedule = Cosine(num_steps=8, warmup_steps=2)
+>>> schedule.multipliers().round(3).tolist()
+[0.25, 0.75, 0.983, 0.854, 0.629, 0.371, 0.146, 0.017]
+>>> print(f"{schedule.multipliers().sum():.6f} {schedule.integral(8):.6f}")
+4.000000 4.000000
+
+The closed forms know any time, not only the steps:
+
+>>> schedule = WSD(num_steps=1000, warmup_steps=100)
+>>> schedule.value([50, 500, 900, 1000]).tolist()
+[0.5, 1.0, 0.5, 0.0]
+>>> float(schedule.time_at_integral(450))  # the time at which the rates add up to 450 steps at the peak
+500.0
 """
 
 from __future__ import annotations
@@ -22,6 +39,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, require_integer_field, require_number
+from theory.roots import root_between
 
 
 class Segment(NamedTuple):
@@ -67,13 +85,11 @@ class Segment(NamedTuple):
             root = np.sqrt(np.maximum(self.first**2 + 2 * slope * amount, 0.0))
             with np.errstate(invalid="ignore"):
                 return np.where(amount > 0, np.minimum(2 * amount / (self.first + root), self.length), 0.0)
-        # Kepler's equation; bisection is safe where the cosine ends at 0
-        low, high = np.zeros_like(amount), np.full_like(amount, self.length)
-        for _ in range(60):
-            middle = (low + high) / 2
-            beyond = self.integral(middle) > amount
-            low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-        return low
+        # Kepler's equation
+        whole = self.integral(np.array(float(self.length)))
+        return root_between(
+            lambda x, wanted: self.integral(x) - wanted, 0.0, float(self.length), np.minimum(amount, whole)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

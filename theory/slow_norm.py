@@ -45,8 +45,9 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erfcx, exprel, gamma
 
-from theory.checks import InvalidParameter
+from theory.checks import InvalidParameter, require_number
 from theory.momentum import stationary_update_rms
+from theory.recursion import affine_recursion
 from theory.schedules import Schedule, Segment
 
 Array = NDArray[np.float64]
@@ -149,6 +150,38 @@ def angular_update(
     return np.asarray(learning_rate) * schedule.value(x) * stationary_update_rms(beta1) / rms
 
 
+def slow_angular_updates(
+    learning_rates: ArrayLike,
+    *,
+    weight_decay: float,
+    initial_rms: float,
+    beta1: float = 0.9,
+    hold: ArrayLike = 1.0,
+) -> Array:
+    r"""Angle per step in radians for rates in a list, where `angular_update` wants a schedule: the ODE, rate by rate.
+
+    :math:`\theta_t = \eta_t\sqrt{q/\rho_t}`, :math:`q = (1-\beta_1)/(1+\beta_1)`, with each rate held for a step or
+    more. The start-up of the moments is left out; `theory.predict_trajectory` has it.
+
+    Parameters
+    ----------
+    learning_rates : (num_rates,) at least 0.
+    weight_decay : lam, at least 0; ``initial_rms`` : weight RMS at the start, above 0.
+    hold : number of steps that each rate is held for, scalar or (num_rates,); the angles are those of the first.
+    """
+    require_number("weight_decay", weight_decay, at_least=0)
+    require_number("initial_rms", initial_rms, above=0)
+    require_number("beta1", beta1, at_least=0, below=1)
+    eta = np.asarray(learning_rates, dtype=np.float64)
+    if not np.all(eta >= 0):
+        raise InvalidParameter("learning_rates", float(eta[~(eta >= 0)][0]), "at least 0")
+    steps = np.asarray(hold, dtype=np.float64)
+    exponent = 2 * weight_decay * eta * steps
+    grown = eta**2 * steps * exprel(-exponent)
+    rho = affine_recursion(np.exp(-exponent), grown, np.asarray(initial_rms**2))[:-1]
+    return eta * stationary_update_rms(beta1) / np.sqrt(rho)
+
+
 # The lag behind a falling rate
 
 
@@ -214,16 +247,16 @@ def _ramp(segment: Segment, x: Array, decay: Array, forgotten: Array) -> Array:
 
 
 def _quadrature(segment: Segment, x: Array, decay: Array) -> Array:
+    whole = segment.integral(x)
+    with np.errstate(divide="ignore"):
+        first = segment.time_at_integral(np.maximum(whole - FORGOTTEN / decay, 0.0))
+    half = (x - first) / 2
     result = np.empty(x.shape)
     for block in range(0, len(x), BLOCK):  # what fits a cache
         here = slice(block, block + BLOCK)
-        whole = segment.integral(x[here])
-        with np.errstate(divide="ignore"):
-            first = segment.time_at_integral(np.maximum(whole - FORGOTTEN / decay[here], 0.0))
-        half = (x[here] - first) / 2
-        times = first[:, None] + half[:, None] * (1 + NODES)
-        kernel = np.exp(-decay[here, None] * (whole[:, None] - segment.integral(times)))
-        result[here] = half * ((kernel * segment.value(times) ** 2) @ WEIGHTS)
+        times = first[here, None] + half[here, None] * (1 + NODES)
+        kernel = np.exp(-decay[here, None] * (whole[here, None] - segment.integral(times)))
+        result[here] = half[here] * ((kernel * segment.value(times) ** 2) @ WEIGHTS)
     return result
 
 

@@ -36,7 +36,6 @@ Where it fails: a radial gradient (weights that are not scale-invariant), or a g
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -45,6 +44,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, NoEquilibrium
+from theory.roots import solve_rising
 
 Array = NDArray[np.float64]
 eta, alpha, x = sp.symbols("eta alpha x", positive=True)  # x = eta*lam = 1 - alpha
@@ -228,17 +228,6 @@ def equivalent_decay(autocovariance: Autocovariance, learning_rate: ArrayLike) -
     if not np.all((rate > 0) & np.isfinite(rate)):
         raise InvalidParameter("learning_rate", learning_rate, "a finite number above 0")
     return solve_rising(lambda y: sphere_learning_rate(autocovariance, y), rate)
-
-
-def solve_rising(function: Callable[[Array], Array], target: Array) -> Array:
-    """The y in (0, 1) at which a rising function takes the target values, by bisection in ln y."""
-    low, high = np.full(np.shape(target), -100.0), np.zeros(np.shape(target))
-    for _ in range(64):
-        middle = (low + high) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            too_far = function(np.exp(middle)) > target
-        low, high = np.where(too_far, low, middle), np.where(too_far, middle, high)
-    return np.exp(low)
 
 
 def _moments(

@@ -36,6 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw, momentum, slow_norm
 from theory.checks import InvalidParameter, require_number
+from theory.roots import root_between
 from theory.schedules import Schedule
 
 Array = NDArray[np.float64]
@@ -79,7 +80,7 @@ def decay_time_transient_steps(
 def slow_transient_steps(
     schedule: Schedule, *, learning_rate: float, weight_decay: float, initial_rms: float, tolerance: float = 0.05
 ) -> float:
-    """End of the transient under any schedule, by bisection on the closed form of the norm; inf if there is none.
+    """End of the transient under any schedule, from the closed form of the norm; inf if there is none.
 
     The definition of `theory.predict.transient_steps` in continuous time. Excursions shorter than 1/256 of a segment
     are not seen.
@@ -87,15 +88,16 @@ def slow_transient_steps(
     require_number("tolerance", tolerance, above=0, below=1)
     target = np.sqrt(learning_rate / (2 * weight_decay))
 
-    def outside(x: ArrayLike) -> NDArray[np.bool_]:
+    def beyond(x: Array) -> Array:
+        """How far outside the tolerance."""
         rms = slow_norm.weight_rms(
             schedule, x, learning_rate=learning_rate, weight_decay=weight_decay, initial_rms=initial_rms
         )
-        return np.abs(rms / target - 1) > tolerance
+        return np.abs(rms / target - 1) - tolerance
 
     ends = np.cumsum([0, *(segment.length for segment in schedule.segments())])
     mesh = np.unique(np.concatenate([np.linspace(a, b, MESH) for a, b in pairwise(ends)]))
-    out = outside(mesh)
+    out = beyond(mesh) > 0
     peak_end = int(np.searchsorted(mesh, schedule.peak_end))
     if not out[peak_end]:
         before = np.flatnonzero(out[: peak_end + 1])
@@ -107,10 +109,7 @@ def slow_transient_steps(
         if after.size == 0:
             return np.inf
         low, high = mesh[peak_end + after[0] - 1], mesh[peak_end + after[0]]
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if outside(middle) else (low, middle)
-    return float(high)
+    return float(root_between(beyond, low, high))
 
 
 def transient_fraction(

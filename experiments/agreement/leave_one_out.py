@@ -1,5 +1,5 @@
-r"""Theory and simulation against measured trajectories: error of every matrix, calibration on held-out settings,
-relaxation times.
+r"""Theory and simulation against measured trajectories: the error of every matrix, its interval from the other settings
+with this one left out, relaxation times.
 
 **Error.** :math:`e_t = \ln(\text{measured}/\text{predicted})` of weight RMS and angular update, at every record from
 ten momentum memories on (from the first, in a run shorter than that). The theory starts from the matrix's own initial
@@ -8,9 +8,9 @@ it. Nothing is fitted.
 
 **Calibration.** The closed form states no error of its own, so its interval for a setting comes from the other ones:
 prediction times the 5 % and 95 % quantiles of :math:`e^{e_t}` over the records of all other settings with the same
-architecture and optimizer, each setting weighing the same. ``inside`` is the share of the held-out setting's points
-in it, 0.9 if the errors of one setting are like those of another. Records of a run are anything but independent: the
-interval of the mean is that of Student's t over settings.
+architecture and optimizer, each setting weighing the same. ``inside`` is the share of the points of the setting left
+out that lie in it, 0.9 if the errors of one setting are like those of another. Records of a run are anything but
+independent: the interval of the mean is that of Student's t over settings.
 
 **Relaxation.** Fitted by `experiments.agreement.measure`, with its interval, beside the theory's
 :math:`-1/(2\ln(1-\eta\lambda))`; for matrices that start far enough from equilibrium by the rule there.
@@ -26,16 +26,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from experiments.agreement.comparison import group_runs, matching_simulation
-from experiments.agreement.measure import ComparedOptimizer, measure
-from experiments.runs.run_directory import Run
-from gpt.config import TrainConfig
+from experiments.agreement.setting_runs import SettingRuns
+from experiments.runs.run_files import Run
+from experiments.runs.simulation import COMPARED
 from theory import Trajectory, predict_trajectory
 from theory.momentum import startup_steps
 
 Array = NDArray[np.float64]
 
-QUANTITIES = ("weight_rms", "angular_update")
 LEVEL = 0.9
 SAME_START = 0.05  # of ln(RMS): a matrix that starts further away is not the one that was simulated
 NO_MOVEMENT = 1e-5  # errors of a norm that is held by construction are rounding, and have no interval to speak of
@@ -45,7 +43,7 @@ RELAXATIONS = ("setting", "run", "matrix", "relaxation_steps", "low", "high", "p
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOut:
+class LeaveOneOut:
     """Tables with a row per point, matrix, setting, and all settings together.
 
     points : `POINTS`; family is what may calibrate each other. matrices : ``bias`` (mean of e), ``rms_error``,
@@ -62,18 +60,14 @@ class HeldOut:
     relaxations: pd.DataFrame
 
 
-def held_out(runs: Sequence[Run]) -> HeldOut:
-    """Read finished runs, training and simulations; see above. Runs that did not complete are left out."""
-    parts, relaxations = [], []
-    for setting, group in group_runs(runs).items():
-        for run in group:
-            if run.outcome == "completed" and len(run.trajectory.steps):
-                parts.append(_points(setting, run, matching_simulation(runs, run)))
-                relaxations.append(_relaxations(setting, run))
+def leave_one_out(settings: Sequence[SettingRuns]) -> LeaveOneOut:
+    """Read the runs of these settings; see above. Runs that did not complete are left out."""
+    parts = [_points(setting, run) for setting in settings for run in setting.completed if len(run.trajectory.steps)]
     points = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=POINTS)
+    relaxations = [_relaxations(setting) for setting in settings if len(setting.measured)]
     matrices = _per_matrix(points)
     calibration = _calibration(points)
-    return HeldOut(
+    return LeaveOneOut(
         points=points,
         matrices=matrices,
         calibration=calibration,
@@ -82,17 +76,14 @@ def held_out(runs: Sequence[Run]) -> HeldOut:
     )
 
 
-def _points(setting: str, run: Run, simulation: Run | None) -> pd.DataFrame:
-    config = run.config
-    assert isinstance(config, TrainConfig)
-    assert isinstance(config.optimizer, ComparedOptimizer)
-    first = startup_steps(config.optimizer.beta1)
+def _points(setting: SettingRuns, run: Run) -> pd.DataFrame:
+    first = startup_steps(setting.optimizer.beta1)
     steps = run.trajectory.steps
     kept = steps >= (first if steps[-1] >= first else 0)
     chosen = run.trajectory.at(steps[kept])
     rows = []
-    for source, predicted, matrices in _predictions(config, run.trajectory, chosen.steps, simulation):
-        for quantity in QUANTITIES:
+    for source, predicted, matrices in _predictions(setting, run.trajectory, chosen.steps):
+        for quantity in COMPARED:
             measured = getattr(chosen, quantity)[:, matrices]
             wanted = np.broadcast_to(getattr(predicted, quantity), measured.shape)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -106,12 +97,12 @@ def _points(setting: str, run: Run, simulation: Run | None) -> pd.DataFrame:
             }
             rows.append(pd.DataFrame({"run": run.path.name, "quantity": quantity, "source": source, **table}))
     found = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=POINTS[2:])
-    family = f"{config.optimizer.name}, {config.model.architecture}"
-    return found[np.isfinite(found["error"].astype(float))].assign(setting=setting, family=family)[list(POINTS)]
+    family = f"{setting.optimizer.name}, {setting.config.model.architecture}"
+    return found[np.isfinite(found["error"].astype(float))].assign(setting=setting.title, family=family)[list(POINTS)]
 
 
 def _predictions(
-    config: TrainConfig, measured: Trajectory, steps: NDArray[np.int64], simulation: Run | None
+    setting: SettingRuns, measured: Trajectory, steps: NDArray[np.int64]
 ) -> list[tuple[str, Trajectory, NDArray[np.int64]]]:
     """Source, what it predicts at ``steps``, (num_steps, num_matrices or 1), and the matrices it speaks of."""
     initial = measured.weight_rms[0]
@@ -119,8 +110,8 @@ def _predictions(
     if not len(alive):
         return []
     names = [measured.matrices[j] for j in alive]
-    theory = predict_trajectory(config.optimizer, config.schedule, initial_rms=initial[alive], matrices=names)
-    found = [("theory", theory.at(steps), alive)]
+    theory = predict_trajectory(setting.optimizer, setting.schedule, initial_rms=initial[alive], matrices=names)
+    found, simulation = [("theory", theory.at(steps), alive)], setting.simulation
     if simulation is not None and np.isin(steps, simulation.trajectory.steps).all():
         started = float(simulation.trajectory.weight_rms[0, 0])
         alike = alive[np.abs(np.log(initial[alive] / started)) <= SAME_START]
@@ -129,18 +120,15 @@ def _predictions(
     return found
 
 
-def _relaxations(setting: str, run: Run) -> pd.DataFrame:
-    config = run.config
-    assert isinstance(config, TrainConfig)
-    assert isinstance(config.optimizer, ComparedOptimizer)
-    table = measure(run.trajectory, config.optimizer, config.schedule)
+def _relaxations(setting: SettingRuns) -> pd.DataFrame:
+    table = setting.measured
     fitted = table[np.isfinite(table["relaxation_steps"].astype(float))]
     predicted = fitted["predicted_relaxation_steps"].astype(float)
     low, high = (fitted[f"relaxation_{bound}"].astype(float) for bound in ("low", "high"))
     return pd.DataFrame(
         {
-            "setting": setting,
-            "run": run.path.name,
+            "setting": setting.title,
+            "run": fitted["run"],
             "matrix": fitted["matrix"],
             "relaxation_steps": fitted["relaxation_steps"].astype(float),
             "low": low,

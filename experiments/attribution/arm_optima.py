@@ -29,21 +29,14 @@ KEYS = (*SCALES, DECAYS[0])  # of a table of optima
 class Paired:
     """Cells whose optimum lies inside its grid in every arm.
 
-    cells : their keys. log_optimum, error : (num_cells, num_arms) ln(optimal rate) and its standard error. num_in_all :
-    cells that some arm has.
+    settings : of the cells, by column. log_optimum, error : (num_cells, num_arms), ln(optimal rate) and its standard
+    error. num_in_all : the number of cells that some arm has.
     """
 
-    cells: tuple[Keyed, ...]
+    settings: tuple[Mapping[str, float], ...]
     log_optimum: Array
     error: Array
     num_in_all: int
-
-
-@dataclass(frozen=True)
-class Keyed:
-    """A cell by its setting."""
-
-    key: Mapping[str, float]
 
 
 def pair(optima: Mapping[str, Sequence[CellOptimum]], arms: Sequence[str]) -> Paired:
@@ -59,7 +52,7 @@ def pair(optima: Mapping[str, Sequence[CellOptimum]], arms: Sequence[str]) -> Pa
     found = [[cells[key] for cells in by_cell] for key in kept]
     shape = (len(kept), len(arms))
     return Paired(
-        cells=tuple(Keyed(dict(zip(names, key, strict=True))) for key in kept),
+        settings=tuple(dict(zip(names, key, strict=True)) for key in kept),
         log_optimum=np.array([[np.log(cell.learning_rate or np.nan) for cell in row] for row in found]).reshape(shape),
         error=np.array([[standard_error(cell) for cell in row] for row in found]).reshape(shape),
         num_in_all=len(everywhere),

@@ -35,11 +35,11 @@ whose equilibrium angles are taken. An arm whose rate is itself an angle, AdamH'
 :math:`\ln\eta = 2\ln\theta` + constant, the equilibrium law at fixed weight decay. This doubles its slopes and
 curvature: what the problem itself bends counts twice in ``left``, as it would in an AdamW without a transient.
 
-**Intervals** are joint: `experiments.attribution.cell_regression` over the cells whose optimum lies inside its grid in
+**Intervals** are joint: `experiments.joint.regression` over the cells whose optimum lies inside its grid in
 every arm. Arms of one cell share seeds, data and whatever the quadratic law misses; the covariance of arms is estimated
 from the residuals of the same cells, so that a contrast has the interval of a paired comparison. Verdicts are those of
-`experiments.bend.fit`, on the part: ``straight`` contributes no bend beyond delta. A share, part / bend, has Fieller's
-interval, none where the bend itself is not told from 0.
+`experiments.bend.verdict`, on the part: ``straight`` contributes no bend beyond delta. A share, part / bend, has
+Fieller's interval, none where the bend itself is not told from 0.
 """
 
 from __future__ import annotations
@@ -51,12 +51,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.attribution.arm_optima import Keyed, pair
-from experiments.attribution.cell_regression import CellRegression, cell_weights, regress, share_interval
-from experiments.bend.fit import AXES, DELTA, Verdict, decide
+from experiments.attribution.arm_optima import pair
 from experiments.bend.optimum import CellOptimum
+from experiments.bend.scaling_law import AXES
+from experiments.bend.verdict import curvature_of
+from experiments.joint.regression import Regression, cell_weights, regress, share_interval
 from experiments.joint.regressors import Regressors
 from theory import InvalidParameter
+from theory.bend import DELTA, Direction
 from theory.checks import require_number
 
 Array = NDArray[np.float64]
@@ -118,16 +120,20 @@ KNOWN_ARMS: Mapping[str, Arm] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Contribution:
-    """Curvature of a part, its 95 % and 90 % intervals and verdict; all None, with a ``reason``, where it is not
-    identifiable. ``deviation``: in ln(learning rate) over the axis, value, low, high at 95 %. ``share`` of the bend:
-    the same; low and high None where the bend is not told from 0."""
+    """What a part makes of a bend.
+
+    value : its curvature; low, high : the 95 % interval; low_90, high_90 : the 90 % interval; all None, with a
+    ``reason``, where it is not identifiable. verdict : on that curvature, as in `experiments.bend.verdict`. deviation :
+    in ln(learning rate) over the axis, with low and high end at 95 %. share : of the bend, the same; low and high are
+    None where the bend is not told from 0.
+    """
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
     low_90: float | None = None
     high_90: float | None = None
-    verdict: Verdict = Verdict.NOT_IDENTIFIABLE
+    verdict: Direction = Direction.NOT_IDENTIFIABLE
     deviation: tuple[float, float, float] | None = None
     share: tuple[float, float | None, float | None] | None = None
     reason: str | None = None
@@ -135,7 +141,8 @@ class Contribution:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisAttribution:
-    """One axis: its parts by name, the curvature of every arm, the range L of ln(axis)."""
+    """What is said of one axis. parts : by their names. arms : what every arm does by itself, by name. log_range : the
+    range L of ln(axis), None where nothing could be fitted."""
 
     parts: Mapping[str, Contribution]
     arms: Mapping[str, Contribution]
@@ -144,8 +151,8 @@ class AxisAttribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Attribution:
-    """``axes`` by name; ``arms`` as given; ``num_cells`` used of ``num_cells_in_all``; ``freedom`` degrees of freedom,
-    None if nothing could be fitted; ``delta`` of the verdicts; ``notes`` in words."""
+    """The parts of a bend. axes : by name. arms : as given. num_cells : those used, of num_cells_in_all. freedom : the
+    degrees of freedom, None if nothing could be fitted. delta : that of the verdicts. notes : phrases."""
 
     axes: Mapping[str, AxisAttribution]
     arms: Mapping[str, Arm]
@@ -182,26 +189,26 @@ def attribute(
     require_number("delta", delta, above=0)
     check_arms(arms, optima)
     paired = pair(optima, list(arms))
-    cells, notes = paired.cells, []
-    if len(cells) < paired.num_in_all:
-        missing = paired.num_in_all - len(cells)
+    settings, notes = paired.settings, []
+    if len(settings) < paired.num_in_all:
+        missing = paired.num_in_all - len(settings)
         notes.append(f"{missing} of {paired.num_in_all} cells left out: not in every arm an optimum inside its grid")
     if any(arm.rate == "angle" for arm in arms.values()):
         turned = ", ".join(name for name, arm in arms.items() if arm.rate == "angle")
         notes.append(f"{turned}: an angle, entered as the AdamW learning rate whose equilibrium angle it is (power 2)")
     straight = _straight_law(arms, steepness or {})
     model, fit, reason = None, None, "no cell has an optimum inside its grid in every arm"
-    if cells:
-        model = Regressors.of(cells, axes, skip_batch=False)
+    if settings:
+        model = Regressors.of(settings, axes, skip_batch=False)
         powers = np.array([arm.power for arm in arms.values()])
-        reason = f"{len(cells)} cells for {model.columns.shape[1]} terms, at least {LEAST_FREEDOM} more are needed"
-        if len(cells) >= model.columns.shape[1] + LEAST_FREEDOM:
+        reason = f"{len(settings)} cells for {model.columns.shape[1]} terms, at least {LEAST_FREEDOM} more are needed"
+        if len(settings) >= model.columns.shape[1] + LEAST_FREEDOM:
             y = paired.log_optimum * powers
             fit = regress(model.columns, y, cell_weights(model.columns, y, paired.error * powers))
     return Attribution(
-        axes={axis: _axis(axis, cells, model, fit, reason, arms, delta, straight) for axis in axes},
+        axes={axis: _axis(axis, settings, model, fit, reason, arms, delta, straight) for axis in axes},
         arms=dict(arms),
-        num_cells=len(cells),
+        num_cells=len(settings),
         num_cells_in_all=paired.num_in_all,
         freedom=None if fit is None else fit.freedom,
         delta=delta,
@@ -224,9 +231,9 @@ def check_arms(arms: Mapping[str, Arm], names: Collection[str]) -> None:
 
 def _axis(
     axis: str,
-    cells: Sequence[Keyed],
+    settings: Sequence[Mapping[str, float]],
     model: Regressors | None,
-    fit: CellRegression | None,
+    fit: Regression | None,
     reason: str,
     arms: Mapping[str, Arm],
     delta: float,
@@ -242,28 +249,19 @@ def _axis(
         return AxisAttribution(
             parts=dict.fromkeys((*PARTS, STRAIGHT_LAW), nothing), arms=dict.fromkeys(arms, nothing), log_range=None
         )
-    values = np.log([cell.key[axis] for cell in cells])
+    values = np.log([setting[axis] for setting in settings])
     log_range, which = float(np.ptp(values)), model.halves[axis]
     place = {arm.corner: index for index, arm in enumerate(arms.values())}
     bend = _over_arms(PARTS["bend"], place)
 
     def contribution(weights: Array) -> Contribution:
-        value, error = fit.combination(which, weights)
-        low, high, low_90, high_90 = (
-            value + sign * error * fit.half_width(level) for level in (0.95, 0.90) for sign in (-1, 1)
-        )
-        verdict = decide(low, high, low_90, high_90, delta)
+        value, low, high = fit.interval(which, weights, 0.95)
+        _, low_90, high_90 = fit.interval(which, weights, 0.90)
         lever = log_range**2 / 2
         return Contribution(
-            value=value,
-            low=low,
-            high=high,
-            low_90=low_90,
-            high_90=high_90,
-            verdict=verdict,
+            **vars(curvature_of(value, (low, high), (low_90, high_90), delta)),
             deviation=(lever * value, lever * low, lever * high),
             share=None if bend is None else _share(fit, which, weights, bend),
-            reason="the interval holds both 0 and more than delta" if verdict is Verdict.NOT_IDENTIFIABLE else None,
         )
 
     parts = {}
@@ -296,7 +294,7 @@ def _over_arms(corners: Mapping[Corner, float], place: Mapping[Corner, int]) -> 
     return weights
 
 
-def _share(fit: CellRegression, which: int, part: Array, bend: Array) -> tuple[float, float | None, float | None]:
+def _share(fit: Regression, which: int, part: Array, bend: Array) -> tuple[float, float | None, float | None]:
     value, whole = fit.combination(which, part)[0], fit.combination(which, bend)[0]
     covariance = (
         fit.covariance(which, part, part),

@@ -32,7 +32,7 @@ Verdict on an axis, the first that applies:
 
 What neither law explains may still be scale, a cubic say, that column and optimum share: g is a correlation.
 
-**Intervals**: t, weights and joint covariance of y and :math:`\rho` from `experiments.attribution.cell_regression`; of
+**Intervals**: t, weights and joint covariance of y and :math:`\rho` from `experiments.joint.regression`; of
 the product the central quantiles of the product of the two t distributions, which are independent given X.
 """
 
@@ -46,11 +46,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from experiments.attribution.arm_optima import Keyed, standard_error
-from experiments.attribution.cell_regression import CellRegression, cell_weights, regress, share_interval
+from experiments.attribution.arm_optima import standard_error
 from experiments.attribution.rival_levels import read_cells, read_levels
-from experiments.bend.fit import AXES
 from experiments.bend.optimum import CellOptimum
+from experiments.bend.scaling_law import AXES
+from experiments.joint.regression import Regression, cell_weights, regress, share_interval
 from experiments.joint.regressors import Regressors
 from experiments.tables.run_table import RunTable
 from theory import InvalidParameter
@@ -137,7 +137,7 @@ def judge_rival(
     chosen, readings = read_cells(optima, runs, column)
     if not chosen:
         raise InvalidParameter("rival", column, "given for runs of cells whose optimum lies inside the grid")
-    model = Regressors.of([Keyed(cell.key) for cell in chosen], axes, skip_batch=False)
+    model = Regressors.of([cell.key for cell in chosen], axes, skip_batch=False)
     log_optimum = np.log([cell.learning_rate or np.nan for cell in chosen])
     errors = np.array([[standard_error(cell)] for cell in chosen])
     spare = len(chosen) - model.columns.shape[1]
@@ -145,15 +145,14 @@ def judge_rival(
         reason = f"{len(chosen)} cells for {model.columns.shape[1]} terms, at least {LEAST_FREEDOM} more are needed"
         return _unknown(column, axes, reason, exponent, len(chosen))
     weights = cell_weights(model.columns, log_optimum[:, None], errors)
-    law = regress(model.columns, log_optimum[:, None], weights)
-    levels = read_levels(readings, log_optimum - law.residuals[:, 0])
+    alone = regress(model.columns, log_optimum[:, None], weights)
+    levels = read_levels(readings, log_optimum - alone.residuals[:, 0])
     fit = regress(model.columns, np.stack([log_optimum, levels.level], axis=1), weights)
     scatter = float(fit.spread[1, 1])
     noise = float(np.average(levels.variance, weights=fit.weights)) if levels.variance is not None else None
     reliability = None if noise is None or scatter <= 0 else max(0.0, 1 - noise / scatter)
     link, why_not = _link(fit, scatter, reliability, exponent, steepest)
-    half = fit.half_width(0.95)
-    slopes = {axis: _interval(fit, which, np.array([0.0, 1.0]), half) for axis, which in model.slopes.items()}
+    slopes = {axis: fit.interval(which, np.array([0.0, 1.0])) for axis, which in model.slopes.items()}
     return Rival(
         column=column,
         axes={axis: _axis(axis, model, fit, link, why_not, exponent, steepest) for axis in axes},
@@ -178,7 +177,7 @@ class _Link:
 
 
 def _link(
-    fit: CellRegression, scatter: float, reliability: float | None, exponent: float | None, steepest: float
+    fit: Regression, scatter: float, reliability: float | None, exponent: float | None, steepest: float
 ) -> tuple[_Link | None, str | None]:
     """Partial regression of the residuals of the optimum on those of the column; or why there is none to believe."""
     s_yy, s_yr, s_rr = fit.spread[0, 0], fit.spread[0, 1], fit.spread[1, 1]
@@ -201,15 +200,10 @@ def _link(
     return _Link(value=value, error=error, freedom=freedom, half=half, variance=variance), None
 
 
-def _interval(fit: CellRegression, which: int, weights: Array, half: float) -> Interval:
-    value, error = fit.combination(which, weights)
-    return value, value - half * error, value + half * error
-
-
 def _axis(
     axis: str,
     model: Regressors,
-    fit: CellRegression,
+    fit: Regression,
     link: _Link | None,
     why_not: str | None,
     exponent: float | None,
@@ -220,7 +214,7 @@ def _axis(
         return _nothing(lost)
     which, half = model.halves[axis], fit.half_width(0.95)
     y, r = np.array([1.0, 0.0]), np.array([0.0, 1.0])
-    bend, curvature = _interval(fit, which, y, half), _interval(fit, which, r, half)
+    bend, curvature = fit.interval(which, y), fit.interval(which, r)
     covariance = (fit.covariance(which, y, y), fit.covariance(which, y, r), fit.covariance(which, r, r))
     wanted = share_interval(bend[0], curvature[0], covariance, half)
     needed = (bend[0] / curvature[0] if curvature[0] else np.inf, *(wanted or (None, None)))
@@ -237,7 +231,7 @@ def _axis(
     )
 
 
-def _product(fit: CellRegression, which: int, link: _Link, curvature: float) -> Interval:
+def _product(fit: Regression, which: int, link: _Link, curvature: float) -> Interval:
     """Of g q."""
     rng = np.random.default_rng(0)
     error = float(np.sqrt(fit.spread[1, 1] * fit.cross[which, which]))
@@ -247,7 +241,7 @@ def _product(fit: CellRegression, which: int, link: _Link, curvature: float) -> 
     return link.value * curvature, float(low), float(high)
 
 
-def _left(fit: CellRegression, which: int, link: _Link, value: float, curvature: float, half: float) -> Interval:
+def _left(fit: Regression, which: int, link: _Link, value: float, curvature: float, half: float) -> Interval:
     """Of kappa - g q: the coefficient of the half square beside the column itself."""
     variance = max(link.variance, 0.0) * float(fit.cross[which, which]) + (curvature * link.error) ** 2
     width = half * float(np.sqrt(variance))

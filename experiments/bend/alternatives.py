@@ -7,7 +7,8 @@ fit, by least squares, with t intervals from the scatter of the cells about the 
 - *parabolas*: a parabola of its own for every cell, weighted by its standard error and the scatter (method of moments);
 - *cubics*: a cubic for every cell with five learning rates.
 
-The others are the joint estimator with one thing changed: parabolic shape; one curvature for all cells; no scatter of
+The others are the joint estimator with one thing changed: no rate left out; the other way with shapes
+(`experiments.bend.evidence.shapes`); parabolic shape; one curvature for all cells; no scatter of
 cells; without the censored cells; leaving out one cell at a time, one linear step from the fit, a range and no
 interval.
 """
@@ -15,15 +16,16 @@ interval.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from experiments.bend.cells import Cell, stack
+from experiments.bend.evidence.cells import Cell, stack
+from experiments.bend.evidence.shapes import ShapedFit
 from experiments.joint.fit import JointFit, fit_jointly
-from experiments.joint.model import Cells, Priors
+from experiments.joint.model import Priors, StackedLosses
+from experiments.joint.regression import regress
 from experiments.joint.regressors import Regressors
 
 Array = NDArray[np.float64]
@@ -34,8 +36,11 @@ ONE_CURVATURE = Priors(omega=(0.02, 1e-2))
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One estimator's curvatures: ``curvature[axis]`` is (value, low, high) at 95 %, all None where it has none;
-    ``num_cells`` that it used; ``note``: why it failed, or what low and high are if no interval."""
+    """The curvatures by one estimator.
+
+    name : of the estimator. curvature : by axis, (value, low, high) at 95 %, all None where it has none. num_cells :
+    those that it used. note : why it failed, or what low and high are if no interval; None otherwise.
+    """
 
     name: str
     curvature: Mapping[str, tuple[float | None, float | None, float | None]]
@@ -43,21 +48,30 @@ class Estimate:
     note: str | None = None
 
 
-def compare(
-    cells: Sequence[Cell], inside: Sequence[bool], data: Cells, model: Regressors, joint: JointFit
+def other_estimates(
+    cells: Sequence[Cell], inside: Sequence[bool], data: StackedLosses, model: Regressors, shaped: ShapedFit
 ) -> tuple[Estimate, ...]:
-    """All of them, on the cells of one group, some with an optimum inside their grids; the declared one comes first."""
+    """All of them on the cells of one group; the declared one comes first.
+
+    ``inside`` (num_cells,) says whether a cell's optimum lies inside its grid; ``data`` are the cells stacked,
+    ``model`` the terms of the law, ``shaped`` the declared fit, and how it chose its shapes.
+    """
+    joint = shaped.fit
     interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
         ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),
         ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE), everything),
-        ("joint, no scatter of cells", lambda: fit_jointly(data, model.columns, model.trend, tau=0.0), everything),
+        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), tau=0.0), everything),
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
+    kinds = ("joint, one shape, walls left out", "joint, a shape for each cell, near its best rate")
+    other = kinds[shaped.reason is None]
     return (
         Estimate(name="joint (declared)", curvature=_curvatures(joint, model), num_cells=len(cells)),
+        _found("joint, one shape, no rate left out", shaped.whole, model, len(cells)),
+        _found(other, shaped.other, model, len(cells)),
         *(_tried(name, fit, model, int(used.sum())) for name, fit, used in changed),
         _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
         _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
@@ -66,8 +80,8 @@ def compare(
     )
 
 
-def _refit(data: Cells, model: Regressors, priors: Priors) -> JointFit:
-    return fit_jointly(data, model.columns, model.trend, priors=priors)
+def _refit(data: StackedLosses, model: Regressors, priors: Priors, tau: float | None = None) -> JointFit:
+    return fit_jointly(data, model.columns, model.trend, priors=replace(priors, law=model.precision), tau=tau)
 
 
 def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:
@@ -75,7 +89,7 @@ def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_])
     if len(columns) < columns.shape[1] or np.linalg.matrix_rank(columns) < columns.shape[1]:
         raise np.linalg.LinAlgError
     data, _ = stack([cell for cell, use in zip(cells, chosen, strict=True) if use])
-    return fit_jointly(data, columns, model.trend[chosen])
+    return fit_jointly(data, columns, model.trend[chosen], priors=Priors(law=model.precision))
 
 
 def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells: int) -> Estimate:
@@ -85,13 +99,20 @@ def _tried(name: str, fit: Callable[[], JointFit], model: Regressors, num_cells:
         return _failed(name, model, num_cells)
 
 
+def _found(name: str, fit: JointFit | None, model: Regressors, num_cells: int) -> Estimate:
+    if fit is None:
+        return _failed(name, model, num_cells)
+    return Estimate(name=name, curvature=_curvatures(fit, model), num_cells=num_cells)
+
+
 def _failed(name: str, model: Regressors, num_cells: int) -> Estimate:
     nothing = dict.fromkeys(model.halves, (None, None, None))
     return Estimate(name=name, curvature=nothing, num_cells=num_cells, note="too few cells for the law")
 
 
 def _curvatures(fit: JointFit, model: Regressors) -> dict[str, tuple[float | None, float | None, float | None]]:
-    return {axis: (fit.estimate(which), *fit.interval(which, 0.95)) for axis, which in model.halves.items()}
+    averages = fit.averages
+    return {axis: (averages.estimate(which), *averages.interval(which, 0.95)) for axis, which in model.halves.items()}
 
 
 def _parabola(cell: Cell) -> tuple[float, float]:
@@ -108,10 +129,8 @@ def _local_minimum(cell: Cell, degree: int) -> tuple[float, float]:
     if len(cell.x) < degree + 2:
         raise ValueError("too few learning rates")
     middle = float(cell.x.mean())
-    powers = np.vander(cell.x - middle, degree + 1)
-    weight = np.sqrt(cell.count)[:, None]
-    coefficients, *_ = np.linalg.lstsq(powers * weight, cell.loss * weight[:, 0], rcond=None)
-    slope = np.polyder(coefficients)
+    fit = regress(np.vander(cell.x - middle, degree + 1), cell.loss[:, None], cell.count)
+    slope = np.polyder(fit.coefficients[:, 0])
     roots = np.roots(slope)
     real = roots[np.isreal(roots)].real
     minima = [root for root in real if np.polyval(np.polyder(slope), root) > 0]
@@ -119,15 +138,10 @@ def _local_minimum(cell: Cell, degree: int) -> tuple[float, float]:
     if not inside:
         raise ValueError("no minimum inside the grid")
     root = inside[0]
-    free = len(cell.x) - degree - 1
-    residual = (powers @ coefficients - cell.loss) * weight[:, 0]
-    variance = float(residual @ residual) / free
-    gradient = np.array(
-        [(degree - k) * root ** max(degree - k - 1, 0) if k < degree else 0.0 for k in range(degree + 1)]
-    )
+    # of the root in the coefficients, by the derivative of the slope at it
+    gradient = np.array([k * root ** (k - 1) if k else 0.0 for k in range(degree, -1, -1)])
     gradient = gradient / np.polyval(np.polyder(slope), root)
-    covariance = np.linalg.inv((powers * weight).T @ (powers * weight)) * variance
-    return float(root + middle), float(np.sqrt(gradient @ covariance @ gradient))
+    return float(root + middle), float(np.sqrt(gradient @ fit.cross @ gradient * fit.spread[0, 0]))
 
 
 def _regression(
@@ -148,25 +162,16 @@ def _regression(
         rows.append(place)
         optimum.append(where)
         error.append(how_well)
-    columns, target = model.columns[rows], np.array(optimum)
-    free = len(rows) - columns.shape[1]
-    if free < 1 or np.linalg.matrix_rank(columns) < columns.shape[1]:
+    columns, target = model.columns[rows], np.array(optimum)[:, None]
+    try:
+        fit = regress(columns, target)
+        if weighted:
+            # single standard errors with few degrees of freedom are no weights: pooled with the scatter of the cells
+            fit = regress(columns, target, 1 / (np.square(error) + fit.spread[0, 0]))
+    except np.linalg.LinAlgError:
         return _failed(name, model, len(rows))
-    weight = np.ones(len(rows))
-    if weighted:
-        # single standard errors with few degrees of freedom are no weights: pooled with the scatter of the cells
-        plain = target - columns @ np.linalg.lstsq(columns, target, rcond=None)[0]
-        weight = 1 / (np.square(error) + float(plain @ plain) / free)
-    root = np.sqrt(weight)
-    solved = np.linalg.lstsq(columns * root[:, None], target * root, rcond=None)[0]
-    residual = (target - columns @ solved) * root
-    covariance = (
-        np.linalg.inv((columns * root[:, None]).T @ (columns * root[:, None])) * float(residual @ residual) / free
-    )
-    half = student.ppf(0.975, free) * np.sqrt(np.diag(covariance))
     curvature: dict[str, tuple[float | None, float | None, float | None]] = {
-        axis: (float(solved[k]), float(solved[k] - half[k]), float(solved[k] + half[k]))
-        for axis, k in model.halves.items()
+        axis: fit.interval(which) for axis, which in model.halves.items()
     }
     return Estimate(name=name, curvature=curvature, num_cells=len(rows))
 

@@ -1,14 +1,10 @@
-r"""Where the optimal learning rate is, how it scales, and whether it bends: one verdict per axis.
+r"""A table of runs to what it says of every group: optima, exponents, and whether the law bends.
 
-The curvature of an axis is the second derivative of ln(optimal learning rate) in the logarithm of that axis, in one
-model with the slopes, the other curvature and the cross term, `experiments.joint.fit`. Verdict, the first that
-applies:
-
-- ``straight``: the 90 % interval lies inside :math:`\pm\delta`; the default 0.07 moves a tenfold extrapolation by 0.2
-  in ln;
-- ``bends-up``, ``bends-down``: the 95 % interval excludes 0;
-- ``not-identifiable``: neither, or the curvature is not defined: an axis that is absent, has fewer than three values,
-  has fewer than three values with an optimum inside its grid, or moves together with another one.
+The curvature of an axis is the second derivative of :math:`\ln\eta_*` in the logarithm of that axis, in one model with
+the slopes, the other curvature and the cross term (`experiments.joint.fit`). The verdict on it is that of
+`experiments.bend.verdict`. Where the curvature is not defined it is ``not-identifiable`` too, with the reason: an axis
+that is absent, has fewer than three values, has fewer than three values with an optimum inside its grid, or moves
+together with another one.
 
 Exponents, :math:`d\ln\eta_*/d\ln(\text{axis})`, are those at the middle of the table: the mean of the logarithms over
 cells. How batch size is treated: `experiments.bend.scaling_law`.
@@ -18,78 +14,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.bend import alternatives
-from experiments.bend.alternatives import Estimate
-from experiments.bend.cells import Cell
+from experiments.bend.alternatives import Estimate, other_estimates
+from experiments.bend.evidence.cells import Cell
+from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
-from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
+from experiments.bend.scaling_law import (
+    AXES,
+    Batch,
+    ScalingLaw,
+    ceiling_notes,
+    fit_scaling_law,
+    group_cells,
+    scatter_notes,
+    values_inside,
+    why_not,
+)
+from experiments.bend.verdict import Curvature, Exponent, curvature_of
 from experiments.joint.fit import JointFit
 from experiments.joint.mixed_model import sums_by_cell
-from experiments.joint.model import Cells, Variances
-from experiments.joint.regressors import Regressors
+from experiments.joint.model import StackedLosses, Variances
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import Exclusion, RunTable
 from theory import InvalidParameter
+from theory.bend import DELTA
 from theory.checks import require_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DELTA = 0.07
 LOPSIDED = 0.5  # split of the shape: a curvature three times that of the other side
 NOISE_ALIKE = 2.0  # ratio of standard deviations that goes without a note
 
 
-class Verdict(Enum):
-    """Which way ln(optimal learning rate) curves."""
-
-    STRAIGHT = "straight"
-    BENDS_UP = "bends-up"
-    BENDS_DOWN = "bends-down"
-    NOT_IDENTIFIABLE = "not-identifiable"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exponent:
-    """d ln(optimum)/d ln(axis) at ``at``; all None where not defined, with a reason."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    at: float | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curvature:
-    """Second derivative, its 95 % and 90 % intervals, the verdict, and why if it is not-identifiable."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    low_90: float | None
-    high_90: float | None
-    verdict: Verdict
-    reason: str | None = None
-
-
 @dataclass(frozen=True, kw_only=True)
 class GroupFit:
-    """What the runs of one group say, one optimizer's if nothing else was asked for.
+    """What the runs of one group say; a group is one optimizer unless something else was asked for.
 
-    group : its name, None if there is one only. optimizer : of its runs, None if the table does not tell. batch : how
-    batch size was treated. exponents : by axis and covariate.
-    curvature, power : by axis. estimators : the same curvature by other means. variances : of the joint fit, None if
-    there is none. shape : of the loss about the optimum, see `experiments.joint.loss_shape`. noise_ratio : residuals in
-    the upper over those in the lower half of each axis. notes : in words, what was left out and what to beware of.
-    effective : the same fit in mean angle, if asked for.
+    group : its name, None if there is one only. optimizer : that of its runs, None if the table does not tell. batch :
+    how batch size was treated. cells : the optimum of every cell. exponents : by axis and covariate. curvature : by
+    axis. power : by axis, None where there is no curvature. estimators : the same curvature by other means, the
+    declared one first. variances : those of the joint fit, None if there is none. shape : of the loss about the
+    optimum, by the names of `experiments.joint.loss_shape`. noise_ratio : by axis, the residuals in its upper half over
+    those in its lower. notes : phrases, what was left out and what to beware of. effective : the same fit in mean
+    angle, if it was asked for. exponents_by_batch : of the axes at each batch size, where the law has their products
+    with it.
     """
 
     group: str | None
@@ -105,12 +79,13 @@ class GroupFit:
     noise_ratio: Mapping[str, float]
     notes: tuple[str, ...]
     effective: GroupFit | None = None
+    exponents_by_batch: tuple[BatchExponents, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class BendFit:
-    """All groups of a table. ``exclusions``: rows left out while reading, of ``num_rows``; ``notes``, ``warnings``: how
-    it was read, and what looks wrong in it."""
+    """What a table says. groups : every group of it. delta : that of the verdicts. num_rows : rows of the source.
+    exclusions : rows left out while it was read. notes, warnings : how it was read, and what looks wrong in it."""
 
     groups: tuple[GroupFit, ...]
     delta: float
@@ -135,15 +110,34 @@ def fit_bend(
 
     Parameters
     ----------
-    table : columns ``learning_rate`` and ``loss`` (nats), optional ``num_params, num_tokens, batch_size, weight_decay,
-        optimizer, seed``; others mapped by ``columns`` (ours to theirs) or given by ``constants``.
-    axes : of the curvature, a subset of num_params, num_tokens, batch_size; those that the user named are added.
+    table : of runs, one a row. It has columns ``learning_rate`` and ``loss`` (nats, NaN where a run diverged), and any
+        of ``num_params, num_tokens, batch_size, weight_decay, optimizer, seed``.
+    axes : along which a curvature is asked for, a subset of num_params, num_tokens, batch_size. Those that a `RunTable`
+        names itself are added.
     delta : curvature that counts as straight, above 0.
-    batch : see `experiments.bend.scaling_law`; None chooses.
+    batch : how batch size is treated, see `experiments.bend.scaling_law`; None chooses.
+    columns, constants : our names to those of the table, and our names to the one value of a column that it lacks.
     sensitivity : whether other estimators are run too.
     effective : how AdamW's learning rate makes an angle; the fit is then made in mean angle as well.
 
     Raises `InvalidParameter` and `experiments.files.BadInput`, one line each.
+
+    Nine cells of five learning rates, whose optimum bends up along num_params with a curvature of 0.2:
+
+    >>> rows = []
+    >>> for n in np.log([0.1, 1, 10]):
+    ...     for d in np.log([0.1, 1, 10]):
+    ...         best = 0.003 * np.exp(-0.3 * n + 0.2 * n**2 / 2 - 0.1 * d)
+    ...         for rate in best * 2.0 ** np.arange(-2, 3):
+    ...             loss = 3 - 0.1 * n - 0.1 * d + 0.05 * np.log(rate / best) ** 2
+    ...             rows.append({"num_params": 1e8 * np.exp(n), "num_tokens": 1e10 * np.exp(d),
+    ...                          "learning_rate": rate, "loss": loss})
+    >>> import pandas as pd
+    >>> (group,) = fit_bend(pd.DataFrame(rows), sensitivity=False).groups
+    >>> for axis, bend in group.curvature.items():
+    ...     print(axis, f"{group.exponents[axis].value:.2f}", f"{abs(bend.value):.2f}", bend.verdict.value)
+    num_params -0.30 0.20 bends-up
+    num_tokens -0.10 0.00 straight
     """
     require_number("delta", delta, above=0)
     for axis in axes:
@@ -181,11 +175,11 @@ def _with_effective(
 
 
 def fit_group(
-    runs: RunTable, name: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
+    runs: RunTable, group: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
 ) -> GroupFit:
     """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
-    law = joint_law(cells, axes, treated)
+    law = fit_scaling_law(cells, axes, treated, compare=sensitivity)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
     if usable and joint is None:
         notes.append("the losses do not determine the joint law: every cell stands alone")
@@ -195,12 +189,17 @@ def fit_group(
     for axis in axes:
         exponents[axis], curvature[axis], powers[axis] = _axis(axis, runs, law, delta)
     if model is not None and joint is not None:
-        for name in model.covariates:
-            exponents[name] = _exponent(name, model, joint)
+        for covariate in model.covariates:
+            exponents[covariate] = exponent_of(covariate, model, joint)
+    at_batch: tuple[BatchExponents, ...] = ()
+    if model is not None and joint is not None and "batch_size" in model.covariates:
+        at_batch = tuple(by_batch(usable, model, joint, axes))
+        notes += batch_notes(usable, model, joint, axes)
     others: tuple[Estimate, ...] = ()
-    if sensitivity and model is not None and joint is not None and data is not None:
-        others = alternatives.compare(usable, law.inside, data, model, joint)
-    notes += _counts(cells, law.optima)
+    if sensitivity and model is not None and data is not None and law.shaped is not None:
+        others = other_estimates(usable, law.inside, data, model, law.shaped)
+    notes += _counts(law)
+    notes += ceiling_notes(law)
     notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [
@@ -212,7 +211,7 @@ def fit_group(
         side = "above" if joint.shape[2] > 0 else "below"
         notes.append(f"the loss rises like a wall {side} the optimum: intervals of optima are too narrow for that")
     return GroupFit(
-        group=name,
+        group=group,
         optimizer=runs.optimizer,
         batch=treated,
         cells=law.optima,
@@ -224,60 +223,30 @@ def fit_group(
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
         noise_ratio=ratios,
         notes=tuple(notes),
+        exponents_by_batch=at_batch,
     )
 
 
-def _axis(axis: str, runs: RunTable, law: Law, delta: float) -> tuple[Exponent, Curvature, Power | None]:
+def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exponent, Curvature, Power | None]:
+    """What the law says along one axis."""
     model, joint = law.model, law.joint
     reason = why_not(axis, runs, law)
     exponent = Exponent(reason=reason or "not defined")
     inside = values_inside(law, axis)
     if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
-        exponent = _exponent(axis, model, joint)
+        exponent = exponent_of(axis, model, joint)
     if model is None or joint is None or axis not in model.halves:
-        return exponent, _unknown(reason or "the cells do not determine it"), None
-    which = model.halves[axis]
-    low, high = joint.interval(which, 0.95)
-    low_90, high_90 = joint.interval(which, 0.90)
+        return exponent, Curvature(reason=reason or "the cells do not determine it"), None
     if reason is not None:
-        return exponent, _unknown(reason), None
-    verdict = decide(low, high, low_90, high_90, delta)
-    curvature = Curvature(
-        value=joint.estimate(which),
-        low=low,
-        high=high,
-        low_90=low_90,
-        high_90=high_90,
-        verdict=verdict,
-        reason="the interval holds both 0 and more than delta" if verdict is Verdict.NOT_IDENTIFIABLE else None,
-    )
-    return exponent, curvature, power((high - low) / 2, (high_90 - low_90) / 2, delta, joint.log_error_variance(which))
+        return exponent, Curvature(reason=reason), None
+    which, averages = model.halves[axis], joint.averages
+    interval, interval_90 = averages.interval(which, 0.95), averages.interval(which, 0.90)
+    curvature = curvature_of(averages.estimate(which), interval, interval_90, delta)
+    half, half_90 = ((high - low) / 2 for low, high in (interval, interval_90))
+    return exponent, curvature, power(half, half_90, delta, averages.log_error_variance(which))
 
 
-def decide(low: float, high: float, low_90: float, high_90: float, delta: float) -> Verdict:
-    """The rule, in its order; 95 % and 90 % intervals of the curvature."""
-    if -delta < low_90 and high_90 < delta:
-        return Verdict.STRAIGHT
-    if low > 0:
-        return Verdict.BENDS_UP
-    if high < 0:
-        return Verdict.BENDS_DOWN
-    return Verdict.NOT_IDENTIFIABLE
-
-
-def _exponent(axis: str, model: Regressors, joint: JointFit) -> Exponent:
-    which = model.slopes[axis]
-    low, high = joint.interval(which, 0.95)
-    return Exponent(value=joint.estimate(which), low=low, high=high, at=model.centre[axis])
-
-
-def _unknown(reason: str) -> Curvature:
-    return Curvature(
-        value=None, low=None, high=None, low_90=None, high_90=None, verdict=Verdict.NOT_IDENTIFIABLE, reason=reason
-    )
-
-
-def _noise_ratios(cells: Sequence[Cell], data: Cells, joint: JointFit, axes: Sequence[str]) -> dict[str, float]:
+def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, axes: Sequence[str]) -> dict[str, float]:
     """Root mean square residual of the cells above the middle of an axis over that of the cells below."""
     squares = sums_by_cell(joint.residuals**2, data.starts)
     ratios = {}
@@ -292,11 +261,25 @@ def _noise_ratios(cells: Sequence[Cell], data: Cells, joint: JointFit, axes: Seq
     return ratios
 
 
-def _counts(cells: Sequence[Cell], optima: Sequence[CellOptimum]) -> list[str]:
+def _counts(law: ScalingLaw) -> list[str]:
+    cells, optima = law.cells, law.optima
     notes = []
+    if law.shaped is not None and law.shaped.reason is not None:
+        near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
+        notes.append(
+            f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
+            f" {near} learning rates farther away left out (left_out names them)"
+        )
+    for cell in cells:
+        where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())
+        notes += [
+            f"left out as no part of its cell: the run of loss {loss:.5g} at learning rate {rate:.4g}"
+            + (f", {where}" if where else "")
+            for rate, loss in cell.odd
+        ]
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
-        notes.append(f"{diverged} runs diverged (no finite loss, or 1 nat above the best of their cell)")
+        notes.append(f"{diverged} runs diverged (no finite loss) or far above (1 nat from the best of their cell)")
     if far:
         notes.append(f"{far} runs out of reach of the minimum (0.3 nats or a factor of 16 away)")
     past = sum(optimum.num_past_wall for optimum in optima)

@@ -20,16 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import f as fisher
 
-from experiments.bend.cells import Cell
+from experiments.bend.evidence.cells import Cell
 from experiments.joint import loss_shape
 from experiments.joint.fit import JointFit
-from experiments.joint.model import Cells, error_variances
+from experiments.joint.model import StackedLosses, error_variances
 
 Array = NDArray[np.float64]
 
 MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
+FEWEST_FREE = 4  # numbers that a parabola and its misfit spend: what the shape takes more, its prior gives back
 AT_ONCE = 200_000  # candidates times points held in memory
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
@@ -38,9 +39,13 @@ TABLE = np.linspace(-loss_shape.REACH - 2, loss_shape.REACH + 2, 1601)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Profile:
-    """``best``, ``low``, ``high``: ln(learning rate), infinite where open; ``curvature``: of the loss at the minimum,
-    nats; ``gain``: what a minimum explains more than a constant does, over what noise would at the 5 % level."""
+class OptimumInterval:
+    """What a cell's own losses say of its optimum.
+
+    best : the minimum in ln(learning rate). low, high : the ends of its interval, infinite where it is open.
+    curvature : of the loss at the minimum, in nats. gain : what a minimum explains more than a constant does, over what
+    noise would at the 5 % level; below 1 the losses are flat.
+    """
 
     best: float
     low: float
@@ -100,12 +105,13 @@ class _Losses:
         return np.asarray(squares, np.float64), np.asarray(solved[..., 0], np.float64)
 
 
-def profile(
-    cells: Sequence[Cell], data: Cells, fit: JointFit, tilt_freedom: float = 0.0, level: float = 0.95
-) -> list[Profile]:
-    """Profile of every cell, with what the joint fit says of shape, noise and typical curvature.
+def optimum_intervals(
+    cells: Sequence[Cell], data: StackedLosses, fit: JointFit, tilt_freedom: float = 0.0, level: float = 0.95
+) -> list[OptimumInterval]:
+    """The interval of every cell, with what the joint fit says of shape, noise and typical curvature.
 
-    ``data`` the same cells stacked; ``tilt_freedom`` as from `experiments.bend.cells.stack`.
+    ``data`` and ``tilt_freedom`` are what `experiments.bend.evidence.cells.stack` makes of the ``cells``; ``level``, in
+    (0, 1), is that of the intervals.
     """
     centre, root = _shape_by_the_others(fit, len(cells))
     gradient = loss_shape.shape_gradient(TABLE, fit.shape)
@@ -129,8 +135,9 @@ def profile(
             tilt=tilt,
             shape=shape,
         )
-        freedom = _freedom(fit.freedom, tilt_freedom, x, variance, tilt)
-        result.append(_search(losses, float(fit.optimum[place]), cell.ceiling, freedom, level))
+        own = max(fit.freedom, float(len(x) - FEWEST_FREE))
+        freedom = _freedom(own, tilt_freedom, x, variance, tilt)
+        result.append(_search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level))
     return result
 
 
@@ -147,6 +154,7 @@ def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
     covariance = np.linalg.inv(prior + share * (total - prior))
     natural = prior @ fit.shape_prior[:, 0] * (1 - share) + share * total @ fit.shape
     wider = np.linalg.inv(prior / WIDER_PRIOR**2 + share * (total - prior))
+    wider[0, 0] += fit.variances.lean**2
     root = np.linalg.cholesky((wider + wider.T) / 2)
     return np.asarray(covariance @ natural, np.float64), np.asarray(root, np.float64)
 
@@ -159,7 +167,7 @@ def _freedom(noise: float, tilts: float, x: Array, variance: Array, tilt: float)
     return float((own + tilt**2) ** 2 / (own**2 / noise + tilt**4 / tilts))
 
 
-def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level: float) -> Profile:
+def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level: float) -> OptimumInterval:
     """The minimum downhill of ``start`` and the crossings about it, on grids that narrow."""
     threshold = float(fisher.ppf(level, 1, freedom))
     grid = np.linspace(losses.x.min() - MARGIN, min(losses.x.max() + MARGIN, ceiling), GRID)
@@ -176,7 +184,7 @@ def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level
     limit = values[best] + threshold
     mean = np.sum(losses.weight * losses.y) / losses.weight.sum()
     constant = float((losses.weight * (losses.y - mean) ** 2).sum())
-    return Profile(
+    return OptimumInterval(
         best=float(grid[best]),
         low=-np.inf if first == 0 else _crossing(grid, values, first - 1, first, limit),
         high=np.inf if last == GRID - 1 else _crossing(grid, values, last + 1, last, limit),

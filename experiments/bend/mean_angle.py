@@ -1,6 +1,6 @@
 """A table's learning rates as mean angles: the effective learning rate that AdamW's norm makes of them.
 
-The angle per step, averaged over the run, is that of `theory.optimal_lr.mean_angle`: scale-invariant matrices, gradient
+The angle per step, averaged over the run, is that of `theory.angle_law.mean_angle`: scale-invariant matrices, gradient
 noise, transient of the norm included. AdamH's learning rate is its angle already. Where the norm forgets its start only
 by growing, the angle hardly depends on the learning rate; an optimum in angle is then as hard to find as one in rate.
 """
@@ -16,8 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from experiments.files import BadInput
 from experiments.tables.run_table import RunTable
 from theory import SCHEDULES, InvalidParameter, Schedule
+from theory.angle_law import Setting, mean_angle
 from theory.checks import require_number
-from theory.optimal_lr import HIGHEST, LOWEST, Setting, mean_angle
+from theory.optimal_lr import HIGHEST, LOWEST
 
 Array = NDArray[np.float64]
 
@@ -30,8 +31,8 @@ INVERSE_GRID = 400  # learning rates, over at most twelve powers of ten
 class AngleOf:
     """How a run's learning rate makes its angles, besides what the table says.
 
-    schedule : one of `theory.SCHEDULES`. warmup_fraction : of the run, in [0, 1). beta1 : in [0, 1).
-    Raises `InvalidParameter`.
+    schedule : one of `theory.SCHEDULES`. warmup_fraction : of the run that its warmup takes, in [0, 0.8). beta1 : that
+    of Adam's momentum, in [0, 1). Raises `InvalidParameter`.
     """
 
     schedule: str
@@ -53,8 +54,9 @@ class AngleOf:
 def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTable:
     """The table with mean angles per step, in radians, in place of learning rates.
 
-    Needs columns or constants ``weight_decay``, ``initial_rms`` and ``num_steps``, or ``num_tokens`` and ``batch_size``
-    (tokens per step); raises `BadInput` where one is missing.
+    The table needs columns or constants ``weight_decay``, ``initial_rms`` and ``num_steps``, or ``num_tokens`` and
+    ``batch_size`` in tokens per step; `BadInput` is raised where one is missing. With ``adamh`` its rates are angles
+    already.
     """
     if adamh:
         return runs
@@ -91,7 +93,10 @@ def rates_of_angles(
 
 
 def angle_setting(how: AngleOf, steps: ArrayLike, weight_decay: ArrayLike, initial_rms: ArrayLike) -> Setting:
-    """What `theory.optimal_lr.mean_angle` needs besides the learning rate; arguments broadcast."""
+    """What `theory.angle_law.mean_angle` needs besides the learning rate.
+
+    ``steps`` of the runs, ``weight_decay`` and ``initial_rms`` broadcast; the first and the last are above 0.
+    """
     return Setting(
         num_params=1.0,
         num_tokens=steps,

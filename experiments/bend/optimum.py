@@ -1,25 +1,41 @@
 r"""The best learning rate of one cell, with an interval that may be open, and a status.
 
-Status, the first that applies: ``too-few-points``, below three usable learning rates; ``flat``, the losses do not
-differ from a constant at the 5 % level; ``censored-low``, ``censored-high``, the fitted optimum lies beyond the edge of
-what was tried, or the lowest mean loss stands at the edge and the interval reaches past it: only a bound is known;
-``interior``. A diverged rate counts as tried, so it closes the grid from above. The interval is that of
-`experiments.bend.interval`.
+**Status**, the first that applies:
+
+- ``too-few-points``: there are fewer than three usable learning rates, or fewer than two where other cells
+  tell the curvature;
+- ``flat``: the losses do not differ from a constant at the 5 % level, nor does a parabola at 0.1 %;
+- ``censored-low``, ``censored-high``: the fitted optimum lies beyond the edge of the grid, or the lowest mean loss
+  stands at the edge and the interval reaches past it, so that only a bound is known;
+- ``interior``.
+
+**The edge above** is the highest rate that is not lost (`experiments.bend.evidence.cells`). Where the loss falls up to
+the rate at which training diverges, the optimum is known to lie no lower than the interval's end, and that is all:
+divergence says where training breaks down, and nothing of the curve. Rates past a wall
+(`experiments.bend.evidence.walls`) finished with a higher loss, so they do close the grid. By the same token the edge
+below is the lowest rate with a finite loss.
+
+The interval is that of `experiments.bend.interval`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import f as fisher
 
-from experiments.bend.cells import Cell, make_cell, stack
-from experiments.bend.interval import Profile, profile
-from experiments.bend.walls import fit_without_walls
+from experiments.bend.evidence.cells import Cell, make_cell, stack
+from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
+from experiments.bend.interval import OptimumInterval, optimum_intervals
+from experiments.joint.regression import regress
 from theory import InvalidParameter
+
+FLAT_BELOW = 1e-3  # level at which a parabola is no accident
+PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
 
 
 class OptimumStatus(Enum):
@@ -34,12 +50,15 @@ class OptimumStatus(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class CellOptimum:
-    """The optimum of one cell.
+    """What is known of the optimum of one cell.
 
-    key : its setting. learning_rate : the optimum, None unless interior; low, high : its 95 % interval, None where
-    open. curvature : of the loss in ln(learning rate) at the optimum, nats, None where unknown. best_learning_rate,
-    best_loss : the lowest mean loss that was measured. num_learning_rates : usable; num_runs, num_diverged,
-    num_out_of_reach, num_past_wall : runs.
+    key : its setting, by column. status : as above. learning_rate : the optimum, None unless interior. low, high : the
+    ends of its 95 % interval, None where it is open. curvature : of the loss in ln(learning rate) at the optimum, in
+    nats, None unless interior. best_learning_rate, best_loss : the lowest mean loss that was measured, in nats, and its
+    rate, None where none is finite. num_learning_rates : the usable ones. num_runs : all runs. num_diverged : those
+    that diverged or lie far above the others. num_out_of_reach, num_past_wall : those left out by the rules of
+    `experiments.bend.evidence`. left_out : ``learning_rate`` and ``reason`` of each rate
+    that was not fitted, lost ones not among them.
     """
 
     key: Mapping[str, float]
@@ -55,6 +74,7 @@ class CellOptimum:
     num_diverged: int
     num_out_of_reach: int
     num_past_wall: int = 0
+    left_out: tuple[Mapping[str, float | str], ...] = ()
 
 
 def cell_optimum(
@@ -62,9 +82,22 @@ def cell_optimum(
 ) -> CellOptimum:
     """The optimum of a single cell, from its own losses alone.
 
-    ``learning_rates`` (num_runs,) above 0; ``losses`` (num_runs,) in nats, NaN or infinite where a run diverged;
-    ``seeds`` (num_runs,), the same label wherever random numbers are shared. With one seed and few learning rates
-    there is little to estimate the noise from, and the interval is wide accordingly. Raises `InvalidParameter`.
+    ``learning_rates`` (num_runs,) are above 0; ``losses`` (num_runs,) are in nats, NaN or infinite where a run
+    diverged; ``seeds`` (num_runs,) are labels, the same wherever random numbers are shared; ``level``, in (0, 1), is
+    that of the interval. With one seed and few learning rates there is little to estimate the noise from, and the
+    interval is wide accordingly. Raises `InvalidParameter`.
+
+    >>> rates = 1e-3 * 2.0 ** np.arange(-2, 3)
+    >>> losses = 2.5 + 0.05 * np.log(rates / 1.3e-3) ** 2
+    >>> found = cell_optimum(rates, losses)
+    >>> found.status.value, round(found.learning_rate, 4)
+    ('interior', 0.0013)
+
+    If everything above 1e-3 diverges, the loss falls up to there, and the optimum is bounded from below only:
+
+    >>> found = cell_optimum(rates, np.where(rates > 1e-3, np.nan, losses))
+    >>> found.status.value, found.learning_rate, round(found.low, 4), found.high
+    ('censored-high', None, 0.0003, None)
     """
     rates, values = np.asarray(learning_rates, np.float64), np.asarray(losses, np.float64)
     if rates.ndim != 1 or not np.all(np.isfinite(rates) & (rates > 0)) or not len(rates):
@@ -76,28 +109,43 @@ def cell_optimum(
         raise InvalidParameter("seeds", f"shape {labels.shape}", f"of shape {rates.shape}")
     cell = make_cell(rates, values, labels, {})
     if len(cell.x) < 3:
-        return describe(cell, None)
-    return alone(cell, level)
+        return judge_optimum(cell, None)
+    return optimum_alone(cell, level)
 
 
-def alone(cell: Cell, level: float = 0.95) -> CellOptimum:
-    """The optimum of a cell from its own losses only."""
+def optimum_alone(cell: Cell, level: float = 0.95) -> CellOptimum:
+    """The optimum of a cell that no law speaks of, from its own losses."""
     one = np.ones((1, 1))
     try:
-        (cell,), fit = fit_without_walls([cell], one, one, tau=0.0)
+        shaped = fit_shapes([cell], one, one, tau=0.0)
     except np.linalg.LinAlgError:
-        return describe(cell, None)
-    cells, tilt_freedom = stack([cell])
-    return describe(cell, profile([cell], cells, fit, tilt_freedom, level)[0])
+        return judge_optimum(cell, None)
+    (cell,), (cells, tilt_freedom) = shaped.cells, stack(shaped.cells)
+    found = optimum_intervals([cell], cells, shaped.fit, tilt_freedom, level)[0]
+    return judge_optimum(cell, found, shaped.fit.variances.sigma)
 
 
-def describe(cell: Cell, found: Profile | None) -> CellOptimum:
-    """Status and, where there is one, the optimum."""
-    status = _status(cell, found)
+def judge_optimum(
+    cell: Cell, found: OptimumInterval | None, noise: float = np.inf, whole: Cell | None = None
+) -> CellOptimum:
+    """Status and, where there is one, the optimum, of a cell with that interval, None if it has none.
+
+    ``noise``: standard deviation of a run's loss, nats. ``whole``: the cell with the rates that were left out, which
+    have a say in whether it is flat. The interval is closed by the least rate above the best that was left out, or that
+    is lost where the losses turn up before it; that rate is never the optimum. Unless noise explains that the optimum
+    is elsewhere, the interval holds the best rate or a neighbour. A bound on an optimum outside the grid is not farther
+    out than the edge.
+    """
+    if found is not None and len(cell.x):
+        found = _bounded(cell, found, noise)
+    status = _status(cell, found, whole or cell)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
-    low = found.low if known and found is not None and status is not OptimumStatus.CENSORED_LOW else -np.inf
-    high = found.high if known and found is not None and status is not OptimumStatus.CENSORED_HIGH else np.inf
+    low, high = -np.inf, np.inf
+    if known and found is not None and status is not OptimumStatus.CENSORED_LOW:
+        low = min(found.low, cell.highest)
+    if known and found is not None and status is not OptimumStatus.CENSORED_HIGH:
+        high = max(found.high, cell.lowest)
     return CellOptimum(
         key=cell.key,
         status=status,
@@ -112,17 +160,44 @@ def describe(cell: Cell, found: Profile | None) -> CellOptimum:
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
         num_past_wall=cell.num_past_wall,
+        left_out=tuple(
+            {"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates
+        ),
     )
 
 
-def _status(cell: Cell, found: Profile | None) -> OptimumStatus:
-    if len(cell.x) < 3:
+def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterval:
+    """The interval under the three rules of `judge_optimum`."""
+    value, low, high = found.best, found.low, min(found.high, cell.closed_at)
+    if value > cell.closed_at - PINNED:
+        value = (float(cell.x[-1]) + cell.closed_at) / 2
+    if not beside_the_best(cell, value, noise):
+        best = int(np.argmin(cell.loss))
+        low, high = min(low, float(cell.x[best + 1])), max(high, float(cell.x[best - 1]))
+    return replace(found, best=value, low=low, high=high)
+
+
+def _parabolic(cell: Cell) -> bool:
+    """Whether a parabola with its minimum inside the rates explains the losses better than a constant, by an F test."""
+    free = len(cell.x) - 3
+    if free < 1:
+        return False
+    x = cell.x - cell.x.mean()
+    fit = regress(np.vander(x, 3), cell.loss[:, None], cell.count)
+    square, slope, _ = fit.coefficients[:, 0]
+    inside = square > 0 and x[0] < -slope / (2 * square) < x[-1]
+    variance = fit.spread[0, 0]
+    whole = float(np.sum(fit.weights * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
+    return bool(inside and (whole - free * variance) / 2 > variance * fisher.ppf(1 - FLAT_BELOW, 2, free))
+
+
+def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:
+    if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or found.gain < 1:
+    if found is None or (found.gain < 1 and not _parabolic(whole)):
         return OptimumStatus.FLAT
-    best = np.log(cell.best_rate)
-    if found.best < cell.lowest or (best <= cell.lowest and found.low < cell.lowest):
+    if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW
-    if found.best > cell.highest or (best >= cell.highest and found.high > cell.highest):
+    if found.best > cell.highest or (cell.best_is_highest and found.high > cell.highest):
         return OptimumStatus.CENSORED_HIGH
     return OptimumStatus.INTERIOR

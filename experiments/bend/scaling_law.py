@@ -1,9 +1,15 @@
-"""The joint law of one optimizer's table: its cells, the fit, and where in it something is not identified.
+r"""The law of one group's optima: its cells, the joint fit, and where in it something is not identified.
 
-**Batch size.** ``fixed``: there is one, or it is not told. ``covariate``: a cell for each batch size, and ln(batch) as
-a further regressor, so that the exponents hold at fixed batch. ``co-tuned``: of each cell the batch with the lowest
-mean loss, so that the exponents hold with the batch tuned along. By default ``fixed`` with one batch size and
-``covariate`` with several. Weight decay, if several, is a covariate too.
+.. math::
+   \ln\eta_* = \beta_0 + \beta_n n + \beta_d d + \tfrac12\beta_{nn} n^2 + \tfrac12\beta_{dd} d^2 + \beta_{nd} n d
+
+with n, d the logarithms of model size and tokens about the middle of the table. Terms that the cells cannot carry are
+left out (`experiments.joint.regressors`). Weight decay, if the table has several, is a covariate.
+
+**Batch size.** ``fixed``: there is one, or it is not told. ``covariate``: there is a cell for each batch size, and
+ln(batch) is a further regressor, so that the exponents hold at fixed batch. ``co-tuned``: each cell has the batch with
+the lowest mean loss, so that the exponents hold with the batch tuned along. Unless asked for, a table with one batch
+size is ``fixed``, one with several ``covariate``.
 """
 
 from __future__ import annotations
@@ -14,12 +20,12 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.bend.cells import Cell, make_cells, stack
-from experiments.bend.interval import profile
-from experiments.bend.optimum import CellOptimum, OptimumStatus, alone, describe
-from experiments.bend.walls import fit_without_walls
+from experiments.bend.evidence.cells import Cell, make_cells, stack, usable_places
+from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
+from experiments.bend.interval import optimum_intervals
+from experiments.bend.optimum import CellOptimum, OptimumStatus, judge_optimum, optimum_alone
 from experiments.joint.fit import JointFit
-from experiments.joint.model import Cells
+from experiments.joint.model import StackedLosses
 from experiments.joint.regressors import LEAST_VALUES, Regressors
 from experiments.tables.run_table import RunTable
 from theory import InvalidParameter
@@ -30,26 +36,31 @@ LARGE_SCATTER = 0.5  # of optima about the law, in ln
 
 
 @dataclass(frozen=True, kw_only=True)
-class Law:
-    """The joint law of one optimizer's cells, and what every cell says by itself.
+class ScalingLaw:
+    """The law of one group's cells, and what every cell says by itself.
 
-    cells, optima : all of them, in the same order. usable : those with three learning rates, less the rates that
-    `experiments.bend.walls` leaves out, of which ``data``,
-    ``model`` and ``joint`` speak; ``inside`` : (num_usable,) whether the optimum lies inside its grid. model : None
-    without a usable cell. joint : None where the losses do not determine the law.
+    cells, optima : all of them, in the same order. usable : those with two learning rates, if one has three, less the
+    rates that `experiments.bend.evidence.shapes` leaves out; of them speak the following. inside : (num_usable,),
+    whether the optimum lies inside its grid. data : their losses, stacked. model : the terms of the law, None without a
+    usable cell. joint : the fit, None where the losses do not determine it; so is ``data``. shaped : the same fit, and
+    how it chose shapes and rates.
     """
 
     cells: tuple[Cell, ...]
     optima: tuple[CellOptimum, ...]
     usable: tuple[Cell, ...]
     inside: tuple[bool, ...]
-    data: Cells | None
+    data: StackedLosses | None
     model: Regressors | None
     joint: JointFit | None
+    shaped: ShapedFit | None = None
 
 
 def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
-    """The cells of one optimizer's runs, how batch size is treated in them, and notes."""
+    """The cells of one group's runs, how batch size is treated in them, and phrases about it.
+
+    ``batch`` is what was asked for, None to choose. Raises `InvalidParameter` where it cannot be had.
+    """
     notes: list[str] = []
     several = "batch_size" in runs.numbers and len(np.unique(runs.numbers["batch_size"])) > 1
     treated: Batch = batch or ("covariate" if several else "fixed")
@@ -66,24 +77,31 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     return cells, treated, notes
 
 
-def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
-    """Fit the joint law to cells from `group_cells`."""
-    places = [place for place, cell in enumerate(cells) if len(cell.x) >= 3]
+def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False) -> ScalingLaw:
+    """Fit the law along ``axes`` to cells from `group_cells`, treated as ``batch`` says there.
+
+    ``compare``: also one shape to every rate. Where the losses do not determine the law, every cell stands alone.
+    """
+    places = usable_places(cells)
     usable = [cells[place] for place in places]
-    optima = [describe(cell, None) for cell in cells]
-    model, data, joint = None, None, None
+    optima = [judge_optimum(cell, None) for cell in cells]
+    model, data, joint, shaped = None, None, None, None
     if usable:
-        model = Regressors.of(usable, axes, skip_batch=batch != "covariate")
+        model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate")
         try:
-            usable, joint = fit_without_walls(usable, model.columns, model.trend)
+            shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, compare=compare)
+            usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
-            profiles = profile(usable, data, joint, tilt_freedom)
-            found = [describe(cell, one) for cell, one in zip(usable, profiles, strict=True)]
+            intervals = optimum_intervals(usable, data, joint, tilt_freedom)
+            found = [
+                judge_optimum(cell, one, joint.variances.sigma, cells[place])
+                for place, cell, one in zip(places, usable, intervals, strict=True)
+            ]
         except np.linalg.LinAlgError:
-            found = [alone(cell) for cell in usable]
+            found = [optimum_alone(cell) if len(cell.x) >= 3 else judge_optimum(cell, None) for cell in usable]
         for place, one in zip(places, found, strict=True):
             optima[place] = one
-    return Law(
+    return ScalingLaw(
         cells=tuple(cells),
         optima=tuple(optima),
         usable=tuple(usable),
@@ -91,10 +109,11 @@ def joint_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch) -> Law:
         data=data,
         model=model,
         joint=joint,
+        shaped=shaped if joint is not None else None,
     )
 
 
-def scatter_notes(law: Law) -> list[str]:
+def scatter_notes(law: ScalingLaw) -> list[str]:
     """A phrase where the optima lie so far off the law that the table itself is in doubt."""
     if law.joint is None or law.joint.variances.tau <= LARGE_SCATTER:
         return []
@@ -102,13 +121,23 @@ def scatter_notes(law: Law) -> list[str]:
     return [f"optima scatter by a factor of {factor:.2g} about the law: mixed units in a column, or another law"]
 
 
-def values_inside(law: Law, axis: str) -> set[float]:
-    """Values of an axis at which an optimum lies inside its grid."""
+def ceiling_notes(law: ScalingLaw) -> list[str]:
+    """A phrase where training breaks down in some cells while their loss still falls."""
+    pairs = zip(law.cells, law.optima, strict=True)
+    number = sum(cell.falls_to_ceiling and one.status is OptimumStatus.CENSORED_HIGH for cell, one in pairs)
+    if not number:
+        return []
+    where = f"in {number} of {len(law.cells)} cells training diverged before the loss turned up"
+    return [f"{where}, so that only a lower bound of the optimum is known"]
+
+
+def values_inside(law: ScalingLaw, axis: str) -> set[float]:
+    """The values of an axis at which an optimum lies inside its grid."""
     pairs = zip(law.usable, law.inside, strict=True)
     return {cell.key[axis] for cell, inside in pairs if inside and axis in cell.key}
 
 
-def why_not(axis: str, runs: RunTable, law: Law) -> str | None:
+def why_not(axis: str, runs: RunTable, law: ScalingLaw) -> str | None:
     """Why the curvature along an axis is not identified, None if it may be."""
     if axis not in runs.numbers:
         return f"no column {axis}"

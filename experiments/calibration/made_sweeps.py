@@ -21,8 +21,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.bend.fit import AXES, DELTA, BendFit, Verdict, fit_bend
+from experiments.bend.fit import BendFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
+from experiments.bend.scaling_law import AXES
+from experiments.calibration.kinked_sweeps import Design, make_kinked
+from theory.bend import DELTA, Direction
 
 Array = NDArray[np.float64]
 
@@ -52,7 +55,8 @@ class Scenario:
         largest distance of a grid's centre from the optimum, ln; None: one grid for all cells. seeds : runs per
         learning rate.
     common : share of the noise's variance that a seed's runs have in common as shift and tilt.
-    factor : between learning rates. held_out : not looked at while the method was made.
+    factor : between learning rates. kinked : a sweep of `experiments.calibration.kinked_sweeps` instead, with its
+        noise, scatter and bend from here. held_out : not looked at while the method was made.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Scenario:
     num_budgets: int = 4
     num_rates: int = 5
     factor: float = 2.0
+    kinked: Design | None = None
     held_out: bool = False
 
 
@@ -79,11 +84,13 @@ class Sweep:
     table: pd.DataFrame
     exponents: Mapping[str, float]
     curvature: Mapping[str, float]
-    optima: Mapping[tuple[float, float], float]
+    optima: Mapping[tuple[float, ...], float]
 
 
 def make_sweep(scenario: Scenario, seed: int, *, draw: int = 0) -> Sweep:
     """One random sweep of a scenario: law, grids and shape by ``seed``, noise and scatter by ``seed`` and ``draw``."""
+    if scenario.kinked is not None:
+        return _kinked_sweep(scenario, scenario.kinked, seed, draw)
     rng, noise = np.random.default_rng(seed), np.random.default_rng([seed, draw])
     sizes = np.geomspace(22e6, 707e6, scenario.num_sizes)
     budgets = np.geomspace(1e9, 64e9, scenario.num_budgets)
@@ -95,7 +102,8 @@ def make_sweep(scenario: Scenario, seed: int, *, draw: int = 0) -> Sweep:
     bend_n, bend_d = (scenario.bend, 0.0) if on_size else (0.0, scenario.bend)
     typical = math.exp(rng.uniform(*np.log(scenario.curvature)))
     spacing = math.log(scenario.factor) * (np.arange(scenario.num_rates) - (scenario.num_rates - 1) / 2)
-    optima, rows = {}, []
+    optima: dict[tuple[float, ...], float] = {}
+    rows = []
     for n, size in zip(np.log(sizes) - np.log(sizes).mean(), sizes, strict=True):
         for d, budget in zip(np.log(budgets) - np.log(budgets).mean(), budgets, strict=True):
             law = level + slope_n * n + slope_d * d + bend_n * n**2 / 2 + bend_d * d**2 / 2 + cross * n * d
@@ -119,19 +127,31 @@ def make_sweep(scenario: Scenario, seed: int, *, draw: int = 0) -> Sweep:
     )
 
 
+def _kinked_sweep(scenario: Scenario, design: Design, seed: int, draw: int) -> Sweep:
+    design = replace(design, noise=scenario.noise, scatter=scenario.scatter, bend=scenario.bend)
+    made = make_kinked(design, seed, draw)
+    batch = ["batch_size"] if design.batch_sizes else []
+    return Sweep(
+        table=pd.DataFrame(made.rows, columns=["num_params", "num_tokens", *batch, "learning_rate", "loss"]),
+        exponents=made.exponents,
+        curvature=made.curvature,
+        optima=made.optima,
+    )
+
+
 def judge(sweep: Sweep, fit: BendFit, delta: float = DELTA) -> dict[str, Any]:
     """What of one fit is right; None where there is nothing to judge."""
     group = fit.groups[0]
     inside = [
-        _covers(sweep.optima[cell.key["num_params"], cell.key["num_tokens"]], cell.low, cell.high)
+        _covers(sweep.optima[tuple(cell.key.values())], cell.low, cell.high)
         for cell in group.cells
         if cell.status is OptimumStatus.INTERIOR
     ]
     result: dict[str, Any] = {"optima": sum(inside), "num_optima": len(inside), "num_cells": len(group.cells)}
     for axis, bend in group.curvature.items():
         exponent, planted = group.exponents[axis], sweep.curvature[axis]
-        bends = bend.verdict in (Verdict.BENDS_UP, Verdict.BENDS_DOWN)
-        right = bend.verdict is (Verdict.BENDS_UP if planted > 0 else Verdict.BENDS_DOWN)
+        bends = bend.verdict in (Direction.UP, Direction.DOWN)
+        right = bend.verdict is (Direction.UP if planted > 0 else Direction.DOWN)
         power = group.power[axis]
         result[axis] = {
             "exponent": _covers(sweep.exponents[axis], exponent.low, exponent.high),
@@ -139,8 +159,8 @@ def judge(sweep: Sweep, fit: BendFit, delta: float = DELTA) -> dict[str, Any]:
             "planted": planted,
             "false_bend": bends if planted == 0 else None,
             "found": (bends and right) if planted != 0 else None,
-            "false_straight": bend.verdict is Verdict.STRAIGHT if abs(planted) > delta else None,
-            "true_straight": bend.verdict is Verdict.STRAIGHT if planted == 0 else None,
+            "false_straight": bend.verdict is Direction.STRAIGHT if abs(planted) > delta else None,
+            "true_straight": bend.verdict is Direction.STRAIGHT if planted == 0 else None,
             "width": None if bend.low is None or bend.high is None else (bend.high - bend.low) / 2,
             "smallest_bend": power.smallest_bend if power else None,
         }
@@ -178,6 +198,14 @@ SCENARIOS = (
     Scenario(name="bend that power names, low noise", named_bend=True, noise=0.005),
     Scenario(name="bend that power names, high noise", named_bend=True, noise=0.02, curvature=(0.05, 0.2)),
     Scenario(name="five by three cells", num_sizes=5, num_budgets=3),
+    Scenario(name="kinked", noise=0.003, kinked=Design()),
+    Scenario(name="kinked steps, low noise", noise=0.0015, kinked=Design(kind="step")),
+    Scenario(name="kinked, twelve cells", noise=0.003, kinked=Design(num_cells=12)),
+    Scenario(name="kinked, seven rates at factor 2", noise=0.003, kinked=Design(num_rates=7, factor=2.0)),
+    Scenario(name="kinked, scatter 0.1", noise=0.003, scatter=0.1, kinked=Design()),
+    Scenario(name="kinked, four batch sizes", noise=0.003, kinked=Design(batch_sizes=(32.0, 128.0, 512.0, 2048.0))),
+    Scenario(name="kinked, bend of 2 delta", noise=0.002, bend=-2 * DELTA, kinked=Design(num_cells=25)),
+    Scenario(name="kinked, bend that power names", noise=0.003, named_bend=True, kinked=Design()),
     *(
         replace(scenario, held_out=True)
         for scenario in (

@@ -6,35 +6,25 @@ of 2.4 in num_params, 2.8 in num_tokens, in either and in both (extrapolated). T
 cell itself, its scatter about the law included. A law planted without scatter is covered more often than asked for,
 most of all inside the table: no table of this size excludes scatter, so the interval holds some.
 
-``python -m experiments.calibration.recommend`` writes ``docs/calibration/recommend.csv``, a row for each scenario, the
-same on every machine, and ``recommend.json`` beside it. Standard errors are over sweeps, since the targets of one sweep
-share its law.
+Standard errors are over sweeps, since the targets of one sweep share its law.
 """
 
 from __future__ import annotations
 
-import argparse
-import platform
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import scipy
 
+from experiments.calibration.counting import Calibration
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep
-from experiments.files import BadInput, to_json, write_whole
-from experiments.recommend.pilot_law import fit_pilot
+from experiments.files import BadInput
+from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.recommend.recommendation import CONFIDENCE
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
 from experiments.tables.reading import table_from_frame
 
-NUM_SWEEPS = 120
-FIRST_SEED = 20_261_123
-DIGITS = 4
 KINDS = ("interpolated", "num_params", "num_tokens", "both")
 BEYOND = KINDS[1:]
 NAMES = (
@@ -56,9 +46,9 @@ NAMES = (
 )
 
 
-def scenarios() -> list[Scenario]:
+def scenarios() -> tuple[Scenario, ...]:
     """Straight and bent, of `experiments.calibration.made_sweeps`, with the cells to hold out."""
-    return [replace(item, num_sizes=5, num_budgets=5) for item in SCENARIOS if item.name in NAMES]
+    return tuple(replace(item, num_sizes=5, num_budgets=5) for item in SCENARIOS if item.name in NAMES)
 
 
 def run_pilot(scenario: Scenario, seed: int, confidence: float = CONFIDENCE) -> dict[str, dict[str, float] | None]:
@@ -73,12 +63,12 @@ def run_pilot(scenario: Scenario, seed: int, confidence: float = CONFIDENCE) -> 
     cells = (inside, (sizes[-1], budgets[2]), (sizes[2], budgets[-1]), (sizes[-1], budgets[-1]))
     results: dict[str, dict[str, float] | None] = dict.fromkeys(KINDS)
     try:
-        fitted = fit_pilot(table_from_frame(pilot), None)
+        fitted = fit_pilot_law(table_from_frame(pilot), None)
     except BadInput:
         return results
     for kind, (size, budget) in zip(KINDS, cells, strict=True):
         try:
-            answer = fitted.read(Target(num_params=float(size), num_tokens=float(budget)), confidence)
+            answer = fitted.read(TargetRun(num_params=float(size), num_tokens=float(budget)), confidence)
         except BadInput:
             continue
         truth = sweep.optima[size, budget]
@@ -108,36 +98,14 @@ def summarise(scenario: Scenario, results: Sequence[Mapping[str, dict[str, float
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--num-sweeps", type=int, default=NUM_SWEEPS, help="of each scenario")
-    parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
-    parser.add_argument("--out", type=Path, default=Path("docs/calibration"))
-    options = parser.parse_args()
-    start = time.perf_counter()
-    seeds = range(options.first_seed, options.first_seed + options.num_sweeps)
-    rows = []
-    for scenario in scenarios():
-        rows.append(summarise(scenario, [run_pilot(scenario, seed) for seed in seeds]))
-        row = rows[-1]
-        print(
-            f"{scenario.name:28} interpolated {row['interpolated']:.3f} +- {row['interpolated_se']:.3f}"
-            f"  extrapolated {row['extrapolated']:.3f} +- {row['extrapolated_se']:.3f}",
-            flush=True,
-        )
-    config = {
-        "confidence": CONFIDENCE,
-        "num_sweeps": options.num_sweeps,
-        "first_seed": options.first_seed,
-        "seconds": round(time.perf_counter() - start),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_whole(options.out / "recommend.csv", pd.DataFrame(rows).round(DIGITS).to_csv(index=False).encode())
-    write_whole(options.out / "recommend.json", (to_json(config, indent=2) + "\n").encode())
-
-
-if __name__ == "__main__":
-    main()
+RECOMMEND = Calibration(
+    scenarios=scenarios(),
+    judge=run_pilot,
+    summarise=summarise,
+    num_sweeps=120,
+    first_seed=20_261_123,
+    table="recommend.csv",
+    config="recommend.json",
+    shown=("interpolated", "interpolated_se", "extrapolated", "extrapolated_se"),
+    settings={"confidence": CONFIDENCE},
+)

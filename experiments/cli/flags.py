@@ -8,9 +8,15 @@ from pathlib import Path
 
 from experiments.cli.parser import whole_number
 
+# Names of the theory, and of what gpt trains with: to import them takes longer than all the rest of reading flags.
+OPTIMIZERS = ("adamw", "adamh", "adamc", "adam-l2", "sgdm", "lion", "signsgdm", "muon", "muonh")
+TRAINABLE_OPTIMIZERS = ("adamw", "adamh", "adamc", "muonh")
+SCHEDULES = ("constant", "linear", "cosine", "wsd")
+LOSS_LAWS = ("functional", "momentum", "multi-power")
+
 FOLDERS = {
     "out": "folder for runs or output",
-    "runs": "folder for the run directories of a study",
+    "runs": "folder for the runs of a study, directories or CSV files",
     "results": "folder for the tables, answers and figures of a study",
 }
 

@@ -1,8 +1,7 @@
 """What every command has in common: its shape, its numbers, its help, and one line on stderr for bad input.
 
 A command is a module with ``SUMMARY``, ``EXAMPLES``, ``add_flags`` and ``run`` (`Command`), one line of ``main``.
-It imports nothing slow (theory, torch, Numba, pandas, matplotlib) at its top: inside ``run``, or inside ``add_flags``
-what its choices come from.
+It imports what is slow (theory, NumPy and all that stands on them) inside ``run``, so that help comes at once.
 """
 
 from __future__ import annotations

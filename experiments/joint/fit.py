@@ -1,15 +1,9 @@
-r"""The joint estimator: `experiments.joint.model` by restricted likelihood, and intervals that average over the
-scatter.
+r"""The joint estimator: `experiments.joint.model` by restricted likelihood.
 
 **Fit.** Linearised about the best predictions, solved as a linear mixed model, and again until nothing moves (Lindstrom
 and Bates 1990); variances by restricted likelihood, replicates included, with weak priors (`Priors`).
 
-**Intervals.** :math:`\tau` is not well known from a dozen cells and often estimated as 0. So the distribution of
-:math:`\beta` is averaged over :math:`\tau`: at each :math:`\tau` a t distribution about its estimate, weighted by the
-restricted likelihood times :math:`1/(s_0/4+\tau)`, with :math:`s_0` the typical standard error of an optimum. Where the
-scatter is far above the noise, the tail :math:`1/\tau` alone gives the interval of a regression over cells, t with as
-many degrees of freedom as there are cells more than coefficients; a prior that falls faster (DuMouchel's,
-:math:`1/(s_0+\tau)^2`) covers too little there. Below the noise it is flat.
+**Intervals** average over :math:`\tau` (`experiments.joint.averages`), since a dozen cells hardly tell it.
 """
 
 from __future__ import annotations
@@ -21,50 +15,33 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import stdtr
 
 from experiments.joint import loss_shape
+from experiments.joint.averages import LARGEST_SCATTER, LOWEST_SPREAD, Averages, average_over_tau, typical_error
 from experiments.joint.mixed_model import Design, Products, Solution, cross_products, solve, solve_each, sums_by_cell
-from experiments.joint.model import Cells, Priors, State, Variances, curve, error_variances, linearise, spreads
+from experiments.joint.model import Priors, StackedLosses, State, Variances, curve, error_variances, linearise, spreads
 
 Array = NDArray[np.float64]
 
 MAX_ROUNDS = 15
 STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
-TAU_NODES = 40
-LOWEST_SPREAD = 1e-3
-LARGEST_SCATTER = 3.0
-FLAT_BELOW = 0.25  # scatter below which the prior is flat, over the typical standard error of an optimum
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Averages:
-    """The coefficients at each tau of a grid, for averaging over it.
-
-    tau, weights : (num_nodes,), the latter sum to 1. centres : (num_nodes, num_regressors). covariances : (num_nodes,
-    num_fixed, num_fixed) of the coefficients, the trend of curvature and the shape, in this order.
-    """
-
-    tau: Array
-    weights: Array
-    centres: Array
-    covariances: Array
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointFit:
     """What the joint estimator found.
 
-    state : where the model is linearised. coefficients : (num_regressors,), covariance at the estimated tau. optimum,
-    curvature : (num_cells,) mu_c and h_c,
-    best predictions; curvature_by_law : what the trend alone makes of h_c, with the leverages of the cells on it.
-    shape : (3,) of `loss_shape`, its covariance (3, 3) and prior (3, 2). freedom : degrees of freedom of the noise,
-    less one for the misfit. averages : the coefficients over tau. left_out : (num_cells, num_regressors) coefficients
-    without each cell, one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals :
-    (num_points,) over their standard errors. converged : whether the rounds settled.
+    state : where the model is linearised. coefficients, covariance : (num_regressors,) and (num_regressors,
+    num_regressors), at the estimated tau. optimum : (num_cells,), the best prediction of mu_c in ln(learning rate).
+    curvature : (num_cells,), that of h_c in nats. curvature_by_law, trend_leverage : (num_cells,), what the trend alone
+    makes of h_c, and the leverage of each cell on it. shape, shape_covariance, shape_prior : (3,), (3, 3) and (3, 2),
+    the parameters of `loss_shape`, and their means and standard deviations beforehand. variances : those estimated.
+    averages : the coefficients over tau. left_out : (num_cells, num_regressors), the coefficients without each cell,
+    one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over
+    their standard errors. converged : whether the rounds settled.
     """
 
     state: State
@@ -78,46 +55,19 @@ class JointFit:
     shape_prior: Array
     trend_leverage: Array
     variances: Variances
-    freedom: float
     averages: Averages
     left_out: Array
     residuals: Array
     converged: bool
 
-    def estimate(self, which: int) -> float:
-        """Of one coefficient, averaged over tau."""
-        return float(self.averages.weights @ self.averages.centres[:, which])
-
-    def quantile(self, which: int, probability: float) -> float:
-        """Of the distribution of one coefficient, averaged over tau."""
-        errors = np.sqrt(self.averages.covariances[:, which, which])
-        return mixture_quantile(
-            self.averages.centres[:, which], errors, self.averages.weights, self.freedom, probability
-        )
-
-    def log_error_variance(self, which: int) -> float:
-        """Variance of the logarithm of a coefficient's standard error: from the degrees of freedom, and over tau."""
-        logs = np.log(self.averages.covariances[:, which, which]) / 2
-        weights = self.averages.weights
-        return float(1 / (2 * self.freedom) + weights @ (logs - weights @ logs) ** 2)
-
-    def interval(self, which: int, level: float) -> tuple[float, float]:
-        """Central interval of one coefficient."""
-        return self.quantile(which, (1 - level) / 2), self.quantile(which, (1 + level) / 2)
-
-
-def mixture_quantile(centres: Array, errors: Array, weights: Array, freedom: float, probability: float) -> float:
-    """Quantile of a mixture of t distributions: (num_nodes,) centres, standard errors above 0 and weights."""
-    low, high = float(centres.min() - 60 * errors.max()), float(centres.max() + 60 * errors.max())
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = float(weights @ stdtr(freedom, (middle - centres) / errors))
-        low, high = (middle, high) if below < probability else (low, middle)
-    return (low + high) / 2
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of the noise, less one for the misfit; at least 1."""
+        return self.averages.freedom
 
 
 def fit_jointly(
-    cells: Cells,
+    cells: StackedLosses,
     regressors: Array,
     trend: Array,
     *,
@@ -125,17 +75,18 @@ def fit_jointly(
     tau: float | None = None,
     start: JointFit | None = None,
 ) -> JointFit:
-    """Fit the model above.
+    """Fit the model of `experiments.joint.model`.
 
-    ``regressors`` (num_cells, p) of the optimum; ``trend`` (num_cells, k) of ln curvature, first column constant.
-    ``tau``: the scatter of cells where it is given and not estimated. ``start``: a fit to begin at, of the same cells
-    with other points. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
+    ``regressors`` (num_cells, p) are those of the optimum, ``trend`` (num_cells, k) those of ln curvature, its first
+    column constant. ``priors`` are `Priors` unless given. ``tau`` is the scatter of cells where it is not to be
+    estimated. ``start`` is a fit to begin at, of the same cells with other points. Raises
+    ``numpy.linalg.LinAlgError`` where the regressors are not identified.
     """
     rules = priors or Priors()
     if start is None:
         state = _start(cells, regressors, trend)
         sigma = _first_noise(cells, state, regressors, trend)
-        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3)
+        variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3, lean=rules.lean)
     else:
         state, variances = start.state, start.variances
     converged = False
@@ -149,12 +100,13 @@ def fit_jointly(
             design, rise = linearise(cells, state, regressors, trend, rules)
             if moved < SETTLED / 10:
                 break
-        error = _typical_error(cells, design, rise, variances)
+        error = typical_error(cells, design, rise, variances)
         if np.abs(regressors @ state.beta + state.shift - before).max() < SETTLED * error:
             converged = True
             break
     solution = _solve(cells, design, rise, variances)
     p, k = regressors.shape[1], trend.shape[1]
+    freedom = max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0)
     return JointFit(
         state=state,
         coefficients=solution.fixed[:p],
@@ -167,20 +119,19 @@ def fit_jointly(
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
-        freedom=max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0),
-        averages=_average_over_tau(cells, design, rise, variances, p, tau),
+        averages=average_over_tau(cells, design, rise, variances, p, freedom, tau),
         residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
         left_out=_without_each(cells, design, rise, variances, p),
         converged=converged,
     )
 
 
-def _solve(cells: Cells, design: Design, rise: Array, variances: Variances) -> Solution:
+def _solve(cells: StackedLosses, design: Design, rise: Array, variances: Variances) -> Solution:
     products = cross_products(design, error_variances(cells, rise, variances))
     return solve(design, products, spreads(cells, variances))
 
 
-def _prior_deviance(cells: Cells, variances: Variances, rules: Priors) -> float:
+def _prior_deviance(cells: StackedLosses, variances: Variances, rules: Priors) -> float:
     """What replicates and weak priors add to the restricted deviance."""
     value = cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
     value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
@@ -188,7 +139,7 @@ def _prior_deviance(cells: Cells, variances: Variances, rules: Priors) -> float:
 
 
 def _restricted(
-    cells: Cells, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
+    cells: StackedLosses, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
 ) -> Variances:
     """Variances at the maximum of the restricted likelihood."""
     scale = np.std(cells.loss - cells.spread_out(cells.mean(cells.loss))) + 1e-12
@@ -196,7 +147,11 @@ def _restricted(
     def unpack(theta: Array) -> Variances:
         sigma, gamma, omega, scatter = np.exp(theta)
         return Variances(
-            sigma=float(sigma), gamma=float(gamma), tau=float(scatter) if tau is None else tau, omega=float(omega)
+            sigma=float(sigma),
+            gamma=float(gamma),
+            tau=float(scatter) if tau is None else tau,
+            omega=float(omega),
+            lean=rules.lean,
         )
 
     @lru_cache(maxsize=4)
@@ -231,7 +186,7 @@ def _restricted(
 
 
 def _step(
-    cells: Cells,
+    cells: StackedLosses,
     state: State,
     solution: Solution,
     variances: Variances,
@@ -246,12 +201,13 @@ def _step(
 
     def cost(s: State) -> float:
         standard = _residuals(cells, s, regressors, trend, errors)
-        local = np.stack([s.shift, s.bend, s.tilt], axis=1)
+        local = np.stack([s.shift, s.bend, s.tilt, s.lean], axis=1)
         return float(
             (standard**2).sum()
             + ((local / spread) ** 2).sum()
             + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
             + (s.trend[1:] ** 2).sum() / rules.trend**2
+            + (0.0 if rules.law is None else float(rules.law @ s.beta**2))
         )
 
     target = State(
@@ -261,6 +217,7 @@ def _step(
         solution.random[:, 0],
         solution.random[:, 1],
         solution.random[:, 2],
+        solution.random[:, 3],
     )
     start, fraction = cost(state), 1.0
     for _ in range(8):
@@ -273,7 +230,7 @@ def _step(
     return state, 0.0
 
 
-def _residuals(cells: Cells, state: State, regressors: Array, trend: Array, errors: Array) -> Array:
+def _residuals(cells: StackedLosses, state: State, regressors: Array, trend: Array, errors: Array) -> Array:
     """(num_points,) residuals about the cells' intercepts, over their standard errors."""
     _, _, rise = curve(cells, state, regressors, trend)
     across = cells.x - cells.spread_out(cells.mean(cells.x))
@@ -283,7 +240,7 @@ def _residuals(cells: Cells, state: State, regressors: Array, trend: Array, erro
     return standard
 
 
-def _start(cells: Cells, regressors: Array, trend: Array) -> State:
+def _start(cells: StackedLosses, regressors: Array, trend: Array) -> State:
     """Parabolas with one curvature, and a line through their minima."""
     centred = cells.x - cells.spread_out(cells.mean(cells.x))
     loss = cells.loss - cells.spread_out(cells.mean(cells.loss))
@@ -298,10 +255,10 @@ def _start(cells: Cells, regressors: Array, trend: Array) -> State:
     first = np.zeros(trend.shape[1])
     first[0] = np.log(curvature)
     zero = np.zeros(len(cells.starts))
-    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy())
+    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy(), zero.copy())
 
 
-def _first_noise(cells: Cells, state: State, regressors: Array, trend: Array) -> float:
+def _first_noise(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> float:
     if cells.replicate_freedom >= 5:
         return float(np.sqrt(cells.replicate_squares / cells.replicate_freedom)) + 1e-9
     _, _, rise = curve(cells, state, regressors, trend)
@@ -309,7 +266,7 @@ def _first_noise(cells: Cells, state: State, regressors: Array, trend: Array) ->
     return float(0.5 * np.std(residual - cells.spread_out(cells.mean(residual)))) + 1e-9
 
 
-def _without_each(cells: Cells, design: Design, rise: Array, variances: Variances, p: int) -> Array:
+def _without_each(cells: StackedLosses, design: Design, rise: Array, variances: Variances, p: int) -> Array:
     number = len(cells.starts)
     if number > MOST_LEFT_OUT or number < 2:
         return np.empty((0, p))
@@ -321,29 +278,3 @@ def _without_each(cells: Cells, design: Design, rise: Array, variances: Variance
         with suppress(np.linalg.LinAlgError):
             result[left_out] = solve(design, some, spread[kept]).fixed[:p]
     return result
-
-
-def _typical_error(cells: Cells, design: Design, rise: Array, variances: Variances) -> float:
-    """Median standard error of an optimum, its curvature known."""
-    pull = sums_by_cell(design.random[:, 0] ** 2 / error_variances(cells, rise, variances), cells.starts)
-    return float(np.clip(1 / np.sqrt(np.median(np.maximum(pull, 1e-12))), LOWEST_SPREAD, 1.0))
-
-
-def _average_over_tau(
-    cells: Cells, design: Design, rise: Array, variances: Variances, p: int, tau: float | None
-) -> Averages:
-    flat = FLAT_BELOW * _typical_error(cells, design, rise, variances)
-    # uniform in ln(flat + tau), which is the prior
-    place = (np.arange(TAU_NODES) + 0.5) / TAU_NODES
-    nodes = flat * np.expm1(place * np.log1p(LARGEST_SCATTER / flat)) if tau is None else np.array([tau])
-    products = cross_products(design, error_variances(cells, rise, variances))
-    spread = np.stack([spreads(cells, replace(variances, tau=float(node))) for node in nodes])
-    solutions = solve_each(design, [products] * len(nodes), spread)
-    deviance = np.concatenate([s.deviance for s in solutions])
-    weights = np.exp(-(deviance - deviance.min()) / 2)
-    return Averages(
-        tau=nodes,
-        weights=weights / weights.sum(),
-        centres=np.concatenate([s.fixed[:, :p] for s in solutions]),
-        covariances=np.concatenate([s.covariance for s in solutions]),
-    )

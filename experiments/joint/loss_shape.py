@@ -33,7 +33,7 @@ REACH = 6.0  # the shape is used to this distance from the minimum, a factor of 
 
 
 def slope(z: Array, shape: Array) -> Array:
-    r""":math:`\phi'(z)`; z of any shape, ``shape`` the three numbers of `PARAMETERS`."""
+    r""":math:`\phi'(z)`; z of any shape, ``shape`` the three numbers of `PARAMETERS`, or such for each z."""
     skew, growth, split = shape
     near = np.clip(z, -REACH, REACH)
     return near * np.exp(skew * near / 2) * _sinhc(growth * near**2) * (1 + split * _side(near))
@@ -42,12 +42,12 @@ def slope(z: Array, shape: Array) -> Array:
 def rise(z: Array, shape: Array) -> Array:
     r""":math:`\phi(z)`, at least 0. Beyond `REACH` it goes on as a straight line."""
     near = np.clip(z, -REACH, REACH)
-    return near * (slope(near[..., None] * NODES, shape) @ WEIGHTS) + (z - near) * slope(near, shape)
+    return near * (slope(near[..., None] * NODES, shape[..., None]) @ WEIGHTS) + (z - near) * slope(near, shape)
 
 
 def shape_gradient(z: Array, shape: Array) -> Array:
     r""":math:`\partial\phi/\partial` (skew, growth, split), shape of z and 3, by the same quadrature."""
-    skew, growth, split = shape
+    skew, growth, split = shape[..., None]
     near = np.clip(z, -REACH, REACH)
     steps = near[..., None] * NODES
     square = growth * steps**2

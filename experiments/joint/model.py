@@ -1,9 +1,10 @@
 r"""The joint model, declared before any table is looked at: losses of all cells about optima that follow one law.
 
 .. math::
-   y_{ci} &= L_c + h_c\,\phi(x_{ci} - \mu_c;\, s, q) + t_c (x_{ci} - \bar x_c) + \epsilon_{ci} \\
+   y_{ci} &= L_c + h_c\,\phi(x_{ci} - \mu_c;\, s + k_c, q) + t_c (x_{ci} - \bar x_c) + \epsilon_{ci} \\
    \mu_c &= X_c\beta + u_c, \qquad \ln h_c = T_c a + r_c \\
    u_c &\sim N(0, \tau^2), \quad r_c \sim N(0, \omega^2), \quad t_c \sim N(0, \kappa_c^2), \quad
+   k_c \sim N(0, \psi^2), \quad
    \epsilon_{ci} \sim N\big(0,\; \sigma^2/m_{ci} + \gamma^2 (R_{ci}^2 + \bar R_c^2/16)\big)
 
 Legend: cell c is one (num_params, num_tokens, batch, decay); x = ln(learning rate); y the mean loss of
@@ -11,8 +12,10 @@ Legend: cell c is one (num_params, num_tokens, batch, decay); x = ln(learning ra
 cells; :math:`h_c` the curvature of the loss at the optimum in nats, drawn toward a power law of the scales;
 :math:`\mu_c` the optimum; X_c its regressors (constant, ln N, ln D, their half squares and product, further ones);
 :math:`u_c` what the law does not explain; :math:`t_c` the tilt that seeds common to all learning rates of a cell leave
-in their mean; :math:`R = h\phi` the rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a
-shape that does not fit speaks, and it leaves the say to the points near the minimum.
+in their mean; :math:`k_c` what the cell's own skew is more than the shared one, where shapes may differ (:math:`\psi`
+above 0, not estimated: near the minima, where such cells are fitted, the losses do not tell it); :math:`R = h\phi` the
+rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a shape that does not fit speaks, and it
+leaves the say to the points near the minimum.
 
 A cell whose optimum lies outside its grid keeps its slope: with the curvature it would have by its neighbours, within
 :math:`\omega`, the slope says how far outside.
@@ -30,16 +33,18 @@ from experiments.joint.mixed_model import Design, sums_by_cell
 
 Array = NDArray[np.float64]
 
+STEEPEST_SKEW = 4.0  # of one cell
 MISFIT_AT_MINIMUM = 0.25  # of that at the mean rise: without it, noise could vanish into a perfect fit near the minimum
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cells:
+class StackedLosses:
     """Losses by cell, points sorted by cell and learning rate.
 
     starts : (num_cells,) first point of each. x : (num_points,) ln(learning rate). loss : (num_points,) in nats, mean
     over seeds. count : (num_points,) seeds. tilt : (num_cells,) standard deviation of the tilt, nats per unit of x.
-    replicate_squares, replicate_freedom : what seeds say of the variance of one run.
+    replicate_squares, replicate_freedom : what seeds say of the variance of one run. slack : (num_points,) further
+    standard deviation of a loss that counts as a bound only, nats.
     """
 
     starts: NDArray[np.int64]
@@ -49,6 +54,7 @@ class Cells:
     tilt: Array
     replicate_squares: float = 0.0
     replicate_freedom: float = 0.0
+    slack: Array | float = 0.0
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -69,7 +75,8 @@ class Priors:
     """Weak priors, the same for every table: they hold where a table is silent.
 
     The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
-    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. sigma and tau, none
+    ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is.
+    law: (num_regressors,) precisions about 0 of the law's coefficients, none if not given. sigma and tau, none
     (tau: `experiments.joint.fit`).
     """
 
@@ -79,6 +86,8 @@ class Priors:
     trend: float = 0.5
     omega: tuple[float, float] = (0.3, 0.7)
     gamma: float = 0.1
+    lean: float = 0.0
+    law: Array | None = None
 
     @property
     def shape(self) -> Array:
@@ -89,12 +98,13 @@ class Priors:
 @dataclass(frozen=True, kw_only=True)
 class Variances:
     """``sigma`` noise of one run in nats; ``gamma`` misfit per rise; ``tau`` scatter of optima about the law in ln;
-    ``omega`` scatter of ln curvature."""
+    ``omega`` scatter of ln curvature; ``lean`` that of the skew."""
 
     sigma: float
     gamma: float
     tau: float
     omega: float
+    lean: float = 0.0
 
 
 @dataclass
@@ -107,21 +117,34 @@ class State:
     shift: Array  # u_c
     bend: Array  # r_c
     tilt: Array  # t_c
+    lean: Array  # k_c
 
 
-def curve(cells: Cells, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
+def curve(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
     """Distance from the optimum, curvature per point, rise."""
     z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
     h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
-    return z, h, h * loss_shape.rise(z, state.shape)
+    return z, h, h * loss_shape.rise(z, _shapes(cells, state))
 
 
-def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules: Priors) -> tuple[Design, Array]:
+def _shapes(cells: StackedLosses, state: State) -> Array:
+    """(3,) if the cells share it, else (3, num_points)."""
+    if not state.lean.any():
+        return state.shape
+    shapes = np.tile(state.shape[:, None], len(cells.x))
+    shapes[0] = np.clip(shapes[0] + cells.spread_out(state.lean), -STEEPEST_SKEW, STEEPEST_SKEW)
+    return shapes
+
+
+def linearise(
+    cells: StackedLosses, state: State, regressors: Array, trend: Array, rules: Priors
+) -> tuple[Design, Array]:
+    """The linear model about a state, and the rise at each point."""
     z, h, rise = curve(cells, state, regressors, trend)
-    pull = -h * loss_shape.slope(z, state.shape)
-    by_shape = h[:, None] * loss_shape.shape_gradient(z, state.shape)
+    pull = -h * loss_shape.slope(z, _shapes(cells, state))
+    by_shape = h[:, None] * loss_shape.shape_gradient(z, _shapes(cells, state))
     across = cells.x - cells.spread_out(cells.mean(cells.x))
-    random = np.stack([pull, rise, across], axis=1)
+    random = np.stack([pull, rise, across, by_shape[:, 0]], axis=1)
     fixed = np.concatenate(
         [
             pull[:, None] * cells.spread_out(regressors),
@@ -131,11 +154,12 @@ def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules
         axis=1,
     )
     here = np.concatenate([state.beta, state.trend, state.shape])
-    local = cells.spread_out(np.stack([state.shift, state.bend, state.tilt], axis=1))
+    local = cells.spread_out(np.stack([state.shift, state.bend, state.tilt, state.lean], axis=1))
     response = cells.loss - rise - across * local[:, 2] + fixed @ here + (random * local).sum(axis=1)
     p, k = regressors.shape[1], trend.shape[1]
     mean = np.concatenate([np.zeros(p + k), rules.shape[:, 0]])
-    precision = np.concatenate([np.zeros(p + 1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
+    law = np.zeros(p) if rules.law is None else rules.law
+    precision = np.concatenate([law, np.zeros(1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
     return (
         Design(
             starts=cells.starts,
@@ -149,12 +173,13 @@ def linearise(cells: Cells, state: State, regressors: Array, trend: Array, rules
     )
 
 
-def error_variances(cells: Cells, rise: Array, variances: Variances) -> Array:
-    """(num_points,) of the mean losses: noise of the seeds, and misfit."""
+def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> Array:
+    """(num_points,) of the mean losses: noise of the seeds, misfit, and slack."""
     near = cells.spread_out(MISFIT_AT_MINIMUM * cells.mean(rise))
-    return variances.sigma**2 / cells.count + variances.gamma**2 * (rise**2 + near**2)
+    misfit = variances.gamma**2 * (rise**2 + near**2)
+    return variances.sigma**2 / cells.count + misfit + np.square(cells.slack)
 
 
-def spreads(cells: Cells, variances: Variances) -> Array:
+def spreads(cells: StackedLosses, variances: Variances) -> Array:
     ones = np.ones(len(cells.starts))
-    return np.stack([variances.tau * ones, variances.omega * ones, cells.tilt], axis=1)
+    return np.stack([variances.tau * ones, variances.omega * ones, cells.tilt, variances.lean * ones], axis=1)

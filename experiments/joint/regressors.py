@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,10 @@ from experiments.tables.run_table import DECAYS
 Array = NDArray[np.float64]
 
 LEAST_VALUES = 3  # distinct values of an axis that a half square needs
+SLOPE = 1.0  # standard deviation of an exponent of which the table says nothing
+SECOND = 0.3  # that of a second derivative: an exponent that changes by 0.7 over a decade
 ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
-
-
-class Keyed(Protocol):
-    """A cell, as far as the law goes: ``key`` is its setting, by column."""
-
-    @property
-    def key(self) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +38,12 @@ class Regressors:
     lost: Mapping[str, str]
     covariates: tuple[str, ...]
 
+    @property
+    def precision(self) -> Array:
+        """(num_regressors,) of the priors about 0: slopes 0 +- `SLOPE`, second derivatives 0 +- `SECOND`."""
+        held = {0: 0.0, 1: SLOPE**-2, 2: SECOND**-2}
+        return np.array([held[len(term)] for term in self.terms])
+
     def row(self, setting: Mapping[str, float]) -> Array:
         """(num_regressors,) of the law at a setting that need not be one of the cells."""
         logs = self.logs(setting)
@@ -58,13 +59,15 @@ class Regressors:
         return {name: float(np.log(setting[name] / middle)) for name, middle in self.centre.items()}
 
     @staticmethod
-    def of(cells: Sequence[Keyed], axes: Sequence[str], *, skip_batch: bool) -> Regressors:
-        """Those that the cells can carry: a slope needs two values, a half square three, and no combination of them
-        may be fixed by the others."""
+    def of(settings: Sequence[Mapping[str, float]], axes: Sequence[str], *, skip_batch: bool) -> Regressors:
+        """Those that cells at these ``settings``, by column, can carry.
+
+        A slope needs two values, a half square three, and no combination of them may be fixed by the others.
+        """
         logs, centre, lost = {}, {}, {}
-        names = [n for n in cells[0].key if n in axes or n in DECAYS or (n == "batch_size" and not skip_batch)]
+        names = [n for n in settings[0] if n in axes or n in DECAYS or (n == "batch_size" and not skip_batch)]
         for name in names:
-            values = np.array([cell.key[name] for cell in cells])
+            values = np.array([setting[name] for setting in settings])
             if name in DECAYS and not np.all(values > 0):
                 if len(np.unique(values)) > 1:
                     lost[name] = "weight decay of 0 and others in one table"
@@ -73,15 +76,15 @@ class Regressors:
                 logs[name] = np.log(values)
                 centre[name] = float(np.exp(logs[name].mean()))
                 logs[name] = logs[name] - logs[name].mean()
-        columns = [np.ones(len(cells))]
+        columns = [np.ones(len(settings))]
         terms: list[tuple[str, ...]] = [()]
 
         def offer(name: str, term: tuple[str, ...]) -> bool:
             column = np.asarray(term_value(term, logs), np.float64)
             trial = np.stack([*columns, column], axis=1)
             size = np.linalg.svd(trial / np.linalg.norm(trial, axis=0), compute_uv=False)
-            if len(cells) < trial.shape[1] or size[-1] < ALIGNED:
-                lost[name] = FEW if len(cells) < trial.shape[1] else TOGETHER
+            if len(settings) < trial.shape[1] or size[-1] < ALIGNED:
+                lost[name] = FEW if len(settings) < trial.shape[1] else TOGETHER
                 return False
             columns.append(column)
             terms.append(term)
@@ -99,13 +102,19 @@ class Regressors:
         for i, one in enumerate(curved):
             for other in curved[:i]:
                 offer(f"{other} by {one}", (other, one))
-        trend = np.stack([np.ones(len(cells)), *(logs[name] for name in logs if (name,) in terms)], axis=1)
+        if "batch_size" in logs and "batch_size" not in lost and "batch_size" not in axes:
+            # last: a table that carries only some of the terms keeps those of the axes
+            for name in reversed(curved):
+                offer(f"{name} by batch_size", (name, "batch_size"))
+            if len(np.unique(np.round(logs["batch_size"], 9))) >= LEAST_VALUES:
+                offer("batch_size squared", ("batch_size", "batch_size"))
+        trend = np.stack([np.ones(len(settings)), *(logs[name] for name in logs if (name,) in terms)], axis=1)
         return Regressors(
             columns=np.stack(columns, axis=1),
             trend=trend,
             terms=tuple(terms),
             slopes={name: terms.index((name,)) for name in logs if (name,) in terms and name not in lost},
-            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms},
+            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms and name in axes},
             centre=centre,
             lost=lost,
             covariates=tuple(name for name in logs if (name,) in terms and name not in axes and name not in lost),

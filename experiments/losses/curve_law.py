@@ -22,7 +22,8 @@ from experiments.losses.final_loss import Prediction
 from experiments.losses.intervals import EXACT, FREEDOM, GROUP_WEIGHT, Constant, fit_scales, nearest
 from experiments.losses.settings import Setting
 from theory.checks import require_number
-from theory.loss_laws import LOSS_LAWS, LossLaw, condense, slow_angular_updates
+from theory.loss_laws import LOSS_LAWS, LossLaw, condense
+from theory.slow_norm import slow_angular_updates
 
 Array = NDArray[np.float64]
 

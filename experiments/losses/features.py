@@ -31,7 +31,7 @@ import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from experiments.losses.finished_runs import Run
-from theory.loss_laws import slow_angular_updates
+from theory.slow_norm import slow_angular_updates
 
 Array = NDArray[np.float64]
 

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import spearmanr
+
+from theory.divergence import FAR_ABOVE_MEDIAN
 
 Array = NDArray[np.float64]
 
@@ -54,27 +57,27 @@ class Usable(NamedTuple):
 
     runs: list[Run]
     missing: list[Run]
-    diverged: list[Run]
-    rerun_deviation: float
+    far_above: list[Run]
+    rerun_deviation: float  # standard deviation of one run about its repeats, NaN without repeats
 
 
-def usable_runs(runs: Sequence[Run], *, diverged_excess: float = 0.5) -> Usable:
+def usable_runs(runs: Sequence[Run], *, far_above: float = FAR_ABOVE_MEDIAN) -> Usable:
     """The rule for runs that went wrong and runs that were repeated.
 
-    A run without a finite loss is missing. A run whose loss lies more than ``diverged_excess`` nats above the median
-    of the runs with its data set, N and D has diverged. Both are left out. Runs with the same rates, N, batch, decay
-    and data set are repeats: one run with their mean loss stands for them.
+    A run without a finite loss is missing. A run whose loss lies more than ``far_above`` nats above the median of the
+    runs with its data set, N and D is far above them (`theory.divergence`). Both are left out. Runs with the same
+    rates, N, batch, decay and data set are repeats: one run with their mean loss stands for them.
     """
     missing = [run for run in runs if not np.isfinite(run.loss)]
     finite = [run for run in runs if np.isfinite(run.loss)]
     losses_at: dict[tuple[object, ...], list[float]] = {}
     for run in finite:
         losses_at.setdefault((run.dataset, run.num_params, run.num_tokens), []).append(run.loss)
-    diverged: list[Run] = []
+    high: list[Run] = []
     repeats: dict[tuple[object, ...], list[Run]] = {}
     for run in finite:
-        if run.loss > np.median(losses_at[run.dataset, run.num_params, run.num_tokens]) + diverged_excess:
-            diverged.append(run)
+        if run.loss > np.median(losses_at[run.dataset, run.num_params, run.num_tokens]) + far_above:
+            high.append(run)
             continue
         identity = (run.learning_rates.tobytes(), run.num_params, run.tokens_per_step, run.weight_decay, run.dataset)
         repeats.setdefault(identity, []).append(run)
@@ -84,7 +87,7 @@ def usable_runs(runs: Sequence[Run], *, diverged_excess: float = 0.5) -> Usable:
     return Usable(
         runs=[replace(group[0], loss=float(np.mean([run.loss for run in group]))) for group in groups],
         missing=missing,
-        diverged=diverged,
+        far_above=high,
         rerun_deviation=float(np.sqrt(squares / freedom)) if freedom else float("nan"),
     )
 
@@ -92,8 +95,8 @@ def usable_runs(runs: Sequence[Run], *, diverged_excess: float = 0.5) -> Usable:
 class Score(NamedTuple):
     r"""Predictions against measurements among candidates of one horizon.
 
-    regret : measured loss of the predicted best minus that of the measured best, in nats. spearman : rank correlation.
-    relative_error : mean of \|predicted/measured - 1\|.
+    regret : measured loss of the predicted best minus that of the measured best, in nats. spearman : rank correlation,
+    NaN where either is the same for all. relative_error : mean of \|predicted/measured - 1\|.
     """
 
     regret: float
@@ -108,9 +111,8 @@ def score(predicted: ArrayLike, measured: ArrayLike, *, eligible: ArrayLike = Tr
     0.25
     """
     p, y = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
-    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (p, y)]
     return Score(
         regret=float(y[np.argmin(np.where(eligible, p, np.inf))] - y.min()),
-        spearman=float(np.corrcoef(ranks[0], ranks[1])[0, 1]),
+        spearman=float(spearmanr(p, y).statistic) if np.ptp(p) and np.ptp(y) else np.nan,
         relative_error=float(np.mean(np.abs(p / y - 1))),
     )

@@ -117,10 +117,10 @@ def final_losses(raw: RawTable, how: TableHow) -> FinalLosses:
         places.append(place)
     usable = usable_runs(runs)
     place_of = {id(run): place for run, place in zip(runs, places, strict=True)}
-    for run in usable.diverged:
+    for run in usable.far_above:
         place = place_of[id(run)]
         bad = np.arange(len(rows.keep)) == place
-        rows.drop(bad, "a loss half a nat above the others of its size and length: diverged", losses.numbers.tolist())
+        rows.drop(bad, "a loss half a nat above the others of its size and length", losses.numbers.tolist())
     unmeasured = [(place_of[id(run)], run) for run in usable.missing]
     without = {place for place, _ in unmeasured}
     measured = [settings[place] for place in np.flatnonzero(rows.keep).tolist() if place not in without]

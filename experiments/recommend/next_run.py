@@ -19,10 +19,10 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bend.scaling_law import Law
+from experiments.bend.scaling_law import ScalingLaw
 from experiments.joint import loss_shape
 from experiments.joint.fit import JointFit
-from experiments.joint.model import Cells, error_variances, spreads
+from experiments.joint.model import StackedLosses, error_variances, spreads
 from experiments.recommend.prediction import Coefficients
 from experiments.recommend.target_run import Line, with_lines
 
@@ -37,9 +37,9 @@ EQUAL = 0.01  # difference of the width, relative, below which the cheaper cell 
 class NextRun:
     """A further pilot cell.
 
-    setting : by name. lowest, highest : learning rates, ``num_rates`` of them evenly in ln. width : expected of the
-    interval in ln over the present one, in (0, 1]. cost : num_params times num_tokens over that of the costliest cell
-    of the table, of the one that is known if the other is not. repeats : whether the table has this cell.
+    setting : of it, by column. lowest, highest, num_rates : its learning rates, spaced evenly in ln. width : that of
+    the interval in ln which is to be expected, over the present one, in (0, 1]. cost : num_params times num_tokens, or
+    the one that is known, over that of the costliest cell of the table. repeats : whether the table has this cell.
     """
 
     setting: Mapping[str, float]
@@ -52,7 +52,7 @@ class NextRun:
 
 
 def next_runs(
-    law: Law,
+    law: ScalingLaw,
     coefficients: Coefficients,
     target: Mapping[str, float],
     lines: Sequence[Line],
@@ -61,8 +61,10 @@ def next_runs(
 ) -> list[NextRun]:
     """Cells at the table's values of the axes and one step beyond, the most useful first.
 
-    ``lines``: of axes that move with others, as in `experiments.recommend.target_run`. Left out: the target itself, and
-    what costs more than the costliest cell and more than half of the target.
+    ``target`` is a setting by column; ``lines`` are the axes that move with others, as in
+    `experiments.recommend.target_run`; ``axes`` are those that may be varied; ``confidence``, in (0, 1), is that of the
+    interval on which a grid is centred. Left out are the target itself, and what costs more than the costliest cell and
+    more than half of the target.
     """
     joint, data = law.joint, law.data
     assert joint is not None
@@ -139,24 +141,24 @@ class _Losses:
     def information(self, x: Array, count: Array) -> Array:
         """(num_nodes, num_fixed, num_fixed) on terms, trend and shape; ``count`` (num_rates,) seeds."""
         one = np.zeros(1, np.int64)
-        cell = Cells(starts=one, x=x, loss=np.zeros(len(x)), count=count, tilt=np.array([self.tilt]))
+        cell = StackedLosses(starts=one, x=x, loss=np.zeros(len(x)), count=count, tilt=np.array([self.tilt]))
         shape, z = self.joint.shape, x - self.optimum
         pull, rise = -self.curvature * loss_shape.slope(z, shape), self.curvature * loss_shape.rise(z, shape)
         by_shape = self.curvature * loss_shape.shape_gradient(z, shape)
         fixed = np.concatenate([pull[:, None] * self.row, rise[:, None] * self.trend_row, by_shape], axis=1)
-        columns = np.concatenate([np.stack([pull, rise, x - x.mean()], axis=1), fixed], axis=1)
+        columns = np.concatenate([np.stack([pull, rise, x - x.mean(), by_shape[:, 0]], axis=1), fixed], axis=1)
         weight = 1 / error_variances(cell, rise, self.joint.variances)
         columns = columns - weight @ columns / weight.sum()
         products = (columns * weight[:, None]).T @ columns
         spread = np.tile(spreads(cell, self.joint.variances), (len(self.tau), 1))
         spread[:, 0] = self.tau
-        across = spread[:, :, None] * products[:3, 3:]
-        inner = np.eye(3) + spread[:, :, None] * products[:3, :3] * spread[:, None, :]
-        left: Array = products[3:, 3:] - np.swapaxes(across, 1, 2) @ np.linalg.solve(inner, across)
+        across = spread[:, :, None] * products[:4, 4:]
+        inner = np.eye(4) + spread[:, :, None] * products[:4, :4] * spread[:, None, :]
+        left: Array = products[4:, 4:] - np.swapaxes(across, 1, 2) @ np.linalg.solve(inner, across)
         return left
 
 
-def _grid(data: Cells, centre: float, half: float) -> Array:
+def _grid(data: StackedLosses, centre: float, half: float) -> Array:
     """ln learning rates about a predicted optimum: the table's spacing and number, wider if its interval is."""
     ends = np.zeros(len(data.x), bool)
     ends[data.starts] = True
@@ -166,14 +168,14 @@ def _grid(data: Cells, centre: float, half: float) -> Array:
     return np.asarray(centre + spacing * np.arange(-each_side, each_side + 1), np.float64)
 
 
-def _curvature(law: Law, joint: JointFit, setting: Mapping[str, float]) -> float:
+def _curvature(law: ScalingLaw, joint: JointFit, setting: Mapping[str, float]) -> float:
     """Of the loss at a setting's optimum, by its law."""
     assert law.model is not None
     trend = np.linalg.lstsq(law.model.trend, np.log(joint.curvature_by_law), rcond=None)[0]
     return float(np.exp(law.model.trend_row(setting) @ trend))
 
 
-def _values(law: Law, name: str) -> list[float]:
+def _values(law: ScalingLaw, name: str) -> list[float]:
     """The table's values of an axis, thinned, and one median step beyond either end."""
     values: Array = np.unique([cell.key[name] for cell in law.usable])
     step = float(np.exp(np.median(np.diff(np.log(values)))))

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.bend.cells import Cell
-from experiments.bend.scaling_law import AXES, Batch, Law, group_cells, joint_law, scatter_notes, values_inside, why_not
+from experiments.bend.evidence.cells import Cell, usable_places
+from experiments.bend.scaling_law import (
+    AXES,
+    Batch,
+    ScalingLaw,
+    ceiling_notes,
+    fit_scaling_law,
+    group_cells,
+    scatter_notes,
+    values_inside,
+    why_not,
+)
 from experiments.files import BadInput
 from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
-from experiments.recommend.target_run import Line, Target, complete, independent
+from experiments.recommend.target_run import Line, TargetRun, complete, independent, off_lines
 from experiments.tables.run_table import RunTable
 
 WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
@@ -22,11 +33,12 @@ WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One law read at the target, in learning rate or in mean angle (radians).
+    """A law read at the target, in learning rate or in mean angle (radians).
 
     value, low, high : the optimum and its interval. middle : the setting that contributions start from, the means of
-    the logarithms; value_at_middle : of the law there. contributions : factors between the two, along each axis alone
-    and for each product. leverage, largest_leverage : of the target and of the table's cells.
+    the logarithms. value_at_middle : what the law has there. contributions : the factors between the two, along each
+    axis alone and for each product. leverage, largest_leverage : that of the target, and the largest of the table's
+    cells. variances : those of the joint fit.
     """
 
     value: float
@@ -41,12 +53,16 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pilot:
-    """A fitted table. cells : usable ones, keyed as in the table; law : keyed without what moves along ``lines``.
-    assumptions, notes : phrases."""
+class PilotLaw:
+    """The law of a pilot table, ready to be read at any target.
+
+    cells : the usable ones, keyed as in the table. law : the law, keyed without what moves along ``lines``. joint : its
+    fit. coefficients : what is known of its terms, assumed ones included. lines : the axes that move with others.
+    batch : how batch size was treated. assumptions, notes : phrases.
+    """
 
     cells: tuple[Cell, ...]
-    law: Law
+    law: ScalingLaw
     joint: JointFit
     coefficients: Coefficients
     lines: tuple[Line, ...]
@@ -54,15 +70,24 @@ class Pilot:
     assumptions: tuple[str, ...]
     notes: tuple[str, ...]
 
-    def setting(self, target: Target) -> dict[str, float]:
+    def setting(self, target: TargetRun) -> dict[str, float]:
         """The target by the names that the law is keyed by; raises `BadInput` where the table does not speak of it."""
-        setting = complete(self.cells, target, self.batch, self.lines)
+        setting = self.whole(target)
         return {name: value for name, value in setting.items() if name in self.law.cells[0].key}
 
-    def read(self, target: Target, confidence: float) -> Answer:
-        """The optimum at a target; raises `BadInput` where the interval is wider than a factor of `WIDEST`."""
+    def whole(self, target: TargetRun) -> dict[str, float]:
+        """The same with the axes that move along lines."""
+        return complete(self.cells, target, self.batch, self.lines)
+
+    def read(self, target: TargetRun, confidence: float) -> Answer:
+        """The optimum at a target, with intervals of that ``confidence``, in (0, 1).
+
+        Raises `BadInput` where the interval is wider than a factor of `WIDEST`.
+        """
         coefficients, setting = self.coefficients, self.setting(target)
-        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True)
+        off = np.array(list(off_lines(self.whole(target), self.lines).values()))
+        further = float(np.sum((SLOPE * off) ** 2))
+        found = coefficients.predict(coefficients.row(setting), confidence, scatter=True, further=further)
         if found.high - found.low > np.log(WIDEST):
             raise BadInput(
                 f"the table does not determine it: the {100 * confidence:.3g} % interval would span a factor of"
@@ -86,18 +111,23 @@ class Pilot:
         )
 
 
-def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
-    """Fit the law of one optimizer's runs; raises `BadInput` where there is none or it has no slope along an axis."""
+def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
+    """Fit the law of one group's runs, ``batch`` treated as in `experiments.bend.scaling_law`.
+
+    Raises `BadInput` where there is no law, or where it has no slope along an axis on which the table varies.
+    """
     cells, treated, notes = group_cells(runs, batch)
-    usable = [cell for cell in cells if len(cell.x) >= 3]
+    usable = [cells[place] for place in usable_places(cells)]
     if not usable:
         raise BadInput("no cell has three usable learning rates")
     if len(usable) < len(cells):
-        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than three usable learning rates")
+        notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than two usable learning rates")
+    if pairs := sum(len(cell.x) == 2 for cell in usable):
+        notes.append(f"{pairs} cells have two usable learning rates: they speak through the curvature of the others")
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     axes = (*AXES, *runs.axes)
-    law = joint_law(rekeyed, axes, treated)
+    law = fit_scaling_law(rekeyed, axes, treated)
     notes += scatter_notes(law)
     model, joint = law.model, law.joint
     if model is None or joint is None:
@@ -105,15 +135,18 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
     if not any(law.inside):
         counts = Counter(optimum.status.value for optimum in law.optima)
         shown = ", ".join(f"{number} {status}" for status, number in counts.items())
-        raise BadInput(
-            f"no cell shows an optimum inside its grid of learning rates ({shown}): widen grids or add seeds"
+        ceiling = ceiling_notes(law)
+        advice = "; ".join(
+            [*ceiling, "widen grids where training holds, or add seeds" if ceiling else "widen grids or add seeds"]
         )
+        raise BadInput(f"no cell shows an optimum inside its grid of learning rates ({shown}): {advice}")
     for name in rekeyed[0].key:
         number = len(values_inside(law, name))
         if name in model.lost:
             raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
         if name in model.slopes and number < 2:
-            raise BadInput(f"optima inside their grids at {number} value of {name}: no slope along it; widen the grids")
+            advice = "; ".join(["no slope along it", *ceiling_notes(law), "widen the grids"])
+            raise BadInput(f"optima inside their grids at {number} value of {name}: {advice}")
     doubtful = {axis: reason for axis in axes if axis in model.slopes and (reason := why_not(axis, runs, law))}
     coefficients = Coefficients.of(model, joint, list(doubtful), axes)
     assumptions = []
@@ -121,7 +154,7 @@ def fit_pilot(runs: RunTable, batch: Batch | None) -> Pilot:
         why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"
         what = "curvature along " + term[0] if len(set(term)) == 1 else f"product of {term[0]} and {term[1]}"
         assumptions.append(f"{what}: {why}; taken as 0 with a standard deviation of {ASSUMED_BEND:g}")
-    return Pilot(
+    return PilotLaw(
         cells=tuple(usable),
         law=law,
         joint=joint,

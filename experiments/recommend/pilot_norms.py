@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 class PilotNorms:
     """Runs that end before the norm is within 5 % of its equilibrium.
 
-    num_runs, num_short : all of them, and those that end before. num_cells, num_best_short : the same of the best run
-    of each cell. median_share : of the best runs, the median share of the run that the transient takes, inf if half of
-    them end before. from_start : whether the initial RMS is told; if not, the start is far below equilibrium.
+    num_runs, num_short : the number of runs, and of those that end before. num_cells, num_best_short : the same of the
+    best run of each cell. median_share : the median share of a best run that its transient takes, inf if half of them
+    end before. from_start : whether the table tells the initial RMS; if not, a start far below equilibrium is assumed.
     """
 
     num_runs: int
@@ -36,7 +36,10 @@ class PilotNorms:
 
 
 def pilot_norms(runs: RunTable, how: AngleOf) -> PilotNorms | None:
-    """Judge the runs of a table of AdamW; None where weight decay or the number of steps is not told."""
+    """Judge the runs of AdamW in a table, whose angles are made as ``how`` says.
+
+    None where the table does not tell weight decay or the number of steps.
+    """
     shares = transient_shares(runs, how)
     if shares is None:
         return None

@@ -4,8 +4,8 @@ r"""What a fitted law says at a setting that no cell of its table has.
    \mu_* = x_*^\top\beta + u_*, \qquad u_* \sim N(0, \tau^2), \qquad
    \mu_* \mid \tau \sim t_\nu\big(x_*^\top\hat\beta_\tau,\; x_*^\top C_\tau x_* + \tau^2\big)
 
-averaged over :math:`\tau` as in `experiments.joint.fit`: an interval for the optimum of the new cell and not only for
-the law, with the covariance of all terms, half squares and products included. Derived here.
+averaged over :math:`\tau` as in `experiments.joint.averages`: an interval for the optimum of the new cell and not only
+for the law, with the covariance of all terms, half squares and products included. Derived here.
 
 **The shape of the loss.** The fit holds it with priors P that are wide on purpose, so that the posterior covariance
 :math:`C = (A+P)^{-1}` counts shapes which hardly occur. For shapes off the middle of the prior by :math:`\kappa` times
@@ -22,8 +22,9 @@ its interval is to hold for each.
 **What the table does not tell.** A second derivative that the cells do not determine is taken as 0 with a standard
 deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a decade has 0.1. If the term is absent from
 the law, its column q is a combination :math:`Xw` of the others, which have absorbed it, and the target misses
-:math:`q_* - x_*^\top w` of it; if it is in the law but rests on censored optima, the assumption is its prior. No
-slope is ever assumed.
+:math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well,
+poorly, or by censored optima alone: far outside the table an estimate of a bend is not trusted as it stands. Slopes
+have the priors of the joint fit, 0 +- 1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.fit import JointFit, mixture_quantile
+from experiments.joint.averages import central_interval
+from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors, term_value
 
 Array = NDArray[np.float64]
@@ -47,7 +49,7 @@ ASSUMED_BEND = 0.1  # standard deviation of a second derivative that the table d
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """A number and its central interval."""
+    """A number and its central interval. value, low, high : as logarithms, or after `factor` as the numbers."""
 
     value: float
     low: float
@@ -63,9 +65,10 @@ class Predicted:
 class Coefficients:
     """The law's coefficients with their uncertainty, assumed terms last.
 
-    terms : of the law, then those that are assumed and not fitted. assumed : all that rest on the assumption. tau,
-    weights : (num_nodes,). centres : (num_nodes, num_terms). covariances : (num_nodes, num_fixed, num_fixed), mean
-    square errors of the terms, then the trend of curvature and the shape.
+    model : the terms that the cells carry. terms : those, then the ones that are assumed and not fitted. assumed : all
+    that rest on the assumption. tau, weights : (num_nodes,), the grid of the scatter and what each node counts.
+    centres : (num_nodes, num_terms), the estimates. covariances : (num_nodes, num_fixed, num_fixed), mean square errors
+    of the terms, then of the trend of curvature and of the shape. freedom : degrees of freedom of the noise.
     """
 
     model: Regressors
@@ -83,7 +86,8 @@ class Coefficients:
         curved = [name for name in model.slopes if name in axes]
         second = list(combinations_with_replacement(curved, 2))
         absent = [term for term in second if term not in model.terms and term[::-1] not in model.terms]
-        held = [(name, name) for name in doubtful if (name, name) in model.terms]
+        held = [term for term in model.terms if len(term) == 2 and set(term) <= set(curved)]
+        doubted = [(name, name) for name in doubtful if (name, name) in model.terms]
         averages, p = joint.averages, len(model.terms)
         centres, covariances = averages.centres, _mean_square_errors(joint)
         rest = covariances.shape[1] - p
@@ -103,7 +107,7 @@ class Coefficients:
         return Coefficients(
             model=model,
             terms=(*model.terms, *absent),
-            assumed=(*held, *absent),
+            assumed=(*doubted, *absent),
             tau=averages.tau,
             weights=averages.weights,
             centres=centres,
@@ -130,14 +134,12 @@ class Coefficients:
         spread: Array = np.einsum("p,npq,q->n", row, self.covariances[:, terms, terms], row) + scatter * self.tau**2
         return spread
 
-    def predict(self, row: Array, confidence: float, *, scatter: bool) -> Predicted:
-        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``."""
+    def predict(self, row: Array, confidence: float, *, scatter: bool, further: float = 0.0) -> Predicted:
+        """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``; ``further``:
+        variance of what the law does not have."""
         centres = self.centres @ row
-        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter), 1e-24))
-        low, high = (
-            mixture_quantile(centres, errors, self.weights, self.freedom, (1 + side * confidence) / 2)
-            for side in (-1, 1)
-        )
+        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter) + further, 1e-24))
+        low, high = central_interval(centres, errors, self.weights, self.freedom, confidence)
         return Predicted(value=float(self.weights @ centres), low=low, high=high)
 
     def leverage(self, setting: Mapping[str, float]) -> tuple[float, float]:

@@ -1,18 +1,19 @@
-r"""The learning rate for a run that has not been made, from a pilot table of smaller ones.
+r"""The learning rate of a run that has not been made, from a pilot table of smaller ones.
 
-The joint law of `experiments.bend.scaling_law`, read at the target (`experiments.recommend.prediction`): half squares
-and products included, so that the extrapolation may bend, and its interval holds what is not known of the bend. It is
-an interval for the optimum of the target itself, scatter of single cells about the law included.
+The law of `experiments.bend.scaling_law` is read at the target (`experiments.recommend.prediction`). It has half
+squares and products, so the extrapolation may bend, and the interval holds what is not known of the bend. It is an
+interval for the optimum of the target itself: the scatter of single cells about the law is in it.
 
-**What a table cannot tell.** An axis with one value, or optima inside their grids at fewer than two: refused if the
-target differs there, since no slope is ever assumed. Two values, or optima inside at two: a second derivative of
-0 +- 0.1 (one standard deviation) is assumed, said, and widens the interval; the same for a product that the design does
-not determine. Axes that move together in the table, D = 20 N say: answered on that line, where only their joint change
-counts, refused off it. No cell with an optimum inside its grid, an interval wider than a factor of `WIDEST`: refused.
+**What a table cannot tell.** No slope is ever assumed: an axis with one value, or with optima inside their grids at
+fewer than two, is refused if the target differs there. With two values, or optima inside at two, a second derivative of
+0 +- 0.1 (one standard deviation) is assumed, said, and widens the interval; so is a product that the design does not
+determine. If axes move together in the table, D = 20 N say, only their joint change counts: on that line the
+target is answered, off it an exponent of 0 +- 1 is assumed. Refused as well are a table without any optimum inside its
+grid, as where training diverges before the loss turns up, and an interval wider than a factor of `WIDEST`.
 
-**Warned of**: a target outside the table's range, with the factor and the leverage; pilot runs whose norm had not come
-to its equilibrium, since their optima follow another law than those of runs which had (`theory.bend`); laws in learning
-rate and in mean angle whose intervals do not meet.
+**What it warns of**: a target outside the table's range, with the factor and the leverage; pilot runs whose norm had
+not come to its equilibrium, since their optima follow another law than those of runs which had (`theory.bend`); laws in
+learning rate and in mean angle whose intervals do not meet; cells of which divergence hides the optimum.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, angle_setting, in_mean_angle, rates_of_angles
-from experiments.bend.scaling_law import AXES, Batch
+from experiments.bend.scaling_law import AXES, Batch, ceiling_notes
 from experiments.files import BadInput
+from experiments.joint.regressors import SLOPE
 from experiments.recommend.next_run import NextRun, next_runs
-from experiments.recommend.pilot_law import Answer, Pilot, fit_pilot
+from experiments.recommend.pilot_law import Answer, PilotLaw, fit_pilot_law
 from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
-from experiments.recommend.target_run import Target, beyond, complete, with_lines
+from experiments.recommend.target_run import ON_LINE, TargetRun, beyond, off_lines
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import DECAYS, RunTable
 from theory import InvalidParameter
@@ -47,7 +49,8 @@ CHECKED = " (intervals were checked a third of it beyond; farther, the law may n
 
 @dataclass(frozen=True, kw_only=True)
 class InAngle:
-    """The answer in mean angle, and the learning rates that give it at the target; None where no rate does."""
+    """The answer by the law in mean angle. angle : the answer itself, in radians. value, low, high : the learning rates
+    that have these mean angles at the target, None where no rate does."""
 
     angle: Answer
     value: float | None
@@ -57,9 +60,15 @@ class InAngle:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """For one group, an optimizer's if nothing else was asked for. answer : None if refused, for the ``reason``.
-    target : complete. beyond : by axis, the factor by which the target is outside the table's range, 1 inside.
-    assumptions, warnings, notes : phrases. next_runs : the runs that would narrow the interval most, best first."""
+    """What a table recommends for one group; a group is one optimizer unless something else was asked for.
+
+    group : its name, None if there is one only. optimizer : that of its runs, None if the table does not tell. batch :
+    how batch size was treated. target : complete, by column. confidence : that of the intervals. num_cells : the usable
+    ones. answer : the learning rate, None if refused for the ``reason``. in_angle : the same by the law in mean angle,
+    None unless asked for and known. beyond : by axis, the factor by which the target is outside the table's range, 1
+    inside. norms : how far the norms of the pilot runs had come, None where the table does not tell. assumptions,
+    warnings, notes : phrases. next_runs : the further cells that would narrow the interval most, best first.
+    """
 
     group: str | None
     optimizer: str | None
@@ -80,7 +89,7 @@ class Recommendation:
 
 def recommend(
     table: pd.DataFrame | RunTable,
-    target: Target,
+    target: TargetRun,
     *,
     confidence: float = CONFIDENCE,
     batch: Batch | None = None,
@@ -94,12 +103,27 @@ def recommend(
     Parameters
     ----------
     table, batch, columns, constants : as in `experiments.bend.fit.fit_bend`.
-    confidence : of the interval, in (0, 1).
+    target : the run to be made. It needs a value of every axis along which the table has several.
+    confidence : that of the intervals, in (0, 1).
     effective : how AdamW's learning rate makes an angle; the law is then read in mean angle too.
     further : whether the next pilot run is looked for.
 
     Raises `InvalidParameter`, and `experiments.files.BadInput` where no group can be answered; where some can,
     the others come with a ``reason``.
+
+    Four sizes of five learning rates, whose optimum falls like the power -0.3:
+
+    >>> rows = []
+    >>> for size in (1e7, 3e7, 1e8, 3e8):
+    ...     best = 0.003 * (size / 1e8) ** -0.3
+    ...     for rate in best * 2.0 ** np.arange(-2, 3):
+    ...         rows.append({"num_params": size, "learning_rate": rate, "loss": 3 + 0.05 * np.log(rate / best) ** 2})
+    >>> import pandas as pd
+    >>> (found,) = recommend(pd.DataFrame(rows), TargetRun(num_params=1e9), further=False)
+    >>> round(found.answer.value, 4), round(0.003 * 10**-0.3, 4)
+    (0.0015, 0.0015)
+    >>> found.warnings[0]
+    "num_params 1e+09 is a factor of 3.33 beyond the table's largest: 0.35 of its whole range in ln"
     """
     require_number("confidence", confidence, above=0, below=1)
     if batch not in (None, "fixed", "co-tuned", "covariate"):
@@ -122,13 +146,13 @@ def recommend(
 def _recommend(
     runs: RunTable,
     name: str | None,
-    target: Target,
+    target: TargetRun,
     confidence: float,
     batch: Batch | None,
     effective: AngleOf | None,
     further: bool,
 ) -> Recommendation:
-    pilot = fit_pilot(runs, batch)
+    pilot = fit_pilot_law(runs, batch)
     setting, answer = pilot.setting(target), pilot.read(target, confidence)
     kind = (runs.optimizer or "adamw").lower()
     notes = list(pilot.notes)
@@ -156,7 +180,7 @@ def _recommend(
         group=name,
         optimizer=runs.optimizer,
         batch=pilot.batch,
-        target=with_lines(setting, pilot.lines),
+        target=pilot.whole(target),
         confidence=confidence,
         num_cells=len(pilot.cells),
         answer=answer,
@@ -164,7 +188,10 @@ def _recommend(
         beyond=factors,
         norms=norms,
         assumptions=pilot.assumptions,
-        warnings=tuple(_warnings(pilot, setting, answer, in_angle, factors, norms)),
+        warnings=(
+            *_off_line_warnings(pilot, target),
+            *_warnings(pilot, setting, answer, in_angle, factors, norms),
+        ),
         notes=tuple(notes),
         next_runs=tuple(nexts),
     )
@@ -172,8 +199,8 @@ def _recommend(
 
 def _in_angle(
     runs: RunTable,
-    target: Target,
-    pilot: Pilot,
+    target: TargetRun,
+    pilot: PilotLaw,
     answer: Answer,
     how: AngleOf,
     confidence: float,
@@ -183,8 +210,8 @@ def _in_angle(
     """The law of ``runs`` in mean angle, and its answer as a learning rate at the target."""
     if adamh:
         return InAngle(angle=answer, value=answer.value, low=answer.low, high=answer.high)
-    angle = fit_pilot(runs, pilot.batch).read(target, confidence)
-    given = complete(pilot.cells, target, pilot.batch, pilot.lines)
+    angle = fit_pilot_law(runs, pilot.batch).read(target, confidence)
+    given = pilot.whole(target)
     initial = target.initial_rms or _single(runs, "initial_rms")
     steps = target.num_steps
     size = given.get("batch_size", target.batch_size)
@@ -205,8 +232,18 @@ def _single(runs: RunTable, name: str) -> float | None:
     return float(values[0]) if len(values) == 1 else None
 
 
+def _off_line_warnings(pilot: PilotLaw, target: TargetRun) -> list[str]:
+    off = off_lines(pilot.whole(target), pilot.lines)
+    return [
+        f"{line.name} is a factor of {np.exp(abs(off[line.name])):.3g} off the line that the table keeps to ({line}):"
+        f" an exponent of 0 with a standard deviation of {SLOPE:g} is assumed"
+        for line in pilot.lines
+        if abs(off[line.name]) > ON_LINE
+    ]
+
+
 def _warnings(
-    pilot: Pilot,
+    pilot: PilotLaw,
     setting: Mapping[str, float],
     answer: Answer,
     in_angle: InAngle | None,
@@ -243,6 +280,7 @@ def _warnings(
             "an end of the interval in mean angle belongs to no learning rate at the target:"
             " there the angle hardly depends on the rate"
         )
+    warnings += [f"{phrase}; the rate may be one at which the target diverges" for phrase in ceiling_notes(pilot.law)]
     if not pilot.joint.converged:
         warnings.append("the fit of the law did not settle")
     return warnings

@@ -1,4 +1,4 @@
-"""Figures of the agreement on held-out settings, each with the table behind it."""
+"""Figures of `experiments.agreement.leave_one_out`, each drawn from one of its tables."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.agreement.leave_one_out import LEVEL, HeldOut
-from experiments.reports.figures import Figure, as_png
+from experiments.agreement.leave_one_out import LEVEL, NO_MOVEMENT, LeaveOneOut
+from experiments.reports.page import DPI, Figure
+from experiments.reports.png import png_bytes
+from experiments.runs.simulation import COMPARED
 
 COLOURS = {"theory": "black", "simulation": "#00b7e0"}
 MOST_NAMED = 30  # settings whose names fit beside an axis
 
 
-def agreement_figures(found: HeldOut) -> list[Figure]:
+def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
     """Those for which there is something to draw."""
-    moving = found.matrices[found.matrices["rms_error"] > 1e-5] if len(found.matrices) else found.matrices
+    moving = found.matrices[found.matrices["rms_error"] > NO_MOVEMENT] if len(found.matrices) else found.matrices
     figures = []
     if len(moving):
         figures.append(_error_figure(moving))
@@ -29,7 +31,7 @@ def agreement_figures(found: HeldOut) -> list[Figure]:
 def _error_figure(matrices: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(matrices["setting"]))
     figure, axes = plt.subplots(1, 2, figsize=(11, _height(settings)), constrained_layout=True, sharey=True)
-    for axis, quantity in zip(axes, ("weight_rms", "angular_update"), strict=True):
+    for axis, quantity in zip(axes, COMPARED, strict=True):
         for shift, (source, colour) in zip((-0.15, 0.15), COLOURS.items(), strict=True):
             rows = matrices[(matrices["quantity"] == quantity) & (matrices["source"] == source)]
             height = [settings.index(name) + shift for name in rows["setting"]]
@@ -41,7 +43,7 @@ def _error_figure(matrices: pd.DataFrame) -> Figure:
         name="held-out-errors",
         title="Error of every matrix",
         caption="A point for each block matrix of each run, over all its records. Nothing is fitted.",
-        png=as_png(figure),
+        png=png_bytes(figure, DPI),
         table=matrices,
     )
 
@@ -49,7 +51,7 @@ def _error_figure(matrices: pd.DataFrame) -> Figure:
 def _calibration_figure(calibration: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(calibration["setting"]))
     figure, axes = plt.subplots(1, 2, figsize=(11, _height(settings)), constrained_layout=True, sharey=True)
-    for axis, quantity in zip(axes, ("weight_rms", "angular_update"), strict=True):
+    for axis, quantity in zip(axes, COMPARED, strict=True):
         for source, colour in COLOURS.items():
             rows = calibration[(calibration["quantity"] == quantity) & (calibration["source"] == source)]
             axis.plot(
@@ -63,7 +65,7 @@ def _calibration_figure(calibration: pd.DataFrame) -> Figure:
         name="held-out-inside",
         title="Calibration on held-out settings",
         caption=f"Share of the points of a setting inside the interval made from the others; the line is {LEVEL:.0%}.",
-        png=as_png(figure),
+        png=png_bytes(figure, DPI),
         table=calibration,
     )
 
@@ -88,7 +90,7 @@ def _relaxation_figure(relaxations: pd.DataFrame) -> Figure:
         title="Relaxation time by fit",
         caption=f"A bar for each matrix that starts far from equilibrium, 95 %; {holds:.0%} of {len(rows)} hold the"
         " theory's. The interval knows the noise of the steps, not a signal that drifts.",
-        png=as_png(figure),
+        png=png_bytes(figure, DPI),
         table=rows,
     )
 

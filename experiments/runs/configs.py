@@ -15,11 +15,14 @@ from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from experiments.files import BadInput, one_line
-from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer
+from experiments.files import BadInput, one_line, to_json
+from experiments.runs.simulation import SimulationConfig
+from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer, TrainConfig
 from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
 
 T = TypeVar("T")
+
+KINDS: dict[str, type[TrainConfig] | type[SimulationConfig]] = {"train": TrainConfig, "simulation": SimulationConfig}
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -30,7 +33,18 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 
 
 def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
-    """Build a config; raises `BadInput` with one line that names ``where``, the key and the fault."""
+    """Build a config; raises `BadInput` with one line that names ``where``, the key and the fault.
+
+    >>> from theory import AdamW, Constant
+    >>> optimizer, schedule = AdamW(learning_rate=0.01, weight_decay=0.1), Constant(num_steps=10)
+    >>> data = config_to_dict(SimulationConfig(optimizer=optimizer, schedule=schedule, initial_rms=0.02))
+    >>> config_from_dict(SimulationConfig, data, where="config.json").optimizer == optimizer
+    True
+    >>> config_from_dict(SimulationConfig, data | {"sed": 1}, where="config.json")
+    Traceback (most recent call last):
+        ...
+    experiments.files.BadInput: config.json: unknown key 'sed'
+    """
     if not isinstance(data, dict):
         raise BadInput(f"{where}: expected an object with the keys of {cls.__name__}")
     try:
@@ -44,9 +58,28 @@ def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
 
 
 def config_hash(config: Any) -> str:
-    """Ten hexadecimal digits that name a config: the same for equal configs, on every machine."""
+    """Ten hexadecimal digits for the name of a run directory: the same for equal configs, on every machine.
+
+    A checkpoint knows its config by another number, `gpt.config.TrainConfig.checkpoint_digest`.
+    """
     canonical = json.dumps(config_to_dict(config), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def config_text(config: TrainConfig | SimulationConfig) -> str:
+    """The text of a run's ``config.json``, with its ``kind``; `read_config` turns it back into an equal config."""
+    (kind,) = (kind for kind, cls in KINDS.items() if isinstance(config, cls))
+    return to_json({"kind": kind, **config_to_dict(config)}, indent=2)
+
+
+def read_config(data: object, *, where: str) -> TrainConfig | SimulationConfig:
+    """What a run's ``config.json`` holds; raises `BadInput`."""
+    if not isinstance(data, dict):
+        raise BadInput(f"{where}: expected an object")
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise BadInput(f"{where}: kind {kind!r} is not one of {', '.join(KINDS)}")
+    return config_from_dict(KINDS[kind], {k: v for k, v in data.items() if k != "kind"}, where=where)
 
 
 def _first_fault(error: BaseException, path: str = "") -> str:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from experiments.files import BadInput
+from experiments.files import BadInput, one_line
 from experiments.runs import run_directory
-from experiments.runs.producing import Job, train_run
+from experiments.runs.produce import Job, train_run
 from experiments.runs.progress import ProgressBar
 from theory import InvalidParameter
 
@@ -54,10 +54,10 @@ def try_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> dict[Pat
     faults: dict[Path, str] = {}
     if waiting:
         workers = min(num_workers or os.cpu_count() or 1, len(waiting))
-        with ProgressBar(waiting.values()):
+        with ProgressBar({path: job.config.schedule.num_steps for path, job in waiting.items()}):
             deaths = 0
             while waiting:
-                before = _state(waiting.values())
+                before = _checkpoint_times(waiting)
                 answers = _here(waiting.values()) if workers == 1 else _in_pool(list(waiting.values()), workers)
                 died = False
                 for path, answer in answers:
@@ -67,7 +67,7 @@ def try_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> dict[Pat
                         del waiting[path]
                         if isinstance(answer, str):
                             faults[path] = answer
-                deaths = deaths + 1 if died and _state(waiting.values()) == before else 0
+                deaths = deaths + 1 if died and _checkpoint_times(waiting) == before else 0
                 if deaths == LARGEST_NUMBER_OF_DEATHS:
                     line = "its process was killed again and again (out of memory?)"
                     return faults | {path: f"{path}: {line}" for path in waiting}
@@ -150,15 +150,10 @@ def _attempt(job: Job) -> _Answer | str:
         train_run(job)
     except Exception as error:
         kind = "" if isinstance(error, InvalidParameter | BadInput | OSError) else f"{type(error).__name__}: "
-        return f"{job.path}: {kind}{' '.join(str(error).split())[:300]}"
+        return f"{job.path}: {kind}{one_line(error)}"
     return _Answer.DONE
 
 
-def _state(jobs: Iterable[Job]) -> list[tuple[Path, int]]:
+def _checkpoint_times(paths: Iterable[Path]) -> dict[Path, int]:
     """What changes whenever a run has come further."""
-    state = []
-    for job in jobs:
-        with contextlib.suppress(OSError):
-            checkpoint = run_directory.partial_path(job.path) / "checkpoint.pt"
-            state.append((job.path, checkpoint.stat().st_mtime_ns))
-    return state
+    return {path: run_directory.checkpoint_time(path) for path in paths}

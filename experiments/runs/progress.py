@@ -1,28 +1,52 @@
-"""A progress bar over many runs, wherever they are computed: it reads the small files that they leave."""
+"""How far runs are, wherever they are computed: each leaves its step in a small file, and a bar reads them all."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tqdm import tqdm
 
 from experiments.runs import run_directory
-from experiments.runs.producing import PROGRESS_FILE, Job
+
+PROGRESS_FILE = "progress"
+OFTEN_ENOUGH = 0.5  # seconds between steps that are told
+
+
+def progress_writer(partial: Path, on_progress: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
+    """Report the step to the caller, and to other processes through a small file, at most twice a second."""
+    last = 0.0
+
+    def report(step: int, loss: float) -> None:
+        nonlocal last
+        if on_progress is not None:
+            on_progress(step, loss)
+        if time.monotonic() - last > OFTEN_ENOUGH:
+            last = time.monotonic()
+            with contextlib.suppress(OSError):  # a full disk ends a run when its results cannot be written, not here
+                (partial / PROGRESS_FILE).write_text(str(step))
+
+    return report
 
 
 class ProgressBar:
-    """Steps, time left and finished runs on stderr, looked up twice a second by a thread while the context lasts."""
+    """Steps, time left and finished runs on stderr, looked up twice a second by a thread while the context lasts.
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self._open = {job.path: job.config.schedule.num_steps for job in jobs}
+    ``num_steps`` : of each run, by the path of its directory.
+    """
+
+    def __init__(self, num_steps: Mapping[Path, int]) -> None:
+        self._open = dict(num_steps)
         self._num_runs, self._total = len(self._open), sum(self._open.values())
         self._steps_finished = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> None:
-        self._bar = tqdm(total=self._total, unit="step", mininterval=0.5, smoothing=0.05, dynamic_ncols=True)
+        self._bar = tqdm(total=self._total, unit="step", mininterval=OFTEN_ENOUGH, smoothing=0.05, dynamic_ncols=True)
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
@@ -32,7 +56,7 @@ class ProgressBar:
         self._bar.close()
 
     def _poll(self) -> None:
-        while not self._stop.wait(0.5):
+        while not self._stop.wait(OFTEN_ENOUGH):
             self._show()
 
     def _show(self) -> None:

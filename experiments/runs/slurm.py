@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +25,9 @@ from typing import Any
 
 from experiments.files import BadInput, to_json, write_whole
 from experiments.runs import run_directory
-from experiments.runs.producing import Job, train_run
+from experiments.runs.produce import Job, train_run
 from experiments.runs.progress import ProgressBar
-from experiments.runs.run_one import job_to_json
+from experiments.runs.torchrun import torchrun_command
 from theory import InvalidParameter
 from theory.checks import require_integer
 
@@ -96,13 +95,6 @@ class SlurmRun:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def torchrun_command(job: Job, num_processes: int, file: Path) -> list[str]:
-    """The command that shares a run among processes of one node; writes the job to ``file``."""
-    write_whole(file, job_to_json(job).encode())
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
-    return [*launcher, "-m", "experiments.runs.run_one", str(file)]
-
-
 def require_slurm() -> None:
     """Raise `BadInput` with what is missing for ``--executor slurm``."""
     missing = [command for command in ("sbatch", "squeue", "srun") if shutil.which(command) is None]
@@ -149,7 +141,7 @@ class SlurmPool:
         pause = SHORTEST_PAUSE
         for job in waiting.values():
             self._fault(job).unlink(missing_ok=True)
-        with ProgressBar(jobs):
+        with ProgressBar({job.path: job.config.schedule.num_steps for job in jobs}):
             while True:
                 before = len(waiting)
                 for path, job in list(waiting.items()):
@@ -179,7 +171,7 @@ class SlurmPool:
                 if run_directory.is_finished(job.path):
                     continue
                 attempts, seen = self._attempts.get(job.path.name, (0, -1))
-                now = _checkpoint_time(job)
+                now = run_directory.checkpoint_time(job.path)
                 attempts = 1 if now != seen else attempts + 1
                 self._attempts[job.path.name] = (attempts, now)
                 if attempts > MOST_ATTEMPTS:
@@ -239,10 +231,3 @@ class SlurmPool:
                     write_whole(file, to_json(ledger, indent=0).encode())
         finally:
             os.close(descriptor)
-
-
-def _checkpoint_time(job: Job) -> int:
-    try:
-        return (run_directory.partial_path(job.path) / "checkpoint.pt").stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -1,1 +1,1 @@
-"""One file per question; each opens with the question, the hypothesis, the method and the decision rule."""
+"""One file or folder per question; each opens with the question, the hypothesis, the method and the decision rule."""

@@ -29,10 +29,8 @@ half of the whole; refuted if in any setting its interval lies above half of the
 
 from __future__ import annotations
 
-import argparse
-import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import joblib
@@ -42,12 +40,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from experiments.cli.parser import Parser, answer
-from experiments.files import BadInput, to_json, write_whole
+from experiments.files import BadInput, one_line, to_json, write_whole
+from experiments.reports.png import png_bytes
 from experiments.runs.configs import config_hash, config_to_dict
 from experiments.studies.validate import NON_MATRIX_LEARNING_RATE, PRESET, RECORD_EVERY, SCHEDULE, SETTINGS
+from experiments.studies.workplace import Findings, Workplace
 from gpt.config import TrainConfig, preset
 from gpt.train import train
 from theory import AdamW
@@ -85,27 +83,22 @@ def record_gradients(config: TrainConfig, first: int) -> tuple[list[Gradients], 
     """Gradients of the block matrices from step ``first`` on, each (num_steps, num_entries), in the order of names; and
     by name the RMS of the direction over the recorded steps from ``first + SETTLED`` on, as the probe has it."""
     kept: list[list[Gradients]] = []
-    step = 0
 
-    def keep(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        nonlocal step
-        if type(optimizer) is not torch.optim.AdamW:  # the others are Adam's
-            return
+    def keep(step: int, matrices: Mapping[str, torch.Tensor]) -> None:
         if step >= first:
-            groups = optimizer.param_groups
-            kept.append([p.grad.flatten().numpy().copy() for group in groups for p in group["params"]])
-        step += 1
+            kept.append([_gradient(w) for w in matrices.values()])
 
-    handle = register_optimizer_step_pre_hook(keep)
-    try:
-        found = train(config).trajectory
-    finally:
-        handle.remove()
+    found = train(config, before_step=keep).trajectory
     late = found.steps >= first + SETTLED
     rms = np.sqrt((found.update_rms[late] ** 2).mean(axis=0))
     return [np.stack(matrix) for matrix in zip(*kept, strict=True)], dict(
         zip(found.matrices, rms.tolist(), strict=True)
     )
+
+
+def _gradient(matrix: torch.Tensor) -> Gradients:
+    assert matrix.grad is not None
+    return matrix.grad.flatten().numpy().copy()
 
 
 def adam_rms(gradients: Iterable[Gradients], optimizer: AdamW, settled: int) -> float:
@@ -215,34 +208,30 @@ def draw(table: pd.DataFrame, answers: pd.DataFrame) -> bytes:
     left.set_ylabel("ln U over that of noise")
     right.set(xlabel="lag (steps)", ylabel="autocorrelation of g / root of v")
     right.legend(fontsize=8, frameon=False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=120)
-    plt.close(figure)
-    return file.getvalue()
+    return png_bytes(figure, dpi=120)
 
 
-def run_study(out: Path, results: Path, make: Callable[[TrainConfig], pd.DataFrame] = rows_of) -> pd.DataFrame:
-    """One CSV file per run in ``out``, kept as soon as it is finished; table, answers, figure and configs in
-    ``results``."""
-    for directory in (out, results):
-        directory.mkdir(parents=True, exist_ok=True)
+def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = rows_of) -> Findings:
+    """One CSV file per run, kept as soon as it is finished; ``matrices.csv``, ``answers.csv``, ``direction.png``,
+    ``config.json``."""
+    place.make_folders()
     chosen = configs()
-    files = [out / f"{config_hash(config)}.csv" for config in chosen]
+    files = [place.runs / f"{config_hash(config)}.csv" for config in chosen]
 
     def one(config: TrainConfig, file: Path) -> None:
         write_whole(file, make(config).to_csv(index=False).encode())
         print(f"lr {config.optimizer.learning_rate:g}, seed {config.seed}: done", file=sys.stderr, flush=True)
 
     missing = [(config, file) for config, file in zip(chosen, files, strict=True) if not file.exists()]
-    joblib.Parallel(n_jobs=-1)(joblib.delayed(one)(config, file) for config, file in missing)
+    joblib.Parallel(n_jobs=place.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
     table = pd.concat([_read(file) for file in files], ignore_index=True)
     answers = answers_of(table)
     described = [config_to_dict(config) for config in chosen]
-    write_whole(results / "config.json", (to_json(described, indent=1) + "\n").encode())
-    write_whole(results / "matrices.csv", table.to_csv(index=False, float_format="%.5g").encode())
-    write_whole(results / "answers.csv", answers.to_csv(index=False, float_format="%.4f").encode())
-    write_whole(results / "direction.png", draw(table, answers))
-    return answers
+    place.write("config.json", to_json(described, indent=1) + "\n")
+    place.write("matrices.csv", table.to_csv(index=False, float_format="%.5g"))
+    place.write("answers.csv", answers.to_csv(index=False, float_format="%.4f"))
+    place.write("direction.png", draw(table, answers))
+    return Findings(answers=answers)
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -250,24 +239,7 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         run = pd.read_csv(file)
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({' '.join(str(error).split())}); delete it to run this one again") from None
+        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this one again") from None
     if run.empty or not {"seed", "matrix", *SHOWN, f"lag_{LAGS}"} <= set(run.columns):
         raise BadInput(f"{file}: damaged (not the rows of a run); delete it to run this one again")
     return run
-
-
-def main() -> int:
-    parser = Parser(prog="python -m experiments.studies.direction", description="Why Adam's direction is short.")
-    parser.add_argument("--out", type=Path, default=Path("runs/direction"), metavar="DIR", help="holds the runs")
-    parser.add_argument("--results", type=Path, default=Path("docs/direction"), metavar="DIR", help="tables and figure")
-    options = parser.parse_args()
-
-    def run(options: argparse.Namespace) -> int:
-        print(run_study(options.out, options.results).to_string(index=False))
-        return 0
-
-    return answer(run, options, prog=parser.prog)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.bend.mean_angle import AngleOf
+from experiments.studies.swept import judge_bend
+from experiments.studies.workplace import Findings, Workplace
 from experiments.sweeps.study import Study, StudyCell, geometric
 from gpt.config import GPU_SHAPES, TrainableOptimizer, TrainConfig, preset
 from gpt.estimates import num_matrix_params
@@ -45,6 +48,11 @@ def study() -> Study:
             for name, optimizer in OPTIMIZERS.items()
         ),
     )
+
+
+def run_study(place: Workplace) -> Findings:
+    """All runs, and the verdicts of the decision rule; refused where there is no GPU."""
+    return judge_bend(study(), place, effective=AngleOf(schedule="cosine", warmup_fraction=WARMUP_SHARE))
 
 
 def _config(size: str, tokens_per_param: int, optimizer: TrainableOptimizer) -> TrainConfig:

@@ -6,6 +6,8 @@ the place of the optima, the noise between seeds and the size of bend that a lar
 
 from __future__ import annotations
 
+from experiments.studies.swept import judge_bend
+from experiments.studies.workplace import Findings, Workplace
 from experiments.sweeps.study import Adaptive, Study, StudyCell, geometric
 from gpt.config import TrainableOptimizer, TrainConfig, preset
 from theory import AdamH, AdamW, Linear
@@ -56,3 +58,8 @@ def study() -> Study:
             for name, optimizer in OPTIMIZERS.items()
         ),
     )
+
+
+def run_study(place: Workplace) -> Findings:
+    """All runs, and the verdicts of the decision rule."""
+    return judge_bend(study(), place)

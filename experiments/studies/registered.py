@@ -1,14 +1,179 @@
-"""The studies that have a name on the command line. Each is built when it is asked for."""
+"""The studies that have a name on the command line: what each asks, what it costs, how it is run.
+
+Nothing of a study is imported before it is run or loaded, so that they can be listed at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from experiments.studies import ladder, lr_transfer_small, same_angle
-from experiments.sweeps.study import Study
+from experiments.files import BadInput
 
-STUDIES: dict[str, Callable[[], Study]] = {
-    "lr-transfer-small": lr_transfer_small.study,
-    "same-angle": same_angle.study,
-    "ladder": ladder.study,
+if TYPE_CHECKING:
+    from experiments.studies.workplace import Findings
+    from experiments.sweeps.study import Study
+
+
+@dataclass(frozen=True)
+class Option:
+    """What one study can be told beside folders and workers.
+
+    name : as it is typed. value : what is typed behind it. meaning : in a few words, with the default. read : the value
+    of a text; raises `ValueError` with what is allowed, in words.
+    """
+
+    name: str
+    value: str
+    meaning: str
+    read: Callable[[str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredStudy:
+    """A study by name.
+
+    name : letters, digits and dashes. question : in one line. cost : of all its runs. run : makes the runs that are
+    missing in a `experiments.studies.workplace.Workplace` and writes the answers; takes the options by name. load :
+    the runs for `lrbend plan` and `lrbend sweep`; None where they are not those of a sweep.
+    """
+
+    name: str
+    question: str
+    cost: str
+    run: Callable[..., Findings]
+    load: Callable[[], Study] | None = None
+    options: tuple[Option, ...] = ()
+
+    def read_options(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """The keywords of `run` for options as they were typed; raises `BadInput` for those that cannot be meant."""
+        known = {option.name: option for option in self.options}
+        values = {}
+        for name, text in given.items():
+            if name not in known:
+                takes = f"one of {', '.join(known)}" if known else "it takes none"
+                raise BadInput(f"--option {name}: not an option of {self.name}; {takes}")
+            try:
+                values[name.replace("-", "_")] = known[name].read(text)
+            except ValueError as error:
+                raise BadInput(f"--option {name}={text[:200]}: must be {error}") from None
+        return values
+
+
+def registered_study(name: str) -> RegisteredStudy:
+    """By its name; raises `BadInput` that tells those there are."""
+    if name not in STUDIES:
+        raise BadInput(f"{name[:200] or '(empty)'}: not a study; one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+def load_study(given: str) -> Study:
+    """The runs of a study, by its name or from a JSON file; raises `BadInput`, one line, for anything else."""
+    from experiments.sweeps.study import read_study
+
+    if given in STUDIES:
+        load = STUDIES[given].load
+        if load is None:
+            raise BadInput(f"{given}: not made of the runs of a sweep; lrbend study {given} runs it")
+        return load()
+    path = Path(given)
+    if path.suffix != ".json" and not path.is_file():
+        known = ", ".join(name for name, study in STUDIES.items() if study.load is not None)
+        raise BadInput(f"{given[:200] or '(empty)'}: not a study; one of {known}, or the path of a JSON file")
+    return read_study(path)
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("yes or no")
+    return text == "yes"
+
+
+def _optimizers(text: str) -> tuple[str, ...]:
+    from theory import OPTIMIZERS
+
+    names = tuple(text.split(","))
+    if not set(names) <= set(OPTIMIZERS) or len(set(names)) < len(names):
+        raise ValueError(f"names with commas between them, each once, among {', '.join(OPTIMIZERS)}")
+    return names
+
+
+def _later(module: str, function: str) -> Callable[..., Any]:
+    """A function of a study's module, which is imported when it is called."""
+
+    def call(*arguments: object, **options: object) -> Any:
+        return getattr(import_module(f"experiments.studies.{module}"), function)(*arguments, **options)
+
+    return call
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        RegisteredStudy(
+            name="lr-transfer-small",
+            question="How do the optimal learning rates of AdamW and AdamH move with width and length in small models?",
+            cost="1 to 2 core-hours (estimated)",
+            run=_later("lr_transfer_small", "run_study"),
+            load=_later("lr_transfer_small", "study"),
+        ),
+        RegisteredStudy(
+            name="same-angle",
+            question="On real text, does AdamW at its equilibrium norm train best at the same mean angle as AdamH?",
+            cost="43 core-minutes",
+            run=_later("same_angle.run", "run_study"),
+            load=_later("same_angle.study", "study"),
+            options=(Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),),
+        ),
+        RegisteredStudy(
+            name="ladder",
+            question="Does the optimal learning rate of AdamW or AdamH bend from 22M to 708M parameters?",
+            cost="880 hours of an H100 (estimated; no GPU has run it)",
+            run=_later("ladder", "run_study"),
+            load=_later("ladder", "study"),
+        ),
+        RegisteredStudy(
+            name="solvable-bend",
+            question="Does the optimal learning rate bend in a solvable model, and does the norm's transient do it?",
+            cost="10 core-minutes",
+            run=_later("solvable_bend.run", "run_study"),
+        ),
+        RegisteredStudy(
+            name="direction",
+            question="Why is Adam's direction shorter on real gradients than on white noise?",
+            cost="14 core-minutes",
+            run=_later("direction", "run_study"),
+        ),
+        RegisteredStudy(
+            name="replay",
+            question="Does the norm of a matrix act on training other than through the angle of its steps?",
+            cost="4 core-hours (estimated)",
+            run=_later("replay", "run_study"),
+            options=(
+                Option("earlier", "FILE.csv", "a replay.csv whose rows count as finished runs", Path),
+                Option(
+                    "table-only", "yes|no", "tables from the finished runs, trains nothing (default: no)", _yes_or_no
+                ),
+            ),
+        ),
+        RegisteredStudy(
+            name="simulation-grid",
+            question="Do the closed forms describe the simulated optimizers, over the domain that they state?",
+            cost="20 core-minutes",
+            run=_later("simulation_grid", "run_study"),
+            options=(
+                Option("settings", "NUMBER", "of each optimizer (default: 200)", _whole_number),
+                Option("optimizers", "NAME,NAME", "the ones to compare (default: all)", _optimizers),
+            ),
+        ),
+    )
 }

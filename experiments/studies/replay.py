@@ -21,31 +21,28 @@ and s the standard error of the mean of (fixed - twin), paired by seed. A cell `
 ``s <= 0.005``, ``differs`` if ``|d| > |w| + 2 s``, else it is ``not-resolved``. At eight seeds noise alone exceeds 2 s
 in at most 9 % of the cells (Student's t, 7 degrees of freedom).
 
-Rows of an earlier table (``--continue``) stand for the runs they came from, which need not be there any more.
+Rows of an earlier table (the option ``earlier``) stand for the runs they came from, which need not be there any more.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
-import io
-import json
 import math
-import os
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from experiments.cli.parser import Parser, answer
-from experiments.files import to_json, write_whole
+from experiments.files import BadInput, csv_text, one_line, read_json, to_json
 from experiments.runs.configs import config_to_dict
-from experiments.runs.producing import Job, load_recording, train_run
-from experiments.runs.run_directory import Run, is_finished, load_run
+from experiments.runs.local import run_jobs
+from experiments.runs.produce import Job, load_recording
+from experiments.runs.run_directory import is_finished
+from experiments.runs.run_files import Run, load_run
+from experiments.studies.workplace import Findings, Workplace
 from gpt.config import Architecture, Steering, TrainConfig, preset
 from theory import AdamW, Linear
 
@@ -73,7 +70,7 @@ class Earlier:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class ReplaySetting:
     """One architecture at one learning rate, in a study of ``num_steps`` steps with this preset."""
 
     architecture: Architecture
@@ -97,11 +94,11 @@ class Cell:
         )
 
 
-def job_of(directory: Path, cell: Cell, seed: int, arm: str) -> Job | None:
+def job_of(directory: Path, setting: ReplaySetting, seed: int, arm: str) -> Job | None:
     """The run of one arm; None for a replay whose original is not finished (or diverged: nothing to replay)."""
-    original = cell.original(seed)
-    name = f"{cell.architecture}-lr{cell.learning_rate:g}-seed{seed}-{arm}"
-    recorded = Job(directory, f"{cell.architecture}-lr{cell.learning_rate:g}-seed{seed}-original", original)
+    original = setting.original(seed)
+    name = f"{setting.architecture}-lr{setting.learning_rate:g}-seed{seed}-{arm}"
+    recorded = Job(directory, f"{setting.architecture}-lr{setting.learning_rate:g}-seed{seed}-original", original)
     if arm == "original":
         return recorded
     config = dataclasses.replace(original, record_every=50)
@@ -117,48 +114,44 @@ def job_of(directory: Path, cell: Cell, seed: int, arm: str) -> Job | None:
 
 
 def produce(
-    directory: Path, cells: Sequence[Cell], seeds: Sequence[int], arms: Sequence[str], earlier: Earlier
+    place: Workplace, settings: Sequence[ReplaySetting], seeds: Sequence[int], arms: Sequence[str], earlier: Earlier
 ) -> None:
-    """The runs of these arms, one after the other, seed by seed; finished ones and those of a row are kept."""
-    for seed in seeds:
-        for cell in cells:
-            if earlier.knows(cell.key(seed), arms):
-                continue
-            for arm in arms:
-                job = job_of(directory, cell, seed, arm)
-                if job is None or is_finished(job.path):
-                    continue
-                started = time.perf_counter()
-                run = load_run(train_run(job))
-                loss, seconds = run.summary["final_loss"], time.perf_counter() - started
-                print(f"{job.label:45} {run.outcome} {loss} {seconds:.0f} s", file=sys.stderr, flush=True)
+    """The runs of these arms, originals before what replays them; finished ones and those of a row are kept."""
+    wanted = [(setting, seed) for seed in seeds for setting in settings if not earlier.knows(setting.key(seed), arms)]
+    for stage in (arms[:1], arms[1:]):
+        jobs = [job_of(place.runs, setting, seed, arm) for setting, seed in wanted for arm in stage]
+        run_jobs([job for job in jobs if job is not None], num_workers=place.num_workers)
 
 
-def produce_all(directory: Path, earlier: Earlier) -> None:
+def produce_all(place: Workplace, earlier: Earlier) -> None:
     """The whole study: the scale-invariant model, the classic one, more seeds where they are needed, the last arm."""
     for architecture in ARCHITECTURES:
-        produce(directory, _cells(architecture), range(SEEDS), ARMS[:3], earlier)
-    for cell in _cells("scale-invariant"):
+        produce(place, _settings(architecture), range(SEEDS), ARMS[:3], earlier)
+    for setting in _settings("scale-invariant"):
         for first in range(SEEDS, MAX_SEEDS, SEEDS):
-            if summary(rows_of(directory, [cell], earlier))[0]["se"] <= LARGEST_STANDARD_ERROR:
+            if summary(rows_of(place.runs, [setting], earlier))[0]["se"] <= LARGEST_STANDARD_ERROR:
                 break
-            produce(directory, [cell], range(first, first + SEEDS), ARMS[:3], earlier)
+            produce(place, [setting], range(first, first + SEEDS), ARMS[:3], earlier)
     for architecture in ARCHITECTURES:
-        produce(directory, _cells(architecture), range(SEEDS), ARMS[3:], earlier)
+        produce(place, _settings(architecture), range(SEEDS), ARMS[3:], earlier)
 
 
-def rows_of(directory: Path, cells: Sequence[Cell], earlier: Earlier) -> list[dict[str, Any]]:
+def rows_of(directory: Path, settings: Sequence[ReplaySetting], earlier: Earlier) -> list[dict[str, Any]]:
     """One row per cell and seed: the final loss of each arm, None where it has none, and the differences."""
     rows = []
-    for cell in cells:
+    for setting in settings:
         for seed in range(MAX_SEEDS):
-            losses = {arm: _final_loss(job_of(directory, cell, seed, arm)) for arm in ARMS}
+            losses = {arm: _final_loss(job_of(directory, setting, seed, arm)) for arm in ARMS}
             known = {arm: loss for arm in ARMS if (loss := losses[arm]) is not None}
-            losses |= dict(earlier.losses.get(cell.key(seed), {})) | known
+            losses |= dict(earlier.losses.get(setting.key(seed), {})) | known
             original = losses["original"]
             if original is None:
                 continue
-            row: dict[str, Any] = {"architecture": cell.architecture, "learning_rate": cell.learning_rate, "seed": seed}
+            row: dict[str, Any] = {
+                "architecture": setting.architecture,
+                "learning_rate": setting.learning_rate,
+                "seed": seed,
+            }
             row |= {f"{arm}_loss": loss for arm, loss in losses.items()}
             for arm in ARMS[1:]:
                 loss = losses[arm]
@@ -194,63 +187,51 @@ def verdict(fixed: float, twin: float, standard_error: float) -> str:
 
 
 def read_earlier(table: Path) -> Earlier:
-    """A ``replay.csv``, and the ``config.json`` beside it; an empty field is a run that was not made."""
+    """A ``replay.csv``, and the ``config.json`` beside it; an empty field is a run that was not made.
+
+    Raises `BadInput` for files that are something else.
+    """
     losses = {}
-    with table.open(newline="") as file:
-        for line in csv.DictReader(file):
-            key = line["architecture"], float(line["learning_rate"]), int(line["seed"])
-            losses[key] = {arm: float(loss) if (loss := line[f"{arm}_loss"]) else None for arm in ARMS}
-    return Earlier(losses, frozenset(json.loads((table.parent / "config.json").read_text())["commits"]))
+    try:
+        with table.open(newline="") as file:
+            for line in csv.DictReader(file):
+                key = line["architecture"], float(line["learning_rate"]), int(line["seed"])
+                losses[key] = {arm: float(loss) if (loss := line[f"{arm}_loss"]) else None for arm in ARMS}
+        commits = read_json(table.parent / "config.json")["commits"]
+    except OSError as error:
+        raise BadInput(f"{table}: cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{table}: not a table of this study with its config.json ({one_line(error)})") from None
+    return Earlier(losses, frozenset(commits))
 
 
-def write_tables(directory: Path, out: Path, earlier: Earlier) -> list[dict[str, Any]]:
-    """``replay.csv``, ``summary.csv`` and ``config.json`` in ``out`` from what is finished; returns the summary."""
-    rows = rows_of(directory, [cell for architecture in ARCHITECTURES for cell in _cells(architecture)], earlier)
+def run_study(place: Workplace, earlier: Path | None = None, table_only: bool = False) -> Findings:
+    """What is missing of the runs, then ``replay.csv``, ``summary.csv`` and ``config.json``; the summary is the answer.
+
+    ``earlier`` is a ``replay.csv`` whose rows count as finished runs; ``table_only`` trains nothing.
+    """
+    known = Earlier() if earlier is None else read_earlier(earlier)
+    place.make_folders()
+    if not table_only:
+        produce_all(place, known)
+    rows = rows_of(place.runs, [setting for each in ARCHITECTURES for setting in _settings(each)], known)
     table = summary(rows)
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in (("replay.csv", rows), ("summary.csv", table)):
-        write_whole(out / name, _csv(content).encode())
-    study = {
-        "original": config_to_dict(_cells(ARCHITECTURES[0])[0].original(0)),
+        place.write(name, csv_text([{key: _known(value) for key, value in row.items()} for row in content]))
+    config = {
+        "original": config_to_dict(_settings(ARCHITECTURES[0])[0].original(0)),
         "architectures": ARCHITECTURES,
         "learning_rates": LEARNING_RATES,
         "seeds": sorted({row["seed"] for row in rows}),
         "twin_factor": TWIN_FACTOR,
-        "commits": sorted(earlier.commits | {str(commit) for commit in _commits(directory)}),
+        "commits": sorted(known.commits | {str(commit) for commit in _commits(place.runs)}),
     }
-    write_whole(out / "config.json", (to_json(study, indent=2) + "\n").encode())
-    return table
+    place.write("config.json", to_json(config, indent=2) + "\n")
+    return Findings(answers=pd.DataFrame(table))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(
-        prog="python -m experiments.studies.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--runs", type=Path, default=Path("runs/replay-study"), help="holds the run directories")
-    parser.add_argument("--out", type=Path, default=Path("docs/replay"), help="where the tables go")
-    parser.add_argument("--table-only", action="store_true", help="from the finished runs; trains nothing")
-    parser.add_argument("--continue", type=Path, dest="earlier", help="a replay.csv whose rows count as finished runs")
-    return answer(run_study, parser.parse_args(arguments), prog=parser.prog)
-
-
-def run_study(options: argparse.Namespace) -> int:
-    """Produce what is missing, then write the tables."""
-    earlier = read_earlier(options.earlier) if options.earlier else Earlier()
-    if not options.table_only:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-        import torch
-
-        torch.set_num_threads(1)
-        produce_all(options.runs, earlier)
-    for row in write_tables(options.runs, options.out, earlier):
-        print("  ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()))
-    return 0
-
-
-def _cells(architecture: Architecture) -> list[Cell]:
-    return [Cell(architecture, rate) for rate in LEARNING_RATES]
+def _settings(architecture: Architecture) -> list[ReplaySetting]:
+    return [ReplaySetting(architecture, rate) for rate in LEARNING_RATES]
 
 
 def _final_loss(job: Job | None) -> float | None:
@@ -273,18 +254,6 @@ def _commits(directory: Path) -> Iterator[object]:
     return (run.provenance.get("commit") for run in runs)
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    buffer = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([{key: _cell(value) for key, value in row.items()} for row in rows])
-    return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _known(value: object) -> object:
+    """None, an empty field, for what is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,7 +1,5 @@
 r"""Simulation against theory on random settings of every optimizer: is the difference noise?
 
-    python -m experiments.studies.simulation_grid [--settings 200] [--out runs/simulation-grid] [--table docs/sim]
-
 Question    Do the closed forms describe the simulated optimizers, over the domain that they state?
 Hypothesis  Where a form is exact, the deviations in Monte Carlo standard errors are standard normal. Elsewhere there is
             a bias, below 0.2 % on average.
@@ -10,32 +8,31 @@ Method      Random settings (`draw_setting`), one seed each. Per setting and obs
             added until the error is at most 0.05 %.
 Decision    Exact forms: Kolmogorov-Smirnov p above 0.001 and no |z| above 4.5. Of 18 such tests one fails in 50 grids.
 
-Finished settings are kept in ``--out``; the same command goes on from there.
+A finished setting is a row of its optimizer's CSV file among the runs, and is kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from experiments.cli.parser import Parser, answer
-from experiments.files import to_json, write_whole
+from experiments.files import BadInput, csv_text, one_line, to_json
 from experiments.runs.simulation import natural_scale
+from experiments.studies.workplace import Findings, Workplace
 from sim import GradientNoise
 from sim.monte_carlo import run
 from sim.observables import observables
 from theory import OPTIMIZERS, SCHEDULES, Optimizer, Schedule, equilibrium, predict_trajectory, record_steps
-from theory.checks import require_integer
 from theory.momentum import startup_steps
 from theory.optimizers import SGDM, AdamL2, Muon, MuonH
 from theory.trajectory import FIELDS
@@ -185,20 +182,17 @@ def log_ratio(moments: Array, dim: int, theory: Array, rows: list[int]) -> tuple
     return mean, np.sqrt((len(moments) - 1) * left_out.var(axis=0))
 
 
-def run_grid(names: list[str], num_settings: int, out: Path) -> dict[str, list[dict[str, float]]]:
-    """The rows of every optimizer; those that ``out`` holds already are read, not run."""
-    out.mkdir(parents=True, exist_ok=True)
+def run_grid(names: Sequence[str], num_settings: int, runs: Path) -> dict[str, list[dict[str, float]]]:
+    """The rows of every optimizer; those that the folder ``runs`` holds already are read, not run."""
     results = {}
     for name in names:
-        path = out / f"{name}.csv"
+        path = runs / f"{name}.csv"
         rows = _read(path)
         with path.open("a", newline="") as file:
             for index in tqdm(range(len(rows), num_settings), desc=name, unit="setting", disable=None):
                 row = measure(draw_setting(name, index))
-                writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
-                if index == 0:
-                    writer.writeheader()
-                writer.writerow(row)
+                header, line = csv_text([row]).splitlines(keepends=True)
+                file.write(line if index else header + line)
                 file.flush()
                 rows.append(row)
         results[name] = rows[:num_settings]
@@ -243,48 +237,33 @@ def passes(row: dict[str, Any]) -> bool:
     return abs(row["mean_bias_percent"]) < 0.2
 
 
-def main() -> int:
-    parser = Parser(prog="python -m experiments.studies.simulation_grid", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--settings", type=int, default=200, help="per optimizer")
-    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS), choices=list(OPTIMIZERS), help=" ")
-    parser.add_argument("--out", type=Path, default=Path("runs/simulation-grid"), help="rows setting by setting")
-    parser.add_argument("--table", type=Path, default=Path("docs/sim"), help="where the table is written")
-    options = parser.parse_args()
-    return answer(write_grid, options, prog=parser.prog)
-
-
-def write_grid(options: argparse.Namespace) -> int:
-    """The table of the module; 1 if a row of it fails."""
-    require_integer("settings", options.settings, at_least=1)
-    table = list(summarise(run_grid(options.optimizers, options.settings, options.out)))
+def run_study(place: Workplace, settings: int = 200, optimizers: Sequence[str] = tuple(OPTIMIZERS)) -> Findings:
+    """``agreement.csv``, a row per optimizer and observable, and ``config.json``; passed if every row passes."""
+    place.make_folders()
+    with place.kernel_threads():
+        rows = list(summarise(run_grid(optimizers, settings, place.runs)))
     config = {
         "seed": SEED,
-        "num_settings": options.settings,
-        "optimizers": options.optimizers,
+        "num_settings": settings,
+        "optimizers": optimizers,
         "dim": DIM,
         "shapes": SHAPES,
         "replicas_per_batch": REPLICAS,
         "target_error": TARGET_ERROR,
         "num_records": NUM_RECORDS,
     }
-    options.table.mkdir(parents=True, exist_ok=True)
-    write_whole(options.table / "config.json", (to_json(config) + "\n").encode())
-    with (options.table / "agreement.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        for row in table:
-            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
-    for row in table:
-        print({True: "pass", False: "FAIL"}[passes(row)], to_json(row))
-    return 0 if all(map(passes, table)) else 1
+    place.write("config.json", to_json(config) + "\n")
+    shown = [{k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    place.write("agreement.csv", csv_text(shown))
+    judged = pd.DataFrame(rows).assign(passed=[passes(row) for row in rows])
+    return Findings(answers=judged, passed=bool(judged["passed"].all()))
 
 
 def _read(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        with path.open(newline="") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ({one_line(error)}); delete it to run these settings again") from None

@@ -6,7 +6,7 @@ Hypothesis  On exactly scale-invariant weights they hold with no fitted constant
 Method      Three AdamW settings of one product learning rate x decay and one of AdamH, constant learning rate
             after a short warmup, three seeds on ``scale-invariant`` and one on ``gpt2``; the same settings
             simulated; `agreement` states how a trajectory is read.
-Decision    The limits in `comparison`, as medians over matrices and seeds for each setting.
+Decision    The limits in `experiments.agreement.predictions`, as medians over matrices and seeds for each setting.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.agreement.comparison import Row, compare
 from experiments.agreement.measure import ComparedOptimizer
 from experiments.runs.local import run_jobs
-from experiments.runs.producing import Job, simulation_run, training_label
-from experiments.runs.run_directory import Run, load_run
+from experiments.runs.produce import Job, simulate_run, training_label
+from experiments.runs.run_files import Run, load_run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
 from gpt.data import load_text
@@ -102,14 +101,8 @@ def produce(
     paths = []
     for config in tqdm(simulations, desc="simulations", unit="run", dynamic_ncols=True):
         label = f"simulation-{config.optimizer.name}-lr{config.optimizer.learning_rate:g}"
-        paths.append(simulation_run(directory, label, config))
+        paths.append(simulate_run(directory, label, config))
     if training:
         load_text(training[0].source)  # build the text once, before several processes ask for it
     trained = run_jobs([Job(directory, training_label(config), config) for config in training], num_workers=num_workers)
     return [load_run(path) for path in [*trained, *paths]]
-
-
-def verdicts(runs: Sequence[Run]) -> tuple[list[Row], bool]:
-    """The table, and whether every row with a limit was measured and passes."""
-    rows = compare(runs)
-    return rows, all(row.verdict == "pass" for row in rows if row.limit is not None)

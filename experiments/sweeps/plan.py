@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.runs.run_directory import is_finished
 from experiments.sweeps.study import Study
 from experiments.sweeps.sweep import CellState, states
 from gpt.config import TrainConfig
-from gpt.estimates import estimate, flops_per_token, measured_hours
+from gpt.estimates import estimate, flops_per_token
+from gpt.timing import measured_hours
 
 MOST_FLOPS_TIMED = 3e10  # of one step; about a second on a core
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmPlan:
+class CellPlan:
     """The runs of one cell: how many, how many of them are finished, and what all of them take."""
 
     arm: str
@@ -57,7 +57,7 @@ class Plan:
     gpu: str
     utilisation: float
     gpu_hours: float
-    cells: tuple[ArmPlan, ...]
+    cells: tuple[CellPlan, ...]
 
 
 def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, num_workers: int) -> Plan:
@@ -67,8 +67,8 @@ def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, nu
     as one each, which wants a core for each.
     """
     cells = states(study, directory)
-    jobs = [job for cell in cells for job in cell.jobs]
-    missing = [job.config for job in jobs if not is_finished(job.path)]
+    jobs = [job for state in cells for job in state.jobs]
+    missing = [job.config for state in cells for job in state.missing]
     everything = estimate([job.config for job in jobs], gpu=gpu, utilisation=utilisation)
     rest = estimate(missing, gpu=gpu, utilisation=utilisation)
     hours, reason = _hours_here(missing, num_workers)
@@ -88,13 +88,13 @@ def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, nu
         gpu=gpu,
         utilisation=utilisation,
         gpu_hours=rest.gpu_hours,
-        cells=tuple(_arm(state, gpu, utilisation) for state in cells),
+        cells=tuple(_cell_plan(state, gpu, utilisation) for state in cells),
     )
 
 
-def _arm(state: CellState, gpu: str, utilisation: float) -> ArmPlan:
+def _cell_plan(state: CellState, gpu: str, utilisation: float) -> CellPlan:
     cost = estimate([job.config for job in state.jobs], gpu=gpu, utilisation=utilisation)
-    return ArmPlan(
+    return CellPlan(
         arm=state.cell.label,
         num_runs=len(state.jobs),
         num_finished=len(state.jobs) - len(state.missing),

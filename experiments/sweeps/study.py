@@ -1,27 +1,23 @@
 """A study: what is asked, what will be concluded from which result, and the runs that answer it.
 
 The first four fields are written before the runs. The runs are cells, each a config at some learning rates and seeds;
-a cell of one rate and one seed is a single run. On the command line a study is the name of a registered one
-(`experiments.studies.registered`) or the path of a JSON file with these same fields, which `lrbend sweep` also writes
-beside its runs.
+a cell of one rate and one seed is a single run. A study can be written as a JSON file with these same fields, which a
+sweep also leaves beside its runs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from experiments.files import BadInput, read_json
+from experiments.files import read_json
 from experiments.runs.configs import config_from_dict, config_hash
-from experiments.runs.producing import Job
+from experiments.runs.produce import Job
 from gpt.config import TrainConfig
 from theory import InvalidParameter
 from theory.checks import require_integer, require_number
-
-Losses = Mapping[tuple[float, int], float]  # by learning rate and seed; NaN or infinite: diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,19 +169,20 @@ class Study:
                     seen[digest] = cell.label
 
 
-def load_study(given: str) -> Study:
-    """A study by its name, or by the path of a JSON file; raises `BadInput`, one line, for anything else."""
-    from experiments.studies import registered
-
-    if given in registered.STUDIES:
-        return registered.STUDIES[given]()
-    path = Path(given)
-    if path.suffix != ".json" and not path.is_file():
-        known = ", ".join(registered.STUDIES)
-        raise BadInput(f"{given[:200] or '(empty)'}: not a study; one of {known}, or the path of a JSON file")
-    return config_from_dict(Study, read_json(path), where=given)
+def read_study(path: Path) -> Study:
+    """A study from a JSON file; raises `BadInput`, one line."""
+    return config_from_dict(Study, read_json(path), where=str(path))
 
 
 def geometric(start: float, factor: float, count: int) -> tuple[float, ...]:
-    """``count`` rates from ``start`` upwards, rounded to six digits so that names and files show them whole."""
-    return tuple(float(f"{start * factor**k:.6g}") for k in range(count))
+    """``count`` rates from ``start`` upwards.
+
+    >>> geometric(0.001, 10**0.5, 3)
+    (0.001, 0.00316228, 0.01)
+    """
+    return tuple(rounded_rate(start * factor**k) for k in range(count))
+
+
+def rounded_rate(rate: float) -> float:
+    """To six digits: the same number on every machine, and one that names and files show whole."""
+    return float(f"{rate:.6g}")

@@ -10,20 +10,18 @@ missing and the runs that the adaptive cells ask for next.
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from experiments.files import BadInput, read_json, to_json, write_whole
+from experiments.files import BadInput, csv_text, read_json, to_json, write_whole
 from experiments.runs import diagnoses, run_directory
 from experiments.runs.configs import config_from_dict, config_to_dict
-from experiments.runs.producing import Job
-from experiments.sweeps.adaptive import Point, Progress, progress
+from experiments.runs.produce import Job
+from experiments.runs.run_files import read_summary
+from experiments.sweeps.adaptive import Grid, Point, grow
 from experiments.sweeps.study import Study, StudyCell
 from gpt.estimates import num_tokens
 from theory import InvalidParameter
@@ -57,11 +55,11 @@ Execute = Callable[[Sequence[Job]], dict[Path, str]]  # produces all, returns a 
 
 @dataclass(frozen=True)
 class CellState:
-    """A cell of a study in a directory: its jobs, in order, and for an adaptive cell where it stands."""
+    """A cell of a study in a directory: its jobs, in order, and of an adaptive cell the grid."""
 
     cell: StudyCell
     jobs: tuple[Job, ...]
-    progress: Progress | None
+    grid: Grid | None
 
     @property
     def missing(self) -> list[Job]:
@@ -95,19 +93,21 @@ def sweep(study: Study, directory: Path, execute: Execute) -> SweepResult:
     check_directory(study, directory)
     check_inputs(study)
     _open_directory(study, directory)
-    faults: dict[Path, str] = {}
+    table, faults = directory / TABLE_FILE, dict[Path, str]()
     try:
         while True:
-            jobs = [job for cell in states(study, directory) for job in cell.missing if job.path not in faults]
+            cells = states(study, directory)
+            jobs = [job for cell in cells for job in cell.missing if job.path not in faults]
             if not jobs:
                 break
             faults |= execute(jobs)
             unfinished = [job for job in jobs if not run_directory.is_finished(job.path) and job.path not in faults]
             faults |= {job.path: f"{job.path}: was not produced" for job in unfinished}
-    finally:
-        cells = states(study, directory)
-        write_table(cells, directory / TABLE_FILE)
-    return SweepResult(cells, directory / TABLE_FILE, tuple(faults.values()))
+    except BaseException:
+        write_table(states(study, directory), table)
+        raise
+    write_table(cells, table)
+    return SweepResult(cells, table, tuple(faults.values()))
 
 
 def check_inputs(study: Study) -> None:
@@ -127,14 +127,14 @@ def check_directory(study: Study, directory: Path) -> None:
     if file.exists():
         other = config_from_dict(Study, read_json(file), where=str(file))
         if other.name != study.name:
-            raise BadInput(f"--out {directory}: holds the study {other.name}; give {study.name} another directory")
+            raise BadInput(f"{directory}: holds the study {other.name}; give {study.name} another directory")
 
 
 def _open_directory(study: Study, directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"--out {directory}: cannot hold a study ({error.strerror})") from None
+        raise BadInput(f"{directory}: cannot hold a study ({error.strerror})") from None
     write_whole(directory / STUDY_FILE, (to_json(config_to_dict(study), indent=1) + "\n").encode())
 
 
@@ -148,12 +148,12 @@ def _state(cell: StudyCell, directory: Path) -> CellState:
         points: tuple[Point, ...] = tuple((rate, seed) for rate in cell.learning_rates for seed in cell.seeds)
         return CellState(cell, tuple(cell.job(directory, *point) for point in points), None)
     losses = _Finished(cell, directory)
-    found = progress(cell.adaptive, cell.learning_rates, cell.seeds, losses)
+    grid = grow(cell.adaptive, cell.learning_rates, cell.seeds, losses)
     jobs = []
-    for point in found.points:
+    for point in grid.points:
         with contextlib.suppress(InvalidParameter):  # such a rate counts as diverged
             jobs.append(cell.job(directory, *point))
-    return CellState(cell, tuple(jobs), found)
+    return CellState(cell, tuple(jobs), grid)
 
 
 class _Finished(dict[Point, float]):
@@ -179,34 +179,17 @@ class _Finished(dict[Point, float]):
         return True
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """``summary.json`` of a finished run; raises `BadInput`."""
-    summary = read_json(path / "summary.json")
-    if not isinstance(summary, dict) or summary.get("outcome") not in run_directory.OUTCOMES:
-        raise BadInput(f"{path / 'summary.json'}: not the summary of a run")
-    loss = summary.get("final_loss")
-    if not isinstance(loss, float | int | None):
-        raise BadInput(f"{path / 'summary.json'}: final_loss is not a number")
-    return summary
-
-
 def write_table(cells: Sequence[CellState], path: Path) -> None:
     """One row per finished run: losses in nats, ``nan`` where a run diverged; RMS as medians over block matrices;
     ``mean_angle`` in radians per step, measured: mean over recorded steps, median over block matrices.
 
     What ``lrbend diagnose`` measures is ``nan`` in runs that it has not seen.
     """
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for state in cells:
-        for job in state.jobs:
-            if run_directory.is_finished(job.path):
-                writer.writerow(_row(state.cell, job))
-    write_whole(path, buffer.getvalue().encode())
+    finished = [(state.cell, job) for state in cells for job in state.jobs if run_directory.is_finished(job.path)]
+    write_whole(path, csv_text([_table_row(cell, job) for cell, job in finished], COLUMNS).encode())
 
 
-def _row(cell: StudyCell, job: Job) -> dict[str, object]:
+def _table_row(cell: StudyCell, job: Job) -> dict[str, object]:
     summary, config = read_summary(job.path), job.config
     final_rms = list(summary.get("final_weight_rms", {}).values())
     row: dict[str, object] = {
@@ -238,14 +221,14 @@ def _known(value: object) -> object:
     return math.nan if value is None else value
 
 
-def describe(state: CellState) -> str:
-    """One line on a cell."""
+def cell_in_words(state: CellState) -> str:
+    """One line: how many runs are finished, and of an adaptive cell the optimum so far."""
     finished = len(state.jobs) - len(state.missing)
     line = f"{state.cell.label:24} {finished:4}/{len(state.jobs)} runs"
-    found = state.progress
-    if found is None or found.optimum is None:
+    grid = state.grid
+    if grid is None or grid.optimum is None:
         return line
-    width = f"{found.width:.2f}" if math.isfinite(found.width) else "open"
-    best = found.optimum.learning_rate
+    width = f"{grid.width:.2f}" if math.isfinite(grid.width) else "open"
+    best = grid.optimum.learning_rate
     at = "not known" if best is None else f"{best:.3g}"
-    return f"{line}  {found.status.value}: optimum {at} ({found.optimum.status.value}), 95 % width in ln {width}"
+    return f"{line}  {grid.status.value}: optimum {at} ({grid.optimum.status.value}), 95 % width in ln {width}"

@@ -24,6 +24,7 @@ MAPPABLE = (*COLUMNS, STATE)
 ALIASES: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr", "learning_rate", "peak_lr", "max_lr", "peak_learning_rate", "max_learning_rate", "base_lr"),
     "loss": (
+        "loss",
         *("val_loss", "eval_loss", "valid_loss", "validation_loss", "loss_val", "loss_eval", "loss_validation"),
         *("final_loss", "final_val_loss", "final_eval_loss", "last_val_loss", "final_validation_loss"),
     ),
@@ -50,6 +51,7 @@ SO_FAR: dict[str, tuple[str, ...]] = {
     "num_steps": ("_step", "global_step", "trainer_global_step", "step", "iter", "iteration"),
     "num_tokens": ("tokens_seen", "tokens_processed", "consumed_tokens", "total_tokens_seen", "train_tokens_seen"),
 }
+WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params")  # objects that say nothing of what is in them
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
 NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numbers
 
@@ -76,14 +78,14 @@ def find_columns(
     others: Sequence[str],
 ) -> Found:
     """Raises `BadInput`, one line that names everything that is missing at once."""
-    if not any(raw.header):
-        raise BadInput(f"{raw.where}: empty file: a header with learning_rate and loss is needed")
     found = Found()
     missing: list[str] = []
     taken = {*columns.values(), *axes.values(), *others}
     for name in MAPPABLE:
-        if name in columns:
-            found.places[name] = _place(raw, f"--column {name}={columns[name]}", columns[name], {})
+        if name in columns and columns[name] not in raw.header:
+            missing.append(f"--column {name}={columns[name]}: no such column")
+        elif name in columns:
+            found.places[name] = _place(raw, name, columns[name], {})
         elif name in raw.header:
             if name in constants:
                 raise BadInput(f"--constant {name}: {raw.where} has a column of that name")
@@ -161,6 +163,11 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
         found.notes.append(f"{name} is read, {shown} is not: choose with --column {name}=NAME")
 
 
+def is_so_far(theirs: str, name: str) -> bool:
+    """Whether a column, by its name, tells what a run has done and not what it was to do."""
+    return bool(set(spelled(theirs)) & set(SO_FAR[name]))
+
+
 def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[int]:
     return [
         place
@@ -170,10 +177,11 @@ def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[in
 
 
 def spelled(theirs: str) -> list[str]:
-    """A name as it is compared: whole, and what stands behind the last dot."""
-    return [
-        part if len(part) == 1 else re.sub("[^a-z0-9_]+", "_", part.lower()) for part in (theirs, theirs.split(".")[-1])
-    ]
+    """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
+    parts = [part for part in theirs.split(".") if part not in WRAPPERS] or [theirs]
+    ends = [".".join(parts[place:]) for place in range(len(parts))]
+    found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
+    return [found[0], *(end for end in found[1:] if end != "loss")]  # train.loss is another one
 
 
 def _can_be(raw: RawTable, name: str, place: int) -> bool:

@@ -19,7 +19,6 @@ from experiments.tables.numbers import parse
 from experiments.tables.run_table import DECAYS, Array, Rows
 
 Decay = Literal["pytorch", "independent"]
-CHOICES: tuple[Decay, ...] = ("pytorch", "independent")
 
 PYTORCH, INDEPENDENT = DECAYS
 PRODUCT_ROUNDING = 0.05  # of a product of two rounded numbers
@@ -63,6 +62,10 @@ def settle_decay(
             return result
         notes.append(f"the column {column} is learning_rate x weight_decay")
         given = own
+    if asked is not None and not (by_product if asked == "independent" else by_pytorch):
+        held = PYTORCH if asked == "independent" else "learning_rate x weight_decay"
+        if by_product or by_pytorch:
+            raise BadInput(f"--decay {asked}: the sweeps hold {held}, so that no cell has {SWEEP} learning rates")
     chosen = asked or ("independent" if given is not None and by_product > by_pytorch else "pytorch")
     if chosen == "pytorch":
         result.pop(INDEPENDENT, None)

@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.files import BadInput
 from experiments.tables.formats import RawTable
-from experiments.tables.numbers import is_empty, number, parse
+from experiments.tables.numbers import is_empty, parse
 from experiments.tables.run_table import Exclusion
 
 CLOSE = 1e-9  # relative difference below which two numbers are one
@@ -36,7 +36,7 @@ class Condition:
     @staticmethod
     def read(text: str) -> Condition:
         """From a flag; raises `BadInput`."""
-        found = re.fullmatch(r"\s*([^=]+?)\s*(!?=)\s*(.*?)\s*", text, re.DOTALL)
+        found = re.fullmatch(r"\s*([^=]*[^=!\s])\s*(!?=)\s*(.*?)\s*", text, re.DOTALL)
         if not found:
             raise BadInput(f"--where {text}: must be COLUMN=VALUE or COLUMN!=VALUE")
         return Condition(found[1], found[3], found[2] == "=")
@@ -46,21 +46,20 @@ class Condition:
         options = [self.value, *(part.strip() for part in self.value.split(","))] if "," in self.value else [self.value]
         wanted = [float(n) for n in parse(options, suffixes=True).numbers if math.isfinite(n)]
         patterns = [option for option in options if "*" in option]
-        known: dict[Any, bool] = {}  # most columns hold few values
 
-        def fit(value: Any) -> bool:
+        def fit(value: Any, plain: float) -> bool:
             if is_empty(value) or value != value:
                 return "" in options
             text = str(value).strip()
-            plain = number(value)
             return (
                 text in options
-                or (plain is not None and any(abs(plain - n) <= CLOSE * max(abs(n), 1e-300) for n in wanted))
+                or any(abs(plain - n) <= CLOSE * max(abs(n), 1e-300) for n in wanted)
                 or any(fnmatchcase(text, pattern) for pattern in patterns)
             )
 
-        for value in set(values):
-            known[value] = fit(value)
+        distinct = list(dict.fromkeys(values))  # most columns hold few values
+        numbers = parse(distinct, suffixes=True).numbers.tolist()
+        known = {value: fit(value, plain) for value, plain in zip(distinct, numbers, strict=True)}
         return [known[value] == self.equal for value in values]
 
 

@@ -62,6 +62,13 @@ class RawTable:
 def read_raw(path: Path) -> RawTable:
     """Read a file in UTF-8. Raises `BadInput`, one line; above `FILE_LIMIT` before the file is opened."""
     _check_file(path)
+    raw = _read(path)
+    if not any(raw.header):
+        raise BadInput(f"{path}: empty file: a header with learning_rate and loss is needed")
+    return raw
+
+
+def _read(path: Path) -> RawTable:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             start = file.read(1 << 16)

@@ -1,6 +1,7 @@
 """Text to numbers, as people write them: 130M, 1,000, 2^-7, N/A.
 
-``k, m, b, g, t`` behind a number are powers of a thousand (b and g both 10^9), where the column may have them. A comma
+``k, m, b, g, t`` behind a number, or million and so on, are powers of a thousand (b and g both 10^9), where the column
+may have them. A comma
 is a thousands separator, or a decimal point: which, is told by the table as a whole (`commas`), never number by number.
 A percentage is text: 50% of what is not known.
 """
@@ -21,12 +22,14 @@ Array = NDArray[np.float64]
 Commas = Literal["thousands", "decimal"]
 
 SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+WORDS = "k|thousand|m|million|b|bn|billion|g|t|trillion"
+UNITS = r"(?:\s*(?:param(?:eter)?s|tokens|steps))?"
 EMPTY = frozenset({"", "-", "na", "n/a", "none", "null"})
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?([kmbgt]?)", re.IGNORECASE)
+THOUSANDS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
 SURELY_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}((,\d{3}){2,}|,\d{3}\.\d+)")
-DECIMAL = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?\s*[kmbgt]?", re.IGNORECASE)
-SUFFIXED = re.compile(r"([+-]?[\d.]+(?:e[+-]?\d+)?)\s*([kmbgt])", re.IGNORECASE)
-POWER = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^|\*\*)\s*([+-]?\d+)")
+DECIMAL = re.compile(rf"[+-]?\d+,\d+(e[+-]?\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
+SUFFIXED = re.compile(rf"([+-]?[\d.]+(?:e[+-]?\d+)?)\s*({WORDS})?{UNITS}", re.IGNORECASE)
+POWER = re.compile(r"(?:([\d.]+)\s*[x*]\s*)?([\d.]+)\s*(?:\^|\*\*)\s*([+-]?\d+)")
 
 
 @dataclass(frozen=True)
@@ -82,22 +85,24 @@ def is_empty(value: object) -> bool:
 
 
 def _written(text: str, suffixes: bool, commas: Commas) -> float | None:
+    text = text.replace("\N{MINUS SIGN}", "-")
     if "," in text:
         pattern, by = (THOUSANDS, "") if commas == "thousands" else (DECIMAL, ".")
         if not pattern.fullmatch(text):
             return None
         text = text.replace(",", by)
-        plain = number(text)
-        if plain is not None:
-            return plain
-    if power := POWER.fullmatch(text):
+    plain = number(text)
+    if plain is not None:
+        return plain
+    if found := POWER.fullmatch(text):
+        factor, base = number(found[1] or 1), number(found[2])
         try:
-            return float(power[1]) ** int(power[2])
-        except OverflowError:
+            return None if factor is None or base is None else factor * base ** int(found[3])
+        except (OverflowError, ZeroDivisionError):
             return None
     if suffixes and (found := SUFFIXED.fullmatch(text)):
         plain = number(found[1])
-        return None if plain is None else plain * SUFFIXES[found[2].lower()]
+        return None if plain is None else plain * SUFFIXES.get((found[2] or "")[:1].lower(), 1.0)
     return None
 
 

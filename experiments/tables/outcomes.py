@@ -61,28 +61,48 @@ def drop_unfinished(name: str, done: Array, planned: Array, loss: Array, rows: R
     rows.drop(short, f"{name} short of what was planned", done.tolist())
 
 
-def drop_shorter(name: str, done: Array, cell: Codes, rate: Array, loss: Array, rows: Rows, *, remedy: str) -> None:
-    """Leave out runs that did less than others of their cell; raises `BadInput` where those are sweeps of their own."""
+def drop_alone(name: str, done: Array, setting: Codes, loss: Array, rows: Rows) -> None:
+    """Leave out runs of a length that no other run of their ``setting`` has, if others of it are longer: where lengths
+    are told by what has been done, whole sweeps share theirs."""
+    kept = np.flatnonzero(rows.keep & np.isfinite(loss))
+    if not len(kept):
+        return
+    length = joined(setting[kept], codes([done[kept]], len(kept)))
+    most = np.zeros(int(setting.max()) + 1)
+    np.maximum.at(most, setting[kept], done[kept])
+    alone = np.bincount(length)[length] == 1
+    mask = np.zeros(len(done), bool)
+    mask[kept[alone & (done[kept] < most[setting[kept]])]] = True
+    rows.drop(mask, f"{name} that no other run of their setting has", done.tolist())
+
+
+def drop_shorter(name: str, done: Array, cell: Codes, rate: Array, loss: Array, rows: Rows, *, counted: bool) -> None:
+    """Leave out runs that did less than others of their cell, if that is how they ended and not what was asked of them.
+
+    ``counted``: whether the column, by its ``name``, tells what was done. Lengths were asked for if a cell has a sweep
+    at several of them, or if most of the shorter ones occur again: raises `BadInput`.
+    """
     kept = np.flatnonzero(rows.keep & np.isfinite(loss) & np.isfinite(done))
     if not len(kept):
         return
     most = np.zeros(int(cell.max()) + 1)
     np.maximum.at(most, cell[kept], done[kept])
-    share = done[kept] / most[cell[kept]]
-    short = kept[share < ENOUGH]
-    if not len(short):
+    is_short = done[kept] < ENOUGH * most[cell[kept]]
+    if not is_short.any():
         return
-    length = joined(cell[kept], codes([np.round(np.log(done[kept]) / (1 - ENOUGH))], len(kept)))
+    value = codes([done[kept]], len(kept))
+    again = np.bincount(value)[value] > 1
+    length = joined(cell[kept], value)
     pairs = np.unique(np.stack([length, codes([rate[kept]], len(kept))]), axis=1)
-    several = np.bincount(pairs[0]) >= SWEEP  # learning rates at this length of this cell
-    own = np.unique(cell[kept][several[length]][share[several[length]] < ENOUGH])
-    if len(own) and 2 * len(own) >= len(np.unique(cell[short])):
-        values = np.unique(done[kept][cell[kept] == own[0]])
+    own = is_short & (np.bincount(pairs[0]) >= SWEEP)[length]
+    if own.any() or (not counted and again[is_short].mean() > 0.5):
+        first = cell[kept][own if own.any() else is_short & again][0]
+        values = np.unique(done[kept][cell[kept] == first])
         shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
         raise BadInput(
-            f"{name} is {shown} within one cell, each with learning rates of its own: runs of other lengths are no"
-            f" replicates; {remedy}"
+            f"{name} is {shown} within one cell: runs of other lengths are no replicates; --axis horizon={name} makes"
+            f" it a scale, --where {name}=VALUE chooses one"
         )
     mask: NDArray[np.bool_] = np.zeros(len(done), bool)
-    mask[short] = True
+    mask[kept[is_short]] = True
     rows.drop(mask, f"{name} below that of their cell", done.tolist())

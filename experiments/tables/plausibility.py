@@ -6,6 +6,7 @@ Optima and exponents do not depend on units, so most wrong units go unseen: thes
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,24 +15,27 @@ from experiments.files import BadInput
 from experiments.tables.keys import ROUNDING, Codes
 from experiments.tables.run_table import Array, RunTable
 
+UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(?![a-z])"}
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
-MOST_STEPS = 1e6  # that a run has, if its steps hold few tokens
-FEWEST_TOKENS = 16384  # a step of a language model, below which a long run is doubtful
+MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
 AGREE = 0.05  # relative difference of tokens and steps times batch
 TOKENS_PER_PARAM = (1e-3, 1e6)
 
 
 def check_losses(where: str, loss: Array, cell: Codes, *, name: str) -> None:
-    """Refuse a table most of whose cells have no loss that is one in nats; ``name``: of the column."""
-    finite = np.where(np.isfinite(loss), loss, np.inf)
+    """Refuse losses that are not in nats, by the ``name`` of their column or because few cells have a possible one."""
+    named = next((kind for kind, words in UNIT_WORDS.items() if re.search(words, name.lower())), None)
+    if named is not None:
+        raise BadInput(f"{where}: {name} is in {named}, by its name: --loss-unit {named}, or nats if it is not")
     least = np.full(int(cell.max(initial=0)) + 1, np.inf)
-    np.minimum.at(least, cell, finite)
+    np.minimum.at(least, cell, np.where(np.isfinite(loss), loss, np.inf))
     best = least[np.isfinite(least)]
     if len(best) and np.median(best) > UNIFORM_LOSS:
         raise BadInput(
             f"{where}: the best losses of the cells are {best.min():.4g} to {best.max():.4g} in {name}, but a uniform"
             " guess over 50,257 tokens has 10.8 nats: perplexities are read with --loss-unit perplexity, bits with"
-            " --loss-unit bits; a sum over tokens has to be divided by their number"
+            " --loss-unit bits; a sum over tokens has to be divided by their number (--loss-unit nats reads them as"
+            " they are)"
         )
 
 
@@ -53,7 +57,7 @@ def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
     tokens, batch = numbers["num_tokens"], numbers["batch_size"]
     if "num_steps" not in numbers:
         steps, size = float(np.median(tokens / batch)), float(np.median(batch))
-        if steps <= MOST_STEPS or size >= FEWEST_TOKENS:
+        if not any(size < few and steps > most for few, most in MOST_STEPS):
             return 1.0, None
         return None, (
             f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"
@@ -111,7 +115,7 @@ def doubts(table: RunTable, cell: Codes) -> list[str]:
     if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
         found.append(
             "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"
-            " is weight_decay a percentage, or the learning rate in another unit?"
+            " is weight_decay a percentage, or the learning rate in another unit? put plain numbers into the table"
         )
     return found
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments.files import BadInput
 from experiments.tables import outcomes, plausibility, unread
-from experiments.tables.columns import STATE, Found, check_names, find_columns
+from experiments.tables.columns import STATE, Found, check_names, find_columns, is_so_far
 from experiments.tables.decay import Decay, settle_decay
 from experiments.tables.filters import Condition, select_rows
 from experiments.tables.formats import RawTable, raw_from_frame, read_raw
@@ -50,7 +50,7 @@ class How:
     one value of a column. others : further columns of numbers, kept under their own names, NaN where there is none.
     where : which rows. groups : columns whose values, together, name the groups; the optimizer if none. axes : further
     scales, to names of the source. decay : which one makes a cell, see `experiments.tables.decay`. loss_unit : one of
-    `LOSS_UNITS`, per token. Raises `BadInput`.
+    `LOSS_UNITS`, per token; None for nats, unless they cannot be. Raises `BadInput`.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -60,11 +60,11 @@ class How:
     groups: Sequence[str] = ()
     axes: Mapping[str, str] = field(default_factory=dict)
     decay: Decay | None = None
-    loss_unit: str = "nats"
+    loss_unit: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.columns, self.constants, self.axes, self.groups)
-        if self.loss_unit not in LOSS_UNITS:
+        if self.loss_unit not in (None, *LOSS_UNITS):
             raise BadInput(f"--loss-unit {self.loss_unit}: must be one of {', '.join(LOSS_UNITS)}")
 
 
@@ -107,11 +107,13 @@ def clean(raw: RawTable, how: How) -> RunTable:
     numbers = settle_decay(numbers, setting, how.decay, raw, rows, found.notes)
     kept = RunTable(numbers=numbers, labels=labels, num_rows=raw.num_rows, exclusions=(), axes=tuple(how.axes))
     cell = joined(group, codes([numbers[name] for name in kept.scales], size))
-    _drop_unfinished(raw, found, rows, numbers, cell)
+    but_length = joined(group, codes([numbers[name] for name in kept.scales if name != "num_tokens"], size))
+    _drop_unfinished(raw, found, rows, numbers, cell, but_length)
     _require_rows(raw, rows)
     cell, table = cell[rows.keep], replace(kept.select(rows.keep), exclusions=tuple(rows.exclusions))
     _check_units(raw, table)
-    plausibility.check_losses(raw.where, table.numbers["loss"], cell, name=names["loss"])
+    if how.loss_unit is None:
+        plausibility.check_losses(raw.where, table.numbers["loss"], cell, name=names["loss"])
     return _with_notes(raw, found, rows, table, cell)
 
 
@@ -146,8 +148,8 @@ def _numbers(raw: RawTable, found: Found, rows: Rows, how: How) -> dict[str, Arr
     return numbers
 
 
-def _in_nats(loss: Array, unit: str) -> Array:
-    if unit == "nats":
+def _in_nats(loss: Array, unit: str | None) -> Array:
+    if unit in (None, "nats"):
         return loss
     if unit == "bits":
         return loss * math.log(2)
@@ -212,10 +214,15 @@ def _merge(name: str, numbers: dict[str, Array], rows: Rows, found: Found) -> No
     )
 
 
-def _drop_unfinished(raw: RawTable, found: Found, rows: Rows, numbers: Mapping[str, Array], cell: Codes) -> None:
+def _drop_unfinished(
+    raw: RawTable, found: Found, rows: Rows, numbers: Mapping[str, Array], cell: Codes, setting: Codes
+) -> None:
     for name, place in found.so_far.items():
         done = parse(raw.columns[place], suffixes=True).numbers
         outcomes.drop_unfinished(raw.header[place], done, numbers[name], numbers["loss"], rows)
+    if "num_tokens" in found.places and is_so_far(raw.header[found.places["num_tokens"]], "num_tokens"):
+        theirs = raw.header[found.places["num_tokens"]]
+        outcomes.drop_alone(theirs, numbers["num_tokens"], setting, numbers["loss"], rows)
     if "num_steps" in found.places:
         theirs = raw.header[found.places["num_steps"]]
         outcomes.drop_shorter(
@@ -225,7 +232,7 @@ def _drop_unfinished(raw: RawTable, found: Found, rows: Rows, numbers: Mapping[s
             numbers["learning_rate"],
             numbers["loss"],
             rows,
-            remedy=f"--axis horizon={theirs} makes it a scale, --where {theirs}=VALUE chooses one",
+            counted=is_so_far(theirs, "num_steps"),
         )
 
 
@@ -242,7 +249,7 @@ def _check_units(raw: RawTable, table: RunTable) -> None:
 def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: Codes) -> RunTable:
     """What was read from where, what was not, and what looks wrong."""
     length, said = plausibility.sequence_length(table)
-    table = replace(table, sequence_length=length)
+    table, told = replace(table, sequence_length=length), [said] if said else []
     size = len(table)
     rate = codes([table.numbers["learning_rate"]], size)
     read = {*found.places.values(), *found.axes.values(), *found.groups.values(), *found.so_far.values()}
@@ -259,6 +266,6 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
     )
     return replace(
         table,
-        notes=(*found.notes, *plausibility.derived(table), *unread_notes),
-        warnings=(*unread_warnings, *([said] if said else []), *plausibility.doubts(table, cell)),
+        notes=(*found.notes, *(told if length else ()), *plausibility.derived(table), *unread_notes),
+        warnings=(*unread_warnings, *(() if length else told), *plausibility.doubts(table, cell)),
     )

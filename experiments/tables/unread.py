@@ -22,16 +22,18 @@ APART = 0.05  # nats between replicates that are none: seeds of one setting diff
 UNUSUAL = 10.0  # times the typical difference of two seeds
 DIVERGED = 1.0  # nats above the best replicate: another matter
 LEAST_USES = 3  # runs per value of a column of settings, on average
+SWEEP = 3  # learning rates
 MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
 
 
 @dataclass(frozen=True)
 class Varying:
-    """A column that differs inside cells; ``repeats``: also between runs of one learning rate. ``values``: shown."""
+    """A column that differs inside cells; ``apart``: it tells apart runs of one learning rate, or whole sweeps.
+    ``values``: shown."""
 
     name: str
     values: str
-    repeats: bool
+    apart: bool
 
     def __str__(self) -> str:
         return f"{self.name} ({self.values})"
@@ -40,31 +42,42 @@ class Varying:
 def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, rate: Codes) -> list[Varying]:
     """Those of the ``unread`` columns, by name, each (num_runs,), that are settings and differ inside a cell."""
     point = joined(cell, rate)
-    num_cells, num_points, size = count(cell), count(point), len(cell)
+    num_points, size, rates = count(point), len(cell), _number_by(cell, point)
     found = []
     for name, values in unread:
-        if LEAST_USES * len(set(values)) > size:
+        if "seed" in name.lower() or LEAST_USES * len(set(values)) > size:
             continue
         distinct = list(dict.fromkeys(str(value).strip() for value in values))
         if len(distinct) < 2:
             continue
         index = {text: place for place, text in enumerate(distinct)}
         own = np.fromiter((index[str(value).strip()] for value in values), np.int64, size)
-        in_cells = count(joined(cell, own))
-        if in_cells == num_cells:
-            continue
+        part = joined(cell, own)
+        parts = _number_by(cell, part)
         repeats = count(joined(point, own)) > num_points
-        if not repeats and in_cells == num_points:
-            continue  # another value at every learning rate
-        found.append(Varying(name, _shown(distinct), repeats))
+        if not repeats and np.all((parts == 1) | (parts == rates)):
+            continue  # one value, or another at every learning rate
+        found.append(Varying(name, _shown(distinct), repeats or _own_sweeps(cell, part, rate)))
     return found
+
+
+def _number_by(cell: Codes, other: Codes) -> Codes:
+    """Of every cell, how many different codes it has."""
+    return np.bincount(np.unique(np.stack([cell, other]), axis=1)[0])
+
+
+def _own_sweeps(cell: Codes, part: Codes, rate: Codes) -> bool:
+    """Whether some cell falls into parts that are sweeps by themselves."""
+    cells, parts, _ = np.unique(np.stack([cell, part, rate]), axis=1)
+    _, place, number = np.unique(parts, return_index=True, return_counts=True)
+    return bool((np.bincount(cells[place][number >= SWEEP]) > 1).any())
 
 
 def _shown(distinct: Sequence[str]) -> str:
     numbers = {text: number(text) for text in distinct}
     finite = [n for n in numbers.values() if n is not None and np.isfinite(n)]
     words = [text or "none" for text in distinct if numbers[text] is None or not np.isfinite(numbers[text] or 0.0)]
-    texts = [f"{n:g}" for n in sorted(set(finite))] + words
+    texts = [f"{n:g}" for n in sorted(set(finite))] + sorted(words)
     return ", ".join(text[:20] for text in texts[:MOST_VALUES]) + (", ..." if len(texts) > MOST_VALUES else "")
 
 
@@ -73,7 +86,7 @@ def unread_notes(
 ) -> tuple[list[str], list[str]]:
     """Notes and warnings. ``point`` (num_runs,): of cell and learning rate; ``lines``: where each run stands in its
     source; ``seeds``: whether the table tells them."""
-    replicates, rest = ([one for one in found if one.repeats is repeats] for repeats in (True, False))
+    settings, rest = ([one for one in found if one.apart is apart] for apart in (True, False))
     notes = [f"not read, though it differs inside cells: {_list(rest)}"] if rest else []
     warnings = []
     gaps = _Gaps.of(loss, point)
@@ -84,13 +97,13 @@ def unread_notes(
         what = f"{int(far.sum())} of {len(far)} repeated learning rates have losses more than {APART:g} nats apart"
         where = f"most in lines {lines[low]} and {lines[high]} ({gaps.size[most]:.2g})"
         why = f"one of the runs failed, as it seems: --where loss!={loss[high]:.10g} leaves the worst out"
-        if replicates:
-            why = f"they differ in {_list(replicates)}, not read: {_advice(replicates[0])}"
+        if settings:
+            why = f"they differ in {_list(settings)}, not read: {_advice(settings[0])}"
         elif not seeds:
             why = f"no replicates, or {why}"
         warnings.append(f"{what}, {where}: {why}")
-    elif replicates:
-        warnings.append(f"runs that differ in {_list(replicates)} are averaged as replicates: {_advice(replicates[0])}")
+    elif settings:
+        warnings.append(f"runs that differ in {_list(settings)} count as one setting: {_advice(settings[0])}")
     return notes, warnings
 
 

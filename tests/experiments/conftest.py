@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs.run_directory import Run
+from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
 from experiments.studies.validate import produce
 from gpt.config import TrainConfig, preset

@@ -20,6 +20,7 @@ def test_rows_come_back(rows: list[dict[str, str]]) -> None:
 
 
 def test_columns_come_in_the_order_that_is_asked_for() -> None:
+    assert csv_text([{"b": 1.5, "a": None}]) == "b,a\n1.5,\n"
     assert csv_text([{"b": 1.5, "a": None}], ("a", "b")) == "a,b\n,1.5\n"
     assert csv_text([], ("a", "b")) == "a,b\n"
     assert csv_text([]) == ""

@@ -80,14 +80,14 @@ def test_residual_scale_becomes_explicit() -> None:
 
 
 def test_digest_tells_configs_apart() -> None:
-    assert CONFIG.digest == dataclasses.replace(CONFIG).digest
+    assert CONFIG.checkpoint_digest == dataclasses.replace(CONFIG).checkpoint_digest
     others = [
         dataclasses.replace(CONFIG, seed=1),
         dataclasses.replace(CONFIG, optimizer=theory.AdamH(learning_rate=1e-2)),
         dataclasses.replace(CONFIG, schedule=theory.Linear(num_steps=10)),
         dataclasses.replace(CONFIG, model=dataclasses.replace(MODEL, init_rms=0.03)),
     ]
-    assert len({config.digest for config in [CONFIG, *others]}) == 5
+    assert len({config.checkpoint_digest for config in [CONFIG, *others]}) == 5
 
 
 def test_numbers_of_numpy_make_the_same_config() -> None:
@@ -96,9 +96,9 @@ def test_numbers_of_numpy_make_the_same_config() -> None:
     optimizer = dataclasses.replace(CONFIG.optimizer, learning_rate=rate)
     other = dataclasses.replace(CONFIG, optimizer=optimizer, seed=seed, batch_size=np.int64(CONFIG.batch_size))
     plain = dataclasses.replace(CONFIG, optimizer=dataclasses.replace(CONFIG.optimizer, learning_rate=1e-2))
-    assert other.digest == plain.digest
+    assert other.checkpoint_digest == plain.checkpoint_digest
     assert config_hash(other) == config_hash(plain)
-    assert CONFIG.digest == "9d8e82dc229b10d1"
+    assert CONFIG.checkpoint_digest == "9d8e82dc229b10d1"
 
 
 @pytest.mark.parametrize("source", ["pysource", "zipf", "./text", "data/", "/data/fineweb", "novel.txt"])
@@ -118,7 +118,7 @@ def test_fields_added_later_do_not_rename_older_configs() -> None:
             {"steering": Steering(norm="fixed", angle=0.1)},
         )
     ]
-    for name in (config_hash, lambda config: config.digest):
+    for name in (config_hash, lambda config: config.checkpoint_digest):
         assert len({name(config) for config in [CONFIG, *used]}) == 5
 
 

@@ -64,24 +64,6 @@ def test_estimate_names_the_bad_value(bad: dict[str, object]) -> None:
     assert error.value.name in bad
 
 
-def test_hours_here_are_timed_once_per_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    timed: list[TrainConfig] = []
-
-    def stopwatch(config: TrainConfig) -> float:
-        timed.append(config)
-        return 36.0
-
-    monkeypatch.setattr(estimates, "measured_seconds_per_step", stopwatch)
-    twin = dataclasses.replace(CONFIG, seed=1, optimizer=theory.AdamW(learning_rate=1e-3, weight_decay=0.1))
-    other = dataclasses.replace(CONFIG, model=preset("cpu-32", "gpt2"))
-    assert estimates.measured_hours([CONFIG, twin, other], num_workers=2) == pytest.approx(3 * 10 * 36 / 3600 / 2)
-    assert timed == [CONFIG, other]
-
-
-def test_a_step_takes_time() -> None:
-    assert 0 < estimates.measured_seconds_per_step(dataclasses.replace(CONFIG, batch_size=2), num_steps=2) < 10
-
-
 def test_no_peak_is_known_for_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert estimates.peak_flops(torch.device("cpu")) is None
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100 80GB HBM3")

@@ -1,12 +1,10 @@
-"""Every optimizer that trains the matrices against its definition, from one table; HeavyBall and torch as oracles."""
+"""Every optimizer that trains the matrices against its definition, from one table."""
 
 from __future__ import annotations
 
 import io
 import itertools
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +14,25 @@ from torch import Tensor, nn
 
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
-from gpt.muonh import QUINTIC, MuonH, polar_factor
+from gpt.muonh import QUINTIC, MuonH
 from gpt.sphere import Batch
+from tests.gpt.optimizer_steps import (
+    BETAS,
+    DECAY,
+    EPS,
+    LR,
+    MOMENTUM,
+    MULTIPLIERS,
+    SHAPES,
+    gradient,
+    make_parameters,
+    rates,
+)
 
-LR, BETAS, EPS, DECAY, MOMENTUM = 0.03, (0.8, 0.9), 1e-3, 2.0, 0.9
-MULTIPLIERS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1, 0.05)
 RESTORED_AT = 5
-SHAPES = [(8, 8), (32, 8), (5, 7), (40, 33), (32, 32), (16, 64)]  # the last two fill whole rows of the scratch
 
 Build = Callable[..., torch.optim.Optimizer]
 Reference = Callable[[Tensor, list[Tensor]], Tensor]
-
-
-def rates() -> list[float]:
-    return [LR * multiplier for multiplier in MULTIPLIERS]
 
 
 def adam_directions(gradients: list[Tensor]) -> Iterator[Tensor]:
@@ -121,18 +124,6 @@ def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     if request.param == "GPU":
         monkeypatch.setattr(Batch, "clean", lambda batch: batch.buffer.zero_())
         monkeypatch.setattr(Batch, "move", Batch.move_without_waiting)
-
-
-def make_parameters(dtype: torch.dtype) -> list[nn.Parameter]:
-    generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter((torch.randn(shape, generator=generator) * 0.1).to(dtype)) for shape in SHAPES]
-
-
-def gradient(shape: torch.Size, step: int, dtype: torch.dtype) -> Tensor:
-    """A part that lasts, a part that is noise, and scales that differ by entry."""
-    lasting, noise = torch.Generator().manual_seed(sum(shape)), torch.Generator().manual_seed(1000 * step + sum(shape))
-    scale, signal = torch.rand(shape, generator=lasting) + 0.01, torch.randn(shape, generator=lasting)
-    return (scale * (0.3 * signal + torch.randn(shape, generator=noise))).to(dtype)
 
 
 def train(parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, steps: range) -> None:
@@ -282,89 +273,3 @@ def test_peak_of_adamc_is_the_rate_it_is_built_with() -> None:
         torch.testing.assert_close(p.detach(), (1 - lr * decay) * before)
     with pytest.raises(ValueError, match="must be above 0"):
         AdamC([p], lr=0.0)
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (32, 8), (8, 32)])
-def test_muon_direction_is_that_of_torch(shape: tuple[int, int]) -> None:
-    """Up to torch's factor for tall matrices; both iterate in bfloat16."""
-    ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
-    optimizer = MuonH([ours], lr=LR, momentum=MOMENTUM, newton_schulz_dtype=torch.bfloat16)
-    oracle = torch.optim.Muon([theirs], lr=1.0, momentum=MOMENTUM, weight_decay=0.0)
-    for step in range(4):
-        before = theirs.detach().clone()
-        ours.grad, theirs.grad = gradient(ours.shape, step, ours.dtype), gradient(ours.shape, step, ours.dtype)
-        optimizer.step()
-        oracle.step()
-    u = (before - theirs.detach()) / max(1, shape[0] / shape[1]) ** 0.5
-    torch.testing.assert_close(optimizer.direction(ours).float(), u, rtol=0, atol=0.02)
-
-
-def test_newton_schulz_goes_towards_the_polar_factor() -> None:
-    z = torch.randn(24, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    left, s, right = torch.linalg.svd(z, full_matrices=False)
-    assert s.min() / s.norm() > 0.02
-    for matrix, polar in ((z, left @ right), (z.T, (left @ right).T)):
-        x = polar_factor(matrix)
-        assert 0.65 < torch.linalg.svdvals(x).min() < torch.linalg.svdvals(x).max() < 1.25
-        assert (x * polar).sum() / (x.norm() * polar.norm()) > 0.98
-    assert torch.equal(polar_factor(torch.zeros(3, 5)), torch.zeros(3, 5))
-    with pytest.raises(ValueError, match="no polar factor"):
-        MuonH([nn.Parameter(torch.ones(3))], lr=0.1)
-
-
-@contextmanager
-def heavyball() -> Iterator[Any]:
-    """Without compilation, and without what its import and first step warn about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from heavyball import utils
-
-        compile_mode, utils.compile_mode = utils.compile_mode, None
-        try:
-            import heavyball as module
-
-            yield module
-        finally:
-            utils.compile_mode = compile_mode
-
-
-def test_adamh_equals_heavyballs_chain() -> None:
-    """Its Adam direction followed by its Hyperball step."""
-    defaults = {
-        "lr": LR,
-        "betas": (0.9, 0.95),
-        "eps": 1e-12,
-        "weight_decay": 0.0,
-        "caution": False,
-        "warmup_steps": 0,
-        "multi_tensor": True,
-        "storage_dtype": "float32",
-    }
-    ours, theirs = make_parameters(torch.float32), make_parameters(torch.float32)
-    optimizer = AdamH(ours, lr=LR, betas=(0.9, 0.95), eps=1e-12)
-    with heavyball() as module:
-        chain = (module.chainable.scale_by_adam, module.chainable.update_by_hyperball)
-        oracle = module.chainable.BaseOpt(theirs, defaults, fns=chain)
-        for step in range(12):
-            for p, q in zip(ours, theirs, strict=True):
-                p.grad, q.grad = gradient(p.shape, step, p.dtype), gradient(p.shape, step, p.dtype)
-            optimizer.step()
-            oracle.step()
-            for p, q in zip(ours, theirs, strict=True):
-                assert float((p.detach() - q.detach()).norm() / p.detach().norm()) < 1e-5
-
-
-def test_heavyballs_single_optimizer_has_no_first_moment() -> None:
-    """As docs/adamh.md says: its beta1 does nothing."""
-    results = []
-    with heavyball() as module:
-        for beta1 in (0.0, 0.95):
-            parameters = make_parameters(torch.float32)
-            optimizer = module.HyperBallAdamW(parameters, lr=LR, betas=(beta1, 0.95))
-            for step in range(4):
-                for p in parameters:
-                    p.grad = gradient(p.shape, step, p.dtype)
-                optimizer.step()
-            results.append(parameters)
-    for p, q in zip(*results, strict=True):
-        torch.testing.assert_close(p, q)

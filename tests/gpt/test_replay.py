@@ -44,7 +44,7 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def final_weights(config: TrainConfig, folder: Path, recording: Recording | None = None) -> dict[str, torch.Tensor]:
-    path = folder / f"{config.digest}.pt"
+    path = folder / f"{config.checkpoint_digest}.pt"
     train(config, checkpoint=path, recording=recording)
     weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state"]["model"]
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 
 import theory
 from gpt.checkpoint import previous
-from gpt.train import Outcome, TrainResult, autocast, first_bad_loss, train
+from gpt.train import TrainResult, autocast, first_bad_loss, train
 from tests.gpt.walk import CONFIG, make_text
-from theory import InvalidParameter
+from theory import InvalidParameter, RunOutcome
 
 MODEL = CONFIG.model
 ADAMH = theory.AdamH(learning_rate=2e-2)
@@ -46,7 +47,7 @@ def test_learns(architecture: Any, optimizer: theory.Optimizer) -> None:
     model = dataclasses.replace(MODEL, architecture=architecture)
     schedule = theory.Linear(num_steps=150, warmup_steps=10)
     result = train(dataclasses.replace(CONFIG, model=model, optimizer=optimizer, schedule=schedule))
-    assert result.outcome is Outcome.COMPLETED
+    assert result.outcome is RunOutcome.COMPLETED
     assert result.losses[0] == pytest.approx(np.log(32), abs=0.1)
     assert result.final_loss < 2.2
     assert abs(result.final_loss - result.losses[-20:].mean()) < 8 * result.final_loss_se
@@ -54,6 +55,32 @@ def test_learns(architecture: Any, optimizer: theory.Optimizer) -> None:
     assert result.diverged_at_step is None
     assert result.tokens_per_second > 0
     assert result.fingerprint == "walk 0"
+
+
+def test_an_observer_sees_what_the_optimizer_uses_and_changes_nothing() -> None:
+    """Its first gradient, through Adam's first step and the decay, is the step that the matrix then makes."""
+    config = dataclasses.replace(CONFIG, gradient_clip=0.05, accumulation_steps=2)
+    steps: list[int] = []
+    seen: dict[str, list[torch.Tensor]] = {}
+
+    def observe(step: int, matrices: Mapping[str, torch.Tensor]) -> None:
+        steps.append(step)
+        for name, w in matrices.items():
+            assert w.grad is not None
+            seen.setdefault(name, []).append(torch.stack([w.detach(), w.grad]))
+
+    observed = train(config, before_step=observe)
+    assert_same(observed, train(config))
+    assert steps == list(range(25))
+    assert tuple(seen) == observed.trajectory.matrices
+    optimizer = config.optimizer
+    assert isinstance(optimizer, theory.AdamW)
+    rate = optimizer.learning_rate * config.schedule.multipliers()[0]
+    gradients = torch.cat([states[0][1].flatten() for states in seen.values()])
+    assert 0.01 < gradients.norm() < 0.05  # clipped: others have a share of the norm
+    for (w, g), (later, _) in (states[:2] for states in seen.values()):
+        step = g / (g.abs() + optimizer.eps) + optimizer.weight_decay * w
+        torch.testing.assert_close(later, w - rate * step, rtol=1e-4, atol=1e-6)
 
 
 def test_result_describes_the_run() -> None:
@@ -120,7 +147,7 @@ def test_a_stopped_run_resumes_bit_for_bit(optimizer: theory.Optimizer, stop_at:
         on_progress=lambda done, loss: progress.append(done),
         should_stop=lambda: progress[-1] >= stop_at,
     )
-    assert stopped.outcome is Outcome.STOPPED
+    assert stopped.outcome is RunOutcome.STOPPED
     assert len(stopped.losses) == stop_at
     assert np.isnan(stopped.final_loss)
     assert_same(train(config, checkpoint=checkpoint), whole)
@@ -224,7 +251,7 @@ def test_divergence_is_recorded() -> None:
     model = dataclasses.replace(MODEL, architecture="gpt2")
     wild = theory.AdamW(learning_rate=300.0, weight_decay=0.0)
     result = train(dataclasses.replace(CONFIG, model=model, optimizer=wild, non_matrix_learning_rate=100.0))
-    assert result.outcome is Outcome.DIVERGED
+    assert result.outcome is RunOutcome.DIVERGED
     assert result.diverged_at_step is not None
     assert 0 < result.diverged_at_step <= 10
     assert len(result.losses) == result.diverged_at_step + 1
@@ -250,7 +277,7 @@ def test_a_divergence_before_the_checkpoint_is_seen_after_it(tmp_path: Path) -> 
     train(wild, checkpoint=checkpoint, checkpoint_every=wild.schedule.num_steps - 2)
     assert checkpoint.exists()  # of the step before the last but one, which the run has long diverged at
     resumed = train(wild, checkpoint=checkpoint)
-    assert whole.outcome is resumed.outcome is Outcome.DIVERGED
+    assert whole.outcome is resumed.outcome is RunOutcome.DIVERGED
     assert whole.diverged_at_step == resumed.diverged_at_step
     assert np.array_equal(whole.losses, resumed.losses)
 

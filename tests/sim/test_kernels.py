@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sim import GradientNoise, Simulation, SimulationOutcome, monte_carlo, random_numbers, simulate
+from sim import GradientNoise, Simulation, monte_carlo, random_numbers, simulate
 from sim.gradients import Scale
 from tests.sim import reference
 from tests.sim.small_runs import ALL, CASES, Case
-from theory import AdamH, AdamW, Constant, InvalidParameter, Linear, Optimizer
+from theory import AdamH, AdamW, Constant, InvalidParameter, Linear, Optimizer, RunOutcome
 from theory.optimizers import SGDM, AdamC, AdamL2, Lion, Muon, MuonH, SignSGDM
 from theory.predict import final_rms
 from theory.trajectory import FIELDS
@@ -154,7 +154,7 @@ def test_divergence_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     setting = (optimizer, Constant(num_steps=1000))
     simulation = simulate(*setting, initial_rms=0.02, dim=256, num_replicas=4)
     step = simulation.diverged_at_step
-    assert simulation.outcome is SimulationOutcome.DIVERGED
+    assert simulation.outcome is RunOutcome.DIVERGED
     assert step is not None
     assert 5 < step < 999
     assert simulation.final_rms is None
@@ -191,10 +191,10 @@ def test_every_optimizer_diverges_without_an_exception(case: Case, rate: float) 
         for record_every in (1, 9)
     )
     if sphere and rate < BEYOND_ANY_FLOAT:
-        assert every.outcome is SimulationOutcome.COMPLETED
+        assert every.outcome is RunOutcome.COMPLETED
         np.testing.assert_allclose(every.trajectory.weight_rms, 0.02, rtol=1e-6)
         return
-    assert every.outcome is last.outcome is SimulationOutcome.DIVERGED
+    assert every.outcome is last.outcome is RunOutcome.DIVERGED
     assert every.diverged_at_step is not None
     assert last.diverged_at_step is not None
     assert every.diverged_at_step < 7

@@ -162,9 +162,9 @@ def test_streams_are_independent(name: str) -> None:
     here = {"seed": 3, "step": 7, "first": 64}
     x = draw(64, 2**15, **here).astype(np.float64)
     y = draw(64, 2**15, **(here | NEIGHBOURS[name])).astype(np.float64)
-    for power in (1, 2, 3):
+    for power, (u, v) in enumerate(((x, y), (x * x, y * y), (x * x * x, y * y * y)), start=1):
         for shift in (0, 1, 128):
-            assert abs(correlation_z(x**power, np.roll(y, shift, axis=1) ** power)) < Z_LIMIT, (power, shift)
+            assert abs(correlation_z(u, np.roll(v, shift, axis=1))) < Z_LIMIT, (power, shift)
     assert_uniform_cells(x, y)
 
 

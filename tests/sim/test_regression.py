@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from sim import SimulationOutcome, regression
-from sim import regression_kernels as kernels
+from sim import regression
+from sim.hadamard import rotate
 from sim.regression import RegressionOptimizer, RegressionResult, RegressionRun, simulate_regression, sweep
 from theory import (
     SGDM,
@@ -29,6 +29,7 @@ from theory import (
     Lion,
     Muon,
     MuonH,
+    RunOutcome,
     equilibrium,
 )
 from theory.regression import PowerLawRegression, mixture
@@ -101,27 +102,36 @@ def test_learning_rates_share_the_data_and_lengths_do_not() -> None:
 
 
 def by_samples(
-    problem: PowerLawRegression, optimizer: RegressionOptimizer, num_steps: int, seed: int, rms: float
+    problem: PowerLawRegression, optimizer: RegressionOptimizer, num_steps: int, num_runs: int, rms: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Losses and weight RMS from the definitions in float64, with real samples in every batch."""
-    rng = np.random.default_rng(seed)
+    """Losses (num_runs, num_steps + 1) and weight RMS (num_runs, num_steps) from the definitions in float64.
+
+    Every batch is made of real samples; runs differ in nothing but their random numbers.
+    """
+    rng = np.random.default_rng(0)
     n, b = problem.num_features, problem.batch_size
-    w = rng.standard_normal(n)
-    w *= rms * np.sqrt(n) / np.linalg.norm(w)
-    radius, m, v = np.linalg.norm(w), np.zeros(n), np.zeros(n)
+    mixed = problem.basis == "mixed"
+
+    def norm(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.linalg.norm(x, axis=1, keepdims=True)
+
+    w = rng.standard_normal((num_runs, n))
+    w *= rms * np.sqrt(n) / norm(w)
+    radius, m, v = norm(w), np.zeros_like(w), np.zeros_like(w)
     losses, sizes = [], []
     for t, multiplier in enumerate(WSD(num_steps=num_steps, warmup_steps=num_steps // 10).multipliers()):
         eta = optimizer.learning_rate * multiplier
-        losses.append(float(problem.excess_loss(w)) + problem.least_loss)
-        sizes.append(np.sqrt(np.mean(w**2)))
-        features = rng.standard_normal((b, n)) * np.sqrt(problem.spectrum)
-        noise = np.sqrt(2 * problem.least_loss) * rng.standard_normal(b)  # label noise and unseen features
-        unit = w / np.linalg.norm(w)
-        mixed = problem.basis == "mixed"
-        residual = features @ (problem.gain * (mixture(unit) if mixed else unit) - problem.target) - noise
-        x = mixture(features) if mixed else features  # what the entries of W multiply
-        g = problem.gain / np.linalg.norm(w) * (residual @ x) / b
-        g -= unit * (unit @ g)
+        losses.append(problem.excess_loss(w) + problem.least_loss)
+        sizes.append(np.sqrt(np.mean(w**2, axis=1)))
+        features = rng.standard_normal((num_runs, b, n)) * np.sqrt(problem.spectrum)
+        noise = np.sqrt(2 * problem.least_loss) * rng.standard_normal((num_runs, b))  # of labels, and unseen features
+        unit = w / norm(w)
+        wrong = problem.gain * (mixture(unit) if mixed else unit) - problem.target
+        residual = np.einsum("rbn,rn->rb", features, wrong) - noise
+        along = np.einsum("rb,rbn->rn", residual, features) / b
+        # the entries of W multiply mixtures of the features, and a sum of mixtures is the mixture of the sum
+        g = problem.gain / norm(w) * (mixture(along) if mixed else along)
+        g -= unit * np.sum(unit * g, axis=1, keepdims=True)
         decay = 0.0
         if isinstance(optimizer, SGDM):
             m = optimizer.beta1 * m + g + (0 if optimizer.decoupled else optimizer.weight_decay) * w
@@ -130,7 +140,7 @@ def by_samples(
         elif isinstance(optimizer, Muon | MuonH):
             m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
             u = optimizer.beta1 * m + (1 - optimizer.beta1) * g if optimizer.nesterov else m
-            u = u / np.linalg.norm(u)
+            u = u / norm(u)
             decay = optimizer.weight_decay if isinstance(optimizer, Muon) else 0.0
         else:
             m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
@@ -139,12 +149,12 @@ def by_samples(
             if not isinstance(optimizer, AdamH):
                 decay = optimizer.weight_decay * (multiplier if isinstance(optimizer, AdamC) else 1.0)
         if isinstance(optimizer, AdamH | MuonH):
-            w = w - eta * radius * u / np.linalg.norm(u)
-            w = w * radius / np.linalg.norm(w)
+            w = w - eta * radius * u / norm(u)
+            w = w * radius / norm(w)
         else:
             w = (1 - eta * decay) * w - eta * u
-    losses.append(float(problem.excess_loss(w)) + problem.least_loss)
-    return np.array(losses), np.array(sizes)
+    losses.append(problem.excess_loss(w) + problem.least_loss)
+    return np.array(losses).T, np.array(sizes).T
 
 
 @pytest.mark.parametrize("problem", [PROBLEM, MIXED], ids=lambda problem: problem.basis)
@@ -167,16 +177,10 @@ def test_the_same_law_as_training_on_real_samples(optimizer: RegressionOptimizer
     places = np.array([0, 2, 5, 12, 25, 45, 59])
     runs = [make(optimizer, num_steps, seed, problem=problem) for seed in range(seeds)]
     ours = [result for _, result in sweep(runs, record_every=1)]
-    theirs = [by_samples(problem, optimizer, num_steps, seed, 0.3) for seed in range(seeds)]
+    losses, sizes = by_samples(problem, optimizer, num_steps, seeds, 0.3)
     pairs = (
-        (
-            np.array([[*result.losses, result.final_loss] for result in ours])[:, places + 1],
-            np.array([losses for losses, _ in theirs])[:, places + 1],
-        ),
-        (
-            np.array([result.trajectory.weight_rms[:, 0] for result in ours])[:, places],
-            np.array([sizes for _, sizes in theirs])[:, places],
-        ),
+        (np.array([[*result.losses, result.final_loss] for result in ours])[:, places + 1], losses[:, places + 1]),
+        (np.array([result.trajectory.weight_rms[:, 0] for result in ours])[:, places], sizes[:, places]),
     )
     for one, other in pairs:
         error = np.sqrt((one.var(axis=0) + other.var(axis=0)) / (seeds - 1))
@@ -216,9 +220,9 @@ def test_rotation_is_the_mixture_of_the_theory(num_blocks: int) -> None:
     x = rng.standard_normal((num_blocks, 256)).astype(np.float32)
     expected = mixture(x.ravel().astype(np.float64))
     once = x.copy()
-    kernels.rotate(once, np.empty(256, np.float32))
+    rotate(once, np.empty(256, np.float32))
     assert np.abs(once.ravel() - expected).max() < 3e-6
-    kernels.rotate(once, np.empty(256, np.float32))
+    rotate(once, np.empty(256, np.float32))
     assert np.abs(once - x).max() < 3e-6
 
 
@@ -266,7 +270,7 @@ def test_norm_settles_where_the_theory_says() -> None:
 def test_overflow_is_an_outcome_with_a_step() -> None:
     run = make(SGDM(learning_rate=1e30, weight_decay=0.0), num_steps=20)
     result = simulate_regression(run)
-    assert result.outcome is SimulationOutcome.DIVERGED
+    assert result.outcome is RunOutcome.DIVERGED
     assert result.diverged_at_step is not None
     assert np.isnan(result.final_loss)
     assert len(result.losses) == len(result.trajectory.steps) == result.diverged_at_step

@@ -6,6 +6,7 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.theory.symbolic import number
 from theory import (
     AdamH,
     Constant,
@@ -27,8 +28,8 @@ beta1s = st.floats(0.0, 0.98)
 
 @given(st.floats(0.5, 0.999999), beta1s)
 def test_matching_rate_equals_its_derivation(shrink: float, beta1: float) -> None:
-    derived = MATCHING.subs({adamh.alpha: sp.Float(shrink, 40), adamh.beta1: beta1})
-    assert adamh.matching_learning_rate(shrink, beta1) == pytest.approx(float(derived.evalf(30)), rel=1e-9)
+    derived = number(MATCHING, alpha=shrink, beta_1=beta1)
+    assert adamh.matching_learning_rate(shrink, beta1) == pytest.approx(derived, rel=1e-9)
 
 
 def test_limits() -> None:

@@ -76,10 +76,9 @@ def test_the_symmetry_holds_along_the_whole_trajectory(rate: float, decay: float
 
 
 @settings(max_examples=20)
-@given(st.floats(1e-4, 1e-2), st.floats(0.1, 1.0), beta1s.filter(lambda b: b < 0.95), st.floats(0.01, 1.0))
+@given(st.floats(5e-4, 1e-2), st.floats(0.1, 1.0), beta1s.filter(lambda b: b < 0.95), st.floats(0.01, 1.0))
 def test_the_recursion_settles_at_the_closed_form(rate: float, decay: float, beta1: float, initial: float) -> None:
-    steps = int(30 / (rate * decay) + 1000)
-    rates = np.full(min(steps, 2_000_000), rate)
+    rates = np.full(int(15 / (rate * decay) + 1000), rate)  # a squared start 1e4 times too large is down to 1e-9
     rho, p, s = adamw.moments(rates, decay, beta1, 0.999999, initial)
     assert np.sqrt(rho[-1]) == pytest.approx(adamw.equilibrium_rms(rate, decay, beta1), rel=1e-5)
     cosine = p[-1] / np.sqrt(rho[-2] * s[-1])

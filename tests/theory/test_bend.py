@@ -1,164 +1,21 @@
-"""The bend: closed forms solved again, their limits, brute force against them, and the predictions as written."""
+"""The bend: differences, the predictions as written, and what undoes it."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import sympy as sp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule, adamw, bend, optimal_lr
+from theory import WSD, Constant, Cosine, InvalidParameter, bend
+from theory.angle_law import AngleLaw, Setting, excess_loss
 from theory.bend import Direction, predict_against, predict_against_schedule, predict_bend, predict_measurement
-from theory.optimal_lr import AngleLaw, Setting, optimal_learning_rate
 
-BATCH = 2.0**19
-ANGLES = bend.derive_angles()
-CORRECTION = bend.derive_deep_correction()
-SLOPES = bend.derive_asymptotic_slopes()
 CONSTANT, WSD_ = Constant(num_steps=10_000), WSD(num_steps=10_000, warmup_steps=100)
 COSINE = Cosine(num_steps=10_000, warmup_steps=100)
 SIZES = 2.2e7 * 2.0 ** np.arange(6)
 EXAMPLE = AngleLaw(C1=1.0, a1=0.43, C2=12.96, a2=1.4, B2=0.3, noise_growth=0.25)
 RUN = Setting(num_params=8.5e7, num_tokens=1e10, schedule=WSD_)  # w = 0.55, and eta* = 1e-3 under the law above
-
-counts = st.floats(0.01, 60)
-windows = st.floats(0.03, 8)
-
-
-def number(expression: sp.Expr, **values: float) -> float:
-    at = {symbol: sp.Float(values[symbol.name], 60) for symbol in expression.free_symbols}
-    return complex(expression.subs(at).evalf(40)).real
-
-
-# Closed forms at constant rate
-
-
-@given(counts, windows)
-def test_angles_and_elasticities_equal_their_derivation(n: float, w: float) -> None:
-    at = {"n": n, "y": w**2 / n}
-    for name, form in (
-        ("final", bend.final_angle),
-        ("mean", bend.mean_angle),
-        ("final_elasticity", bend.final_angle_elasticity),
-        ("mean_elasticity", bend.mean_angle_elasticity),
-    ):
-        assert form(n, w) == pytest.approx(number(ANGLES[name], **at), rel=1e-10, abs=1e-13), name
-
-
-@pytest.mark.parametrize("initial", [0.01, 0.05, 0.3])
-def test_angles_are_those_of_the_exact_recursion(initial: float) -> None:
-    """No momentum, eta*lam = 1e-4, 2 relaxation times: 1e-3."""
-    rate, decay, steps = 1e-3, 0.1, 10_000
-    rho, _, s = adamw.moments(np.full(steps, rate), decay, 0.0, 0.999, initial)
-    angles = np.arctan(rate * np.sqrt(s) / np.sqrt(rho[:-1]))
-    w = bend.window_parameter(decay, initial, steps)
-    equilibrium = adamw.angular_update_equilibrium(rate, decay, 0.0)
-    assert bend.final_angle(2.0, w) * equilibrium == pytest.approx(angles[-1], rel=1e-3)
-    assert bend.mean_angle(2.0, w) * equilibrium == pytest.approx(angles.mean(), rel=2e-3)
-
-
-def test_elasticities_have_their_three_limits() -> None:
-    """1/2 at equilibrium, 1 for a frozen norm, 0 in the window, where final and mean stand 3:1."""
-    for form in (bend.final_angle_elasticity, bend.mean_angle_elasticity):
-        assert form(1e4, 0.5) == pytest.approx(0.5, abs=1e-3)
-        assert form(1e-6, 3.0) == pytest.approx(1, abs=1e-3)
-        assert form(0.02, 1e-6) == pytest.approx(0, abs=0.01)
-    ratio = bend.mean_angle_elasticity(0.01, 1e-9) / bend.final_angle_elasticity(0.01, 1e-9)
-    assert ratio == pytest.approx(1 / 3, abs=0.01)
-
-
-def test_the_window_lies_between_its_scales() -> None:
-    low, high = bend.window(1e-3, 0.002, 20_000)
-    rates = np.geomspace(30 * low, high / 30, 5)
-    w = bend.window_parameter(1e-3, 0.002, 20_000)
-    n = 2 * rates * 1e-3 * 20_000
-    final = bend.final_angle(n, w) * np.sqrt(2 * rates * 1e-3)  # theta_T over sqrt(q)
-    np.testing.assert_allclose(final, 1 / np.sqrt(20_000), rtol=0.02)
-    assert w == pytest.approx(float(low / high))
-    assert np.isinf(bend.window(0.0, 0.02, 100)[1])
-    assert bend.crossover_learning_rate(0.1, 0.02) == pytest.approx(8e-5)
-    assert adamw.equilibrium_rms(8e-5, 0.1) == pytest.approx(0.02, rel=1e-4)
-
-
-@given(st.floats(1e-3, 5), st.floats(0.1, 2))
-def test_the_deep_correction_equals_its_derivation(ratio: float, a1: float) -> None:
-    assert bend.deep_correction(ratio, a1) == pytest.approx(number(CORRECTION, r=ratio, a_1=a1), rel=1e-10, abs=1e-12)
-
-
-def test_the_first_bend_changes_sign_near_half_the_equilibrium() -> None:
-    for a1 in (0.2, 0.43, 1.0):
-        balance = bend.balanced_start(a1)
-        assert bend.deep_correction(balance, a1) == pytest.approx(0, abs=1e-9)
-        assert 0.4 < balance < 0.5
-
-
-@pytest.mark.parametrize("ratio", [0.1, 0.45, 1.0, 2.0])
-def test_brute_force_leaves_deep_equilibrium_as_the_correction_says(ratio: float) -> None:
-    """Slope over AdamH's is 2 + 4G/((1+a1)n), and what is left falls like 1/n^2."""
-    remainders = []
-    for strength in (8e-4, 2e-4):
-        law = AngleLaw(C1=1.0, a1=0.43, C2=strength, a2=3.0, B2=1e-2, noise_growth=0.3)
-        setup = Setting(num_params=1e8, num_tokens=1e6 * BATCH, schedule=CONSTANT)
-        for _ in range(20):  # the start that is this fraction of its own optimum's equilibrium
-            rate = optimal_learning_rate(law, setup, loss_resolution=0).learning_rate
-            setup = setup.at("initial_rms", ratio * np.sqrt(rate / 0.2))
-        found = predict_bend(law, setup, "num_params", loss_resolution=0)
-        sphere = predict_bend(law, replace(setup, optimizer="adamh"), "num_params", loss_resolution=0)
-        n = float(found.num_relaxations)
-        assert n > 200
-        first_order = 4 * bend.deep_correction(ratio, 0.43) / (1.43 * n)
-        remainders.append(float(found.slope / sphere.slope - 2 - first_order) * n**2)
-        deviation = abs(float(found.slope / sphere.slope) / 2 - 1)
-        assert bend.onset_relaxations(ratio, 0.43, deviation) == pytest.approx(n, rel=0.1)
-    assert remainders[0] == pytest.approx(remainders[1], rel=0.05)
-
-
-# Slopes far from the bend
-
-
-@pytest.mark.parametrize("schedule", [CONSTANT, Linear(num_steps=1000), Cosine(num_steps=1000)], ids=lambda s: s.name)
-@pytest.mark.parametrize(("a2", "C2"), [(1.15, 1e4), (2.2, 1e2)])
-def test_asymptotic_slopes_hold_for_adamh_and_a_frozen_norm(schedule: Schedule, a2: float, C2: float) -> None:
-    """Memory longer and shorter than the annealing lasts; the rest of the bend is below 1 %."""
-    law = AngleLaw(C1=1.0, a1=0.8, C2=C2, a2=a2, B2=1e-8, noise_growth=0.3)
-    expected = bend.asymptotic_slopes(law, schedule)
-    for regime, changes in (
-        ("adamh", {"optimizer": "adamh"}),
-        ("frozen", {"weight_decay": 1e-9, "initial_rms": 50.0}),
-    ):
-        setup = Setting(num_params=1e8, num_tokens=1e5 * BATCH, schedule=schedule, **changes)  # type: ignore[arg-type]
-        for axis in ("num_params", "num_tokens"):
-            found = predict_bend(law, setup, axis, loss_resolution=0)
-            assert found.slope == pytest.approx(expected[regime][axis], rel=0.01), (regime, axis)
-    if schedule is CONSTANT:
-        assert expected["equilibrium"]["num_params"] == pytest.approx(2 * expected["frozen"]["num_params"])
-
-
-@given(st.floats(0.2, 2), st.floats(0.0, 0.9), st.floats(0.05, 1))
-def test_asymptotic_slopes_equal_their_derivation(a1: float, memory: float, growth: float) -> None:
-    law = AngleLaw(C1=1.0, a1=a1, C2=1.0, a2=1 + memory, B2=1.0, noise_growth=growth)
-    slopes = bend.asymptotic_slopes(law, Linear(num_steps=10))
-    for regime, gamma, lift in (("adamh", 1.0, 1), ("equilibrium", 0.5, 2)):
-        at = {"a_1": a1, "m": min(gamma / (gamma + 1), memory), "g": growth}
-        for axis, key in (("num_params", "num_params"), ("num_tokens", "num_steps")):
-            assert slopes[regime][axis] == pytest.approx(lift * number(SLOPES[key], **at), rel=1e-10, abs=1e-13)
-
-
-def test_at_equilibrium_a_decaying_rate_anneals_as_its_root() -> None:
-    """n^(3/4) is ten times S/B2, so that the lag at the end is forgotten."""
-    law = AngleLaw(C1=1.0, a1=0.8, C2=0.1, a2=1.9, B2=300.0, noise_growth=0.3)
-    setup = Setting(num_params=1e8, num_tokens=1e8 * BATCH, schedule=Linear(num_steps=1000), weight_decay=0.3)
-    expected = bend.asymptotic_slopes(law, setup.schedule)
-    for axis in ("num_params", "num_tokens"):
-        found = predict_bend(law, setup, axis, loss_resolution=0)
-        assert found.slope == pytest.approx(expected["equilibrium"][axis], rel=0.01)
-    ratio = expected["equilibrium"]["num_params"] / expected["adamh"]["num_params"]
-    assert ratio == pytest.approx(2 * (1.8 - 1 / 2) / (1.8 - 1 / 3))
-    assert ratio < 2
-
-
-# Predictions
 
 
 def test_differences_are_exact_for_a_quartic() -> None:
@@ -185,10 +42,10 @@ def test_the_documented_example() -> None:
 def test_bends_are_named_by_their_sign() -> None:
     """Twice the growth of the noise, and the same run crosses more of the bend."""
     up = predict_measurement(replace(EXAMPLE, noise_growth=0.5), RUN, "num_params", SIZES)
-    assert up.curvature > bend.STRAIGHT_WITHIN
+    assert up.curvature > bend.DELTA
     assert (up.direction, up.gap > 0.3) == (Direction.UP, True)
     down = predict_measurement(replace(EXAMPLE, C2=30.2), RUN, "num_tokens", 5e9 * 2.0 ** np.arange(5))
-    assert down.curvature < -bend.STRAIGHT_WITHIN
+    assert down.curvature < -bend.DELTA
     assert (down.direction, down.gap < -0.2) == (Direction.DOWN, True)
     wide = predict_measurement(EXAMPLE, RUN, "num_params", SIZES, straight_within=0.02)
     assert wide.direction is Direction.UP
@@ -234,6 +91,7 @@ def test_along_tokens_the_curve_bends_down_and_straightens_when_deep() -> None:
     assert abs(sphere.curvature) < 0.01
 
 
+@settings(max_examples=15)
 @given(st.floats(0.2, 5))
 def test_decay_and_start_bend_through_their_product_alone(c: float) -> None:
     plain = predict_measurement(EXAMPLE, replace(RUN, schedule=CONSTANT), "num_params", SIZES[:4])
@@ -246,7 +104,7 @@ def test_decay_and_start_bend_through_their_product_alone(c: float) -> None:
 def test_starting_every_run_at_its_own_equilibrium_undoes_the_bend() -> None:
     rates = np.exp(np.linspace(np.log(1e-5), np.log(3e-2), 4001))[:, None]
     setup = replace(RUN, schedule=CONSTANT, num_params=SIZES, initial_rms=np.sqrt(rates / 0.2))
-    losses = optimal_lr.excess_loss(EXAMPLE, setup, rates)
+    losses = excess_loss(EXAMPLE, setup, rates)
     optima = np.log(rates[losses.argmin(axis=0), 0])
     curvature = np.polyfit(np.log(SIZES), optima, 2)[0]
     sphere = predict_measurement(EXAMPLE, replace(RUN, schedule=CONSTANT, optimizer="adamh"), "num_params", SIZES)
@@ -261,8 +119,8 @@ def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     assert found.direction is Direction.NOT_IDENTIFIABLE
     assert np.isnan(found.curvature)
     assert np.isnan(found.learning_rates).any()
-    local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES), "num_params")
-    assert Direction.NOT_IDENTIFIABLE in local.direction
+    local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES[:2]), "num_params")
+    assert list(local.direction) == [Direction.NOT_IDENTIFIABLE, Direction.UP]
 
 
 def test_predictions_against_knobs_are_those_of_single_settings() -> None:
@@ -284,7 +142,6 @@ def test_predictions_against_knobs_are_those_of_single_settings() -> None:
         (lambda: predict_measurement(EXAMPLE, RUN, "num_params", SIZES[::-1]), "scales"),
         (lambda: predict_against(EXAMPLE, RUN, "depth", [1.0], "num_params", SIZES), "axis"),
         (lambda: predict_bend(EXAMPLE, RUN, "num_params", straight_within=-1.0), "straight_within"),
-        (lambda: bend.final_angle(0.0, 1.0), "num_relaxations"),
     ],
 )
 def test_bad_input_is_refused_by_name(call: object, name: str) -> None:

@@ -6,6 +6,7 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.theory.symbolic import number
 from theory import (
     WSD,
     AdamH,
@@ -27,11 +28,6 @@ shrinks = st.floats(0.5, 1.0)
 cosines = st.floats(-0.95, 0.95)
 steps = st.floats(1e-6, 0.3)
 beta1s = st.floats(0.0, 0.98)
-
-
-def number(expression: sp.Expr, **values: float) -> float:
-    at = {symbol: sp.Float(values[symbol.name], 40) for symbol in expression.free_symbols}
-    return float(expression.subs(at).evalf(30))
 
 
 @given(steps, cosines, shrinks, st.floats(0.1, 100))
@@ -100,7 +96,7 @@ def test_adamw_to_adamh_and_back(rate: float, decay: float, beta1: float) -> Non
 def test_adamh_replays_the_angles_of_adamw(schedule: WSD | Cosine) -> None:
     """The implicit schedule: AdamH driven by the replayed rates turns by the same angle at every step."""
     original = predict_trajectory(AdamW(learning_rate=3e-3, weight_decay=0.5), schedule, initial_rms=0.05)
-    rates = effective_lr.adamh_rates_for_angles(original.angular_update[:, 0])
+    rates = adamh.rates_for_angles(original.angular_update[:, 0])
     c = adamh.cosines(rates, 0.9, 0.95)
     replayed = np.arctan2(rates * np.sqrt(1 - c**2), 1 - rates * c)
     np.testing.assert_allclose(replayed, original.angular_update[:, 0], rtol=1e-10)
@@ -108,7 +104,7 @@ def test_adamh_replays_the_angles_of_adamw(schedule: WSD | Cosine) -> None:
 
 def test_a_constant_adamh_run_replays_itself() -> None:
     run = predict_trajectory(AdamH(learning_rate=0.02), WSD(num_steps=300, decay_fraction=0.0), initial_rms=0.4)
-    rates = effective_lr.adamh_rates_for_angles(run.angular_update[:, 0])
+    rates = adamh.rates_for_angles(run.angular_update[:, 0])
     np.testing.assert_allclose(rates, 0.02, rtol=1e-9)
 
 
@@ -128,8 +124,8 @@ def test_the_two_conventions_of_decay_invert_each_other(rate: float, decay: floa
 def test_rules_equal_their_formulas(name: str, rate: float, decay: float, beta1: float) -> None:
     rule = effective_lr.RULES[name]
     value = rule.value(np.asarray(rate), np.asarray(decay), np.asarray(beta1))
-    at = {effective_lr.eta: rate, effective_lr.lam: decay, effective_lr.beta1: beta1}
-    assert value == pytest.approx(float(rule.formula.subs(at).evalf(30)), rel=1e-10)
+    solved = number(rule.formula, **{"eta": rate, "lambda": decay, "beta_1": beta1})
+    assert value == pytest.approx(solved, rel=1e-10)
     exact = float(adamw.angular_update_equilibrium(rate, decay, beta1))
     assert effective_lr.rule_factor(name, rate, decay, beta1) == pytest.approx(value / exact, rel=1e-12)
 
@@ -137,7 +133,7 @@ def test_rules_equal_their_formulas(name: str, rate: float, decay: float, beta1:
 @given(beta1s)
 def test_factors_between_rules_tend_to_their_limits(beta1: float) -> None:
     for name, factor in FACTORS.items():
-        limit = float(sp.sympify(factor).subs(effective_lr.beta1, beta1).evalf(30))
+        limit = number(factor, beta_1=beta1)
         assert effective_lr.rule_factor(name, 1e-9, 1e-3, beta1) == pytest.approx(limit, rel=1e-8)
 
 
@@ -229,7 +225,6 @@ def test_small_batches_make_progress_like_the_root_of_the_batch() -> None:
         lambda: effective_lr.norm_growth(0.1, 0.0),
         lambda: effective_lr.angle_from_relative_update(3.0),
         lambda: effective_lr.adamw_from_adamh(0.01, 0.0),
-        lambda: effective_lr.adamh_rates_for_angles([0.1, 2.0]),
         lambda: effective_lr.model_angle([0.1, 0.1], [10, 0]),
     ],
 )

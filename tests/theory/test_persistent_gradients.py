@@ -18,7 +18,7 @@ FREE_UPDATE, FREE_SUM = (
     for e in (persistent_gradients.derive_free_update(), persistent_gradients.derive_free_sum())
 )
 FREE_RHO = sp.factor((FREE_UPDATE + 2 * (1 - X) * FREE_SUM) / (X * (2 - X)))
-FREE_SQUARED_SINE = sp.factor(1 - ((1 - X) + FREE_SUM / FREE_RHO) ** 2)
+FREE_SQUARED_SINE = 1 - ((1 - X) + FREE_SUM / FREE_RHO) ** 2
 TANGENT = {name: value.subs(stationary.alpha, 1 - X) for name, value in persistent_gradients.derive_tangent().items()}
 beta1s, snrs, persistences, products = st.floats(0, 0.95), st.floats(0, 30), st.floats(0, 0.999), st.floats(1e-4, 0.1)
 

@@ -56,7 +56,7 @@ def test_limits_equal_the_familiar_ones(decoupled: bool) -> None:
     assert number(limits["relaxation_steps"], **at) == pytest.approx(relaxation)
     assert sgdm.relaxation_steps(eta, lam, a, decoupled=decoupled) == pytest.approx(relaxation)
     growth = 2 * (eta * sigma / (1 - a)) ** 2
-    assert number(limits["growth"], **at) == pytest.approx(growth)
+    assert number(sp.simplify(limits["growth"]), **at) == pytest.approx(growth)
     assert number(limits["cosine_without_momentum"], **at) == pytest.approx(1 - eta * lam)
     without = sgdm.equilibrium_rms(eta, lam, 0.0, decoupled=decoupled, gradient_rms=sigma)
     assert number(limits["rms_without_momentum"], **at) == pytest.approx(float(without))

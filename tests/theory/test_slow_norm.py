@@ -1,5 +1,7 @@
 """nu: closed forms solved again, quadrature against another one, the ODE, the exact recursion, and the lag."""
 
+import functools
+
 import mpmath
 import numpy as np
 import pytest
@@ -8,11 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule, adamw, slow_norm
+from tests.theory.symbolic import number
+from theory import (
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Linear,
+    Schedule,
+    adamw,
+    predict_trajectory,
+    slow_norm,
+)
 from theory.schedules import Segment
 
-PIECES = slow_norm.derive_remembered_square()
-DECAY = slow_norm.derive_linear_decay()
 DIGITS = 800  # the terms of the integrals are as large as exp(500) and cancel
 SCHEDULES = [
     Constant(num_steps=2000, warmup_steps=150),
@@ -24,16 +36,14 @@ levels = st.floats(0.0, 1.0)
 decays = st.floats(-6, -1).map(lambda exponent: 10.0**exponent)
 
 
-def number(expression: sp.Expr, **values: float) -> float:
-    symbols = sorted(expression.free_symbols, key=str)
-    with mpmath.workdps(DIGITS):
-        return float(sp.lambdify(symbols, expression, "mpmath")(*(mpmath.mpf(values[x.name]) for x in symbols)))
+derive_remembered_square = functools.cache(slow_norm.derive_remembered_square)
+derive_linear_decay = functools.cache(slow_norm.derive_linear_decay)
 
 
 @given(st.floats(0.01, 1), st.floats(0.01, 1e4), decays)
 def test_hold_equals_its_integral(level: float, x: float, decay: float) -> None:
     segment = Segment("ramp", 10_000, level, level)
-    solved = number(PIECES["hold"], s_0=level, x=x, c=decay)
+    solved = number(derive_remembered_square()["hold"], digits=DIGITS, s_0=level, x=x, c=decay)
     assert slow_norm.remembered_square(segment, x, decay) == pytest.approx(solved, rel=1e-10)
 
 
@@ -43,7 +53,8 @@ def test_ramp_equals_its_integral(ends: tuple[float, float], share: float, decay
     segment = Segment("ramp", 500, *ends)
     slope = (ends[1] - ends[0]) / 500
     reached = ends[0] + slope * share * 500
-    solved = number(PIECES["rising" if slope > 0 else "falling"], s_0=ends[0], s_1=reached, g=abs(slope), c=decay)
+    piece = derive_remembered_square()["rising" if slope > 0 else "falling"]
+    solved = number(piece, digits=DIGITS, s_0=ends[0], s_1=reached, g=abs(slope), c=decay)
     assert slow_norm.remembered_square(segment, share * 500, decay) == pytest.approx(solved, rel=1e-10)
 
 
@@ -139,7 +150,7 @@ def test_decay_time_runs_backwards_too(schedule: Schedule, share: float) -> None
 
 @given(st.floats(0.0, 1.0), st.floats(0.01, 300))
 def test_linear_decay_equals_its_derivation_and_nu(remaining: float, count: float) -> None:
-    solved = number(DECAY, s=max(remaining, 1e-12), n=count)
+    solved = number(derive_linear_decay(), digits=DIGITS, s=max(remaining, 1e-12), n=count)
     assert slow_norm.linear_decay_rms(remaining, count) ** 2 == pytest.approx(solved, rel=1e-10)
     decay = Linear(num_steps=1000)
     rate, weight_decay = 0.01, count / (0.01 * 1000)
@@ -227,3 +238,29 @@ def test_fractions_outside_a_decay_are_refused() -> None:
         slow_norm.decay_end_rms(10.0, "step")
     with pytest.raises(InvalidParameter, match="amount"):
         SCHEDULES[0].time_at_integral(-1.0)
+
+
+# Rates in a list
+
+
+@given(st.floats(1e-4, 1e-2), st.floats(0.0, 1.0), st.floats(0.005, 0.2), st.integers(1, 400))
+def test_slow_angles_at_constant_rate(rate: float, decay: float, initial_rms: float, num_steps: int) -> None:
+    angles = slow_norm.slow_angular_updates(np.full(num_steps, rate), weight_decay=decay, initial_rms=initial_rms)
+    rms = adamw.slow_rms(np.arange(num_steps), rate, decay, initial_rms)
+    np.testing.assert_allclose(angles, rate * np.sqrt(0.1 / 1.9) / rms, rtol=1e-10)
+    coarse = slow_norm.slow_angular_updates(np.full(5, rate), weight_decay=decay, initial_rms=initial_rms, hold=7.0)
+    fine = slow_norm.slow_angular_updates(np.full(35, rate), weight_decay=decay, initial_rms=initial_rms)
+    np.testing.assert_allclose(coarse, fine[::7], rtol=1e-10)
+
+
+def test_slow_angles_are_the_trajectorys_after_start_up() -> None:
+    schedule = Cosine(num_steps=4000, warmup_steps=200, final_fraction=0.1)
+    optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1)
+    full = predict_trajectory(optimizer, schedule, initial_rms=0.02).angular_update[:, 0]
+    slow = slow_norm.slow_angular_updates(1e-3 * schedule.multipliers(), weight_decay=0.1, initial_rms=0.02)
+    np.testing.assert_allclose(slow[200:], full[200:], rtol=0.03)
+
+
+def test_a_negative_rate_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="learning_rates = -1"):
+        slow_norm.slow_angular_updates([1e-3, -1.0], weight_decay=0.1, initial_rms=0.02)

@@ -12,7 +12,7 @@ from experiments.cli.parser import whole_number
 from experiments.files import BadInput, to_json, write_whole
 
 if TYPE_CHECKING:
-    from experiments.runs.run_directory import Run
+    from experiments.runs.run_files import Run
 
 SUMMARY = "noise scale, sharpness and Adam's statistics of finished runs"
 EXAMPLES = (
@@ -32,7 +32,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from experiments.runs.diagnoses import COLUMNS, FILE, read_diagnosis
-    from experiments.runs.run_directory import find_runs, load_run
+    from experiments.runs.run_directory import find_runs
+    from experiments.runs.run_files import load_run
     from gpt.config import TrainConfig
 
     paths = [path for each in options.paths for path in find_runs(each)]

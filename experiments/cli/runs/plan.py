@@ -33,8 +33,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from experiments.studies.registered import load_study
     from experiments.sweeps.plan import make_plan
-    from experiments.sweeps.study import load_study
 
     workers = num_workers(options)
     study = load_study(options.study)

@@ -35,8 +35,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.runs.producing import Job, load_recording, train_run
-    from experiments.runs.run_directory import load_run
+    from experiments.runs.produce import Job, load_recording, train_run
+    from experiments.runs.run_files import load_run
     from gpt.config import Steering, TrainConfig
     from theory.checks import InvalidParameter
 

@@ -23,6 +23,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from experiments.reports.report import report_directory
 
-    page = report_directory(options.directory)
+    page = report_directory(options.directory).page
     print(to_json({"report": str(page)}) if options.json else page)
     return 0

@@ -52,8 +52,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.sweeps.study import load_study
-    from experiments.sweeps.sweep import describe, sweep
+    from experiments.studies.registered import load_study
+    from experiments.sweeps.sweep import cell_in_words, sweep
     from theory.checks import require_integer
 
     require_integer("checkpoint_every", options.checkpoint_every, at_least=1)
@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
             {
                 "arm": state.cell.label,
                 "num_runs": len(state.jobs),
-                "status": None if state.progress is None else state.progress.status.value,
-                "width": None if state.progress is None else state.progress.width,
+                "status": None if state.grid is None else state.grid.status.value,
+                "width": None if state.grid is None else state.grid.width,
             }
             for state in result.cells
         ]
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         print(to_json({"out": str(directory), "table": str(result.table), **numbers, "cells": cells}))
     else:
         for state in result.cells:
-            print(describe(state))
+            print(cell_in_words(state))
         print(f"{result.num_finished} of {result.num_runs} runs are finished.  Table: {result.table}")
     return 1 if result.faults else 0
 

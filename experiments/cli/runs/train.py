@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.flags import add_checkpoint_every, add_device, add_folder, add_seed
+from experiments.cli.flags import TRAINABLE_OPTIMIZERS, add_checkpoint_every, add_device, add_folder, add_seed
 from experiments.cli.parser import Parser, number, whole_number
 from experiments.cli.settings.setting_flags import add_setting, optimizer_from, schedule_from
 from experiments.files import BadInput, read_json, to_json
@@ -43,11 +43,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     """All that the config of a run holds, and nothing else."""
-    from gpt.config import PRESETS, TRAINABLE_OPTIMIZERS
-
     add_setting(parser, TRAINABLE_OPTIMIZERS, required=False)
     model = parser.add_argument_group("model")
-    model.add_argument("--preset", default="cpu-32", help=f"its size: {', '.join(PRESETS)}")
+    model.add_argument(
+        "--preset", default="cpu-32", help="its size, cpu-16 to cpu-128 or 22M to 708M; another name lists all"
+    )
     model.add_argument(
         "--architecture",
         default="scale-invariant",
@@ -92,8 +92,9 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from experiments.runs.producing import Job, train_run, training_label
-    from experiments.runs.run_directory import is_finished, load_run
+    from experiments.runs.produce import Job, train_run, training_label
+    from experiments.runs.run_directory import is_finished
+    from experiments.runs.run_files import load_run
     from gpt.distributed import is_first_process
     from theory.checks import require_integer, require_number
 
@@ -144,7 +145,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> TrainConfig:
     """The config that the flags describe, or that of ``--config``, beside which none of them may be given."""
-    from experiments.runs.run_directory import read_config
+    from experiments.runs.configs import read_config
     from gpt.arms import at_equilibrium
     from gpt.config import TrainableOptimizer, TrainConfig, preset
     from theory.checks import require_integer

@@ -23,18 +23,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.reports.report import text_table, write_report
-    from experiments.studies.validate import run_validation, verdicts
+    from experiments.agreement.predictions import all_pass
+    from experiments.reports.prediction_table import predictions_text
+    from experiments.reports.report import write_report
+    from experiments.studies.validate import run_validation
 
     workers = num_workers(options)
     runs = run_validation(options.out, device=options.device, num_workers=workers)
-    rows, passed = verdicts(runs)
-    page = write_report(runs, options.out, title="Closed form, simulation and real runs")
+    report = write_report(runs, options.out, title="Closed form, simulation and real runs")
+    passed = all_pass(report.predictions)
     if options.json:
-        table = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in rows]
-        print(to_json({"passed": passed, "report": str(page), "rows": table}))
+        table = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in report.predictions]
+        print(to_json({"passed": passed, "report": str(report.page), "rows": table}))
     else:
-        judged = [row for row in rows if row.verdict]
-        print(text_table(rows))
-        print(f"\n{sum(row.verdict == 'pass' for row in judged)} of {len(judged)} checks pass.  Report: {page}")
+        judged = [row for row in report.predictions if row.verdict]
+        print(predictions_text(report.predictions))
+        print(f"\n{sum(row.verdict == 'pass' for row in judged)} of {len(judged)} checks pass.  Report: {report.page}")
     return 0 if passed else 1

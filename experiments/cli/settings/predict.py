@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import BadInput, csv_text, to_json, write_whole
@@ -26,8 +27,6 @@ EXAMPLES = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    from theory import OPTIMIZERS
-
     add_setting(parser, OPTIMIZERS, several=True)
     add_matrix(parser)
     parser.add_argument(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
 
 if TYPE_CHECKING:
@@ -17,16 +18,14 @@ DEFAULT_WEIGHT_DECAY = 0.1
 
 
 def add_setting(
-    parser: argparse.ArgumentParser, optimizers: Iterable[str], *, several: bool = False, required: bool = True
+    parser: argparse.ArgumentParser, optimizers: Sequence[str], *, several: bool = False, required: bool = True
 ) -> None:
     """Optimizer and schedule. ``several`` allows lists of learning rates and decays; ``required``: rate and steps."""
-    from theory import SCHEDULES
-
     group = parser.add_argument_group("optimizer and schedule")
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     words = ", one or more; every pair of rate and decay is a row" if several else ""
     unless = "" if required else " (default: none; needed unless --config is given)"
-    group.add_argument("--optimizer", default="adamw", choices=list(optimizers), help="what turns gradients into steps")
+    group.add_argument("--optimizer", default="adamw", choices=optimizers, help="what turns gradients into steps")
     group.add_argument(
         "--learning-rate", type=number, required=required, help=f"peak of the schedule{words}{unless}", **many
     )
@@ -45,7 +44,7 @@ def add_setting(
         group.add_argument(f"--{name}", type=number, help=meaning)
     group.add_argument("--num-steps", type=whole_number, required=required, help=f"length of the run{unless}")
     group.add_argument(
-        "--schedule", default="constant", choices=list(SCHEDULES), help="of the learning rate behind the warmup"
+        "--schedule", default="constant", choices=SCHEDULES, help="of the learning rate behind the warmup"
     )
     group.add_argument("--warmup-steps", type=whole_number, default=0, help="steps of linear rise to the peak")
     group.add_argument(

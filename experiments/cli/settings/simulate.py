@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
-from experiments.cli.flags import add_seed
+from experiments.cli.flags import OPTIMIZERS, add_seed
 from experiments.cli.parser import whole_number
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import to_json
@@ -20,8 +20,6 @@ EXAMPLES = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    from theory import OPTIMIZERS
-
     add_setting(parser, OPTIMIZERS)
     add_matrix(parser)
     parser.add_argument(

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
 
     from experiments.attribution.parts import OWN, attribute
     from experiments.attribution.rivals import judge_rival
-    from experiments.bend.fit import AXES, fit_bend
+    from experiments.bend.fit import fit_bend
+    from experiments.bend.scaling_law import AXES
     from theory.checks import require_number
 
     require_number("delta", options.delta, above=0)

@@ -20,14 +20,15 @@ from experiments.text import aligned, short_name, short_number
 
 if TYPE_CHECKING:
     from experiments.bend.differences import Difference
-    from experiments.bend.fit import BendFit, Curvature, Exponent, GroupFit
+    from experiments.bend.exponents import Exponent
+    from experiments.bend.fit import BendFit, Curvature, GroupFit
     from experiments.bend.optimum import CellOptimum
 
 MOST_CELLS_SHOWN = 40
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
 EXAMPLES = (
-    "lrbend fit docs/same-angle/runs.csv --column optimizer=arm",
+    "lrbend fit docs/same-angle/runs.csv --group arm --where outcome=completed",
     "lrbend fit docs/same-angle/runs.csv --column optimizer=arm --effective --schedule constant",
     "lrbend fit docs/same-angle/runs.csv --column num_params=d_model --column optimizer=arm --delta 0.2 --json",
 )
@@ -68,6 +69,10 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
         "batch": group.batch,
         "cells": [{**cell.key, **plain(cell, without=("key",))} for cell in group.cells],
         "exponents": {name: plain(item) for name, item in group.exponents.items()},
+        "exponents_by_batch": [
+            {"batch_size": item.batch_size, **{axis: plain(one) for axis, one in item.exponents.items()}}
+            for item in group.exponents_by_batch
+        ],
         "curvature": {axis: {**plain(item), "delta": delta} for axis, item in group.curvature.items()},
         "estimators": [
             {
@@ -113,6 +118,9 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
     lines.append("")
     for name, item in group.exponents.items():
         lines.append(f"  {_exponent_line(name, item)}")
+    for by_batch in group.exponents_by_batch:
+        for axis, item in by_batch.exponents.items():
+            lines.append(f"  at batch {short_number(by_batch.batch_size)}: {_exponent_line(axis, item)}")
     if group.effective is not None:
         for axis, bend in group.effective.curvature.items():
             lines.append(f"  in mean angle: {_curvature_line(axis, bend, delta)}")
@@ -172,11 +180,11 @@ def _difference_line(item: Difference) -> str:
 
 
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
-    from experiments.bend.fit import Verdict
+    from theory.bend import Direction
 
     if item.value is None:
         return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
-    within = f" within {delta:g}" if item.verdict is Verdict.STRAIGHT else ""
+    within = f" within {delta:g}" if item.verdict is Direction.STRAIGHT else ""
     return (
         f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
         f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"

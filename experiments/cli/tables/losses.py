@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.flags import LOSS_LAWS, SCHEDULES
 from experiments.cli.parser import number, whole_number
 from experiments.cli.tables.table_flags import add_source, conditions_from, pairs, rows_in_words, sentence, with_rows
 from experiments.files import BadInput, to_json
@@ -30,9 +31,6 @@ EXAMPLES = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    from theory import SCHEDULES
-    from theory.loss_laws import LOSS_LAWS
-
     group = add_source(
         parser,
         "one run a row: loss (nats), learning_rate, schedule, num_steps and what else there is; or a folder of loss"
@@ -144,7 +142,6 @@ def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
     from experiments.losses.curve_files import read_curves
     from experiments.losses.curve_law import Angles, curve_settings, fit_curves, rank_curves
     from experiments.losses.settings import candidates
-    from theory.loss_laws import LOSS_LAWS
 
     law = options.law or "multi-power"
     if law not in LOSS_LAWS:

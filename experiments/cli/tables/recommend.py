@@ -58,10 +58,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from experiments.recommend.recommendation import recommend
-    from experiments.recommend.target_run import Target
+    from experiments.recommend.target_run import TargetRun
 
     runs = read_runs(options)
-    target = Target(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
+    target = TargetRun(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
     found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_from(options))
     print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0

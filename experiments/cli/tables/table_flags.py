@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number
 from experiments.files import BadInput
 
@@ -59,7 +60,9 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
         help="what a sweep holds: weight_decay, or learning_rate times it (default: what the columns tell)",
     )
     group.add_argument(
-        "--loss-unit", choices=("nats", "bits", "perplexity"), default="nats", help="of the losses, per token"
+        "--loss-unit",
+        choices=("nats", "bits", "perplexity"),
+        help="of the losses, per token (default: nats, and refused if they cannot be)",
     )
 
 
@@ -96,8 +99,6 @@ def add_source(parser: argparse.ArgumentParser, meaning: str) -> argparse._Argum
 
 def add_law(parser: argparse.ArgumentParser) -> None:
     """How the law of the optima is fitted."""
-    from theory import SCHEDULES
-
     parser.add_argument(
         "--batch",
         choices=("fixed", "co-tuned", "covariate"),
@@ -108,7 +109,7 @@ def add_law(parser: argparse.ArgumentParser) -> None:
         "--effective", action="store_true", help="fit in AdamW's mean angle per step too; needs --schedule"
     )
     group.add_argument(
-        "--schedule", choices=list(SCHEDULES), help="of the runs, for --effective (default: none; it has to be told)"
+        "--schedule", choices=SCHEDULES, help="of the runs, for --effective (default: none; it has to be told)"
     )
     group.add_argument("--warmup-fraction", type=number, default=0.01, help="of the runs, for --effective")
     group.add_argument("--beta1", type=number, default=0.9, help="of the runs, for --effective")
@@ -156,7 +157,6 @@ def angle_from(options: argparse.Namespace) -> AngleOf | None:
         return None
 
     from experiments.bend.mean_angle import AngleOf
-    from theory import SCHEDULES
 
     if options.schedule is None:
         raise BadInput(f"--effective: needs --schedule, one of {', '.join(SCHEDULES)}")
@@ -165,14 +165,15 @@ def angle_from(options: argparse.Namespace) -> AngleOf | None:
 
 def constants_from(options: argparse.Namespace) -> dict[str, float | str]:
     """Values by our names; text where the column holds text."""
+    from experiments.tables.numbers import parse
     from experiments.tables.run_table import LABELS
 
     result: dict[str, float | str] = {}
     for name, value in pairs("--constant", options.constant).items():
-        try:
-            result[name] = value if name in LABELS else float(value)
-        except ValueError:
-            raise BadInput(f"--constant {name}={value}: {value!r} is not a number") from None
+        parsed = parse([value], suffixes=True)
+        if name not in LABELS and parsed.text[0]:
+            raise BadInput(f"--constant {name}={value}: {value!r} is not a number")
+        result[name] = value if name in LABELS else float(parsed.numbers[0])
     return result
 
 

@@ -17,10 +17,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
-from experiments.bend.fit import AXES, GroupFit, fit_bend
+from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
+from experiments.bend.scaling_law import AXES
+from experiments.joint.regression import regress
+from experiments.studies.bend_rows import bend_rows
 from experiments.studies.solvable_bend.study import SolvableBend, schedule_of
 
 Array = NDArray[np.float64]
@@ -76,28 +78,9 @@ def optima_of(rows: pd.DataFrame, fit: GroupFit, weight_decay: float | None) -> 
     return pd.DataFrame(found)
 
 
-def answers_of(fit: GroupFit, quantity: str) -> pd.DataFrame:
-    """A row per axis: exponent and curvature with 95 % intervals, and the verdict."""
-    rows = []
-    for axis in AXES:
-        exponent, curvature = fit.exponents[axis], fit.curvature[axis]
-        rows.append(
-            {
-                "quantity": quantity,
-                "axis": axis,
-                "slope": exponent.value,
-                "slope_low": exponent.low,
-                "slope_high": exponent.high,
-                "curvature": curvature.value,
-                "curvature_low": curvature.low,
-                "curvature_high": curvature.high,
-                "verdict": curvature.verdict.value,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def compare(one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate") -> pd.DataFrame:
+def log_ratio_rows(
+    one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate"
+) -> pd.DataFrame:
     """Slopes and curvatures of ln(one/other) over the cells where both are known; a row per axis.
 
     ``scatter`` is the root mean square of ln(one/other), ``offset`` its value at the middle of the table. Fewer than
@@ -111,17 +94,13 @@ def compare(one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str =
     rows = []
     enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(design) == len(TERMS)
     if enough:
-        beta = np.linalg.lstsq(design, y, rcond=None)[0]
-        freedom = len(y) - len(TERMS)
-        variance = float(((y - design @ beta) ** 2).sum()) / freedom
-        errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design))) * student.ppf(0.975, freedom)
+        fit = regress(design, y[:, None])
     for k, axis in enumerate(AXES):
         row: dict[str, object] = {"quantity": quantity, "axis": axis}
         if enough:
             for name, place in (("slope", 1 + k), ("curvature", 3 + k)):
-                low, high = beta[place] - errors[place], beta[place] + errors[place]
-                row |= {name: beta[place], f"{name}_low": low, f"{name}_high": high}
-            row |= {"offset": beta[0]}
+                row |= dict(zip((name, f"{name}_low", f"{name}_high"), fit.interval(place), strict=True))
+            row |= {"offset": float(fit.coefficients[0, 0])}
         row |= {"scatter": float(np.sqrt(np.mean(y**2))) if len(y) else None, "num_cells": len(y)}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -133,7 +112,9 @@ def _design(cells: pd.DataFrame) -> Array:
     return np.stack([np.ones_like(n), n, d, n**2 / 2, d**2 / 2, n * d], axis=1)
 
 
-def answer(study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def optima_and_answers(
+    study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All optima and all answers; ``tables`` by (problem, arm)."""
     optima, answers = [], []
     for problem in study.problems:
@@ -144,17 +125,17 @@ def answer(study: SolvableBend, tables: Mapping[tuple[str, str], pd.DataFrame]) 
             by_arm[arm.name] = optima_of(rows, fit, None if arm.predicted else arm.weight_decay)
             label = {"problem": problem.name, "arm": arm.name}
             optima.append(by_arm[arm.name].assign(**label))
-            found = [answers_of(fit, "learning rate")]
+            found = [bend_rows(fit, "learning rate")]
             if arm.weight_decay is not None and not arm.predicted:
-                found.append(answers_of(fit_arm(rows, effective=True), "mean angle"))
+                found.append(bend_rows(fit_arm(rows, effective=True), "mean angle"))
             if arm.name != "adamh" and not arm.predicted:
-                found.append(compare(by_arm[arm.name], by_arm["adamh"], "over adamh"))
-                found.append(compare(by_arm[arm.name], by_arm["adamh"], "mean angle over adamh", "mean_angle"))
+                found.append(log_ratio_rows(by_arm[arm.name], by_arm["adamh"], "over adamh"))
+                found.append(log_ratio_rows(by_arm[arm.name], by_arm["adamh"], "mean angle over adamh", "mean_angle"))
             answers += [table.assign(**label) for table in found]
         for arm in study.arms[problem.name]:
             if arm.predicted:
                 name = arm.name.removesuffix(" predicted")
-                found_here = compare(by_arm[name], by_arm[arm.name], "over predicted")
+                found_here = log_ratio_rows(by_arm[name], by_arm[arm.name], "over predicted")
                 answers.append(found_here.assign(problem=problem.name, arm=name))
     return _labels_first(pd.concat(optima)), _labels_first(pd.concat(answers))
 

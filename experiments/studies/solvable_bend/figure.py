@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+
+from experiments.reports.png import png_bytes
 
 AXES = {"num_params": "features N", "num_tokens": "samples D"}
 
@@ -43,10 +43,7 @@ def draw(optima: pd.DataFrame, problem: str) -> bytes:
             if column == len(arms) - 1:
                 labels = [_short(v) for v in values]
                 ax.legend(handles, labels, title=AXES[other], fontsize=7, title_fontsize=7, loc=(1.03, 0.5))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    plt.close(figure)
-    return buffer.getvalue()
+    return png_bytes(figure, dpi=110)
 
 
 def _points(ax: plt.Axes, rows: pd.DataFrame, axis: str, colour: object) -> None:

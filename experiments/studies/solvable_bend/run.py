@@ -1,11 +1,10 @@
-"""Run a study: ``python -m experiments.studies solvable-bend [--out DIR] [--results DIR]``.
+"""The study from its runs to its answers.
 
 Every arm is kept as soon as it is finished, under a name that tells its settings; a second call goes on with the rest.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 import time
@@ -15,39 +14,35 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.cli.parser import Parser, answer
-from experiments.files import BadInput, to_json, write_whole
-from experiments.studies.solvable_bend import answers as answers_of
+from experiments.files import BadInput, one_line, to_json, write_whole
 from experiments.studies.solvable_bend import figure
 from experiments.studies.solvable_bend import study as study_module
+from experiments.studies.solvable_bend.answers import optima_and_answers
 from experiments.studies.solvable_bend.study import STUDY, Arm, Problem, SolvableBend, run_arm
+from experiments.studies.workplace import Findings, Workplace
 
 
-def run_study(study: SolvableBend, out: Path, results: Path | None = None) -> None:
-    """A CSV file of runs per arm in ``out``; ``config.json``, ``optima.csv``, ``answers.csv`` and a figure per problem
-    in ``results``, by default in ``out`` as well."""
-    folder, out = out / "runs", results or out
-    for directory in (folder, out):
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{directory}: cannot be written ({error.strerror})") from None
-    write_whole(out / "config.json", (to_json(study, indent=1) + "\n").encode())
+def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
+    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv`` and a figure per problem."""
+    place.make_folders()
+    place.write("config.json", to_json(study, indent=1) + "\n")
     tables = {}
-    for problem in study.problems:
-        for arm in study.arms[problem.name]:
-            tables[problem.name, arm.name] = _arm_table(study, problem, arm, folder)
-    optima, answers = answers_of.answer(study, tables)
+    with place.kernel_threads():
+        for problem in study.problems:
+            for arm in study.arms[problem.name]:
+                tables[problem.name, arm.name] = _arm_table(study, problem, arm, place.runs)
+    optima, answers = optima_and_answers(study, tables)
     for name, table in (("optima", optima), ("answers", answers)):
-        write_whole(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g").encode())
+        place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     for problem in study.problems:
-        write_whole(out / f"{problem.name}.png", figure.draw(optima, problem.name))
+        place.write(f"{problem.name}.png", figure.draw(optima, problem.name))
+    return Findings(answers=answers)
 
 
-def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) -> pd.DataFrame:
+def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, runs: Path) -> pd.DataFrame:
     setting = asdict(study) | {"problems": asdict(problem), "arms": asdict(arm), "code": _code()}
     digest = sha256(to_json(setting).encode()).hexdigest()[:10]
-    file = folder / f"{problem.name}-{arm.name.replace(' ', '-')}-{digest}.csv"
+    file = runs / f"{problem.name}-{arm.name.replace(' ', '-')}-{digest}.csv"
     if not file.exists():
         began = time.perf_counter()
         table = run_arm(study, problem, arm)
@@ -56,7 +51,7 @@ def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, folder: Path) ->
     try:
         return pd.read_csv(io.BytesIO(file.read_bytes()))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({' '.join(str(error).split())}); delete it to run this arm again") from None
+        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this arm again") from None
 
 
 def _code() -> str:
@@ -68,22 +63,3 @@ def _code() -> str:
         Path(study_module.__file__),
     ]
     return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-def main() -> int:
-    parser = Parser(prog="python -m experiments.studies", description="Run a study.")
-    parser.add_argument("study", choices=["solvable-bend"], help=" ")
-    parser.add_argument("--out", type=Path, default=Path("runs/solvable-bend"), metavar="DIR", help="holds the runs")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="tables and figures (default: where the runs are)")
-    options = parser.parse_args()
-
-    def run(options: argparse.Namespace) -> int:
-        run_study(STUDY, options.out, options.results)
-        print(f"{options.results or options.out}: optima.csv, answers.csv, a figure per problem")
-        return 0
-
-    return answer(run, options, prog=parser.prog)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,5 @@
-"""Agreement on held-out settings: planted errors are measured, intervals from other settings are honest, relaxation
-times of simulated runs lie in their intervals."""
+"""Settings left out one by one: planted errors are measured, intervals from the others are honest, relaxation times of
+simulated runs lie in their intervals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from experiments.agreement.leave_one_out import held_out, weighted_quantiles
+from experiments.agreement.leave_one_out import LeaveOneOut, leave_one_out, weighted_quantiles
 from experiments.agreement.measure import fit_relaxation, measure, relaxation_interval
-from experiments.reports.leave_one_out_figures import agreement_figures
-from experiments.runs.run_directory import Run
+from experiments.agreement.setting_runs import group_runs
+from experiments.reports.leave_one_out_figures import leave_one_out_figures
+from experiments.runs.run_files import Run
 from gpt.config import preset
 from sim import simulate
 from tests.experiments.conftest import tiny_config
@@ -94,8 +95,12 @@ def planted_runs(errors: dict[float, float], *, wobble: float = 0.0) -> list[Run
     return runs
 
 
+def read(runs: list[Run]) -> LeaveOneOut:
+    return leave_one_out(group_runs(runs))
+
+
 def test_planted_errors_are_measured() -> None:
-    found = held_out(planted_runs(dict.fromkeys(RATES, 0.1)))
+    found = read(planted_runs(dict.fromkeys(RATES, 0.1)))
     assert len(found.matrices) == len(RATES) * 2 * 2
     assert found.matrices["bias"].to_numpy() == pytest.approx(0.1, abs=1e-9)
     assert found.matrices["rms_error"].to_numpy() == pytest.approx(0.1, abs=1e-9)
@@ -103,17 +108,17 @@ def test_planted_errors_are_measured() -> None:
 
 
 def test_calibration_is_right_where_settings_are_alike_and_shows_where_they_are_not() -> None:
-    alike = held_out(planted_runs(dict.fromkeys(RATES, 0.1), wobble=0.05))
+    alike = read(planted_runs(dict.fromkeys(RATES, 0.1), wobble=0.05))
     assert alike.calibration["inside"].to_numpy(float) == pytest.approx(0.9, abs=0.03)
     assert (alike.calibration["num_others"] == len(RATES) - 1).all()
-    odd = held_out(planted_runs({**dict.fromkeys(RATES, 0.1), RATES[0]: 0.4}, wobble=0.05)).calibration
+    odd = read(planted_runs({**dict.fromkeys(RATES, 0.1), RATES[0]: 0.4}, wobble=0.05)).calibration
     left_out = odd[odd["setting"].str.contains("lr=0.005 ")]
     assert len(left_out) == 2
     assert (left_out["inside"] == 0).all()
 
 
 def test_a_single_setting_has_no_interval() -> None:
-    found = held_out(planted_runs({1e-2: 0.1}))
+    found = read(planted_runs({1e-2: 0.1}))
     assert found.calibration["inside"].isna().all()
     assert found.summary["inside"].isna().all()
     assert found.summary["num_settings"].tolist() == [1, 1]
@@ -128,7 +133,7 @@ def test_settings_weigh_the_same_however_long_they_are() -> None:
 
 def test_relaxations_are_read_by_the_rules_of_agreement() -> None:
     runs = planted_runs({1e-2: 0.0})
-    table = held_out(runs).relaxations
+    table = read(runs).relaxations
     expected = measure(runs[0].trajectory, AdamW(learning_rate=1e-2, weight_decay=1.0), SCHEDULE)
     assert table["relaxation_steps"].tolist() == expected["relaxation_steps"].dropna().tolist()
     assert table["ratio"].to_numpy() == pytest.approx(1, rel=0.03)
@@ -137,17 +142,17 @@ def test_relaxations_are_read_by_the_rules_of_agreement() -> None:
 
 
 def test_nothing_to_read() -> None:
-    assert all(len(table) == 0 for table in vars(held_out([])).values())
-    assert agreement_figures(held_out([])) == []
+    assert all(len(table) == 0 for table in vars(read([])).values())
+    assert leave_one_out_figures(read([])) == []
     diverged = [dataclasses.replace(run, summary={"outcome": "diverged"}) for run in planted_runs({1e-2: 0.0})]
-    assert len(held_out(diverged).points) == 0
+    assert len(read(diverged).points) == 0
 
 
 def test_every_figure_has_its_numbers(study: tuple[Path, list[Run]]) -> None:
     _, runs = study
-    found = held_out(runs)
+    found = read(runs)
     assert set(found.points["source"]) == {"theory", "simulation"}
-    figures = agreement_figures(found)
+    figures = leave_one_out_figures(found)
     assert {figure.name for figure in figures} >= {"held-out-errors"}
     for figure in figures:
         assert figure.png.startswith(b"\x89PNG")

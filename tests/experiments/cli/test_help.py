@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from experiments.cli import flags
 from experiments.cli.flags import FOLDERS
 from experiments.cli.main import COMMANDS, build_parser
 from experiments.cli.parser import Parser, number, whole_number
@@ -130,6 +131,17 @@ def test_folders_mean_the_same_everywhere(command: str) -> None:
             assert str(action.help).startswith(f"{FOLDERS[action.dest]}: ")
 
 
+def test_names_are_those_of_the_theory() -> None:
+    from gpt.config import TRAINABLE_OPTIMIZERS
+    from theory import OPTIMIZERS, SCHEDULES
+    from theory.loss_laws import LOSS_LAWS
+
+    assert tuple(OPTIMIZERS) == flags.OPTIMIZERS
+    assert tuple(TRAINABLE_OPTIMIZERS) == flags.TRAINABLE_OPTIMIZERS
+    assert tuple(SCHEDULES) == flags.SCHEDULES
+    assert tuple(LOSS_LAWS) == flags.LOSS_LAWS
+
+
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: item.default for name, item in inspect.signature(function).parameters.items()}
 
@@ -142,7 +154,7 @@ def test_defaults_are_those_of_what_is_called() -> None:
     from experiments.bend.fit import fit_bend
     from experiments.bend.mean_angle import AngleOf
     from experiments.recommend.recommendation import recommend
-    from experiments.runs.producing import Job
+    from experiments.runs.produce import Job
     from experiments.runs.slurm import SlurmOptions
     from gpt.config import TrainConfig
     from gpt.estimates import DEFAULT_GPU, DEFAULT_UTILISATION

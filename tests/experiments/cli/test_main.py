@@ -74,14 +74,13 @@ def test_unreadable_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_parsing_imports_nothing_slow() -> None:
-    """Summaries alone want neither NumPy nor the theory; flags and closed forms no torch, Numba, pandas, matplotlib."""
+    """Flags want neither NumPy nor the theory; closed forms no torch, Numba, pandas, matplotlib."""
     code = (
         "import sys; from experiments.cli.main import build_parser, main\n"
-        "build_parser(()).format_help()\n"
-        "assert not {'numpy', 'theory', 'gpt'} & set(sys.modules), 'heavy summary'\n"
-        "build_parser()\n"
+        "build_parser().format_help()\n"
+        "assert not {'numpy', 'theory', 'gpt', 'sim'} & set(sys.modules), 'heavy flags'\n"
         f"main({PREDICT!r})\n"
-        "assert not {'torch', 'numba', 'pandas', 'matplotlib', 'experiments.bend'} & set(sys.modules), 'heavy import'"
+        "assert not {'torch', 'numba', 'pandas', 'matplotlib'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 

@@ -121,6 +121,9 @@ def test_scores_by_hand() -> None:
     assert result.spearman == pytest.approx(0.5)
     assert result.relative_error == pytest.approx((0 + 0.2 / 2.2 + 0.25) / 3)
     assert score([3.0, 2.0, 2.5], [3.0, 2.2, 2.0], eligible=[True, False, True]).regret == 0
+    for tied in ([2.0, 2.0, 2.5], [2.5, 2.0, 2.0]):  # ranks 1.5, 1.5, 3 against 1, 2, 3
+        assert abs(score(tied, [2.0, 2.1, 2.2]).spearman) == pytest.approx(0.75**0.5)
+    assert np.isnan(score([2.0, 2.0, 2.0], [2.0, 2.1, 2.2]).spearman)
 
 
 # Rules
@@ -133,10 +136,10 @@ def test_missing_diverged_and_repeated_runs() -> None:
     runs += [replace(made_run(5e-3, 0.3, 2000), loss=7.6), replace(made_run(4e-3, 0.3, 2000), loss=float("nan"))]
     usable = usable_runs(runs)
     assert [run.loss for run in usable.runs] == pytest.approx([3.01, 3.1, 3.1, 3.1])
-    assert [run.loss for run in usable.diverged] == [7.6]
+    assert [run.loss for run in usable.far_above] == [7.6]
     assert len(usable.missing) == 1
     assert usable.rerun_deviation == pytest.approx(np.std([3.0, 3.02], ddof=1))
-    assert len(usable_runs(runs, diverged_excess=10.0).runs) == 5
+    assert len(usable_runs(runs, far_above=10.0).runs) == 5
 
 
 def test_the_law_refuses_what_it_cannot_know() -> None:

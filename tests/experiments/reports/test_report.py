@@ -1,4 +1,4 @@
-"""Reports: self-contained, complete, and every verdict follows from its row."""
+"""Reports: self-contained and complete, whatever lies in the directory."""
 
 import re
 from dataclasses import replace
@@ -8,11 +8,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.agreement.comparison import Row, compare, group_runs
+from experiments.agreement.predictions import prediction_rows
+from experiments.agreement.setting_runs import group_runs
 from experiments.cli.main import main
-from experiments.reports.report import text_table, write_report
-from experiments.runs.producing import Job, train_run, training_label
-from experiments.runs.run_directory import Run, find_runs, load_run
+from experiments.reports.report import write_report
+from experiments.reports.run_figures import loss_figure
+from experiments.reports.run_tables import losses_table
+from experiments.runs.produce import Job, train_run, training_label
+from experiments.runs.run_directory import find_runs
+from experiments.runs.run_files import Run, load_run
 from gpt.config import preset
 from tests.experiments.conftest import tiny_config
 from theory import AdamW, Constant, Cosine
@@ -29,11 +33,15 @@ class Links(HTMLParser):
         self.found += [(tag, value or "") for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.fixture(scope="module")
+def page(study: tuple[Path, list[Run]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on the runs of the study, in a directory of its own."""
+    return write_report(study[1], tmp_path_factory.mktemp("report"), title="A <title> & more").page
+
+
 def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
-    study: tuple[Path, list[Run]], tmp_path: Path
+    study: tuple[Path, list[Run]], page: Path
 ) -> None:
-    _, runs = study
-    page = write_report(runs, tmp_path, title="A <title> & more")
     text = page.read_text()
     links = Links()
     links.feed(text)
@@ -43,59 +51,23 @@ def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
     assert all(value.startswith("data:") for _, value in links.found)
     assert "A &lt;title&gt; &amp; more" in text
     for name in re.findall(r'download="([^"]+)"', text):
-        assert len(pd.read_csv(tmp_path / "report" / name)) > 0
-    for run in runs:
+        assert len(pd.read_csv(page.parent / "report" / name)) > 0
+    for run in study[1]:
         assert run.path.name in text
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(page.parent.rglob("*.partial"))
 
 
-def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], tmp_path: Path) -> None:
-    _, runs = study
-    write_report(runs, tmp_path, title="t")
-    loss = pd.read_csv(tmp_path / "report" / "loss.csv")
-    one = loss[loss["run"] == runs[0].path.name]["loss"].to_numpy()
-    assert one == pytest.approx(runs[0].losses, rel=1e-6)
-
-
-def test_report_command_covers_a_directory(study: tuple[Path, list[Run]], capsys: pytest.CaptureFixture[str]) -> None:
-    directory, _ = study
-    assert main(["report", str(directory)]) == 0
-    assert capsys.readouterr().out.strip() == str(directory / "report.html")
-
-
-def test_rows_cover_every_setting_and_only_scale_invariant_ones_are_judged(study: tuple[Path, list[Run]]) -> None:
-    _, runs = study
-    rows = compare(runs)
-    judged = [row.group for row in rows if row.verdict and row.quantity != "norm drift"]
-    assert all("scale-invariant" in group for group in judged)
-    drift = [row for row in rows if row.quantity == "norm drift"]
-    assert [row.verdict for row in drift] == ["pass"]
-    table = text_table(rows)
-    assert all(row.quantity in table for row in rows)
-
-
-def test_a_verdict_follows_from_error_and_limit() -> None:
-    row = Row(
-        group="g",
-        quantity="q",
-        predicted=1.0,
-        simulated=None,
-        measured=1.05,
-        low=1.0,
-        high=1.1,
-        error=0.05,
-        limit=0.06,
-        count=1,
-    )
-    assert row.verdict == "pass"
-    assert replace(row, error=-0.07).verdict == "fail"
-    assert replace(row, error=None).verdict == "fail"
-    assert replace(row, limit=None).verdict is None
-    assert replace(row, count=0, error=None).verdict is None  # nothing was measured
+def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], page: Path) -> None:
+    run = study[1][0]
+    loss = pd.read_csv(page.parent / "report" / "loss.csv")
+    assert loss[loss["run"] == run.path.name]["loss"].to_numpy() == pytest.approx(run.losses, rel=1e-6)
+    table = pd.read_csv(page.parent / "report" / "trajectory-adamw-lr-0.03-wd-2-scale-invariant.csv")
+    measured = table[table["series"] == f"measured, seed {run.config.seed}"]
+    assert measured["weight_rms"].to_numpy() == pytest.approx(run.trajectory.weight_rms.ravel(), rel=1e-6)
 
 
 def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One step, no decay, diverged at once, a dozen settings, two widths: no traceback, no verdict, no shared file."""
+    """One step, no decay, diverged at once, two widths: no traceback, no verdict, no shared file."""
     short = Constant(num_steps=3)
     configs = [
         tiny_config(schedule=Constant(num_steps=1)),
@@ -103,20 +75,29 @@ def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.Cap
         tiny_config(model=replace(preset("cpu-16", "gpt2"), embedding_init_rms=1000.0), schedule=short),
         tiny_config(model=preset("cpu-32", "scale-invariant"), schedule=short),
         tiny_config(schedule=Cosine(num_steps=3)),
-        *(tiny_config(optimizer=AdamW(learning_rate=k / 1000, weight_decay=0.1), schedule=short) for k in range(1, 12)),
     ]
     for config in configs:
         train_run(Job(tmp_path, training_label(config), config))
     assert main(["report", str(tmp_path)]) == 0
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (f"{tmp_path / 'report.html'}\n", "")
     runs = [load_run(path) for path in find_runs(tmp_path)]
     assert len(group_runs(runs)) == len(configs)
-    assert not [row for row in compare(runs) if row.verdict]
+    assert not [row for row in prediction_rows(group_runs(runs), []) if row.verdict]
     assert len(list((tmp_path / "report").glob("trajectory-*.csv"))) == len(configs)
 
 
-def test_seeds_are_pooled_and_nothing_else(study: tuple[Path, list[Run]]) -> None:
-    _, runs = study
-    sizes = {title: len(group) for title, group in group_runs(runs).items()}
-    assert sorted(sizes.values()) == [1, 1, 2]
-    assert all("AdamW lr=0.03 wd=2, scale-invariant" in title for title, size in sizes.items() if size == 2)
+def test_more_settings_than_colours(study: tuple[Path, list[Run]]) -> None:
+    run = study[1][0]
+    optimizers = [AdamW(learning_rate=k / 1000, weight_decay=0.1) for k in range(1, 13)]
+    runs = [replace(run, config=replace(run.config, optimizer=each)) for each in optimizers]  # type: ignore[arg-type]
+    assert len({setting.title for setting in group_runs(runs)}) == len(runs)
+    figure = loss_figure(losses_table(runs))
+    assert len(figure.table) == len(runs) * len(run.losses)
+    assert figure.png.startswith(b"\x89PNG")
+
+
+def test_a_directory_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(f"{tmp_path}: holds no finished run\n")
+    assert not list(tmp_path.iterdir())

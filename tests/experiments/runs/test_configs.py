@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from experiments.cli.main import main
 from experiments.files import BadInput, to_json
-from experiments.runs.configs import config_hash
-from experiments.runs.run_directory import read_config, write_config
+from experiments.runs.configs import config_hash, config_text, read_config
 from tests.experiments.conftest import ADAMH, tiny_config, tiny_simulation
 from theory import WSD, Cosine
 
@@ -27,7 +26,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_round_trip(config: Any) -> None:
-    text = write_config(config)
+    text = config_text(config)
     again = read_config(json.loads(text), where="config.json")
     assert again == config
     assert config_hash(again) == config_hash(config)
@@ -61,7 +60,7 @@ def test_json_is_strict() -> None:
     ],
 )
 def test_faults_are_named(path: tuple[str, ...], value: object, expected: str) -> None:
-    data = json.loads(write_config(CONFIGS[0]))
+    data = json.loads(config_text(CONFIGS[0]))
     _set(data, path, value)
     with pytest.raises(BadInput) as caught:
         read_config(data, where="config.json")
@@ -84,7 +83,7 @@ JUNK = st.one_of(
 @st.composite
 def broken_configs(draw: st.DrawFn) -> Any:
     """A valid config with one to three places removed, replaced or added to."""
-    data = json.loads(write_config(draw(st.sampled_from(CONFIGS[:3]))))
+    data = json.loads(config_text(draw(st.sampled_from(CONFIGS[:3]))))
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(data))
         if not places:

@@ -12,7 +12,8 @@ import torch
 from experiments.cli.main import main
 from experiments.runs.diagnoses import COLUMNS, FILE, read_diagnosis
 from experiments.runs.local import try_jobs
-from experiments.runs.run_directory import find_runs, load_run
+from experiments.runs.run_directory import find_runs
+from experiments.runs.run_files import load_run
 from experiments.sweeps.sweep import sweep
 from gpt.config import TrainConfig
 from gpt.diagnose import diagnose

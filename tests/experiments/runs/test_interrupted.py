@@ -19,8 +19,10 @@ import torch
 
 import gpt.train
 from experiments.cli.main import main
-from experiments.runs.producing import Job, train_run, training_label
-from experiments.runs.run_directory import is_finished, load_run, partial_path, write_config
+from experiments.runs.configs import config_text
+from experiments.runs.produce import Job, train_run, training_label
+from experiments.runs.run_directory import is_finished, partial_path
+from experiments.runs.run_files import load_run
 from gpt.config import TrainConfig
 from tests.experiments.conftest import tiny_config
 from tests.fresh import run_fresh
@@ -98,7 +100,7 @@ def interrupted(folder: Path) -> tuple[Job, Path]:
     with pytest.raises(Killed):
         train_run(one, die)
     file = folder / "config.json"
-    file.write_text(write_config(one.config))
+    file.write_text(config_text(one.config))
     return one, file
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.runs.local import run_jobs
-from experiments.runs.producing import Job, train_run, training_label
-from experiments.runs.run_directory import claim, find_runs, is_finished, load_run, partial_path, run_path
+from experiments.runs.produce import Job, train_run, training_label
+from experiments.runs.run_directory import claim, find_runs, is_finished, partial_path, run_path
+from experiments.runs.run_files import load_run
 from experiments.runs.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
 from theory import Constant, InvalidParameter

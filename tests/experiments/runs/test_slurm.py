@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from experiments.files import BadInput
 from experiments.runs import slurm
-from experiments.runs.producing import Job
-from experiments.runs.run_one import job_from_json, job_to_json
-from experiments.runs.slurm import MOST_ATTEMPTS, SlurmOptions, SlurmPool, SlurmRun, torchrun_command
+from experiments.runs.produce import Job
+from experiments.runs.slurm import MOST_ATTEMPTS, SlurmOptions, SlurmPool, SlurmRun
 from experiments.sweeps.sweep import states
 from tests.experiments.sweeps.test_sweep import pretend
 from tests.experiments.tiny_study import tiny_study
@@ -107,25 +103,6 @@ def test_a_fault_of_the_run_itself_is_not_tried_again(jobs: list[Job], tmp_path:
     faults = SlurmPool(tmp_path / "out", "tiny", SlurmOptions()).run(jobs)
     assert len(faults) == len(jobs)
     assert all("text.txt" in line for line in faults.values())
-
-
-def test_the_command_for_torchrun_trains_the_run(jobs: list[Job], tmp_path: Path) -> None:
-    """Its last part, as torchrun would call it, without torchrun."""
-    file = tmp_path / "job.json"
-    command = torchrun_command(jobs[0], 2, file)
-    assert "--nproc-per-node=2" in command
-    assert job_from_json(file) == jobs[0]
-    place = command.index("experiments.runs.run_one") - 1
-    subprocess.run([sys.executable, *command[place:]], check=True, timeout=120)
-    assert (jobs[0].path / "summary.json").exists()
-
-
-def test_a_file_that_is_no_job_is_refused(jobs: list[Job], tmp_path: Path) -> None:
-    file = tmp_path / "job.json"
-    for text in ("[]", "{}", job_to_json(jobs[0]).replace("adamw", "none")):
-        file.write_text(text)
-        with pytest.raises(BadInput):
-            job_from_json(file)
 
 
 def test_numbers_out_of_range_are_refused() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.studies import direction
+from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
 from theory import AdamW, Constant, equilibrium, predict_trajectory
 
@@ -80,17 +81,16 @@ def test_recorded_gradients_are_the_ones_that_adam_had(monkeypatch: pytest.Monke
         return table[table["seed"] == config.seed].assign(learning_rate=rate, weight_decay=decay)
 
     monkeypatch.setattr(direction, "configs", lambda: short)
-    monkeypatch.setattr(direction.joblib, "Parallel", lambda **_: list)  # in this process
-    monkeypatch.setattr(direction.joblib, "delayed", lambda function: function)
-    first = direction.run_study(tmp_path / "runs", tmp_path / "results", canned)
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    first = direction.run_study(place, canned).answers
     assert sorted(made) == [10, 11]
-    again = direction.run_study(tmp_path / "runs", tmp_path / "results", canned)
+    again = direction.run_study(place, canned).answers
     assert sorted(made) == [10, 11]
     pd.testing.assert_frame_equal(first, again)
     for damage in ("", "a,b\n"):
         next((tmp_path / "runs").iterdir()).write_text(damage)
         with pytest.raises(BadInput, match=r"damaged .* delete it"):
-            direction.run_study(tmp_path / "runs", tmp_path / "results", canned)
+            direction.run_study(place, canned)
     whole = first.set_index("part")["value"]
     assert whole[list(direction.PARTS)].sum() == pytest.approx(whole["whole"])
     names = {"config.json", "matrices.csv", "answers.csv", "direction.png"}

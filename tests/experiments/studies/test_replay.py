@@ -1,4 +1,4 @@
-"""The replay command, and the tables of the replay study."""
+"""The replay command, and the study of replays: its runs, its tables, its decision rule."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.agreement.comparison import group_runs, setting_name
+from experiments.agreement.setting_runs import group_runs, setting_name
 from experiments.cli.main import main
-from experiments.runs.run_directory import load_run
+from experiments.runs.run_files import load_run
 from experiments.studies import replay
-from experiments.studies.replay import Cell, Earlier, rows_of, summary, verdict
+from experiments.studies.replay import Earlier, ReplaySetting, rows_of, summary, verdict
+from tests.experiments.cli.said import refusal
 from tests.gpt.walk import make_text
 
 TRAIN = ["train", "--preset", "cpu-16", "--learning-rate", "2e-2", "--num-steps", "20", "--schedule", "linear"]
@@ -52,9 +53,9 @@ def test_a_report_does_not_set_replays_beside_the_closed_form(
 ) -> None:
     assert main(["replay", str(recorded), "--norm", "fixed", "--out", str(tmp_path), "--json"]) == 0
     replayed = load_run(Path(json.loads(capsys.readouterr().out)["run_dir"]))
-    assert group_runs([replayed]) == {}
-    (group,) = group_runs([replayed, load_run(recorded)]).values()
-    assert [run.path for run in group] == [recorded]
+    assert group_runs([replayed]) == []
+    (group,) = group_runs([replayed, load_run(recorded)])
+    assert [run.path for run in group.runs] == [recorded]
     assert main(["report", str(tmp_path)]) == 0
     assert replayed.path.name in (tmp_path / "report" / "loss.csv").read_text()
     assert setting_name(replayed.config) == "AdamW lr=0.02 wd=0.1, recorded angle, fixed norm"
@@ -75,36 +76,47 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("walk")
 def test_study_runs_resumes_and_makes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "_cells", lambda architecture: [Cell(architecture, 2e-2, num_steps=5, preset="cpu-16")])
+    setting = ReplaySetting("scale-invariant", 2e-2, num_steps=5, preset="cpu-16")
+    monkeypatch.setattr(replay, "_settings", lambda architecture: [setting])
     monkeypatch.setattr(replay, "ARCHITECTURES", ("scale-invariant",))
     monkeypatch.setattr(replay, "SEEDS", 2)
     monkeypatch.setattr(replay, "MAX_SEEDS", 4)
-    arguments = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
-    assert replay.main(arguments) == 0
+    study = ["study", "replay", "--num-workers", "1", "--json"]
+    arguments = [*study, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "out")]
+    assert main(arguments) == 0
     runs = sorted((tmp_path / "runs").iterdir())
     assert len(runs) == 2 * 4
     table = (tmp_path / "out" / "replay.csv").read_text()
     assert len(table.splitlines()) == 1 + 2
     assert json.loads((tmp_path / "out" / "config.json").read_text())["seeds"] == [0, 1]
     stamps = [path.stat().st_mtime_ns for path in runs]
-    assert replay.main([*arguments, "--table-only"]) == 0
-    assert replay.main(arguments) == 0
+    assert main([*arguments, "--option", "table-only=yes"]) == 0
+    assert main(arguments) == 0
     assert [path.stat().st_mtime_ns for path in runs] == stamps
     assert (tmp_path / "out" / "replay.csv").read_text() == table
 
     # The table stands for its runs: where they are gone, only what it lacks is made.
     monkeypatch.setattr(replay, "SEEDS", 3)
     monkeypatch.setattr(replay, "MAX_SEEDS", 3)
-    arguments = ["--runs", str(tmp_path / "more"), "--out", str(tmp_path / "both")]
-    assert replay.main([*arguments, "--continue", str(tmp_path / "out" / "replay.csv")]) == 0
+    arguments = [*study, "--runs", str(tmp_path / "more"), "--results", str(tmp_path / "both")]
+    assert main([*arguments, "--option", f"earlier={tmp_path / 'out' / 'replay.csv'}"]) == 0
     assert {path.name.split("-")[3] for path in (tmp_path / "more").iterdir()} == {"seed2"}
     both = (tmp_path / "both" / "replay.csv").read_text()
     assert both.startswith(table)
     assert len(both.splitlines()) == 1 + 3
 
 
+def test_an_earlier_table_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    for file, named in ((tmp_path / "none.csv", "No such file"), (other, "not a table of this study")):
+        arguments = ["--runs", str(tmp_path / "runs"), "--option", f"earlier={file}"]
+        assert named in refusal(["study", "replay", *arguments], capsys)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_summary_needs_both_arms_of_a_seed(tmp_path: Path) -> None:
-    assert rows_of(tmp_path, [Cell("gpt2", 1e-2)], Earlier()) == []
+    assert rows_of(tmp_path, [ReplaySetting("gpt2", 1e-2)], Earlier()) == []
     common = {"architecture": "gpt2", "learning_rate": 1e-2, "plain_difference": None}
     rows = [
         {**common, "seed": seed, "fixed_difference": fixed, "twin_difference": twin}

@@ -1,12 +1,19 @@
 """The answers of the study same-angle on planted tables: losses that see the mean angle alone, and others."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.files import BadInput
-from experiments.studies.same_angle import study
-from experiments.studies.same_angle_answers import answers_of, draw, mean_angle, measured_angle, predicted_rate
+from experiments.studies.same_angle import run
+from experiments.studies.same_angle.answers import answers_of, mean_angle, measured_angle, predicted_rate
+from experiments.studies.same_angle.study import study
+from experiments.studies.workplace import Workplace
+from tests.experiments.cli.said import refusal
+from tests.experiments.tiny_study import tiny_study
 from theory import AdamH, AdamW
 
 NOISE = 0.004
@@ -74,7 +81,28 @@ def test_tables_that_hold_no_answer() -> None:
         answers_of(low.assign(loss=low["learning_rate"]))
 
 
-def test_angles_between_rates_and_a_figure() -> None:
+def test_angles_between_rates() -> None:
     runs = pd.DataFrame({"learning_rate": [1e-3, 4e-3], "mean_angle": [1e-2, 4e-2]})
     assert measured_angle(runs, 2e-3) == pytest.approx(2e-2)
-    assert draw(planted()).startswith(b"\x89PNG")
+
+
+def test_a_table_is_answered_in_place_of_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "table.csv"
+    planted().to_csv(file, index=False)
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    answers = run.run_study(place, file).answers
+    assert list(place.runs.iterdir()) == []
+    assert {path.name for path in place.results.iterdir()} == {"answers.csv", "same-angle.png"}
+    assert (place.results / "same-angle.png").read_bytes().startswith(b"\x89PNG")
+    written = pd.read_csv(place.results / "answers.csv")
+    np.testing.assert_allclose(written["value"], answers["value"], rtol=1e-4)
+    said = refusal(["study", "same-angle", "--option", f"table={tmp_path / 'none.csv'}"], capsys)
+    assert "none.csv: " in said
+
+    # Without a table the study's own runs are made; here those of a study that cannot answer.
+    monkeypatch.setattr(run, "study", lambda: replace(tiny_study(tmp_path, num_steps=10), name="same-angle"))
+    with pytest.raises(BadInput, match="an arm is missing"):
+        run.run_study(place)
+    assert len(pd.read_csv(place.results / "runs.csv")) == 4

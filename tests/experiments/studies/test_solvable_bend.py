@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.files import BadInput
 from experiments.studies.solvable_bend import answers
-from experiments.studies.solvable_bend import run as studies
+from experiments.studies.solvable_bend import run as study_run
 from experiments.studies.solvable_bend.study import (
     EIGENVECTORS,
     MIXED,
@@ -21,6 +22,7 @@ from experiments.studies.solvable_bend.study import (
     run_arm,
     schedule_of,
 )
+from experiments.studies.workplace import Workplace
 from sim.regression import simulate_regression
 from theory import AdamH, AdamW, equilibrium, predict_trajectory
 
@@ -41,11 +43,12 @@ SMALL = replace(
 
 
 def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studies.run_study(SMALL, tmp_path)
-    written = sorted(file.name for file in tmp_path.iterdir())
-    assert written == ["answers.csv", "config.json", "eigenvectors.png", "optima.csv", "runs"]
-    assert len(list((tmp_path / "runs").iterdir())) == 3
-    optima, answers = (pd.read_csv(tmp_path / name) for name in ("optima.csv", "answers.csv"))
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    study_run.run_study(place, SMALL)
+    written = sorted(file.name for file in place.results.iterdir())
+    assert written == ["answers.csv", "config.json", "eigenvectors.png", "optima.csv"]
+    assert len(list(place.runs.iterdir())) == 3
+    optima, answers = (pd.read_csv(place.results / name) for name in ("optima.csv", "answers.csv"))
     assert len(optima) == 3 * 9
     interior = optima[optima["status"] == "interior"]
     assert len(interior) >= 12
@@ -57,16 +60,16 @@ def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch:
         "mean angle over adamh",
         "over predicted",
     }
-    before = (tmp_path / "answers.csv").read_bytes()
+    before = (place.results / "answers.csv").read_bytes()
 
     def never(*_: object) -> None:
         raise AssertionError("a finished arm was run again")
 
-    monkeypatch.setattr(studies, "run_arm", never)
-    studies.run_study(SMALL, tmp_path)
-    assert (tmp_path / "answers.csv").read_bytes() == before
+    monkeypatch.setattr(study_run, "run_arm", never)
+    study_run.run_study(place, SMALL)
+    assert (place.results / "answers.csv").read_bytes() == before
     with pytest.raises(AssertionError, match="run again"):
-        studies.run_study(replace(SMALL, num_steps=(50, 100)), tmp_path)
+        study_run.run_study(place, replace(SMALL, num_steps=(50, 100)))
 
 
 def test_the_best_rate_is_inside_the_last_grid() -> None:
@@ -99,7 +102,7 @@ def test_an_equilibrium_start_is_at_the_equilibrium_of_its_own_rate() -> None:
         assert run.initial_rms == at_rest.weight_rms
 
 
-def test_compare_recovers_a_planted_difference() -> None:
+def test_a_planted_ratio_is_recovered() -> None:
     """Slope and curvature inside their intervals, whose width is that of the planted scatter."""
     n, d = (x.ravel() for x in np.meshgrid(2.0 ** np.arange(5), 2.0 ** np.arange(5)))
     rng = np.random.default_rng(3)
@@ -107,18 +110,19 @@ def test_compare_recovers_a_planted_difference() -> None:
     noise = 0.02 * rng.standard_normal(25)
     one = pd.DataFrame({"num_params": n, "num_tokens": d, "learning_rate": np.exp(-0.3 * x + 0.1 * x**2 / 2 + noise)})
     other = pd.DataFrame({"num_params": n, "num_tokens": d, "learning_rate": np.exp(0.2 * z)})
-    rows = answers.compare(one, other, "q").set_index("axis")
+    rows = answers.log_ratio_rows(one, other, "q").set_index("axis")
     planted = {"num_params": (-0.3, 0.1), "num_tokens": (-0.2, 0.0)}
     for axis, values in planted.items():
         for name, value in zip(("slope", "curvature"), values, strict=True):
             low, high = rows.loc[axis, f"{name}_low"], rows.loc[axis, f"{name}_high"]
             assert low < value < high
             assert high - low < 0.1
-    few = answers.compare(one.head(5), other, "q")
+    few = answers.log_ratio_rows(one.head(5), other, "q")
     assert "curvature" not in few.columns
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(studies.BadInput, match="cannot be written"):
-        studies.run_study(SMALL, tmp_path / "file")
+    for runs, results in (("file", "results"), ("runs", "file/results")):
+        with pytest.raises(BadInput, match=r"file.*: cannot be written"):
+            study_run.run_study(Workplace(runs=tmp_path / runs, results=tmp_path / results), SMALL)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from experiments.sweeps.adaptive import Point, Progress, Status, progress
+from experiments.bend.optimum import OptimumStatus
+from experiments.sweeps.adaptive import Grid, Point, Status, grow
 from experiments.sweeps.study import Adaptive
 
 OPTIMUM = 3e-2
@@ -25,10 +26,10 @@ def parabola(rate: float, seed: int) -> float:
 
 def play(
     adaptive: Adaptive, rates: tuple[float, ...], loss: Callable[[float, int], float] = parabola
-) -> tuple[Progress, dict[Point, float]]:
+) -> tuple[Grid, dict[Point, float]]:
     """Produce what is asked for until nothing is."""
     losses: dict[Point, float] = {}
-    while (found := progress(adaptive, rates, SEEDS, losses)).status is Status.RUNNING:
+    while (found := grow(adaptive, rates, SEEDS, losses)).status is Status.RUNNING:
         assert found.missing
         assert not set(found.missing) & set(losses)
         losses |= {point: loss(*point) for point in found.missing}
@@ -52,7 +53,7 @@ def test_the_order_in_which_runs_finish_makes_no_difference() -> None:
     """Runs come one at a time and in random order, and the sweep forgets everything in between."""
     _, at_once = play(ASKED, (0.001, 0.002, 0.004))
     rng, losses = random.Random(0), dict[Point, float]()
-    while (found := progress(ASKED, (0.001, 0.002, 0.004), SEEDS, losses)).status is Status.RUNNING:
+    while (found := grow(ASKED, (0.001, 0.002, 0.004), SEEDS, losses)).status is Status.RUNNING:
         point = rng.choice(found.missing)
         losses[point] = parabola(*point)
     assert losses == at_once
@@ -60,7 +61,7 @@ def test_the_order_in_which_runs_finish_makes_no_difference() -> None:
 
 def test_runs_that_nobody_asked_for_change_nothing() -> None:
     found, losses = play(ASKED, (0.01, 0.02, 0.04))
-    again = progress(ASKED, (0.01, 0.02, 0.04), SEEDS, {**losses, (0.0123, 0): 0.1, (0.01, 77): 0.1})
+    again = grow(ASKED, (0.01, 0.02, 0.04), SEEDS, {**losses, (0.0123, 0): 0.1, (0.01, 77): 0.1})
     assert again == found
 
 
@@ -70,6 +71,26 @@ def test_divergence_closes_the_grid_from_above() -> None:
     assert max(rate for rate, _ in losses) == 2.0
     found, losses = play(ASKED, (0.5, 1.0, 2.0), lambda r, s: math.inf)
     assert found.status in (Status.DIVERGED, Status.BUDGET)
+
+
+@pytest.mark.parametrize("lost", [math.nan, 9.0], ids=["not finite", "far above"])
+def test_it_ends_where_the_loss_falls_until_training_breaks_down(lost: float) -> None:
+    breaks_down = 0.3 * OPTIMUM
+    found, losses = play(ASKED, (0.001, 0.002, 0.004), lambda r, s: lost if r > breaks_down else parabola(r, s))
+    assert found.status is Status.CEILING
+    assert found.optimum is not None
+    assert (found.optimum.status, found.optimum.learning_rate) == (OptimumStatus.CENSORED_HIGH, None)
+    rates = {rate for rate, _ in losses}
+    last, first = max(r for r in rates if r <= breaks_down), min(r for r in rates if r > breaks_down)
+    assert first / last < 1.2
+    assert len(losses) == 2 * len(rates), "further seeds do not tell where the optimum is"
+
+
+def test_an_optimum_right_below_the_ceiling_is_found() -> None:
+    found, _ = play(ASKED, (0.005, 0.01, 0.02), lambda r, s: math.nan if r > 1.4 * OPTIMUM else parabola(r, s))
+    assert found.status is Status.REACHED
+    assert found.optimum is not None
+    assert found.optimum.learning_rate == pytest.approx(OPTIMUM, rel=0.25)
 
 
 def test_it_stops_at_the_bounds_and_when_the_budget_is_spent() -> None:

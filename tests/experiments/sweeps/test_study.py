@@ -10,19 +10,10 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.runs.configs import config_from_dict, config_to_dict
-from experiments.studies.registered import STUDIES
-from experiments.sweeps.study import Adaptive, Study, StudyCell, load_study
-from gpt.estimates import num_matrix_params, num_tokens
+from experiments.sweeps.study import Adaptive, Study, StudyCell, read_study
 from tests.experiments.conftest import tiny_config
-from tests.experiments.tiny_study import tiny_study, write_study
+from tests.experiments.tiny_study import tiny_study
 from theory import InvalidParameter
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_a_registered_study_survives_the_way_through_a_file(name: str, tmp_path: Path) -> None:
-    study = load_study(name)
-    assert study.name == name
-    assert load_study(str(write_study(study, tmp_path / "study.json"))) == study
 
 
 @pytest.mark.parametrize(
@@ -51,28 +42,10 @@ def test_what_cannot_be_meant_is_one_line(change: Any, named: str, tmp_path: Pat
     file = tmp_path / "study.json"
     file.write_text(json.dumps(data))
     with pytest.raises(BadInput) as caught:
-        load_study(str(file))
+        read_study(file)
     assert named in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_names_that_are_no_study_are_refused_with_those_that_are() -> None:
-    for given in ("lr-transfer", "", "no/such/study"):
-        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, ladder, or the path"):
-            load_study(given)
-    with pytest.raises(BadInput, match="No such file"):
-        load_study("/no/such/study.json")
-
-
-def test_the_ladder_trains_on_the_tokens_that_it_states() -> None:
-    """20 per non-embedding parameter for all five sizes; the largest has 708M."""
-    study = load_study("ladder")
-    at_twenty = [cell for cell in study.cells if cell.label.endswith("-20x")]
-    assert len(at_twenty) == 10
-    for cell in at_twenty:
-        assert num_tokens(cell.config) / num_matrix_params(cell.config.model) == pytest.approx(20, rel=0.001)
-    assert max(num_matrix_params(cell.config.model) for cell in at_twenty) == pytest.approx(708e6, rel=0.001)
 
 
 def test_a_cell_that_starts_at_equilibrium_does_so_at_each_of_its_rates() -> None:

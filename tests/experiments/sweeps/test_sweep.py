@@ -13,8 +13,9 @@ import pytest
 
 from experiments.cli import main
 from experiments.files import to_json
-from experiments.runs.producing import Job
-from experiments.runs.run_directory import is_finished, partial_path, write_config
+from experiments.runs.configs import config_text
+from experiments.runs.produce import Job
+from experiments.runs.run_directory import is_finished, partial_path
 from experiments.sweeps import plan
 from experiments.sweeps.adaptive import Status
 from experiments.sweeps.study import Adaptive, Study
@@ -30,7 +31,7 @@ def pretend(job: Job) -> None:
     """A finished run, with a loss that is a parabola in ln(learning rate) and a divergence at high rates."""
     rate = job.config.optimizer.learning_rate
     job.path.mkdir(parents=True)
-    (job.path / "config.json").write_text(write_config(job.config))
+    (job.path / "config.json").write_text(config_text(job.config))
     loss = None if rate > 0.3 else 2 + 0.04 * math.log(rate / 0.01) ** 2 + 0.001 * job.config.seed
     outcome = "diverged" if loss is None else "completed"
     summary = {"outcome": outcome, "final_loss": loss, "final_loss_se": 0.01, "num_params": 3248}
@@ -98,7 +99,7 @@ def test_an_interrupted_sweep_has_a_table_of_what_is_finished_and_goes_on(tmp_pa
     """Also an adaptive one: killed after every fourth run, it asks for the same runs as one that was left alone."""
     study = adaptive_study(tmp_path / "s")
     whole = sweep(study, tmp_path / "whole", pretend_all)
-    found = whole.cells[0].progress
+    found = whole.cells[0].grid
     assert found is not None
     assert found.status is Status.REACHED
     assert whole.num_runs > 6
@@ -110,7 +111,7 @@ def test_an_interrupted_sweep_has_a_table_of_what_is_finished_and_goes_on(tmp_pa
             finished = sum(is_finished(path) for path in (tmp_path / "out").iterdir())
             assert len(table(tmp_path / "out")) == finished
     assert table(tmp_path / "out") == table(tmp_path / "whole")
-    assert result.cells[0].progress == found
+    assert result.cells[0].grid == found
 
 
 def test_a_failed_run_stops_its_cell_and_nothing_else(tmp_path: Path) -> None:

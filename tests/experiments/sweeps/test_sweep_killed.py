@@ -60,7 +60,7 @@ def disturb(file: Path, out: Path, disturbances: list[str], rng: random.Random) 
         for what in disturbances:
             process = process or start_sweep(file, out, *FLAGS)
             wait_until_it_moves(process, out)
-            time.sleep(rng.uniform(0, 0.3))
+            time.sleep(rng.uniform(0, 0.1))  # up to the next checkpoints
             assert process.poll() is None, "the sweep was over before it was disturbed"
             if what == "worker":
                 while not (alive := workers(process)):  # those of the last time are gone, the next not there yet
@@ -109,7 +109,7 @@ def assert_same_runs(out: Path, whole: Path, num_runs: int) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
     """A study of four runs, its file, and its directory after a sweep that nothing disturbed."""
     folder = tmp_path_factory.mktemp("small")
-    study = tiny_study(folder / "study", num_rates=2, num_seeds=2, num_steps=150)
+    study = tiny_study(folder / "study", num_rates=2, num_seeds=2, num_steps=80)
     sweep_here(study, folder / "whole")
     return study, write_study(study, folder / "study.json"), folder / "whole"
 

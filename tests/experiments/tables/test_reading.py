@@ -1,5 +1,6 @@
 """Tables of runs: what is refused, what is left out and counted."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,19 @@ def test_columns_and_constants(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=said):
             read_table(path, How(columns=columns, constants=constants))
+
+
+def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
+    """Most of it is parsing: 1 to 2 seconds of one core, sizes written out among them."""
+    rows = (
+        f"{1e-4 * 2 ** (k % 7):g},{2 + k % 13 / 100},{22 + k // 5000}M,{k % 3},run-{k},{k % 4}" for k in range(100_000)
+    )
+    path = write(tmp_path, "\n".join(["learning_rate,loss,num_params,seed,Name,kind", *rows]))
+    start = time.process_time()
+    table = read_table(path)
+    assert time.process_time() - start < 10
+    assert table.num_rows == 100_000
+    assert len(np.unique(table.numbers["num_params"])) == 20
 
 
 def test_a_frame_gives_the_same_table(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def test_vocabulary_of_a_small_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     """Shards of 16-bit tokens need more than a preset's bytes."""
     import numpy as np
 
-    from experiments.runs.run_directory import load_run
+    from experiments.runs.run_files import load_run
 
     shard = tmp_path / "tokens.bin"
     (np.arange(5000) * 7 % 1000).astype("<u2").tofile(shard)

@@ -1,0 +1,191 @@
+"""The table of predictions: for every setting what theory says, what simulation gives, what runs measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from experiments.agreement.measure import ComparedOptimizer, measure
+from experiments.agreement.setting_runs import SettingRuns, setting_name
+from experiments.runs.run_files import Run
+from experiments.runs.simulation import SimulationConfig
+from theory import AdamH, AdamW
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRow:
+    """One prediction, compared.
+
+    ``measured`` is the median over matrices and seeds, ``low`` and ``high`` the range; ``error`` the median of
+    measured / predicted - 1 (for a norm drift, and for simulation against theory, the largest deviation).
+    ``limit`` is the largest absolute error that passes, None where no verdict is given.
+    """
+
+    group: str
+    quantity: str
+    predicted: float | None
+    simulated: float | None
+    measured: float | None
+    low: float | None
+    high: float | None
+    error: float | None
+    limit: float | None
+    count: int
+    remark: str = ""
+
+    @property
+    def verdict(self) -> str | None:
+        """``pass`` or ``fail``; None where none is asked for, or nothing was measured."""
+        if self.limit is None or self.count == 0:
+            return None
+        return "pass" if self.error is not None and abs(self.error) <= self.limit else "fail"
+
+
+@dataclass(frozen=True)
+class ComparedQuantity:
+    """A column of `agreement.measure`, its prediction, and the largest error that counts as agreement."""
+
+    label: str
+    measured: str
+    predicted: str
+    limit: float
+
+
+ADAMW_QUANTITIES = (
+    ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", 0.06),
+    ComparedQuantity("weight RMS", "weight_rms", "predicted_weight_rms", 0.18),
+    ComparedQuantity("weight RMS, measured U", "weight_rms", "predicted_weight_rms_from_update", 0.05),
+    ComparedQuantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", 0.30),
+    ComparedQuantity("relaxation, constant U", "plain_relaxation_steps", "predicted_relaxation_steps", math.inf),
+)
+ADAMH_ANGLE = ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", math.inf)
+NORM_DRIFT_LIMIT = 1e-6
+SIMULATION_LIMIT = 0.005
+SIMULATION_STANDARD_ERROR_LIMIT = 0.001
+
+
+def prediction_rows(settings: Sequence[SettingRuns], simulations: Sequence[Run]) -> list[PredictionRow]:
+    """The rows of every setting in their order, then one for each simulation.
+
+    Verdicts are given on ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory; on AdamH's norm,
+    which is kept whatever the model; and on simulations with beta2 >= 0.999, which `validate` makes precise enough.
+    """
+    rows = [row for setting in settings for row in _setting_rows(setting)]
+    return rows + [_simulation_row(run) for run in simulations]
+
+
+def all_pass(rows: Sequence[PredictionRow]) -> bool:
+    """Whether every row with a limit was measured and passes."""
+    return all(row.verdict == "pass" for row in rows if row.limit is not None)
+
+
+def _setting_rows(setting: SettingRuns) -> list[PredictionRow]:
+    optimizer, measured = setting.optimizer, setting.measured
+    judged = setting.config.model.architecture == "scale-invariant"
+    num_diverged = len(setting.runs) - len(setting.completed)
+    remark = f"{num_diverged} of {len(setting.runs)} runs diverged" if num_diverged else ""
+    simulated = None
+    if setting.simulation is not None:
+        simulated = measure(setting.simulation.trajectory, optimizer, setting.schedule).iloc[0]
+    quantities = ADAMW_QUANTITIES if isinstance(optimizer, AdamW) else (ADAMH_ANGLE,)
+    rows = [
+        _quantity_row(
+            measured,
+            quantity,
+            group=setting.title,
+            simulated=None if simulated is None else _number(simulated[quantity.measured]),
+            limit=quantity.limit if judged and math.isfinite(quantity.limit) else None,
+            remark=remark,
+        )
+        for quantity in quantities
+    ]
+    if isinstance(optimizer, AdamH):
+        drift = measured["norm_drift"].to_numpy(dtype=float)
+        rows.append(
+            PredictionRow(
+                group=setting.title,
+                quantity="norm drift",
+                predicted=0.0,
+                simulated=None if simulated is None else float(simulated["norm_drift"]),
+                measured=_number(np.median(drift)) if len(drift) else None,
+                low=_number(drift.min()) if len(drift) else None,
+                high=_number(drift.max()) if len(drift) else None,
+                error=_number(drift.max()) if len(drift) else None,
+                limit=NORM_DRIFT_LIMIT,
+                count=len(drift),
+                remark=remark,
+            )
+        )
+    return rows
+
+
+def _quantity_row(
+    table: pd.DataFrame,
+    quantity: ComparedQuantity,
+    *,
+    group: str,
+    simulated: float | None,
+    limit: float | None,
+    remark: str,
+) -> PredictionRow:
+    known = table[[quantity.measured, quantity.predicted]].astype(float).dropna()
+    values, predicted = known[quantity.measured], known[quantity.predicted]
+    some = len(known) > 0
+    return PredictionRow(
+        group=group,
+        quantity=quantity.label,
+        predicted=float(predicted.median()) if some else None,
+        simulated=simulated,
+        measured=float(values.median()) if some else None,
+        low=float(values.min()) if some else None,
+        high=float(values.max()) if some else None,
+        error=float((values / predicted).median() - 1) if some else None,
+        limit=limit,
+        count=len(known),
+        remark=remark or _coverage(len(known), len(table)),
+    )
+
+
+def _coverage(known: int, matrices: int) -> str:
+    if known == matrices:
+        return ""
+    return f"{known} of {matrices} matrices" if known else "not measured: no equilibrium, or no relaxation, in this run"
+
+
+def _simulation_row(run: Run) -> PredictionRow:
+    config, agreement = run.config, run.summary.get("agreement") or {}
+    assert isinstance(config, SimulationConfig)
+    assert isinstance(config.optimizer, ComparedOptimizer)
+    error, standard_error = agreement.get("max_relative_error"), agreement.get("max_relative_standard_error")
+    bias = agreement.get("mean_relative_bias") or {}
+    judged = config.optimizer.beta2 >= 0.999
+    precise = standard_error is not None and standard_error <= SIMULATION_STANDARD_ERROR_LIMIT
+    remark = "diverged"
+    if agreement:
+        remark = f"max |z| {agreement['max_abs_z']:.1f}, standard error {standard_error:.2%}"
+        remark += f", mean bias RMS {bias['weight_rms']:+.2%} angle {bias['angular_update']:+.2%}"
+    return PredictionRow(
+        group=(
+            "Simulation against theory, largest deviation, constant gradient scale,"
+            f" beta2={config.optimizer.beta2:g}, initial RMS {config.initial_rms:.3g}"
+        ),
+        quantity=setting_name(config),
+        predicted=0.0,
+        simulated=None,
+        measured=error,
+        low=None,
+        high=None,
+        error=error if precise or not judged else None,
+        limit=SIMULATION_LIMIT if judged else None,
+        count=config.dim * config.num_replicas,
+        remark=remark if precise or not judged else remark + " (too large)",
+    )
+
+
+def _number(value: object) -> float | None:
+    number = float(value)  # type: ignore[arg-type]
+    return number if math.isfinite(number) else None

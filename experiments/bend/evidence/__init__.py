@@ -1,0 +1,1 @@
+"""From runs to cells: which losses count, which are left out and why, and whether the cells share a shape."""

@@ -1,0 +1,65 @@
+"""Exponents of the law, at the middle of the table and at each batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.bend.evidence.cells import Cell
+from experiments.bend.verdict import Exponent
+from experiments.joint.fit import JointFit
+from experiments.joint.regressors import Regressors
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchExponents:
+    """Exponents of the axes at one batch size."""
+
+    batch_size: float
+    exponents: Mapping[str, Exponent]
+
+
+def exponent_of(axis: str, model: Regressors, joint: JointFit) -> Exponent:
+    """The slope along an axis or covariate of the law."""
+    which = model.slopes[axis]
+    low, high = joint.averages.interval(which, 0.95)
+    return Exponent(value=joint.averages.estimate(which), low=low, high=high, at=model.centre[axis])
+
+
+def by_batch(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[BatchExponents]:
+    """Slopes of the axes at each batch size, at the middle of all else."""
+    products = {axis: (axis, "batch_size") for axis in axes if (axis, "batch_size") in model.terms}
+    if not products:
+        return []
+    found = []
+    for batch in sorted({cell.key["batch_size"] for cell in usable}):
+        exponents = {}
+        for axis in axes:
+            if axis not in model.slopes:
+                continue
+            direction = np.zeros(len(model.terms))
+            direction[model.slopes[axis]] = 1.0
+            if axis in products:
+                direction[model.terms.index(products[axis])] = np.log(batch / model.centre["batch_size"])
+            value, low, high = joint.averages.along(direction, 0.95)
+            exponents[axis] = Exponent(value=value, low=low, high=high, at=model.centre[axis])
+        found.append(BatchExponents(batch_size=batch, exponents=exponents))
+    return found
+
+
+def batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[str]:
+    """Where the law has terms in batch that it shows, and where it could not have them."""
+    notes = []
+    for axis in axes:
+        term = (axis, "batch_size")
+        if term in model.terms:
+            low, high = joint.averages.interval(model.terms.index(term), 0.95)
+            if low > 0 or high < 0:
+                way = "rises" if low > 0 else "falls"
+                notes.append(f"the exponent of {axis} {way} with batch size: see exponents_by_batch")
+        elif axis in model.slopes and "batch_size" in model.slopes:
+            why = model.lost.get(f"{axis} by batch_size", "not offered")
+            notes.append(f"the exponent of {axis} is taken to be the same at every batch size: {why}")
+    return notes

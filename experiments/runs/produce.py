@@ -1,0 +1,167 @@
+"""Produce one run, of training or of simulation, in its run directory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.files import to_json
+from experiments.runs import run_directory
+from experiments.runs.configs import config_text
+from experiments.runs.progress import PROGRESS_FILE, progress_writer
+from experiments.runs.provenance import provenance
+from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
+from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
+from theory import InvalidParameter, RunOutcome, Trajectory
+
+if TYPE_CHECKING:
+    from gpt.config import TrainConfig
+    from gpt.replay import Recording
+    from gpt.train import TrainResult
+
+CHECKPOINT_EVERY = 250
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training run to be produced in ``study`` under ``label``; ``recording`` is a run whose steps it replays.
+
+    The last two are of no consequence for the result.
+    """
+
+    study: Path
+    label: str
+    config: TrainConfig
+    recording: Path | None = None
+    checkpoint_every: int = CHECKPOINT_EVERY
+    device_peak_flops: float | None = None
+
+    @property
+    def path(self) -> Path:
+        return run_directory.run_path(self.study, self.label, self.config)
+
+
+def training_label(config: TrainConfig) -> str:
+    """A readable name: architecture, width, optimizer, rate, decay, seed."""
+    optimizer = config.optimizer
+    decay = f"-wd{optimizer.weight_decay:g}" if hasattr(optimizer, "weight_decay") else ""
+    return (
+        f"{config.model.architecture}-{config.model.d_model}-{optimizer.name}"
+        f"-lr{optimizer.learning_rate:g}{decay}-seed{config.seed}"
+    )
+
+
+def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
+    """Train into the run directory of the job, or find it finished there; a half-finished run goes on.
+
+    Of several processes that ``torchrun`` started the first writes; the others compute, and return before it is done.
+    """
+    from gpt.distributed import is_first_process
+
+    final = job.path
+    if not is_first_process():
+        if not run_directory.is_finished(final):
+            _train(job, run_directory.partial_path(final), None)
+        return final
+    with run_directory.claim(final) as partial:
+        if partial is None:
+            return final
+        (partial / "config.json").write_text(config_text(job.config), encoding="utf-8")
+        try:
+            result = _train(job, partial, progress_writer(partial, on_progress))
+        except InvalidParameter:
+            if not list(partial.glob("checkpoint*")):
+                shutil.rmtree(partial)
+            raise
+        summary = {
+            "outcome": result.outcome,
+            "final_loss": result.final_loss,
+            "final_loss_se": result.final_loss_se,
+            "loss_floor": loss_floor(job.config),
+            "tokens_per_second": result.tokens_per_second,
+            "mfu": result.mfu,
+            "num_params": result.num_params,
+            "diverged_at_step": result.diverged_at_step,
+            "parameter_groups": list(result.groups),
+            "final_weight_rms": result.final_weight_rms,
+            "mean_angular_update": mean_angular_update(result.trajectory),
+        }
+        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
+            leftover.unlink(missing_ok=True)
+        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint)
+        files = {
+            "trajectory.nc": to_netcdf(result.trajectory),
+            "loss.csv": losses_to_csv(result.losses).encode(),
+            "provenance.json": to_json(origin, indent=2).encode(),
+            run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
+        }
+        run_directory.publish(partial, final, files)
+    return final
+
+
+def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | None) -> TrainResult:
+    from gpt.train import train
+
+    return train(
+        job.config,
+        recording=None if job.recording is None else load_recording(load_run(job.recording)),
+        checkpoint=partial / run_directory.CHECKPOINT_FILE,
+        checkpoint_every=job.checkpoint_every,
+        on_progress=on_progress,
+        device_peak_flops=job.device_peak_flops,
+    )
+
+
+def mean_angular_update(trajectory: Trajectory) -> float | None:
+    """Angle per step in radians, mean over the recorded steps, median over the block matrices."""
+    if not trajectory.angular_update.size:
+        return None
+    mean = float(np.median(trajectory.angular_update.mean(axis=0)))
+    return mean if np.isfinite(mean) else None
+
+
+def loss_floor(config: TrainConfig) -> float | None:
+    """The smallest loss that any model can have on the source, where that is known."""
+    if config.source != "zipf":
+        return None
+    from gpt import zipf
+
+    return zipf.loss_floor(config.model.context_length)
+
+
+def load_recording(run: Run) -> Recording:
+    """What every step of a run did to its matrices; raises `InvalidParameter` if not every step was recorded."""
+    from gpt.replay import recording_of
+
+    return recording_of(run.trajectory, run.summary.get("final_weight_rms", {}), len(run.losses))
+
+
+def simulate_run(study: Path, label: str, config: SimulationConfig) -> Path:
+    """Simulate into a run directory, or find it finished there."""
+    final = run_directory.run_path(study, label, config)
+    with run_directory.claim(final) as partial:
+        if partial is None:
+            return final
+        simulation = run_simulation(config)
+        completed = simulation.outcome is RunOutcome.COMPLETED
+        agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error) if completed else None
+        summary = {
+            "outcome": simulation.outcome,
+            "diverged_at_step": simulation.diverged_at_step,
+            "coordinate_steps_per_second": simulation.coordinate_steps_per_second,
+            "agreement": agreement,
+        }
+        files = {
+            "trajectory.nc": to_netcdf(simulation.trajectory),
+            "standard_error.nc": to_netcdf(simulation.standard_error),
+            "config.json": config_text(config).encode(),
+            "provenance.json": to_json(provenance(seed=config.seed, fingerprint=None), indent=2).encode(),
+            run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
+        }
+        run_directory.publish(partial, final, files)
+    return final

@@ -1,0 +1,156 @@
+"""Other names of our columns: taken where there is one, noted, refused where there are two."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.files import BadInput
+from experiments.tables.reading import How, read_table
+from experiments.tables.run_table import RunTable
+from tests.experiments.tables.made import sweep, write_csv
+
+
+def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **columns: Any) -> RunTable:
+    """One cell, some of its columns under other names."""
+    rows = [{names.get(name, name): value for name, value in run.items()} for run in sweep(**columns)]
+    return read_table(write_csv(tmp_path / "runs.csv", rows), how)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        *(
+            ("learning_rate", name)
+            for name in ("lr", "LR", "peak_lr", "max_lr", "Learning Rate", "config.optimizer.lr")
+        ),
+        *(
+            ("loss", name)
+            for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "summary.loss")
+        ),
+        *(("num_params", name) for name in ("N", "params", "n_params", "model_size", "num_parameters")),
+        *(("num_tokens", name) for name in ("D", "tokens", "n_tokens", "tokens_seen")),
+        *(("batch_size", name) for name in ("bs", "batch", "global_batch_size")),
+        *(("num_steps", name) for name in ("steps", "_step", "iterations", "num_train_steps", "global_step")),
+        ("weight_decay", "wd"),
+        ("optimizer", "opt"),
+        ("seed", "random_seed"),
+    ],
+)
+def test_usual_names_are_taken_and_noted(ours: str, theirs: str, tmp_path: Path) -> None:
+    columns = {} if ours in ("learning_rate", "loss") else {ours: 7}
+    table = read(tmp_path, {ours: theirs}, **columns)
+    assert ours in (table.labels if ours in ("optimizer", "seed") else table.numbers)
+    assert f"{ours} is read from {theirs}" in table.notes
+
+
+@pytest.mark.parametrize(
+    "theirs", ["n", "d", "train_loss", "summary.train.loss", "decay", "rate", "micro_batch", "width"]
+)
+def test_other_names_are_left_alone(theirs: str, tmp_path: Path) -> None:
+    table = read(tmp_path, {}, **{theirs: 7})
+    assert set(table.numbers) == {"learning_rate", "loss"}
+    assert not table.labels
+
+
+def test_the_loss_in_training_is_no_loss_by_itself(tmp_path: Path) -> None:
+    for theirs in ("train_loss", "train/loss", "summary.train.loss"):
+        with pytest.raises(BadInput, match=f"no column loss: map one with --column loss=NAME, perhaps {theirs}"):
+            read(tmp_path, {"loss": theirs})
+
+
+def test_a_given_column_wins_over_names(tmp_path: Path) -> None:
+    how = How(columns={"num_params": "width", "loss": "train_loss"})
+    table = read(tmp_path, {}, how, num_params=3, params=4, width=5, train_loss=2.5)
+    assert set(table.numbers["num_params"]) == {5.0}
+    assert set(table.numbers["loss"]) == {2.5}
+    assert not any(note.startswith("num_params is read") for note in table.notes)
+
+
+def test_two_that_could_be_it(tmp_path: Path) -> None:
+    for columns, said in (
+        ({"params": 4, "model_size": 5}, "num_params could be params and model_size: choose with --column num_params="),
+        ({"tokens": 4, "D": 5, "batch": 1, "bs": 2}, "num_tokens could be .*; batch_size could be batch and bs"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            read(tmp_path, {}, **columns)
+    table = read(tmp_path, {}, params=4, model_size="4.0")
+    assert set(table.numbers["num_params"]) == {4.0}
+    table = read(tmp_path, {}, steps=4, iterations=5)
+    assert "num_steps" not in table.numbers
+    assert any("num_steps is not read, since it could be steps and iterations" in note for note in table.notes)
+
+
+def test_our_own_name_wins_and_the_other_is_told(tmp_path: Path) -> None:
+    table = read(tmp_path, {}, val_loss=1.5)
+    assert table.numbers["loss"].min() == pytest.approx(3.0)
+    assert any(note.startswith("loss is read, val_loss is not") for note in table.notes)
+    assert not any("is not: choose" in note for note in read(tmp_path, {}, model_size=3).notes)
+
+
+def test_a_name_of_numbers_is_no_name_of_words(tmp_path: Path) -> None:
+    assert "num_params" not in read(tmp_path, {}, model_size="small").numbers
+    assert set(read(tmp_path, {}, model_size="small", params="130M").numbers["num_params"]) == {1.3e8}
+
+
+def test_steps_that_some_runs_lack_cost_no_rows(tmp_path: Path) -> None:
+    rows = [{**run, "_step": "" if place == 2 else 100} for place, run in enumerate(sweep())]
+    assert len(read_table(write_csv(tmp_path / "runs.csv", rows))) == 5
+
+
+def test_everything_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
+    names = {"learning_rate": "rate", "loss": "perplexity"}
+    with pytest.raises(BadInput) as error:
+        read(tmp_path, names)
+    for phrase in ("no column learning_rate", "perhaps rate", "no column loss", "perhaps perplexity", "--loss-unit"):
+        assert phrase in str(error.value)
+    with pytest.raises(BadInput, match="learning_rate=a: no such column; --column loss=b: no such column"):
+        read(tmp_path, {}, How(columns={"learning_rate": "a", "loss": "b"}))
+
+
+def test_axes_and_groups(tmp_path: Path) -> None:
+    rows = [
+        run for opt in ("adam", "adamh") for depth in (4, 8) for run in sweep(opt=opt, num_layers=depth, arch="gpt")
+    ]
+    path = write_csv(tmp_path / "runs.csv", rows)
+    table = read_table(path, How(axes={"depth": "num_layers"}, groups=["arch", "optimizer"]))
+    assert table.axes == ("depth",)
+    assert table.scales == ("depth",)
+    np.testing.assert_array_equal(np.unique(table.numbers["depth"]), [4, 8])
+    assert [(name, len(runs), runs.optimizer) for name, runs in table.groups()] == [
+        ("gpt adam", 10, "adam"),
+        ("gpt adamh", 10, "adamh"),
+    ]
+    assert [name for name, _ in read_table(path).groups()] == ["adam", "adamh"]
+    (only,) = read_table(path, How(axes={"depth": "num_layers"}, groups=["arch"])).groups()
+    assert only[1].optimizer == "adam, adamh"
+    assert any("optimizer (adam, adamh)" in warning for warning in only[1].warnings)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"axes": {"depth": "layers"}}, "--axis depth=layers: .* no such column"),
+        ({"axes": {"num_params": "lr"}}, "--axis num_params: that name is ours: --column num_params=lr"),
+        ({"axes": {"1st": "lr"}}, "--axis 1st: must be a name"),
+        ({"groups": ["arm"]}, "--group arm: .* no such column"),
+        ({"groups": ["seed", "seed"]}, "given twice"),
+        ({"columns": {"depth": "lr"}}, "another scale is an --axis"),
+        ({"loss_unit": "pounds"}, "--loss-unit pounds: must be one of nats, bits, perplexity"),
+    ],
+)
+def test_flags_that_cannot_be(how: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=said):
+        read(tmp_path, {}, How(**how))
+
+
+def test_runs_without_a_group_are_left_out_unless_none_has_one(tmp_path: Path) -> None:
+    rows = [*sweep(optimizer="adam"), *sweep(optimizer="", floor=4.0)]
+    table = read_table(write_csv(tmp_path / "runs.csv", rows))
+    assert [(name, len(runs)) for name, runs in table.groups()] == [("adam", 5)]
+    assert [(item.reason, item.count) for item in table.exclusions] == [("no optimizer", 5)]
+    (nameless,) = read_table(write_csv(tmp_path / "runs.csv", sweep(optimizer=""))).groups()
+    assert nameless[0] is None
+    assert len(nameless[1]) == 5

@@ -1,0 +1,91 @@
+"""Numbers as people write them; what a comma means is told by the table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.files import BadInput
+from experiments.tables.numbers import commas, parse
+from experiments.tables.reading import read_table
+from tests.experiments.tables.made import sweep, write_csv
+
+WRITTEN = {
+    "130M": 1.3e8,
+    "130m": 1.3e8,
+    "2.5B": 2.5e9,
+    "2.5 G": 2.5e9,
+    "1.3k": 1300.0,
+    "7T": 7e12,
+    "1e-3": 1e-3,
+    "1,000": 1000.0,
+    "12,345,678.5": 12345678.5,
+    "1,5M": None,
+    "1,200M": 1.2e9,
+    "130 million": 1.3e8,
+    "2.5bn tokens": 2.5e9,
+    "12 parameters": 12.0,
+    "12 apples": None,
+    "1e\N{MINUS SIGN}3": 1e-3,
+    "6 x 10^-4": 6e-4,
+    "3*2^-7": 3 / 128,
+    "0^-1": None,
+    "2^20": 2.0**20,
+    "2**-7": 2.0**-7,
+    "10^-3": 1e-3,
+    "50%": None,
+    "1.2.3M": None,
+    "M": None,
+    "2^2^2": None,
+    "10^99999": None,
+    "1,00": None,
+    "01,000": None,
+    "130MM": None,
+}
+
+
+@pytest.mark.parametrize(("text", "value"), WRITTEN.items(), ids=WRITTEN.keys())
+def test_written(text: str, value: float | None) -> None:
+    parsed = parse([text, "1"], suffixes=True)
+    assert parsed.text.tolist() == [value is None, False]
+    assert not parsed.empty.any()
+    assert parsed.numbers[0] == pytest.approx(np.nan if value is None else value, rel=1e-12, nan_ok=True)
+
+
+def test_a_learning_rate_has_no_suffix() -> None:
+    assert parse(["3m"]).text.all()
+
+
+def test_words_for_nothing_and_for_infinity() -> None:
+    parsed = parse(["", " ", "-", "N/A", "null", "None", None, "NaN", "Infinity", "-inf", "inf", "x", True])
+    assert parsed.empty.tolist() == [True] * 7 + [False] * 6
+    assert parsed.text.tolist() == [False] * 11 + [True] * 2
+    np.testing.assert_array_equal(parsed.numbers[7:11], [np.nan, np.inf, -np.inf, np.inf])
+
+
+@pytest.mark.parametrize(
+    ("values", "separator", "meaning"),
+    [
+        (["1,000", "2,500"], ",", "thousands"),
+        (["1,000", "0,5"], ",", "decimal"),
+        (["2,500", "3,125"], ";", "decimal"),
+        (["1,000,000", "2,500"], ";", "thousands"),
+        (["1,234.5"], ";", "thousands"),
+        (["1.5", "2"], ";", "thousands"),
+    ],
+)
+def test_what_a_comma_means(values: list[str], separator: str, meaning: str) -> None:
+    assert commas("table", [values], separator) == meaning
+
+
+def test_commas_that_mean_both_are_refused() -> None:
+    with pytest.raises(BadInput, match="decimal points in '0,5' and thousands separators in '1,000,000'"):
+        commas("table", [["0,5"], ["1,000,000"]], ",")
+
+
+def test_a_table_with_decimal_commas(tmp_path: Path) -> None:
+    rows = [{name: str(value).replace(".", ",") for name, value in run.items()} for run in sweep(num_tokens="2,5B")]
+    table = read_table(write_csv(tmp_path / "runs.csv", rows, ";"))
+    np.testing.assert_allclose(table.numbers["learning_rate"], [run["learning_rate"] for run in sweep()])
+    assert set(table.numbers["num_tokens"]) == {2.5e9}
+    assert any("'2,5B' is read as 2500000000" in note for note in table.notes)
