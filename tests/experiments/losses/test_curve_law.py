@@ -12,7 +12,8 @@ from experiments.losses.curve_law import Angles, curve_settings, fit_curves, ran
 from experiments.losses.settings import Setting, candidates
 from experiments.tables.filters import Condition
 from tests.experiments.losses.public_runs import public_folder
-from theory.loss_laws import MultiPowerLaw, slow_angular_updates
+from theory.loss_laws import MultiPowerLaw
+from theory.slow_norm import slow_angular_updates
 
 TRUTH = MultiPowerLaw(L0=2.5, A=1.5, alpha=0.5, B=60.0, C=0.5, beta=0.4, gamma=0.5)
 SHAPES = (
