@@ -1,15 +1,17 @@
 r"""How far off the law is where it has not been: prediction intervals from runs left out in groups.
 
 The features are never quite right, and the errors of a prediction grow with what it extrapolates. Distance is measured
-in what the law itself says: a run's terms, one per feature, are a point with coordinates in nats, and d is the distance
-to the nearest run trained on. The error of a prediction is taken as Student's t with scale
+in what the law itself says: a run's terms, one per feature but the offset, are a point with coordinates in nats, and d
+is the distance to the nearest run trained on. The error of a prediction is taken as Student's t with scale
 
 .. math:: s^2 = s_0^2 + \kappa^2 d^2
 
-:math:`s_0`, in nats, is scatter, and :math:`\kappa` the fraction to which the law's differences are trusted. Both are
-fitted to errors of the law in every horizon, size, schedule and peak rate, each left out in turn. Runs of a group are
-wrong together, so a group counts as `GROUP_WEIGHT` runs at most, and a prior holds :math:`\kappa` where a table has too
-few groups to tell. The ends of an interval are s times the quantile of the errors over s, not less than the normal one.
+where :math:`s_0`, in nats, is scatter, and :math:`\kappa` the fraction by which differences that the law tells may be
+wrong. Both are fitted to errors of the law in every horizon, size, schedule and peak rate, each left out in turn. Runs
+of a group are wrong together, so a group counts as `GROUP_WEIGHT` runs at most, and a prior holds :math:`\kappa` where
+a table has too few groups to tell; beyond a quantity that the table never varies, as its batch may be, :math:`\kappa`
+is not below the prior's. The ends of an interval are s times the quantile of the errors over s, not less than the
+normal one.
 
 With several data sets, an offset known from n runs adds :math:`s_0^2/n`, and the terms of two data sets are taken to
 differ by a tenth: :math:`(0.1\,d')^2` with d' to the nearest run of the same data set.
@@ -72,8 +74,8 @@ class ErrorModel:
     """Scale of the error of a ``law``'s predictions, and intervals made of it.
 
     scatter : s_0, in nats. per_distance : kappa. ratios, weights : (num_errors,) errors left out over s, absolute and
-    ascending, and what each counts. left_out : of every kind of group that the table has. terms : (num_runs,
-    num_features) of the runs trained on. datasets : (num_runs,) theirs.
+    ascending, and what each counts. left_out : of every kind of group that the table has. points : (num_runs,
+    num_terms) of the runs trained on. datasets : (num_runs,) theirs.
     """
 
     law: ScheduleLaw
@@ -82,7 +84,7 @@ class ErrorModel:
     ratios: Array
     weights: Array
     left_out: tuple[LeftOut, ...]
-    terms: Array
+    points: Array
     datasets: NDArray[np.str_]
 
     def predict(self, runs: Sequence[Run], level: float) -> tuple[Array, Array]:
@@ -90,20 +92,21 @@ class ErrorModel:
         `InvalidParameter` as the law's ``predict`` does."""
         require_number("level", level, above=0, below=1)
         terms = self.law.terms(runs)
+        points = terms[:, len(self.law.datasets) :]
         untried = np.array([self.law.beyond_all(run) for run in runs], bool)
         kappa = np.where(untried, max(self.per_distance, KAPPA), self.per_distance)
-        squared = self.scatter**2 + (kappa * nearest(self.terms, terms)) ** 2
+        squared = self.scatter**2 + (kappa * nearest(self.points, points)) ** 2
         if len(self.law.datasets) > 1:
             own = np.array([run.dataset for run in runs])
             for name in set(own.tolist()):
                 asked, known = own == name, self.datasets == name
-                between = BETWEEN_DATASETS * nearest(self.terms[known], terms[asked])
+                between = BETWEEN_DATASETS * nearest(self.points[known], points[asked])
                 squared[asked] += self.scatter**2 / known.sum() + between**2
         return terms.sum(axis=1), self.quantile(level) * np.sqrt(squared)
 
     def quantile(self, level: float) -> float:
         """Of the absolute error over its scale."""
-        few = len(self.terms) < ENOUGH_RUNS
+        few = len(self.points) < ENOUGH_RUNS
         least = student.ppf((1 + level) / 2, FREEDOM) if few else norm.ppf((1 + level) / 2)
         if not self.ratios.size:
             return float(student.ppf((1 + level) / 2, FREEDOM))
@@ -134,7 +137,7 @@ def error_model(grid: ShapeGrid, runs: Sequence[Run], law: ScheduleLaw) -> Error
         ratios=ratios[order],
         weights=weights[order],
         left_out=tuple(found),
-        terms=_terms(grid, law),
+        points=_terms(grid, law)[:, grid.num_offsets :],
         datasets=np.array([run.dataset for run in runs]),
     )
 
@@ -156,7 +159,8 @@ def leave_out(grid: ShapeGrid, runs: Sequence[Run], kind: str) -> LeftOut:
         law = grid.law(kept.astype(np.float64))
         terms = _terms(grid, law)
         errors = terms[out].sum(axis=1) - grid.losses[out]
-        parts.append((errors, nearest(terms[kept], terms[out]), np.full(out.sum(), float(out.sum()))))
+        points = terms[:, grid.num_offsets :]
+        parts.append((errors, nearest(points[kept], points[out]), np.full(out.sum(), float(out.sum()))))
     joined = [np.concatenate([part[i] for part in parts] or [np.empty(0)]) for i in range(3)]
     return LeftOut(kind, *joined)
 

@@ -264,7 +264,6 @@ def solve(design: Array, losses: Array, num_offsets: int = 1) -> Array:
     """Coefficients, (num_features,), all at least 0: least squares with a ridge on all but the leading offsets."""
     spread = design.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
-    scale[:num_offsets] = 1.0
     penalty = RIDGE * np.sqrt(len(losses)) * np.eye(design.shape[1])
     penalty[:num_offsets] = 0.0
     stacked = np.vstack([design / scale, penalty])

@@ -72,6 +72,8 @@ def test_groups_are_left_out_where_the_rest_can_tell() -> None:
     out = np.array([run.num_steps == 2000 for run in runs])
     expected = grid.law((~out).astype(float)).predict([run for run in runs if run.num_steps == 2000])
     np.testing.assert_allclose(horizons.errors[: out.sum()], expected - grid.losses[out], atol=1e-9)
+    weights = error_model(grid, runs, grid.law()).weights
+    assert weights.sum() == pytest.approx(3 * (2 + 4 + 4))  # horizons, schedules, rates: three runs for each group
     assert horizons.rms == pytest.approx(np.sqrt(np.mean(horizons.errors**2)))
 
 
@@ -85,7 +87,9 @@ def test_a_data_set_known_from_few_runs_has_wider_intervals() -> None:
     asked = [Run(**{**vars(made_run(1e-3, 0.5, 3000)), "dataset": name}) for name in ("", "few")]
     losses, half = model.predict(asked, 0.9)
     assert losses[1] - losses[0] == pytest.approx(0.5, abs=5e-3)
-    assert half[1] > 1.2 * half[0]
+    more = (half[1] ** 2 - half[0] ** 2) / model.quantile(0.9) ** 2  # the run is as far from any other in both
+    offsets = model.scatter**2 * (1 / 3 - 1 / len(known))
+    assert offsets < more < offsets + 0.1**2  # and the distance to its own data set's runs counts a tenth
 
 
 def test_what_the_table_never_varied_is_trusted_no_more_than_the_prior_is() -> None:

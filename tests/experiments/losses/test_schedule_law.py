@@ -83,6 +83,13 @@ def test_a_planted_law_is_recovered_at_a_longer_horizon() -> None:
     assert all(np.all(c >= 0) for c in fit.coefficients)
 
 
+def test_an_offset_is_no_matter() -> None:
+    runs = planted(made_runs(3000, 5000), 1e-3)
+    raised = [replace(run, loss=run.loss + 100) for run in runs]
+    laws = [fit_schedule_law(some, shapes=ONE_SHAPE) for some in (runs, raised)]
+    np.testing.assert_allclose(laws[1].predict(runs) - laws[0].predict(runs), 100, atol=1e-7)
+
+
 def test_a_planted_law_is_recovered_at_another_size() -> None:
     sizes = (1e7, 3e7, 1e8)
     training = planted(made_runs(3000, 5000, num_params=sizes), 1e-3)
