@@ -32,7 +32,6 @@ from experiments.bend.scaling_law import (
     fit_scaling_law,
     group_cells,
     scatter_notes,
-    values_inside,
     why_not,
 )
 from experiments.bend.verdict import Curvature, Exponent, curvature_of
@@ -247,9 +246,9 @@ def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exp
     """What the law says along one axis."""
     model, joint = law.model, law.joint
     reason = why_not(axis, runs, law)
-    exponent = Exponent(reason=reason or "not defined")
-    inside = values_inside(law, axis)
-    if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
+    no_slope = why_not(axis, runs, law, needed=2)
+    exponent = Exponent(reason=no_slope or "the cells do not determine it")
+    if model is not None and joint is not None and axis in model.slopes and no_slope is None:
         exponent = exponent_of(axis, model, joint)
     if model is None or joint is None or axis not in model.halves:
         return exponent, Curvature(reason=reason or "the cells do not determine it"), None

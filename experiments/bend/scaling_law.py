@@ -145,22 +145,24 @@ def values_inside(law: ScalingLaw, axis: str) -> set[float]:
     return {cell.key[axis] for cell, inside in pairs if inside and axis in cell.key}
 
 
-def why_not(axis: str, runs: RunTable, law: ScalingLaw) -> str | None:
-    """Why the curvature along an axis is not identified, None if it may be."""
+def why_not(axis: str, runs: RunTable, law: ScalingLaw, needed: int = LEAST_VALUES) -> str | None:
+    """Why the curvature along an axis is not identified, None if it may be; with ``needed`` 2 the same of its slope."""
     if axis not in runs.numbers:
         return f"no column {axis}"
     values = len(np.unique(runs.numbers[axis]))
-    if values < LEAST_VALUES:
-        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, 3 are needed"
+    if values < needed:
+        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, {needed} are needed"
     if law.model is None:
         return "no cell has three usable learning rates"
     inside = values_inside(law, axis)
-    if len(inside) < LEAST_VALUES:
+    if len(inside) < needed:
         plural = "" if len(inside) == 1 else "s"
-        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, 3 are needed"
-    for term in (axis, f"{axis} squared"):
-        if term in law.model.lost:
-            return law.model.lost[term] if term == axis else f"{term}: {law.model.lost[term]}"
+        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, {needed} are needed"
+    if axis in law.model.lost:
+        return law.model.lost[axis]
+    squared = f"{axis} squared"
+    if needed >= LEAST_VALUES and squared in law.model.lost:
+        return f"{squared}: {law.model.lost[squared]}"
     return None
 
 
