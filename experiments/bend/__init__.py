@@ -3,12 +3,14 @@ r"""Does the optimal learning rate of a table of runs bend? From the runs to one
 A row of the table is a run: learning rate, final loss, and where it stands (model size N, tokens D, batch, decay,
 seed). Write :math:`x = \ln\eta`, and :math:`n, d` for the logarithms of N and D about the middle of the table.
 
-1. **Table to cells.** A cell c is one setting of everything but learning rate and seed. Runs that diverged or lie far
-   from the minimum are left out by stated rules; what remains is a mean loss :math:`y_{ci}` at each :math:`x_{ci}`.
-   `cells.make_cells`, `cells.stack`.
-2. **Walls.** Just below divergence a loss can jump far above any smooth curve through the others. Such highest rates
-   are left out, and close the grid from above. `walls.fit_without_walls`.
-3. **Joint fit.** All losses lie about optima that follow one law, with one shape of the minimum:
+1. **Table to cells.** A cell c is one setting of everything but learning rate and seed. Runs that diverged, that cannot
+   belong to their cell or that lie far from the minimum are left out by stated rules; what remains is a mean loss
+   :math:`y_{ci}` at each :math:`x_{ci}`. `evidence.cells.make_cells`, `evidence.cells.stack`.
+2. **Walls and shapes.** Just below divergence a loss can jump far above any smooth curve through the others, and cells
+   can have kinks of their own. Either all cells share one shape of the minimum, and such highest rates are left out, or
+   each has its own and keeps the rates near its best one. `evidence.shapes.fit_shapes`, `evidence.walls.without_walls`,
+   `evidence.windows.near_the_best`.
+3. **Joint fit.** All losses lie about optima that follow one law:
 
    .. math::
       y_{ci} = L_c + h_c\,\phi(x_{ci} - \mu_c) + \dots, \qquad
@@ -16,12 +18,12 @@ seed). Write :math:`x = \ln\eta`, and :math:`n, d` for the logarithms of N and D
       + \beta_{nd} n_c d_c + u_c, \qquad u_c \sim N(0, \tau^2)
 
    `experiments.joint.fit.fit_jointly`, the model in `experiments.joint.model`; `scaling_law.fit_scaling_law` runs steps
-   2 to 4 for the cells of one optimizer.
+   2 to 4 for the cells of one group.
 4. **Optimum of each cell**, by its own losses: those :math:`\mu` whose least penalised squares stay within
    :math:`Q(\mu) - \min Q \le F_{1,\nu}(0.95)`. An optimum beyond what was tried is censored, and only bounded.
    `interval.optimum_intervals`, `optimum.judge_optimum`.
-5. **Intervals of the law.** The slope :math:`\beta_n` is an exponent, :math:`\beta_{nn}` a curvature. Their intervals
-   average over :math:`\tau`, which a dozen cells hardly tell: `experiments.joint.averages`.
+5. **Intervals of the law.** The slope :math:`\beta_n` is an exponent (`exponents.exponent_of`), :math:`\beta_{nn}` a
+   curvature. Their intervals average over :math:`\tau`, which a dozen cells hardly tell: `experiments.joint.averages`.
 6. **Verdict**, the first that applies: *straight* if the 90 % interval of :math:`\beta_{nn}` lies inside
    :math:`\pm\delta`, *bends-up* or *bends-down* if the 95 % interval excludes 0, else *not-identifiable*.
    `verdict.decide`.

@@ -31,6 +31,7 @@ from scipy.stats import f as fisher
 from experiments.bend.evidence.cells import Cell, make_cell, stack
 from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
 from experiments.bend.interval import OptimumInterval, optimum_intervals
+from experiments.joint.regression import regress
 from theory import InvalidParameter
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
@@ -182,13 +183,12 @@ def _parabolic(cell: Cell) -> bool:
     if free < 1:
         return False
     x = cell.x - cell.x.mean()
-    weight = np.sqrt(cell.count)
-    powers = np.vander(x, 3)
-    fitted = np.linalg.lstsq(powers * weight[:, None], cell.loss * weight, rcond=None)[0]
-    inside = fitted[0] > 0 and x[0] < -fitted[1] / (2 * fitted[0]) < x[-1]
-    rest = float(np.sum(cell.count * (cell.loss - powers @ fitted) ** 2))
-    whole = float(np.sum(cell.count * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
-    return bool(inside and (whole - rest) / 2 > rest / free * fisher.ppf(1 - FLAT_BELOW, 2, free))
+    fit = regress(np.vander(x, 3), cell.loss[:, None], cell.count)
+    square, slope, _ = fit.coefficients[:, 0]
+    inside = square > 0 and x[0] < -slope / (2 * square) < x[-1]
+    variance = fit.spread[0, 0]
+    whole = float(np.sum(fit.weights * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
+    return bool(inside and (whole - free * variance) / 2 > variance * fisher.ppf(1 - FLAT_BELOW, 2, free))
 
 
 def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:

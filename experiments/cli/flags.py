@@ -12,6 +12,7 @@ from experiments.cli.parser import whole_number
 OPTIMIZERS = ("adamw", "adamh", "adamc", "adam-l2", "sgdm", "lion", "signsgdm", "muon", "muonh")
 TRAINABLE_OPTIMIZERS = ("adamw", "adamh", "adamc", "muonh")
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
+LOSS_LAWS = ("functional", "momentum", "multi-power")
 
 FOLDERS = {
     "out": "folder for runs or output",

@@ -27,6 +27,7 @@ COMMANDS = {
     "fit": "tables.fit",
     "recommend": "tables.recommend",
     "attribute": "tables.attribute",
+    "losses": "tables.losses",
     "calibrate": "tables.calibrate",
     "report": "runs.report",
 }

@@ -27,9 +27,12 @@ class Figure:
 
 
 def render(template: str, **values: object) -> str:
-    """A page from one of the templates beside this file."""
+    """A page from one of the templates of this room."""
     environment = Environment(
-        loader=PackageLoader("experiments.reports", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("experiments.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
     return environment.get_template(template).render(**values)
 

@@ -180,8 +180,8 @@ def spelled(theirs: str) -> list[str]:
     """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
     parts = [part for part in theirs.split(".") if part not in WRAPPERS] or [theirs]
     ends = [".".join(parts[place:]) for place in range(len(parts))]
-    spelled = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
-    return [spelled[0], *(end for end in spelled[1:] if end != "loss")]  # train.loss is another one
+    found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
+    return [found[0], *(end for end in found[1:] if end != "loss")]  # train.loss is another one
 
 
 def _can_be(raw: RawTable, name: str, place: int) -> bool:

@@ -19,7 +19,6 @@ from experiments.tables.numbers import parse
 from experiments.tables.run_table import DECAYS, Array, Rows
 
 Decay = Literal["pytorch", "independent"]
-CHOICES: tuple[Decay, ...] = ("pytorch", "independent")
 
 PYTORCH, INDEPENDENT = DECAYS
 PRODUCT_ROUNDING = 0.05  # of a product of two rounded numbers

@@ -115,7 +115,7 @@ def doubts(table: RunTable, cell: Codes) -> list[str]:
     if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
         found.append(
             "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"
-            " is weight_decay a percentage, or the learning rate in another unit?"
+            " is weight_decay a percentage, or the learning rate in another unit? put plain numbers into the table"
         )
     return found
 

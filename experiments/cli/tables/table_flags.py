@@ -39,7 +39,35 @@ def add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """The file, and what its columns stand for."""
+    """The file, what its columns stand for, and how its runs make groups and cells."""
+    group = add_source(parser, meaning)
+    group.add_argument(
+        "--group",
+        "--arm-column",
+        action="append",
+        metavar="COLUMN",
+        help="a law for each of its values, an arm in attribute; repeatable (default: arm if there, else optimizer)",
+    )
+    group.add_argument(
+        "--axis",
+        action="append",
+        metavar="NAME=COLUMN",
+        help="a further scale, as num_params is one: depth=num_layers; repeatable (default: none)",
+    )
+    group.add_argument(
+        "--decay",
+        choices=("pytorch", "independent"),
+        help="what a sweep holds: weight_decay, or learning_rate times it (default: what the columns tell)",
+    )
+    group.add_argument(
+        "--loss-unit",
+        choices=("nats", "bits", "perplexity"),
+        help="of the losses, per token (default: nats, and refused if they cannot be)",
+    )
+
+
+def add_source(parser: argparse.ArgumentParser, meaning: str) -> argparse._ArgumentGroup:
+    """The file, which of its rows, and what its columns stand for; returns the group of those flags."""
     parser.add_argument(
         "table",
         type=Path,
@@ -66,29 +94,7 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
         help="only these rows; COLUMN!=VALUE for all others, several values with commas, * for any text; repeatable"
         " (default: all rows)",
     )
-    group.add_argument(
-        "--group",
-        "--arm-column",
-        action="append",
-        metavar="COLUMN",
-        help="a law for each of its values, an arm in attribute; repeatable (default: arm if there, else optimizer)",
-    )
-    group.add_argument(
-        "--axis",
-        action="append",
-        metavar="NAME=COLUMN",
-        help="a further scale, as num_params is one: depth=num_layers; repeatable (default: none)",
-    )
-    group.add_argument(
-        "--decay",
-        choices=("pytorch", "independent"),
-        help="what a sweep holds: weight_decay, or learning_rate times it (default: what the columns tell)",
-    )
-    group.add_argument(
-        "--loss-unit",
-        choices=("nats", "bits", "perplexity"),
-        help="of the losses, per token (default: nats, and refused if they cannot be)",
-    )
+    return group
 
 
 def add_law(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +103,13 @@ def add_law(parser: argparse.ArgumentParser) -> None:
         "--batch",
         choices=("fixed", "co-tuned", "covariate"),
         help="how batch size is treated (default: fixed with one in the table, covariate with several)",
+    )
+    parser.add_argument(
+        "--law",
+        choices=("curved", "straight"),
+        default="curved",
+        help="curved: second derivatives are fitted, and held near 0 where the table does not tell them; straight: none"
+        " is assumed",
     )
     group = parser.add_argument_group("the law in mean angle")
     group.add_argument(
@@ -110,9 +123,7 @@ def add_law(parser: argparse.ArgumentParser) -> None:
 
 
 def add_delta(parser: argparse.ArgumentParser) -> None:
-    from theory.bend import DELTA
-
-    parser.add_argument("--delta", type=number, default=DELTA, help="curvature that counts as straight")
+    parser.add_argument("--delta", type=number, default=0.07, help="curvature that counts as straight")
 
 
 def read_runs(options: argparse.Namespace) -> RunTable:

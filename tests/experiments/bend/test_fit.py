@@ -6,26 +6,14 @@ import pytest
 from scipy.stats import binom
 
 from experiments.bend.fit import fit_bend
-from experiments.bend.mean_angle import AngleOf
 from experiments.bend.optimum import OptimumStatus
-from experiments.bend.power import power
-from experiments.bend.verdict import decide
 from experiments.calibration.made_sweeps import SCENARIOS, Scenario, make_sweep, run_sweep, summarise
-from experiments.files import BadInput
 from theory import InvalidParameter
 from theory.bend import Direction
 
 
 def sweep_table(**changes: object) -> pd.DataFrame:
     return make_sweep(Scenario(name="test", **{"noise": 0.002, **changes}), 1).table  # type: ignore[arg-type]
-
-
-def test_the_rule_and_its_order() -> None:
-    assert decide(-0.02, 0.02, -0.015, 0.015, 0.07) is Direction.STRAIGHT
-    assert decide(0.005, 0.06, 0.01, 0.055, 0.07) is Direction.STRAIGHT  # although the 95 % interval excludes 0
-    assert decide(0.005, 0.09, 0.01, 0.08, 0.07) is Direction.UP
-    assert decide(-0.3, -0.1, -0.29, -0.11, 0.07) is Direction.DOWN
-    assert decide(-0.01, 0.2, 0.01, 0.18, 0.07) is Direction.NOT_IDENTIFIABLE
 
 
 @pytest.mark.parametrize("shape", ["parabola", "powers", "cosh"])
@@ -122,34 +110,6 @@ def test_optimizers_are_groups_and_estimators_are_listed() -> None:
     assert {"grid argmin", "separate cubics", "separate parabolas, weighted"} <= set(names)
     declared = fit.groups[0].estimators[0].curvature["num_tokens"][0]
     assert declared == pytest.approx(fit.groups[0].curvature["num_tokens"].value)
-
-
-@pytest.mark.parametrize("error", [0.03, 0.019, 0.01])
-@pytest.mark.parametrize("freedom", [20.0, 1e6])
-def test_power_names_a_bend_that_is_found(error: float, freedom: float) -> None:
-    """With normal errors the rule calls the named bend in 85 %, also where it was named by a table that knows its noise
-    from ``freedom`` residuals, as the one that looks for it does. By simulation; 0.02 for second order in widths, which
-    where both conditions of the rule bind, at 0.019, make the name a little cautious."""
-    delta, rng = 0.07, np.random.default_rng(0)
-    first, second = error * np.sqrt(rng.chisquare(freedom, (2, 20_000)) / freedom)
-    found = 0
-    for s, t, draw in zip(first, second, rng.normal(size=20_000), strict=True):
-        c = power(1.96 * s, 1.645 * s, delta, 1 / (2 * freedom)).smallest_bend + error * draw
-        found += decide(c - 1.96 * t, c + 1.96 * t, c - 1.645 * t, c + 1.645 * t, delta) is Direction.UP
-    assert 0.83 < found / 20_000 < (0.89 if error == 0.019 else 0.87)
-
-
-def test_mean_angle_halves_the_exponents_deep_in_equilibrium() -> None:
-    """Deep in equilibrium the angle is the root of the rate, so slopes and curvature are halved."""
-    table = sweep_table(num_budgets=3).assign(weight_decay=1.0, initial_rms=0.02, num_steps=1e7)
-    (group,) = fit_bend(table, sensitivity=False, effective=AngleOf(schedule="constant")).groups
-    assert group.effective is not None
-    for axis in ("num_params", "num_tokens"):
-        in_rate, in_angle = group.exponents[axis].value, group.effective.exponents[axis].value
-        assert in_rate is not None
-        assert in_angle == pytest.approx(in_rate / 2, abs=0.02)
-    with pytest.raises(BadInput, match="--effective: needs weight_decay"):
-        fit_bend(sweep_table(), effective=AngleOf(schedule="constant"))
 
 
 def test_noise_that_grows_with_size_is_noted() -> None:

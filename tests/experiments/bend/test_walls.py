@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.evidence.cells import Cell, make_cells, stack
+from experiments.bend.evidence.cells import Cell, make_cells
 from experiments.bend.evidence.walls import without_walls
 from experiments.bend.fit import fit_bend
 from experiments.bend.optimum import cell_optimum
-from experiments.bend.scaling_law import AXES, group_cells
+from experiments.bend.scaling_law import AXES
 from experiments.calibration.made_sweeps import Scenario, make_sweep
-from experiments.joint.fit import fit_jointly
-from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each
 from experiments.joint.model import Priors
 from experiments.joint.regressors import Regressors
 from experiments.tables.reading import table_from_frame
@@ -113,7 +111,7 @@ def test_one_wall_moves_no_optimum() -> None:
 def test_a_wall_that_passes_for_the_shape_is_noted() -> None:
     wall = Scenario(name="wall", shape="early wall", noise=0.012, off=None, num_rates=6)
     told = [
-        any("like a wall above" in note for note in fit_bend(table, sensitivity=False).groups[0].notes)
+        any("cells differ in shape" in note for note in fit_bend(table, sensitivity=False).groups[0].notes)
         for table in (make_sweep(wall, 20270093, draw=1).table, make_sweep(SMOOTH, 2).table)
     ]
     assert told == [True, False]
@@ -139,65 +137,3 @@ def test_a_single_curve_loses_its_wall_too() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low < 1e-3 < found.high
-
-
-def test_a_fit_begun_at_another_is_the_same() -> None:
-    table = make_sweep(SMOOTH, 4).table
-    cells, _, _ = group_cells(table_from_frame(table), None)
-    model = Regressors.of([cell.key for cell in cells], AXES, skip_batch=True)
-    data, _ = stack(cells)
-    cold = fit_jointly(data, model.columns, model.trend)
-    warm = fit_jointly(data, model.columns, model.trend, start=cold)
-    errors = np.sqrt(np.diag(cold.covariance))
-    assert np.abs(warm.coefficients - cold.coefficients).max() < 0.1 * errors.max()
-
-
-def small_design(rng: np.random.Generator) -> tuple[Design, np.ndarray, np.ndarray, np.ndarray]:
-    starts, sizes = np.array([0, 4, 9]), [4, 5, 6]
-    design = Design(
-        starts=starts,
-        random=rng.normal(size=(15, 2)),
-        fixed=rng.normal(size=(15, 2)),
-        response=rng.normal(size=15),
-        prior_mean=np.zeros(2),
-        prior_precision=np.zeros(2),
-    )
-    return design, rng.uniform(0.5, 2, 15), rng.uniform(0.2, 1, (3, 2)), np.repeat(np.arange(3), sizes)
-
-
-def test_prediction_against_the_dense_formula() -> None:
-    """Mean and variance at points that took no part, as in universal kriging, the intercepts as columns."""
-    design, variance, spread, member = small_design(np.random.default_rng(1))
-    points = np.array([3, 14])
-    without = variance.copy()
-    without[points] = np.inf
-    solution = solve(design, cross_products(design, without), spread)
-    expected, error = predict(design, without, spread, solution, points, member[points])
-    scaled = design.random * spread[member]
-    shared = (scaled @ scaled.T) * (member[:, None] == member)
-    columns = np.concatenate([design.fixed, np.eye(3)[member]], axis=1)
-    seen = np.setdiff1d(np.arange(15), points)
-    inverse = np.linalg.inv(np.diag(variance[seen]) + shared[np.ix_(seen, seen)])
-    information = columns[seen].T @ inverse @ columns[seen]
-    solved = np.linalg.solve(information, columns[seen].T @ inverse @ design.response[seen])
-    across = shared[np.ix_(points, seen)] @ inverse
-    left = columns[points] - across @ columns[seen]
-    mean = columns[points] @ solved + across @ (design.response[seen] - columns[seen] @ solved)
-    full = shared[np.ix_(points, points)] - across @ shared[np.ix_(seen, points)]
-    full = full + left @ np.linalg.solve(information, left.T)
-    np.testing.assert_allclose(expected, mean, rtol=1e-10)
-    np.testing.assert_allclose(error, np.diag(full), rtol=1e-10)
-
-
-@pytest.mark.parametrize("at_once", [1, 10**6])
-def test_many_at_once_are_each(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.joint.mixed_model.AT_ONCE", at_once)
-    design, variance, spread, _ = small_design(np.random.default_rng(2))
-    products = [cross_products(design, variance * factor) for factor in (1.0, 2.0, 3.0)]
-    spreads = np.stack([spread, 2 * spread, spread / 3])
-    together = solve_each(design, products, spreads)
-    singles = [solve(design, one, each) for one, each in zip(products, spreads, strict=True)]
-    np.testing.assert_allclose(
-        np.concatenate([s.deviance for s in together]), [s.deviance for s in singles], rtol=1e-12
-    )
-    np.testing.assert_allclose(np.concatenate([s.random for s in together]), [s.random for s in singles], rtol=1e-10)

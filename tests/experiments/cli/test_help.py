@@ -134,10 +134,12 @@ def test_folders_mean_the_same_everywhere(command: str) -> None:
 def test_names_are_those_of_the_theory() -> None:
     from gpt.config import TRAINABLE_OPTIMIZERS
     from theory import OPTIMIZERS, SCHEDULES
+    from theory.loss_laws import LOSS_LAWS
 
     assert tuple(OPTIMIZERS) == flags.OPTIMIZERS
     assert tuple(TRAINABLE_OPTIMIZERS) == flags.TRAINABLE_OPTIMIZERS
     assert tuple(SCHEDULES) == flags.SCHEDULES
+    assert tuple(LOSS_LAWS) == flags.LOSS_LAWS
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:

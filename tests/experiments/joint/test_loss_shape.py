@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from experiments.joint import loss_shape
-from experiments.joint.mixed_model import Design, cross_products, solve
 
 SHAPES = [(0.0, 0.0, 0.0), (0.6, 0.4, 0.2), (-0.5, 1.0, -0.4), (0.3, -0.15, 0.5)]
 
@@ -41,35 +40,3 @@ def test_gradient_against_differences(shape: tuple[float, float, float]) -> None
 @given(st.floats(-3, 3), st.floats(0, 6), st.floats(-0.8, 0.8), st.floats(-8, 8).filter(lambda z: abs(z) > 1e-6))
 def test_one_minimum(skew: float, growth: float, split: float, z: float) -> None:
     assert np.sign(loss_shape.slope(np.array(z), np.array([skew, growth, split]))) == np.sign(z)
-
-
-def test_mixed_model_against_the_dense_formula() -> None:
-    """Estimates, covariance and restricted likelihood as in the textbook, with the intercepts as columns."""
-    rng = np.random.default_rng(0)
-    starts, sizes = np.array([0, 4, 9]), [4, 5, 6]
-    member = np.repeat(np.arange(3), sizes)
-    fixed, random = rng.normal(size=(15, 2)), rng.normal(size=(15, 2))
-    y, variance, spread = rng.normal(size=15), rng.uniform(0.5, 2, 15), rng.uniform(0.2, 1, (3, 2))
-    design = Design(
-        starts=starts,
-        random=random,
-        fixed=fixed,
-        response=y,
-        prior_mean=np.zeros(2),
-        prior_precision=np.zeros(2),
-    )
-    ours = solve(design, cross_products(design, variance), spread)
-    dense = np.diag(variance)
-    for cell in range(3):
-        inside = np.ix_(member == cell, member == cell)
-        z = random[member == cell] * spread[cell]
-        dense[inside] += z @ z.T
-    columns = np.concatenate([fixed, np.eye(3)[member]], axis=1)
-    inverse = np.linalg.inv(dense)
-    information = columns.T @ inverse @ columns
-    solved = np.linalg.solve(information, columns.T @ inverse @ y)
-    residual = y - columns @ solved
-    deviance = np.linalg.slogdet(dense)[1] + np.linalg.slogdet(information)[1] + residual @ inverse @ residual
-    np.testing.assert_allclose(ours.fixed, solved[:2], rtol=1e-10)
-    np.testing.assert_allclose(ours.covariance, np.linalg.inv(information)[:2, :2], rtol=1e-10)
-    assert ours.deviance == pytest.approx(deviance, rel=1e-10)

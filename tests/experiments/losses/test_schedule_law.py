@@ -1,11 +1,6 @@
-"""The schedule-and-scale law: its diffusion, its rules, planted laws, and 200 public runs."""
+"""The schedule-and-scale law: its diffusion, its rules, and planted laws."""
 
-import csv
-import functools
-import os
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,24 +8,27 @@ import sympy as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.losses import schedule_law as law
-from experiments.losses.curves import Run, score, usable_runs
-from experiments.losses.schedule_law import Shape, bootstrap_scores, fit_schedule_law, noise_features
-from theory import WSD, Cosine, InvalidParameter
+from experiments.losses import features
+from experiments.losses.features import noise_features
+from experiments.losses.finished_runs import score, usable_runs
+from experiments.losses.intervals import bootstrap_scores
+from experiments.losses.schedule_law import fit_schedule_law
+from tests.experiments.losses.planted_runs import ONE_SHAPE, made_run, made_runs, planted
+from theory import InvalidParameter
 
 # The diffusion
 
-MODE_LOSS = law.derive_mode_loss()
+MODE_LOSS = features.derive_mode_loss()
 
 
 def test_progress_is_the_laplace_transform_of_a_power_law_spectrum() -> None:
-    assert sp.simplify(law.derive_progress() - law.S**-law.a) == 0
+    assert sp.simplify(features.derive_progress() - features.S**-features.a) == 0
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 3.0), st.floats(0.1, 10.0))
 def test_a_mode_at_constant_rate(relaxation: float, progress: float, rate: float) -> None:
-    exact = MODE_LOSS.subs({law.e0: 0, law.c: 1}).subs(
-        {law.h: sp.Float(relaxation, 40), law.S: sp.Float(progress, 40), law.r: sp.Float(rate, 40)}
+    exact = MODE_LOSS.subs({features.e0: 0, features.c: 1}).subs(
+        {features.h: sp.Float(relaxation, 40), features.S: sp.Float(progress, 40), features.r: sp.Float(rate, 40)}
     )
     (feature,) = noise_features([rate, rate], [0.3 * progress, 0.7 * progress], [relaxation])
     assert feature == pytest.approx(float(exact.evalf(30)), rel=1e-10)
@@ -70,48 +68,7 @@ def test_the_feature_is_the_mean_square_of_a_diffusing_mode() -> None:
     assert abs(np.mean(w**2) - expected) < 4 * error
 
 
-# Planted runs
-
-PEAKS = (2e-4, 5e-4, 1e-3, 2e-3)
-ONE_SHAPE = (Shape(initial_rms=0.02, decay_fraction=1.0, progress_exponent=0.4, size_exponent=0.2),)
-
-
-def made_run(peak: float, decay: float, num_steps: int, num_params: float = 1e8, batch: float = 5e4) -> Run:
-    schedule = WSD(num_steps=num_steps, warmup_steps=100, decay_fraction=decay)
-    return Run(
-        learning_rates=peak * schedule.multipliers(),
-        num_params=num_params,
-        tokens_per_step=batch,
-        weight_decay=0.1,
-        setting=f"{decay} {peak}",
-    )
-
-
-def made_runs(*horizons: int, num_params: Sequence[float] = (1e8,)) -> list[Run]:
-    return [
-        made_run(peak, decay, num_steps, size)
-        for size in num_params
-        for num_steps in horizons
-        for decay in (0.1, 0.3, 0.6, 0.9)
-        for peak in PEAKS
-    ]
-
-
-def planted(runs: Sequence[Run], deviation: float, seed: int = 0) -> list[Run]:
-    """Losses from a known member of the family, with measurement noise."""
-    several = len({run.num_params for run in runs}) > 1
-    size = [0.4] if several else []
-    truth = law.ScheduleLaw(
-        shapes=ONE_SHAPE,
-        coefficients=(np.array([2.5, *size, 0.3, 5.0, 0, 20.0, 0, 60.0, 0, 0, 30.0, 10.0]),),
-        longest=(40.0,),
-        reference_tokens=5e4,
-        validation_error=0.0,
-        num_runs=0,
-        trained={"num_params": (1e7 if several else 1e8, 1e8)},
-    )
-    noise = deviation * np.random.default_rng(seed).standard_normal(len(runs))
-    return [replace(run, loss=float(loss)) for run, loss in zip(runs, truth.predict(runs) + noise, strict=True)]
+# Planted laws
 
 
 def test_a_planted_law_is_recovered_at_a_longer_horizon() -> None:
@@ -197,132 +154,7 @@ def test_the_law_refuses_what_it_cannot_know() -> None:
     assert fit.recommend(candidates) == 1
     with pytest.raises(InvalidParameter, match="peak rate"):
         fit.recommend([too_high])
-    with pytest.raises(InvalidParameter, match="at least 24 runs"):
-        fit_schedule_law(training[:10])
+    with pytest.raises(InvalidParameter, match="at least 10 runs"):
+        fit_schedule_law(training[:9])
     with pytest.raises(InvalidParameter, match="loss = nan"):
         fit_schedule_law([*training, made_run(1e-3, 0.2, 3000)])
-
-
-# The public runs: Llama-style models on SlimPajama with AdamW, weight decay 0.1, warmup of 300 steps.
-
-DENSE = 12 * 768  # layers times width of the size with the dense table
-VOCABULARY = 50304
-SPLITS = (
-    ((15000, 25000), (35000, 50000)),
-    ((15000, 35000), (25000, 50000)),
-    ((25000,), (35000, 50000)),
-    ((25000, 35000), (50000,)),
-    ((15000, 25000, 35000), (50000,)),
-    ((25000, 50000), (15000, 35000)),
-)
-
-
-def cooldown(num_steps: int, decay_fraction: float, shape: str) -> np.ndarray:
-    """Hold, then to zero over the last ``decay_fraction``: in a line, or as 1 - sqrt (Haegele et al., 2405.18392)."""
-    if shape == "linear":
-        return WSD(num_steps=num_steps, warmup_steps=300, decay_fraction=decay_fraction).multipliers()
-    decay_steps = round(decay_fraction * num_steps)
-    z = np.clip((np.arange(num_steps) + 0.5 - (num_steps - decay_steps)) / decay_steps, 0, 1)
-    held = WSD(num_steps=num_steps, warmup_steps=300, decay_fraction=0.0).multipliers()
-    return held * (1 - np.sqrt(z))
-
-
-@functools.cache
-def public_runs() -> dict[int, list[Run]]:
-    """Usable runs by layers times width; N without the embedding."""
-    root = os.environ.get("LRBEND_PUBLIC_DATA")
-    if not root:
-        pytest.skip("LRBEND_PUBLIC_DATA is unset: the table made from github.com/fabian-sp/lr-scheduling is not here")
-    runs, models = [], {}
-    with (Path(root) / "lr_scheduling" / "slimpajama_final_losses.csv").open() as file:
-        for row in csv.DictReader(file):
-            num_steps, fraction = int(row["iterations"]), float(row["wsd_fract_decay"])
-            if row["scheduler"] == "cos":
-                to_zero = row["file"].removeprefix("grad_norm/").startswith("cos-zero")
-                final = 0.0 if to_zero else 0.1
-                shape = Cosine(num_steps=num_steps, warmup_steps=300, final_fraction=final).multipliers()
-                name = f"cosine to {final}"
-            else:
-                kind = row["decay_type"] if fraction and row["decay_type"] else "linear"
-                shape, name = cooldown(num_steps, fraction, kind), f"{kind} {fraction}"
-            num_params = int(row["params"]) - VOCABULARY * int(row["n_embd"])
-            models[num_params] = int(row["n_layer"]) * int(row["n_embd"])
-            runs.append(
-                Run(
-                    learning_rates=float(row["lr"]) * shape,
-                    num_params=num_params,
-                    tokens_per_step=float(int(row["batch_size"]) * int(row["acc_steps"]) * int(row["seq_len"])),
-                    weight_decay=float(row["weight_decay"]),
-                    loss=float(row["final_val_loss"] or "nan"),
-                    setting=f"{name}, {float(row['lr']):g}",
-                )
-            )
-    usable = usable_runs(runs)
-    assert len(usable.missing) == 4
-    assert [round(run.loss, 2) for run in usable.far_above] == [7.59]
-    assert 5e-4 < usable.rerun_deviation < 2e-3
-    by_model: dict[int, list[Run]] = {}
-    for run in usable.runs:
-        by_model.setdefault(models[int(run.num_params)], []).append(run)
-    return by_model
-
-
-def dense(*horizons: int) -> list[Run]:
-    return [run for run in public_runs()[DENSE] if len(run.learning_rates) in horizons]
-
-
-def copied_regret(source: Sequence[Run], target: Sequence[Run]) -> float:
-    """Regret of taking the settings in the order in which they ended at another horizon."""
-    there = {run.setting: run.loss for run in source}
-    shared = [run for run in target if run.setting in there]
-    pick = min(shared, key=lambda run: there[run.setting])
-    return pick.loss - min(run.loss for run in target)
-
-
-def test_two_short_horizons_rank_the_settings_of_two_long_ones() -> None:
-    training, horizons = dense(15000, 25000), [dense(35000), dense(50000)]
-    fit = fit_schedule_law(training)
-    scores = [score(fit.predict(runs), [run.loss for run in runs], eligible=fit.eligible(runs)) for runs in horizons]
-    assert np.mean([s.regret for s in scores]) <= 0.002
-    assert np.mean([s.regret for s in scores]) <= np.mean([copied_regret(dense(25000), runs) for runs in horizons])
-    assert min(s.spearman for s in scores) >= 0.9
-    assert max(s.relative_error for s in scores) <= 0.005
-    assert [runs[fit.recommend(runs)].setting for runs in horizons] == ["linear 0.6, 0.002"] * 2
-    low, high = bootstrap_scores(fit, training, horizons, num_replicas=60)
-    assert low.regret == 0
-    assert high.regret < 0.008
-    assert low.spearman > 0.8
-    assert high.relative_error < 0.005
-
-
-def test_a_size_between_others_is_predicted_from_them() -> None:
-    by_model = public_runs()
-    held_out = 16 * 768
-    training = [run for model, runs in by_model.items() if model != held_out for run in runs]
-    grid = tuple(Shape(0.02, fraction, 0.3, nu) for fraction in (0.6, 1.0) for nu in (0.1, 0.15))
-    fit = fit_schedule_law(training, shapes=grid)
-    target = by_model[held_out]
-    assert score(fit.predict(target), [run.loss for run in target]).relative_error < 0.005
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("trained", "asked"), SPLITS)
-def test_other_horizons(trained: tuple[int, ...], asked: tuple[int, ...]) -> None:
-    fit = fit_schedule_law(dense(*trained))
-    for horizon in asked:
-        runs = dense(horizon)
-        result = score(fit.predict(runs), [run.loss for run in runs], eligible=fit.eligible(runs))
-        assert result.regret <= 0.002
-        assert result.spearman >= 0.9
-        assert result.relative_error <= 0.005
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("held_out", [8 * 384, 8 * 512, 10 * 512, 12 * 640, 16 * 768, 24 * 768, 24 * 1024])
-def test_every_size_from_the_others(held_out: int) -> None:
-    by_model = public_runs()
-    training = [run for model, runs in by_model.items() if model != held_out for run in runs]
-    fit = fit_schedule_law(training)
-    target = by_model[held_out]
-    error = score(fit.predict(target), [run.loss for run in target]).relative_error
-    assert error < (0.02 if held_out == 24 * 1024 else 0.007)  # the largest has twice the batch of all others

@@ -4,13 +4,16 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.calibration.made_sweeps import Scenario, make_sweep
-from experiments.cli.main import main
+from experiments.cli.main import build_parser, main
+from experiments.tables.decay import Decay
+from experiments.tables.reading import LOSS_UNITS, How
 from tests.experiments.cli.said import refusal, strict_json
 
 
@@ -97,12 +100,34 @@ def test_axes_groups_filters_and_what_was_said_of_the_table(tmp_path: Path, caps
     assert "runs that differ in width (128, 256) count as one setting" in capsys.readouterr().out
 
 
+def test_a_group_has_its_own_name_and_none_without_groups(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also with covariates, which have names too."""
+    frame = pd.read_csv(table)
+    pd.concat([frame.assign(batch_size=size, arm="a") for size in (1e5, 2e5)]).to_csv(table, index=False)
+    for flags, name, words in (([], None, "All runs: 32 cells"), (["--group", "arm"], "a", "a: 32 cells")):
+        assert main(["fit", str(table), *flags, "--json"]) == 0
+        (group,) = strict_json(capsys.readouterr().out)["groups"]
+        assert (group["group"], group["optimizer"]) == (name, None)
+        assert main(["fit", str(table), *flags]) == 0
+        assert words in capsys.readouterr().out
+
+
 def test_an_open_end_is_called_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "runs.csv"
     pd.DataFrame({"learning_rate": [1e-3, 2e-3, 4e-3], "loss": [3.03, 3.0, 3.01]}).to_csv(path, index=False)
     assert main(["fit", str(path)]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "interior" in line]
     assert row.split()[3:5] == ["open", "open"]
+
+
+def test_choices_are_those_of_the_reading() -> None:
+    """They are spelled out where flags are read, so that help needs no import of it."""
+    options = build_parser().parse_args(["fit", "t.csv"])
+    for decay in get_args(Decay):
+        assert build_parser().parse_args(["fit", "t.csv", "--decay", decay]).decay == decay
+    for unit in LOSS_UNITS:
+        assert build_parser().parse_args(["fit", "t.csv", "--loss-unit", unit]).loss_unit == unit
+    assert (options.decay, options.loss_unit) == (How().decay, How().loss_unit)
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ AT_BOUND = 1e-3  # distance to a bound, in units of ln(parameter), at which a pa
 EXPONENTS = (1e-6, 30.0)  # a decay with exponent 30 is an exponential one for every purpose here
 
 
-class Outcome(Enum):
+class FitOutcome(Enum):
     """How a fit ended; `CONVERGED` is the only one without a reservation."""
 
     CONVERGED = "converged"
@@ -68,7 +68,7 @@ class LawFit:
     """
 
     law: LossLaw
-    outcome: Outcome
+    outcome: FitOutcome
     at_bound: tuple[str, ...]
     costs: tuple[float, ...]
     mean_absolute_error: float
@@ -81,6 +81,7 @@ def fit_law(
     *,
     num_starts: int = 4,
     seed: int = 0,
+    near: LossLaw | None = None,
     huber: float = 1e-3,
     block: int = 64,
     max_evaluations: int = 300,
@@ -90,6 +91,7 @@ def fit_law(
     Parameters
     ----------
     num_starts, seed : random starts, and the generator's seed.
+    near : a law to start from in place of the first random one.
     huber : delta, in units of ln(loss), above 0.
     block : steps lumped into one term of the law's sums, see `theory.loss_laws.condense`.
     max_evaluations : of the residuals, per start.
@@ -118,8 +120,9 @@ def fit_law(
     low, high = _bounds(law, scale)
     rng = np.random.default_rng(seed)
     solutions = []
-    for _ in range(num_starts):
-        start = np.clip(_start(law, scale, rng).coordinates(), low + AT_BOUND, high - AT_BOUND)
+    for place in range(num_starts):
+        first = near if near is not None and place == 0 else _start(law, scale, rng)
+        start = np.clip(first.coordinates(), low + AT_BOUND, high - AT_BOUND)
         solutions.append(
             least_squares(residuals, start, bounds=(low, high), loss="huber", f_scale=huber, max_nfev=max_evaluations)
         )
@@ -128,11 +131,11 @@ def fit_law(
     stuck = np.minimum(best.x - low, high - best.x) < AT_BOUND
     agreeing = sum(solution.cost <= SAME_COST * best.cost for solution in solutions)
     if best.status == 0:
-        outcome = Outcome.NOT_CONVERGED
+        outcome = FitOutcome.NOT_CONVERGED
     elif num_starts > 1 and agreeing == 1:
-        outcome = Outcome.STARTS_DISAGREE
+        outcome = FitOutcome.STARTS_DISAGREE
     else:
-        outcome = Outcome.PARAMETER_AT_BOUND if stuck.any() else Outcome.CONVERGED
+        outcome = FitOutcome.PARAMETER_AT_BOUND if stuck.any() else FitOutcome.CONVERGED
     fitted = law.from_coordinates(best.x)
     errors = [np.abs(fitted.at(s) - c.losses).mean() for s, c in zip(schedules, curves, strict=True)]
     return LawFit(

@@ -5,15 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from experiments.attribution.arm_optima import optima_from_frame, pair
 from experiments.attribution.parts import PARTS, STRAIGHT_LAW, Arm, attribute
 from experiments.bend.optimum import OptimumStatus
-from experiments.files import BadInput
-from experiments.joint.regression import cell_weights, regress, share_interval
 from tests.experiments.planted_optima import ARMS, SPAN, make_optima
 from theory import InvalidParameter
 from theory.bend import Direction
@@ -117,15 +113,6 @@ def test_cells_that_are_not_inside_everywhere_are_left_out_and_counted() -> None
     assert "7 cells" in str(parts["bend"].reason)
 
 
-def test_weight_decay_of_one_arm_does_not_keep_cells_apart() -> None:
-    optima = make_optima(np.random.default_rng(7), {"adamw": 0.2, "adamh": 0.0})
-    with_decay = {
-        name: tuple(replace(cell, key={**cell.key, "weight_decay": decay}) for cell in optima[name])
-        for name, decay in (("adamw", 0.1), ("adamh", 0.0))
-    }
-    assert len(pair(with_decay, list(optima)).settings) == 16
-
-
 def test_arms_are_checked() -> None:
     optima = make_optima(np.random.default_rng(8), PLANTED)
     with pytest.raises(InvalidParameter, match="another corner"):
@@ -134,52 +121,3 @@ def test_arms_are_checked() -> None:
         attribute(optima, {"adamc": ARMS["adamw"]})
     with pytest.raises(InvalidParameter, match="steady"):
         Arm(angle="sideways", norm="own")  # type: ignore[arg-type]
-
-
-def test_optima_from_a_table() -> None:
-    frame = pd.DataFrame(
-        {
-            "arm": ["a", "a", "b"],
-            "num_params": [1, 2, 1],
-            "learning_rate": [0.1, np.nan, 0.2],
-            "low": [0.05, 0.1, np.nan],
-            "high": [0.2, np.nan, 0.4],
-            "status": ["interior", "censored-high", "interior"],
-        }
-    )
-    optima = optima_from_frame(frame)
-    assert [cell.learning_rate for cell in optima["a"]] == [0.1, None]
-    assert optima["a"][1].status is OptimumStatus.CENSORED_HIGH
-    assert optima["b"][0].low is None
-    with pytest.raises(BadInput, match="no column arm"):
-        optima_from_frame(frame.drop(columns="arm"))
-    with pytest.raises(BadInput, match="two rows"):
-        optima_from_frame(pd.concat([frame, frame]))
-    with pytest.raises(BadInput, match="'nowhere' is not one of"):
-        optima_from_frame(frame.assign(status="nowhere"))
-
-
-def test_weights_follow_the_errors_where_there_is_no_scatter() -> None:
-    rng = np.random.default_rng(9)
-    design = np.stack([np.ones(40), np.linspace(-1, 1, 40)], axis=1)
-    errors = np.where(np.arange(40) % 2, 0.01, 0.1)[:, None] * np.ones(3)
-    still = design @ rng.normal(size=(2, 3)) + errors * rng.normal(size=(40, 3))
-    weights = cell_weights(design, still, errors)
-    assert weights.max() / weights.min() > 20
-    moved = cell_weights(design, still + rng.normal(size=(40, 3)), errors)
-    assert moved.max() / moved.min() < 1.2
-    fit = regress(design, still, weights)
-    assert fit.freedom == 38
-    with pytest.raises(np.linalg.LinAlgError):
-        regress(design[:2], still[:2])
-
-
-def test_the_interval_of_a_share_is_fiellers() -> None:
-    """By its definition: the shares x for which part - x whole is not told from 0."""
-    part, whole, covariance, half = 0.3, 0.5, (0.01, 0.004, 0.02), 2.0
-    low, high = share_interval(part, whole, covariance, half) or (np.nan, np.nan)
-    for x in (low, high):
-        variance = covariance[0] - 2 * x * covariance[1] + x**2 * covariance[2]
-        assert abs(part - x * whole) == pytest.approx(half * np.sqrt(variance))
-    assert low < part / whole < high
-    assert share_interval(part, 0.2, covariance, half) is None

@@ -1,0 +1,89 @@
+"""The linear mixed model from sums over cells, against the dense formulas."""
+
+import numpy as np
+import pytest
+
+from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each
+
+
+def small_design(rng: np.random.Generator) -> tuple[Design, np.ndarray, np.ndarray, np.ndarray]:
+    starts, sizes = np.array([0, 4, 9]), [4, 5, 6]
+    design = Design(
+        starts=starts,
+        random=rng.normal(size=(15, 2)),
+        fixed=rng.normal(size=(15, 2)),
+        response=rng.normal(size=15),
+        prior_mean=np.zeros(2),
+        prior_precision=np.zeros(2),
+    )
+    return design, rng.uniform(0.5, 2, 15), rng.uniform(0.2, 1, (3, 2)), np.repeat(np.arange(3), sizes)
+
+
+def test_mixed_model_against_the_dense_formula() -> None:
+    """Estimates, covariance and restricted likelihood as in the textbook, with the intercepts as columns."""
+    rng = np.random.default_rng(0)
+    starts, sizes = np.array([0, 4, 9]), [4, 5, 6]
+    member = np.repeat(np.arange(3), sizes)
+    fixed, random = rng.normal(size=(15, 2)), rng.normal(size=(15, 2))
+    y, variance, spread = rng.normal(size=15), rng.uniform(0.5, 2, 15), rng.uniform(0.2, 1, (3, 2))
+    design = Design(
+        starts=starts,
+        random=random,
+        fixed=fixed,
+        response=y,
+        prior_mean=np.zeros(2),
+        prior_precision=np.zeros(2),
+    )
+    ours = solve(design, cross_products(design, variance), spread)
+    dense = np.diag(variance)
+    for cell in range(3):
+        inside = np.ix_(member == cell, member == cell)
+        z = random[member == cell] * spread[cell]
+        dense[inside] += z @ z.T
+    columns = np.concatenate([fixed, np.eye(3)[member]], axis=1)
+    inverse = np.linalg.inv(dense)
+    information = columns.T @ inverse @ columns
+    solved = np.linalg.solve(information, columns.T @ inverse @ y)
+    residual = y - columns @ solved
+    deviance = np.linalg.slogdet(dense)[1] + np.linalg.slogdet(information)[1] + residual @ inverse @ residual
+    np.testing.assert_allclose(ours.fixed, solved[:2], rtol=1e-10)
+    np.testing.assert_allclose(ours.covariance, np.linalg.inv(information)[:2, :2], rtol=1e-10)
+    assert ours.deviance == pytest.approx(deviance, rel=1e-10)
+
+
+def test_prediction_against_the_dense_formula() -> None:
+    """Mean and variance at points that took no part, as in universal kriging, the intercepts as columns."""
+    design, variance, spread, member = small_design(np.random.default_rng(1))
+    points = np.array([3, 14])
+    without = variance.copy()
+    without[points] = np.inf
+    solution = solve(design, cross_products(design, without), spread)
+    expected, error = predict(design, without, spread, solution, points, member[points])
+    scaled = design.random * spread[member]
+    shared = (scaled @ scaled.T) * (member[:, None] == member)
+    columns = np.concatenate([design.fixed, np.eye(3)[member]], axis=1)
+    seen = np.setdiff1d(np.arange(15), points)
+    inverse = np.linalg.inv(np.diag(variance[seen]) + shared[np.ix_(seen, seen)])
+    information = columns[seen].T @ inverse @ columns[seen]
+    solved = np.linalg.solve(information, columns[seen].T @ inverse @ design.response[seen])
+    across = shared[np.ix_(points, seen)] @ inverse
+    left = columns[points] - across @ columns[seen]
+    mean = columns[points] @ solved + across @ (design.response[seen] - columns[seen] @ solved)
+    full = shared[np.ix_(points, points)] - across @ shared[np.ix_(seen, points)]
+    full = full + left @ np.linalg.solve(information, left.T)
+    np.testing.assert_allclose(expected, mean, rtol=1e-10)
+    np.testing.assert_allclose(error, np.diag(full), rtol=1e-10)
+
+
+@pytest.mark.parametrize("at_once", [1, 10**6])
+def test_many_at_once_are_each(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.joint.mixed_model.AT_ONCE", at_once)
+    design, variance, spread, _ = small_design(np.random.default_rng(2))
+    products = [cross_products(design, variance * factor) for factor in (1.0, 2.0, 3.0)]
+    spreads = np.stack([spread, 2 * spread, spread / 3])
+    together = solve_each(design, products, spreads)
+    singles = [solve(design, one, each) for one, each in zip(products, spreads, strict=True)]
+    np.testing.assert_allclose(
+        np.concatenate([s.deviance for s in together]), [s.deviance for s in singles], rtol=1e-12
+    )
+    np.testing.assert_allclose(np.concatenate([s.random for s in together]), [s.random for s in singles], rtol=1e-10)

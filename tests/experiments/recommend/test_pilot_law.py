@@ -1,0 +1,116 @@
+"""What a pilot table tells, what is assumed in its place, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t as student
+
+from experiments.calibration.made_sweeps import Scenario, make_sweep
+from experiments.files import BadInput
+from experiments.recommend.pilot_law import fit_pilot_law
+from experiments.recommend.prediction import ASSUMED_BEND
+from experiments.recommend.recommendation import recommend
+from experiments.recommend.target_run import TargetRun
+from experiments.tables.reading import table_from_frame
+from tests.experiments.recommend.pilots import EXACT, half_width, split
+from theory import InvalidParameter
+
+
+def test_two_values_of_an_axis_assume_a_bend_and_say_so() -> None:
+    pilot, target, _, sizes, _ = split(EXACT, 4)
+    two = pilot[pilot.num_params.isin(sizes[1:3])]
+    (found,) = recommend(two, target, further=False)
+    assert found.answer is not None
+    (assumed,) = found.assumptions
+    assert "2 distinct values of num_params" in assumed
+    # a bend c along an axis that was measured at two places is missed by c (x - x1)(x - x2)/2
+    x, first, second = np.log(sizes[-1]), *np.log(sizes[1:3])
+    missed = ASSUMED_BEND * (x - first) * (x - second) / 2
+    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(two), None).joint.freedom)
+    assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
+    (inside,) = recommend(two, replace(target, num_params=sizes[1]), further=False)
+    assert inside.answer is not None
+    assert half_width(inside.answer.low, inside.answer.high) < 0.01
+
+
+def test_a_cross_of_cells_does_not_tell_the_product() -> None:
+    pilot, target, _, sizes, budgets = split(replace(EXACT, bend=0.0), 4)
+    cross = pilot[(pilot.num_params == sizes[0]) | (pilot.num_tokens == budgets[0])]
+    (found,) = recommend(cross, target, further=False)
+    assert found.answer is not None
+    (assumed,) = found.assumptions
+    assert "product of num_params and num_tokens" in assumed
+    missed = ASSUMED_BEND * np.log(sizes[-1] / sizes[0]) * np.log(budgets[-1] / budgets[0])
+    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(cross), None).joint.freedom)
+    assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
+
+
+def test_axes_that_move_together_are_answered_on_their_line_and_hardly_off_it() -> None:
+    sweep = make_sweep(replace(EXACT, num_budgets=1, num_sizes=6, bend=0.0), 3)
+    sizes = sorted(sweep.table.num_params.unique().tolist())
+    table = sweep.table.assign(num_tokens=20 * sweep.table.num_params)
+    pilot = table[table.num_params < sizes[-1]]
+    (found,) = recommend(pilot, TargetRun(num_params=sizes[-1], num_tokens=20 * sizes[-1]))
+    assert found.answer is not None
+    (truth,) = (best for (size, _), best in sweep.optima.items() if size == sizes[-1])
+    assert found.answer.value == pytest.approx(truth, rel=5e-3)
+    assert set(found.answer.contributions) == {"num_params"}
+    assert "num_tokens = 20 num_params^1" in found.notes[0]
+    for run in found.next_runs:
+        assert run.setting["num_tokens"] == pytest.approx(20 * run.setting["num_params"])
+    (short,) = recommend(pilot, TargetRun(num_params=sizes[-1]), further=False)
+    assert short.answer == found.answer
+    assert short.target["num_tokens"] == pytest.approx(20 * sizes[-1])
+    (off,) = recommend(pilot, TargetRun(num_params=sizes[-1], num_tokens=40 * sizes[-1]), further=False)
+    assert off.answer is not None
+    assert off.answer.value == pytest.approx(found.answer.value)
+    assert half_width(off.answer.low, off.answer.high) > 10 * half_width(found.answer.low, found.answer.high)
+
+
+def test_batch_size_as_a_covariate_and_tuned_along() -> None:
+    frames = []
+    for place, batch in enumerate((2.0**17, 2.0**18, 2.0**19)):
+        table = make_sweep(replace(EXACT, bend=0.0), 5).table
+        scaled = table.learning_rate * (batch / 2**18) ** 0.5
+        frames.append(table.assign(learning_rate=scaled, batch_size=batch, loss=table.loss + 0.01 * abs(place - 1)))
+    sweep, together = make_sweep(replace(EXACT, bend=0.0), 5), pd.concat(frames)
+    (size, budget), best = list(sweep.optima.items())[-1]
+    (found,) = recommend(together, TargetRun(num_params=size, num_tokens=budget, batch_size=2.0**20), further=False)
+    assert found.answer is not None
+    assert found.answer.value == pytest.approx(2 * best, rel=5e-3)
+    assert found.answer.contributions["batch_size"].value == pytest.approx(4**0.5, rel=5e-3)
+    with pytest.raises(BadInput, match="--batch-size: needed"):
+        recommend(together, TargetRun(num_params=size, num_tokens=budget))
+    (tuned,) = recommend(together, TargetRun(num_params=size, num_tokens=budget), batch="co-tuned", further=False)
+    assert tuned.answer is not None
+    assert tuned.answer.value == pytest.approx(best, rel=5e-3)
+
+
+def test_refusals_name_what_is_missing() -> None:
+    pilot, target, _, sizes, budgets = split(Scenario(name="test", noise=0.002, num_sizes=5, num_budgets=5), 1)
+    best = pilot.loc[pilot.groupby(["num_params", "num_tokens"]).loss.idxmin()]
+    lowest = best.set_index(["num_params", "num_tokens"]).learning_rate
+    keys = pd.MultiIndex.from_frame(pilot[["num_params", "num_tokens"]])
+    above = pilot[pilot.learning_rate.to_numpy() > 1.5 * lowest.loc[keys].to_numpy()]
+    one = pilot[pilot.num_params == sizes[0]]
+    noisy, *_ = split(Scenario(name="test", noise=0.03, num_sizes=5, num_budgets=5), 1)
+    cases = (
+        (above, target, "usable learning rates|inside its grid"),
+        (one, target, "no slope along it is assumed"),
+        (pilot.groupby(["num_params", "num_tokens"]).head(2), target, "three usable learning rates"),
+        (pilot, replace(target, num_params=None), "--num-params: needed"),
+        (pilot, replace(target, num_params=1e30), "mixed units"),
+        (noisy, replace(target, num_params=1e13, num_tokens=1e15), "does not determine it"),
+        (pilot[pilot.num_tokens == budgets[0]].drop(columns="num_tokens"), target, "no column num_tokens"),
+        (pilot, replace(target, weight_decay=0.1), "no column weight_decay"),
+    )
+    for table, wanted, message in cases:
+        with pytest.raises(BadInput, match=message):
+            recommend(table, wanted)
+    for name, value in (("num_params", 0.0), ("num_tokens", -1.0), ("batch_size", float("nan"))):
+        with pytest.raises(InvalidParameter):
+            replace(target, **{name: value})
+    with pytest.raises(InvalidParameter):
+        recommend(pilot, target, confidence=1.0)
