@@ -8,7 +8,7 @@ taken for what is noted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ CURVE: dict[str, tuple[str, ...]] = {
     "learning_rate": ALIASES["learning_rate"],
     "loss": ("train_loss", "training_loss", *NUMBERS["loss"]),
 }
+LARGEST = 1e20  # beyond it, and below one over it, a number is none
 
 
 @dataclass
@@ -105,30 +106,33 @@ def find_cells(raw: RawTable, columns: Mapping[str, str], constants: Mapping[str
         found = parse(values, suffixes=True)
         if name in constants and found.text.any():
             raise BadInput(f"--constant {name}={constants[name]}: {constants[name]!r} is not a number")
-        cells.numbers[name] = found
+        size = np.abs(found.numbers)
+        held = (size == 0) | ((size >= 1 / LARGEST) & (size <= LARGEST))  # products of them stay numbers
+        cells.numbers[name] = replace(found, numbers=np.where(held, found.numbers, np.nan))
     return cells
 
 
-def find_curve(raw: RawTable, columns: Mapping[str, str]) -> dict[str, Array]:
-    """Steps, learning rates and losses of a curve, each (num_records,); NaN where there is no number. Raises
-    `BadInput` with all that is missing."""
+def find_curve(raw: RawTable, columns: Mapping[str, str]) -> dict[str, Parsed]:
+    """Steps, learning rates and losses of a curve, each (num_rows,). Raises `BadInput` with all that is missing."""
     found, missing = {}, []
     for name, others in CURVE.items():
         values = _values(raw, name, others, columns, {}, {})
         if values is None:
             missing.append(name)
         else:
-            found[name] = parse(values).numbers
+            found[name] = parse(values)
     if missing:
         raise BadInput(f"{raw.where}: no column {' and no column '.join(missing)}; it has {raw.shown}")
     return found
 
 
 def is_curve(raw: RawTable) -> bool:
-    """Whether a table looks like one loss curve: a record a row, with its step, rate and loss."""
-    return all(_place(raw, name, others) is not None for name, others in CURVE.items()) and (
-        _place(raw, "schedule", TEXTS["schedule"]) is None
-    )
+    """Whether a table looks like one loss curve: a record a row, with a step that rises, rate and loss, no schedule."""
+    step = _place(raw, "step", SO_FAR["num_steps"])
+    there = [_place(raw, name, CURVE[name]) for name in ("learning_rate", "loss")]
+    if step is None or None in there or _place(raw, "schedule", TEXTS["schedule"]) is not None:
+        return False
+    return bool(np.all(np.diff(parse(raw.columns[step]).numbers) > 0))
 
 
 def _values(

@@ -1,8 +1,9 @@
 """Loss curves as files: a folder of CSV files with step, learning rate and loss, one run each, in groups by subfolder.
 
 Records may be far apart: rates between them are on a straight line, and before the first one they rise from 0 in a
-straight line, which is a warmup that was not recorded. A curve with a loss that is not a positive number diverged and
-is left out. Curves of one group are fitted together, so they have to be of one model and batch.
+straight line, which is a warmup that was not recorded. Rows without a loss tell the rate alone. A curve with a loss
+that is not a positive number diverged and is left out. Curves of one group are fitted together, so they have to be of
+one model and batch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from experiments.files import BadInput
 from experiments.losses.columns import find_curve
+from experiments.losses.settings import RATES
 from experiments.tables.filters import Condition
 from experiments.tables.formats import read_raw
 from experiments.tables.run_table import Exclusion
@@ -27,6 +29,7 @@ LEAST_CURVES, LEAST_RECORDS = 3, 10
 WIDEST_LENGTHS = 20  # ratio of the longest to the shortest curve of a group
 MOST_FILES = 1000
 MOST_STEPS = 10**7  # of one curve
+HIGHEST_LOSS = 1e6  # nats, above which a run has diverged
 SAME_SHAPE = 0.02  # of the peak, to which two schedules may differ and count as one
 
 
@@ -134,21 +137,24 @@ def _read_curve(path: Path, group: str, columns: Mapping[str, str]) -> LossCurve
     if not raw.lines:
         raise BadInput(f"{path}: no rows below the header")
     found = find_curve(raw, columns)
-    steps, rates, losses = found["step"], found["learning_rate"], found["loss"]
+    steps, rates, losses = (found[name].numbers for name in ("step", "learning_rate", "loss"))
     if not np.all(np.isfinite(steps) & (steps >= 0) & (steps == np.round(steps)) & (steps < MOST_STEPS)):
         raise BadInput(f"{path}: step must be whole numbers from 0 to {MOST_STEPS:g}")
     if np.any(np.diff(steps) <= 0):
         raise BadInput(
             f"{path}: step must rise from row to row; it does not after {steps[:-1][np.diff(steps) <= 0][0]:g}"
         )
-    if not np.all(np.isfinite(rates) & (rates >= 0)) or not rates.any():
-        raise BadInput(f"{path}: learning rates must be finite, at least 0, and not all 0")
-    if not np.all(np.isfinite(losses) & (losses > 0)):
+    low, high = RATES
+    if not np.all((rates >= 0) & (rates <= high)) or rates.max() < low:
+        raise BadInput(f"{path}: learning rates must lie between 0 and {high:g}, the highest above {low:g}")
+    known = (steps, rates) if steps[0] == 0 else (np.append(0.0, steps), np.append(0.0, rates))
+    recorded = ~found["loss"].empty
+    steps, rates, losses = steps[recorded], rates[recorded], losses[recorded]
+    if not np.all((losses > 0) & (losses <= HIGHEST_LOSS)):
         return None
     if len(steps) < LEAST_RECORDS:
         raise BadInput(f"{path}: {len(steps)} records; needed are {LEAST_RECORDS}")
     whole = np.arange(int(steps[-1]) + 1)
-    known = (steps, rates) if steps[0] == 0 else (np.append(0.0, steps), np.append(0.0, rates))
     if steps[0] == 0 and rates[0] == 0:  # no progress yet: the laws begin with the first step that learns
         steps, losses = steps[1:], losses[1:]
     return LossCurve(

@@ -186,9 +186,7 @@ def predict(
     """Losses of ``runs`` of those ``settings``, in their order. Raises `InvalidParameter` as the law's ``predict``."""
     if not runs:
         return []
-    terms = fitted.law.terms(runs)
-    losses = terms.sum(axis=1)
-    half = fitted.errors.half_width(terms, [run.dataset for run in runs], level)
+    losses, half = fitted.errors.predict(runs, level)
     return [
         Prediction(
             setting=setting,

@@ -69,13 +69,14 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ErrorModel:
-    """Scale of a prediction's error; ``half_width`` makes an interval of it.
+    """Scale of the error of a ``law``'s predictions, and intervals made of it.
 
     scatter : s_0, in nats. per_distance : kappa. ratios, weights : (num_errors,) errors left out over s, absolute and
     ascending, and what each counts. left_out : of every kind of group that the table has. terms : (num_runs,
     num_features) of the runs trained on. datasets : (num_runs,) theirs.
     """
 
+    law: ScheduleLaw
     scatter: float
     per_distance: float
     ratios: Array
@@ -84,18 +85,21 @@ class ErrorModel:
     terms: Array
     datasets: NDArray[np.str_]
 
-    def half_width(self, terms: Array, datasets: Sequence[str], level: float) -> Array:
-        """Half the width of an interval for the loss of each run, (num_runs,), in nats, from what `ScheduleLaw.terms`
-        says of it, (num_runs, num_features), and its data set."""
+    def predict(self, runs: Sequence[Run], level: float) -> tuple[Array, Array]:
+        """Losses of ``runs`` and half the widths of their intervals, both (num_runs,), in nats. Raises
+        `InvalidParameter` as the law's ``predict`` does."""
         require_number("level", level, above=0, below=1)
-        squared = self.scatter**2 + (self.per_distance * nearest(self.terms, terms)) ** 2
-        if len(set(self.datasets.tolist())) > 1:
-            own = np.array(datasets)
-            for name in set(datasets):
+        terms = self.law.terms(runs)
+        untried = np.array([self.law.beyond_all(run) for run in runs], bool)
+        kappa = np.where(untried, max(self.per_distance, KAPPA), self.per_distance)
+        squared = self.scatter**2 + (kappa * nearest(self.terms, terms)) ** 2
+        if len(self.law.datasets) > 1:
+            own = np.array([run.dataset for run in runs])
+            for name in set(own.tolist()):
                 asked, known = own == name, self.datasets == name
                 between = BETWEEN_DATASETS * nearest(self.terms[known], terms[asked])
                 squared[asked] += self.scatter**2 / known.sum() + between**2
-        return self.quantile(level) * np.sqrt(squared)
+        return terms.sum(axis=1), self.quantile(level) * np.sqrt(squared)
 
     def quantile(self, level: float) -> float:
         """Of the absolute error over its scale."""
@@ -124,6 +128,7 @@ def error_model(grid: ShapeGrid, runs: Sequence[Run], law: ScheduleLaw) -> Error
     ratios = np.abs(errors) / np.hypot(scatter, per_distance * distances)
     order = np.argsort(ratios)
     return ErrorModel(
+        law=law,
         scatter=scatter,
         per_distance=per_distance,
         ratios=ratios[order],

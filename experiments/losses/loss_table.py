@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from experiments.files import BadInput
 from experiments.losses.columns import Cells, find_cells, is_curve
 from experiments.losses.finished_runs import Run, usable_runs
-from experiments.losses.settings import SCHEDULE_NAMES, TYPE_NAMES, Setting, known_as
+from experiments.losses.settings import RATES, SCHEDULE_NAMES, TYPE_NAMES, Setting, known_as
 from experiments.tables.filters import Condition, select_rows
 from experiments.tables.formats import RawTable, read_raw
 from experiments.tables.run_table import Exclusion, Rows
@@ -29,7 +29,6 @@ Array = NDArray[np.float64]
 
 FINAL_IN_LABEL = re.compile(r"(?:^|[/_-])cos(?:ine)?[-_](zero|\d{1,2})(?=[-_.])")  # cos-10-...: ends at a tenth
 WEIGHT_DECAY, WARMUP_FRACTION, COSINE_FINAL = 0.1, 0.01, 0.1  # assumed where nothing tells
-HIGHEST_RATE = 10.0
 MOST_STEPS = 10**8  # of all runs together
 
 
@@ -97,7 +96,8 @@ def final_losses(raw: RawTable, how: TableHow) -> FinalLosses:
     settings = table.settings(quantities)
     _check_length(raw, [one for one in settings if one is not None])
     losses = cells.numbers["loss"]
-    rows.drop(losses.text | (losses.numbers <= 0), "a loss that is not a number above 0", losses.numbers.tolist())
+    none = ~losses.empty & ~(losses.numbers > 0)
+    rows.drop(none, "a loss that is not a finite number above 0", losses.numbers.tolist())
     names = cells.text("dataset")
     runs, places = [], []
     for place in np.flatnonzero(rows.keep).tolist():
@@ -121,7 +121,7 @@ def final_losses(raw: RawTable, how: TableHow) -> FinalLosses:
         place = place_of[id(run)]
         bad = np.arange(len(rows.keep)) == place
         rows.drop(bad, "a loss half a nat above the others of its size and length", losses.numbers.tolist())
-    unmeasured = [(place_of[id(run)], run) for run in usable.missing if not np.isinf(run.loss)]
+    unmeasured = [(place_of[id(run)], run) for run in usable.missing]
     without = {place for place, _ in unmeasured}
     measured = [settings[place] for place in np.flatnonzero(rows.keep).tolist() if place not in without]
     num_repeats = len(measured) - len(usable.runs)
@@ -217,8 +217,8 @@ class _Table:
         """The schedule of every row, None in rows that are dropped."""
         cells, rows = self.cells, self.rows
         rates = cells.numbers["learning_rate"].numbers
-        bad = ~((rates > 0) & (rates <= HIGHEST_RATE))
-        rows.drop(bad, f"no learning_rate above 0, up to {HIGHEST_RATE:g}", rates.tolist())
+        low, high = RATES
+        rows.drop(~((rates >= low) & (rates <= high)), f"no learning_rate from {low:g} to {high:g}", rates.tolist())
         kinds = [known_as(name, SCHEDULE_NAMES) for name in cells.text("schedule")]
         rows.drop(
             np.array([kind is None for kind in kinds]),

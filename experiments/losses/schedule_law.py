@@ -108,6 +108,10 @@ class ScheduleLaw:
             if not low * (1 - ROUNDING) <= values[name] <= high * (1 + ROUNDING)
         )
 
+    def beyond_all(self, run: Run) -> bool:
+        """Whether ``run`` lies outside in a quantity of which one value only was trained on."""
+        return any(self.trained[name][0] == self.trained[name][1] for name in self.outside(run))
+
     def recommend(self, runs: Sequence[Run]) -> int:
         """Index of the run predicted to end lowest, among those whose peak rate lies within the range trained on.
 

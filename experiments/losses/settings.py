@@ -16,6 +16,8 @@ from theory.checks import require_integer, require_number
 
 Array = NDArray[np.float64]
 
+RATES = (1e-12, 10.0)  # lowest and highest peak learning rate that is taken for one
+
 T = TypeVar("T", float, str)
 
 SCHEDULE_NAMES = {
@@ -32,9 +34,10 @@ DECAY_TYPES = tuple(TYPE_NAMES)
 class Setting:
     """Schedule, peak learning rate and length of a run; what the schedule does not have is None.
 
-    schedule : constant, linear, cosine or wsd. learning_rate : peak, above 0. num_steps : at least 1. warmup_steps : of
-    a straight rise from 0. decay_fraction : of the run, wsd only, in [0, 1]. decay_type : wsd only, a straight line or
-    1 - sqrt (Haegele et al., arXiv 2405.18392). final_fraction : of the peak, where a decay ends, in [0, 1].
+    schedule : constant, linear, cosine or wsd. learning_rate : peak, within `RATES`. num_steps : at least 1.
+    warmup_steps : of a straight rise from 0. decay_fraction : of the run, wsd only, in [0, 1]. decay_type : wsd only, a
+    straight line or 1 - sqrt (Haegele et al., arXiv 2405.18392). final_fraction : of the peak, where a decay ends, in
+    [0, 1].
 
     >>> Setting(schedule="wsd", learning_rate=1e-3, num_steps=4, decay_fraction=0.5).learning_rates()
     array([0.001  , 0.001  , 0.00075, 0.00025])
@@ -52,7 +55,8 @@ class Setting:
         """Fill in what was left open; a decay over none of the run is constant. Raises `InvalidParameter`."""
         if self.schedule not in SCHEDULES:
             raise InvalidParameter("schedule", self.schedule, f"one of {', '.join(SCHEDULES)}")
-        require_number("learning_rate", self.learning_rate, above=0)
+        low, high = RATES
+        require_number("learning_rate", self.learning_rate, at_least=low, at_most=high)
         require_integer("num_steps", self.num_steps, at_least=1)
         require_integer("warmup_steps", self.warmup_steps, at_least=0, at_most=self.num_steps)
         for name in ("decay_fraction", "final_fraction"):

@@ -165,9 +165,11 @@ def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
     folder = read_curves(options.table, columns=pairs("--column", options.column), where=conditions_from(options))
     groups = []
     for name, curves in folder.groups.items():
-        settings = candidates(curve_settings(curves), num_steps=options.num_steps or 1, **_choice(options))
+        settings = []
+        if options.num_steps is not None:
+            settings = candidates(curve_settings(curves), num_steps=options.num_steps, **_choice(options))
         fitted = fit_curves(curves, law, angles=angles, level=options.confidence)
-        ranking = rank_curves(fitted, settings, level=options.confidence) if options.num_steps else []
+        ranking = rank_curves(fitted, settings, level=options.confidence)
         groups.append(
             {
                 "group": name,
@@ -181,7 +183,7 @@ def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
                 "residual_rms": fitted.residual_rms,
                 "num_runs": len(curves),
                 "trained": {"num_steps": fitted.lengths, "peak_learning_rate": fitted.peaks},
-                "target": {"num_steps": options.num_steps} if options.num_steps else None,
+                "target": {"num_steps": options.num_steps} if settings else None,
                 "confidence": options.confidence,
                 "ranking": [_entry(item) for item in ranking],
                 "notes": [*assumed, *fitted.notes],

@@ -11,7 +11,8 @@ import pytest
 from experiments.losses.curve_fit import Curve, FitOutcome, fit_law
 from theory import WSD, Constant, Cosine, InvalidParameter
 from theory import loss_laws as laws
-from theory.loss_laws import FunctionalLaw, MomentumLaw, MultiPowerLaw, condense, slow_angular_updates
+from theory.loss_laws import FunctionalLaw, MomentumLaw, MultiPowerLaw, condense
+from theory.slow_norm import slow_angular_updates
 
 FUNCTIONAL = FunctionalLaw(L0=2.5, C1=0.6, B1=0.02, a1=0.5, C2=8.0, B2=0.01, a2=1.2)
 MOMENTUM = MomentumLaw(L0=2.5, A=0.6, alpha=0.5, C=0.7, decay=0.998)

@@ -53,11 +53,11 @@ def test_intervals_of_a_planted_law_cover_and_widen_with_what_is_extrapolated() 
         grid = shape_grid(training, shapes=NARROW)
         law = grid.law()
         model = error_model(grid, training, law)
-        half = {level: model.half_width(law.terms(target), [""] * len(target), level) for level in (0.5, 0.9)}
+        half = {level: model.predict(target, level)[1] for level in (0.5, 0.9)}
         assert np.all(half[0.5] < half[0.9])
         found += (np.abs(law.predict(target) - [run.loss for run in target]) < half[0.9]).tolist()
         near.append(np.median(half[0.9]))
-        far.append(model.half_width(law.terms([made_run(2e-3, 0.0, 40_000)]), [""], 0.9)[0])
+        far.append(model.predict([made_run(2e-3, 0.0, 40_000)], 0.9)[1][0])
     assert 0.75 <= np.mean(found) <= 1
     assert np.min(np.array(far) / near) > 1.5
 
@@ -83,10 +83,19 @@ def test_a_data_set_known_from_few_runs_has_wider_intervals() -> None:
     law = grid.law()
     model = error_model(grid, runs, law)
     asked = [Run(**{**vars(made_run(1e-3, 0.5, 3000)), "dataset": name}) for name in ("", "few")]
-    losses = law.predict(asked)
+    losses, half = model.predict(asked, 0.9)
     assert losses[1] - losses[0] == pytest.approx(0.5, abs=5e-3)
-    half = model.half_width(law.terms(asked), [run.dataset for run in asked], 0.9)
     assert half[1] > 1.2 * half[0]
+
+
+def test_what_the_table_never_varied_is_trusted_no_more_than_the_prior_is() -> None:
+    runs = planted(made_runs(3000, 5000), 1e-4)
+    grid = shape_grid(runs, shapes=ONE_SHAPE)
+    model = error_model(grid, runs, grid.law())
+    assert model.per_distance < 0.9 * KAPPA
+    same, other = (made_run(5e-4, 0.05, 8000, batch=batch) for batch in (5e4, 5.2e4))
+    (_, half) = model.predict([same, other], 0.9)
+    assert half[1] > 1.1 * half[0]
 
 
 def test_constants_have_intervals_and_names() -> None:

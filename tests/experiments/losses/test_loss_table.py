@@ -90,6 +90,7 @@ def test_missing_diverged_repeated_and_unreadable_rows_are_counted(tmp_path: Pat
         ROWS[3].replace(",linear,", ",round,"),
         ROWS[3].replace(",1e-3,", ",0,"),
         ROWS[3].replace(",3.4,", ",high,"),
+        ROWS[3].replace(",3.4,", ",nan,"),
         ROWS[3].replace(",400,8,", ",,8,"),
         "short,row",
     )
@@ -99,7 +100,8 @@ def test_missing_diverged_repeated_and_unreadable_rows_are_counted(tmp_path: Pat
     assert table.num_repeats == 1
     assert [(row.line, row.run.schedule) for row in table.unmeasured] == [(9, "wsd 0.25")]
     reasons = {item.reason.split(":")[0]: item.count for item in table.exclusions}
-    assert sum(reasons.values()) == 9
+    assert sum(reasons.values()) == 10
+    assert reasons.pop("a loss that is not a finite number above 0") == 2
     assert set(reasons.values()) == {1}
     assert table.num_rows == len(ROWS) + len(odd)
 
@@ -111,6 +113,7 @@ def test_missing_diverged_repeated_and_unreadable_rows_are_counted(tmp_path: Pat
         (table_of(), "no rows"),
         (table_of("1,2", header="lr,speed"), "no column loss, no column schedule, no column num_steps"),
         (table_of("1e-3,cos,10M,3", header="lr,schedule,tokens,loss"), "tokens_per_step"),
+        (table_of("1e-3,500,3", "1e-3,900,2", header="lr,iterations,loss"), "no column schedule"),
         (table_of("0,1e-3,4", "1,1e-3,3", header="step,lr,loss"), "one loss curve"),
         (
             table_of("adam,1e-3,cos,10,3", "muon,1e-3,cos,10,3", header="optimizer,lr,schedule,steps,loss"),

@@ -25,10 +25,8 @@ SPLITS = (
 def covered(training: Sequence[Run], target: Sequence[Run], level: float = 0.9) -> list[bool]:
     """Which losses lie in their prediction intervals."""
     grid = shape_grid(training)
-    law = grid.law()
-    terms = law.terms(target)
-    half = error_model(grid, training, law).half_width(terms, [run.dataset for run in target], level)
-    return (np.abs(terms.sum(axis=1) - [run.loss for run in target]) <= half).tolist()
+    losses, half = error_model(grid, training, grid.law()).predict(target, level)
+    return (np.abs(losses - [run.loss for run in target]) <= half).tolist()
 
 
 def without(runs: Sequence[Run], left_out: Sequence[Run]) -> list[Run]:
