@@ -1,9 +1,18 @@
-"""One hypothesis profile for all tests: reproducible, no deadline on a shared machine."""
+"""One hypothesis profile for all tests: reproducible, no deadline on a shared machine; and one thread for torch."""
 
 import os
+import sys
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("lrbend", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("lrbend")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_for_torch() -> None:
+    """Numba's first kernel gives OpenMP, and so torch, as many threads as there are cores: ten times slower here."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)

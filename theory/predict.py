@@ -136,9 +136,27 @@ def transient_steps(weight_rms: Array, equilibrium_rms: float, *, peak_end: int,
     return peak_end + 1 + int(later[0]) if len(later) else None
 
 
+def reaches_equilibrium(model: Model, rates: Array, initial: Array, *, tolerance: float = 0.05) -> bool:
+    r"""Whether a run is long enough for its norm to come within ``tolerance`` of equilibrium, whatever its schedule.
+
+    A rate that decays takes its own equilibrium along, so that "within 5 % of it" has no step to be true at. A run is
+    judged by its decay time, :math:`\sum_t\eta_t/\max_t\eta_t`: it reaches equilibrium if as many steps at the peak
+    rate do. ``rates`` (num_steps,), ``initial`` (1,) weight RMS.
+    """
+    peak = float(rates.max())
+    constant = np.full(max(1, round(float(rates.sum()) / peak)), peak)
+    rms = np.sqrt(model.moments(constant, initial).rho[:, 0])
+    settled = model.equilibrium(float(initial[0])).weight_rms
+    return transient_steps(rms, settled, peak_end=len(constant), tolerance=tolerance) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The closed form for one setting, under the project's names; None where a quantity does not exist."""
+    """The closed form for one setting, under the project's names; None where a quantity does not exist.
+
+    transient_steps : first step after which the RMS is within the tolerance of the equilibrium of the peak rate.
+    reaches_equilibrium : whether the run is long enough for it, by `reaches_equilibrium`.
+    """
 
     equilibrium_rms: float
     relaxation_steps: float | None
@@ -195,7 +213,7 @@ def predict(
         relaxation_steps=settled.relaxation_steps,
         num_relaxations=model.num_relaxations(rates),
         transient_steps=transient,
-        reaches_equilibrium=transient is not None,
+        reaches_equilibrium=reaches_equilibrium(model, rates, initial, tolerance=tolerance),
         angular_update_equilibrium=settled.angular_update,
         adamh_learning_rate=settled.angular_update,
         final_rms=float(rms[-1]),

@@ -32,7 +32,6 @@ from experiments.bend.scaling_law import (
     fit_scaling_law,
     group_cells,
     scatter_notes,
-    values_inside,
     why_not,
 )
 from experiments.bend.verdict import Curvature, Exponent, curvature_of
@@ -105,6 +104,7 @@ def fit_bend(
     constants: Mapping[str, float | str] | None = None,
     sensitivity: bool = True,
     effective: AngleOf | None = None,
+    straight: bool = False,
 ) -> BendFit:
     """Fit every group of a table of runs.
 
@@ -119,6 +119,7 @@ def fit_bend(
     columns, constants : our names to those of the table, and our names to the one value of a column that it lacks.
     sensitivity : whether other estimators are run too.
     effective : how AdamW's learning rate makes an angle; the fit is then made in mean angle as well.
+    straight : whether no curvature is fitted and the law is taken to be straight.
 
     Raises `InvalidParameter` and `experiments.files.BadInput`, one line each.
 
@@ -151,9 +152,9 @@ def fit_bend(
     axes = (*axes, *runs.axes)
     groups = []
     for name, chosen in runs.groups():
-        group = fit_group(chosen, name, axes, delta, batch, sensitivity)
+        group = fit_group(chosen, name, axes, delta, batch, sensitivity, straight)
         if effective is not None:
-            group = _with_effective(group, chosen, effective, axes, delta, batch)
+            group = _with_effective(group, chosen, effective, axes, delta, batch, straight)
         groups.append(group)
     return BendFit(
         groups=tuple(groups),
@@ -166,21 +167,35 @@ def fit_bend(
 
 
 def _with_effective(
-    group: GroupFit, runs: RunTable, effective: AngleOf, axes: tuple[str, ...], delta: float, batch: Batch | None
+    group: GroupFit,
+    runs: RunTable,
+    effective: AngleOf,
+    axes: tuple[str, ...],
+    delta: float,
+    batch: Batch | None,
+    straight: bool,
 ) -> GroupFit:
     if (group.optimizer or "adamw").lower() not in EFFECTIVE_OPTIMIZERS:
         return replace(group, notes=(*group.notes, f"no effective learning rate is known for {group.optimizer}"))
     turned = in_mean_angle(runs, effective, adamh=(group.optimizer or "").lower() == "adamh")
-    return replace(group, effective=fit_group(turned, group.group, axes, delta, batch, False))
+    return replace(group, effective=fit_group(turned, group.group, axes, delta, batch, False, straight))
 
 
 def fit_group(
-    runs: RunTable, group: str | None, axes: tuple[str, ...], delta: float, batch: Batch | None, sensitivity: bool
+    runs: RunTable,
+    group: str | None,
+    axes: tuple[str, ...],
+    delta: float,
+    batch: Batch | None,
+    sensitivity: bool,
+    straight: bool = False,
 ) -> GroupFit:
     """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
-    law = fit_scaling_law(cells, axes, treated, compare=sensitivity)
+    law = fit_scaling_law(cells, axes, treated, compare=sensitivity, straight=straight)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
+    if straight:
+        notes.append("assumed: the law is straight, as asked for; exponents and optima hold under that assumption")
     if usable and joint is None:
         notes.append("the losses do not determine the joint law: every cell stands alone")
     exponents: dict[str, Exponent] = {}
@@ -231,9 +246,9 @@ def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exp
     """What the law says along one axis."""
     model, joint = law.model, law.joint
     reason = why_not(axis, runs, law)
-    exponent = Exponent(reason=reason or "not defined")
-    inside = values_inside(law, axis)
-    if model is not None and joint is not None and axis in model.slopes and len(inside) > 1:
+    no_slope = why_not(axis, runs, law, needed=2)
+    exponent = Exponent(reason=no_slope or "the cells do not determine it")
+    if model is not None and joint is not None and axis in model.slopes and no_slope is None:
         exponent = exponent_of(axis, model, joint)
     if model is None or joint is None or axis not in model.halves:
         return exponent, Curvature(reason=reason or "the cells do not determine it"), None

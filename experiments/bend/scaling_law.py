@@ -72,22 +72,30 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
         treated = "fixed"
     cells = make_cells(runs, runs.scales)
     if treated == "co-tuned":
-        cells, dropped = _best_batch(cells)
+        cells, dropped, at_edge = _best_batch(cells)
         notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")
+        if at_edge:
+            notes.append(
+                f"the best batch stands at the edge of its grid in {at_edge} of {len(cells)} cells: a better one"
+                " may lie beyond, add batch sizes there"
+            )
     return cells, treated, notes
 
 
-def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False) -> ScalingLaw:
+def fit_scaling_law(
+    cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False, straight: bool = False
+) -> ScalingLaw:
     """Fit the law along ``axes`` to cells from `group_cells`, treated as ``batch`` says there.
 
-    ``compare``: also one shape to every rate. Where the losses do not determine the law, every cell stands alone.
+    ``compare``: also one shape to every rate. ``straight``: without curvature along the axes, and without their
+    product. Where the losses do not determine the law, every cell stands alone.
     """
     places = usable_places(cells)
     usable = [cells[place] for place in places]
     optima = [judge_optimum(cell, None) for cell in cells]
     model, data, joint, shaped = None, None, None, None
     if usable:
-        model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate")
+        model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate", straight=straight)
         try:
             shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, compare=compare)
             usable, joint = list(shaped.cells), shaped.fit
@@ -137,29 +145,37 @@ def values_inside(law: ScalingLaw, axis: str) -> set[float]:
     return {cell.key[axis] for cell, inside in pairs if inside and axis in cell.key}
 
 
-def why_not(axis: str, runs: RunTable, law: ScalingLaw) -> str | None:
-    """Why the curvature along an axis is not identified, None if it may be."""
+def why_not(axis: str, runs: RunTable, law: ScalingLaw, needed: int = LEAST_VALUES) -> str | None:
+    """Why the curvature along an axis is not identified, None if it may be; with ``needed`` 2 the same of its slope."""
     if axis not in runs.numbers:
         return f"no column {axis}"
     values = len(np.unique(runs.numbers[axis]))
-    if values < LEAST_VALUES:
-        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, 3 are needed"
+    if values < needed:
+        return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, {needed} are needed"
     if law.model is None:
         return "no cell has three usable learning rates"
     inside = values_inside(law, axis)
-    if len(inside) < LEAST_VALUES:
+    if len(inside) < needed:
         plural = "" if len(inside) == 1 else "s"
-        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, 3 are needed"
-    for term in (axis, f"{axis} squared"):
-        if term in law.model.lost:
-            return law.model.lost[term] if term == axis else f"{term}: {law.model.lost[term]}"
+        return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, {needed} are needed"
+    if axis in law.model.lost:
+        return law.model.lost[axis]
+    squared = f"{axis} squared"
+    if needed >= LEAST_VALUES and squared in law.model.lost:
+        return f"{squared}: {law.model.lost[squared]}"
     return None
 
 
-def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int]:
-    best: dict[tuple[tuple[str, float], ...], Cell] = {}
+def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int, int]:
+    """The cells at their best batch size, how many others there were, and in how many the best is at an edge."""
+    settings: dict[tuple[tuple[str, float], ...], list[Cell]] = {}
     for cell in cells:
         rest = tuple((name, value) for name, value in cell.key.items() if name != "batch_size")
-        if rest not in best or not cell.best_loss >= best[rest].best_loss:
-            best[rest] = cell
-    return list(best.values()), len(cells) - len(best)
+        settings.setdefault(rest, []).append(cell)
+    best, at_edge = [], 0
+    for group in settings.values():
+        chosen = min(group, key=lambda cell: cell.best_loss if np.isfinite(cell.best_loss) else np.inf)
+        sizes = [cell.key["batch_size"] for cell in group]
+        at_edge += chosen.key["batch_size"] in (min(sizes), max(sizes))
+        best.append(chosen)
+    return best, len(cells) - len(best), at_edge

@@ -18,6 +18,7 @@ SLOPE = 1.0  # standard deviation of an exponent of which the table says nothing
 SECOND = 0.3  # that of a second derivative: an exponent that changes by 0.7 over a decade
 ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
+STRAIGHT = "a straight law was asked for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +60,13 @@ class Regressors:
         return {name: float(np.log(setting[name] / middle)) for name, middle in self.centre.items()}
 
     @staticmethod
-    def of(settings: Sequence[Mapping[str, float]], axes: Sequence[str], *, skip_batch: bool) -> Regressors:
+    def of(
+        settings: Sequence[Mapping[str, float]], axes: Sequence[str], *, skip_batch: bool, straight: bool = False
+    ) -> Regressors:
         """Those that cells at these ``settings``, by column, can carry.
 
-        A slope needs two values, a half square three, and no combination of them may be fixed by the others.
+        A slope needs two values, a half square three, and no combination of them may be fixed by the others. Without
+        half squares and products of axes if ``straight``.
         """
         logs, centre, lost = {}, {}, {}
         names = [n for n in settings[0] if n in axes or n in DECAYS or (n == "batch_size" and not skip_batch)]
@@ -96,11 +100,13 @@ class Regressors:
             together = [name for name in logs if (name,) in terms or lost.get(name) == TOGETHER]
             lost |= dict.fromkeys(together, f"{' and '.join(together)} move together")
         curved = [name for name in logs if name in axes and name not in lost]
+        if straight:
+            lost |= {f"{name} squared": STRAIGHT for name in curved}
         for name in curved:
-            if len(np.unique(np.round(logs[name], 9))) >= LEAST_VALUES:
+            if not straight and len(np.unique(np.round(logs[name], 9))) >= LEAST_VALUES:
                 offer(f"{name} squared", (name, name))
         for i, one in enumerate(curved):
-            for other in curved[:i]:
+            for other in () if straight else curved[:i]:
                 offer(f"{other} by {one}", (other, one))
         if "batch_size" in logs and "batch_size" not in lost and "batch_size" not in axes:
             # last: a table that carries only some of the terms keeps those of the axes

@@ -79,6 +79,16 @@ class PilotLaw:
         """The same with the axes that move along lines."""
         return complete(self.cells, target, self.batch, self.lines)
 
+    def best_batch(self, target: TargetRun) -> float | None:
+        """The batch size that goes with the rate at a target where they were tuned together, by a power law of the
+        cells' best ones; None where they were not."""
+        if self.batch != "co-tuned":
+            return None
+        model = self.coefficients.model
+        logs = np.log([cell.key["batch_size"] for cell in self.cells])
+        powers = np.linalg.lstsq(model.trend, logs, rcond=None)[0]
+        return float(np.exp(model.trend_row(self.setting(target)) @ powers))
+
     def read(self, target: TargetRun, confidence: float) -> Answer:
         """The optimum at a target, with intervals of that ``confidence``, in (0, 1).
 
@@ -111,7 +121,7 @@ class PilotLaw:
         )
 
 
-def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
+def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False) -> PilotLaw:
     """Fit the law of one group's runs, ``batch`` treated as in `experiments.bend.scaling_law`.
 
     Raises `BadInput` where there is no law, or where it has no slope along an axis on which the table varies.
@@ -127,7 +137,7 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     axes = (*AXES, *runs.axes)
-    law = fit_scaling_law(rekeyed, axes, treated)
+    law = fit_scaling_law(rekeyed, axes, treated, straight=straight)
     notes += scatter_notes(law)
     model, joint = law.model, law.joint
     if model is None or joint is None:
@@ -148,8 +158,8 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None) -> PilotLaw:
             advice = "; ".join(["no slope along it", *ceiling_notes(law), "widen the grids"])
             raise BadInput(f"optima inside their grids at {number} value of {name}: {advice}")
     doubtful = {axis: reason for axis in axes if axis in model.slopes and (reason := why_not(axis, runs, law))}
-    coefficients = Coefficients.of(model, joint, list(doubtful), axes)
-    assumptions = []
+    coefficients = Coefficients.of(model, joint, list(doubtful), () if straight else axes)
+    assumptions = ["the law is straight, as asked for: no curvature, and none in the interval"] if straight else []
     for term in coefficients.assumed:
         why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"
         what = "curvature along " + term[0] if len(set(term)) == 1 else f"product of {term[0]} and {term[1]}"

@@ -97,6 +97,7 @@ def recommend(
     columns: Mapping[str, str] | None = None,
     constants: Mapping[str, float | str] | None = None,
     further: bool = True,
+    straight: bool = False,
 ) -> tuple[Recommendation, ...]:
     """The best learning rate at ``target``, for every group of a table of runs.
 
@@ -107,6 +108,7 @@ def recommend(
     confidence : that of the intervals, in (0, 1).
     effective : how AdamW's learning rate makes an angle; the law is then read in mean angle too.
     further : whether the next pilot run is looked for.
+    straight : whether the law is taken to be straight, without curvature and without room for it in the interval.
 
     Raises `InvalidParameter`, and `experiments.files.BadInput` where no group can be answered; where some can,
     the others come with a ``reason``.
@@ -134,7 +136,7 @@ def recommend(
     results, refusals = [], []
     for name, chosen in runs.groups():
         try:
-            results.append(_recommend(chosen, name, target, confidence, batch, effective, further))
+            results.append(_recommend(chosen, name, target, confidence, batch, effective, further, straight))
         except BadInput as error:
             refusals.append(str(error) if name is None else f"{name}: {error}")
             results.append(_refused(name, chosen.optimizer, confidence, batch or "fixed", str(error)))
@@ -151,11 +153,15 @@ def _recommend(
     batch: Batch | None,
     effective: AngleOf | None,
     further: bool,
+    straight: bool,
 ) -> Recommendation:
-    pilot = fit_pilot_law(runs, batch)
+    pilot = fit_pilot_law(runs, batch, straight=straight)
     setting, answer = pilot.setting(target), pilot.read(target, confidence)
     kind = (runs.optimizer or "adamw").lower()
     notes = list(pilot.notes)
+    matching = pilot.best_batch(target)
+    if matching is not None:
+        notes.append(f"the rate goes with a batch of about {matching:.3g}, the law of the cells' best batches")
     norms = None
     if kind == "adamw":
         norms = pilot_norms(runs, effective or AngleOf(schedule="constant", warmup_fraction=0.0))
@@ -167,7 +173,9 @@ def _recommend(
     if effective is not None and kind in EFFECTIVE_OPTIMIZERS:
         turned = in_mean_angle(runs, effective, adamh=kind == "adamh")
         try:
-            in_angle = _in_angle(turned, target, pilot, answer, effective, confidence, adamh=kind == "adamh")
+            in_angle = _in_angle(
+                turned, target, pilot, answer, effective, confidence, adamh=kind == "adamh", straight=straight
+            )
         except BadInput as error:
             notes.append(f"no answer in mean angle: {error}")
     elif effective is not None:
@@ -206,11 +214,12 @@ def _in_angle(
     confidence: float,
     *,
     adamh: bool,
+    straight: bool,
 ) -> InAngle:
     """The law of ``runs`` in mean angle, and its answer as a learning rate at the target."""
     if adamh:
         return InAngle(angle=answer, value=answer.value, low=answer.low, high=answer.high)
-    angle = fit_pilot_law(runs, pilot.batch).read(target, confidence)
+    angle = fit_pilot_law(runs, pilot.batch, straight=straight).read(target, confidence)
     given = pilot.whole(target)
     initial = target.initial_rms or _single(runs, "initial_rms")
     steps = target.num_steps

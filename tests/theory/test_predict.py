@@ -6,7 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from theory import WSD, AdamW, Constant, Cosine, InvalidParameter, Trajectory, adamw, predict, predict_trajectory
+from theory import (
+    WSD,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Linear,
+    Trajectory,
+    adamw,
+    predict,
+    predict_trajectory,
+)
 from theory.predict import transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
@@ -26,6 +37,16 @@ def test_a_short_run_does_not_reach_equilibrium() -> None:
     prediction = predict(OPTIMIZER, Constant(num_steps=5000), initial_rms=0.02)
     assert prediction.transient_steps is None
     assert not prediction.reaches_equilibrium
+
+
+@pytest.mark.parametrize("schedule", [Cosine, Linear, WSD])
+@pytest.mark.parametrize(("num_steps", "reached"), [(15_000, False), (32_000, True)])
+def test_a_decaying_run_is_judged_by_its_decay_time(schedule: type, num_steps: int, reached: bool) -> None:
+    """From far below, within 5 % takes 2.25 relaxations; a run to zero has half a constant run's, WSD nine tenths."""
+    length = num_steps if schedule is not WSD else round(num_steps / 1.8)
+    prediction = predict(OPTIMIZER, schedule(num_steps=length), initial_rms=0.02)
+    assert prediction.num_relaxations == pytest.approx(num_steps / 1e4, rel=1e-3)
+    assert prediction.reaches_equilibrium is reached
 
 
 @pytest.mark.parametrize("initial_rms", [0.005, 0.03, 0.2])

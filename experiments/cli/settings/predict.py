@@ -80,7 +80,8 @@ def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
     if setting["relaxation_steps"] is None:
         verdict = "The norm is fixed: there is no transient."
     elif transient is None:
-        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of its equilibrium."
+        which = "the equilibrium of the peak rate" if decays else "its equilibrium"
+        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of {which}."
     else:
         verdict = (
             f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
@@ -88,6 +89,12 @@ def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
         )
         if decays and abs(last) > tolerance:
             verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
+    if decays and setting["relaxation_steps"] is not None:
+        would = "would" if setting["reaches_equilibrium"] else "would not"
+        verdict += (
+            f" By its decay time the run holds {setting['num_relaxations']:.3g} relaxations: as many at a constant rate"
+            f" {would} reach equilibrium."
+        )
     return "\n".join([*lines, verdict])
 
 

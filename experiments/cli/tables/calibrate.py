@@ -1,4 +1,4 @@
-"""``lrbend calibrate``: how often the estimators are right, counted on made sweeps whose truth is known."""
+"""``lrbend calibrate``: how often the estimators are right, on made sweeps, and on halves of real ones."""
 
 from __future__ import annotations
 
@@ -7,19 +7,32 @@ from pathlib import Path
 
 from experiments.cli.flags import add_folder, add_num_workers, num_workers
 from experiments.cli.parser import whole_number
-from experiments.files import to_json
+from experiments.files import BadInput, to_json
 
-SUMMARY = "how often fit or recommend are right, counted on made sweeps"
-EXAMPLES = ("lrbend calibrate fit --num-sweeps 10", "lrbend calibrate recommend --num-workers 1 --out runs/recommend")
+SUMMARY = "how often fit or recommend are right, counted on made sweeps and on halves of real ones"
+EXAMPLES = (
+    "lrbend calibrate fit --num-sweeps 10",
+    "lrbend calibrate recommend --num-workers 1 --out runs/recommend",
+    "lrbend calibrate real --data DIR",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("estimator", choices=("fit", "recommend"), help="the command that is put to the test")
     parser.add_argument(
-        "--num-sweeps", type=whole_number, help="of each scenario (default: 200 for fit, 120 for recommend)"
+        "estimator",
+        choices=("fit", "recommend", "real"),
+        help="the command that is put to the test; real: recommend on public tables",
+    )
+    parser.add_argument(
+        "--num-sweeps",
+        type=whole_number,
+        help="of each scenario, of real tables splits (default: 200 for fit, 120 for recommend, 20 for real)",
     )
     parser.add_argument(
         "--first-seed", type=whole_number, help="of the made sweeps (default: that of the committed table)"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="with real, the folder of public tables (default: LRBEND_PUBLIC_DATA)"
     )
     add_num_workers(parser)
     add_folder(parser, "out", "the table, and the config that made it", default=Path("runs/calibration"))
@@ -30,6 +43,10 @@ def run(options: argparse.Namespace) -> int:
     from experiments.calibration.fit import FIT
     from experiments.calibration.recommend import RECOMMEND
 
+    if options.estimator == "real":
+        return _run_real(options)
+    if options.data is not None:
+        raise BadInput("--data: only with real")
     what = {"fit": FIT, "recommend": RECOMMEND}[options.estimator]
     table = calibrate(
         what,
@@ -42,4 +59,20 @@ def run(options: argparse.Namespace) -> int:
         print(to_json({"table": str(options.out / what.table), "scenarios": table.to_dict("records")}))
     else:
         print(f"{len(table)} scenarios.  Table: {options.out / what.table}")
+    return 0
+
+
+def _run_real(options: argparse.Namespace) -> int:
+    from experiments.calibration.real_tables import FIRST_SEED, NUM_SPLITS, TABLE, calibrate_on_real
+
+    table = calibrate_on_real(
+        options.data,
+        options.out,
+        num_splits=NUM_SPLITS if options.num_sweeps is None else options.num_sweeps,
+        first_seed=FIRST_SEED if options.first_seed is None else options.first_seed,
+    )
+    if options.json:
+        print(to_json({"table": str(options.out / TABLE), "groups": table.to_dict("records")}))
+    else:
+        print(f"{len(table)} groups of real tables.  Table: {options.out / TABLE}")
     return 0

@@ -44,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     from experiments.bend.fit import fit_bend
 
     table, effective = read_runs(options), angle_from(options)
-    fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective)
+    straight = options.law == "straight"
+    fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
     print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
 

@@ -62,7 +62,14 @@ def run(options: argparse.Namespace) -> int:
 
     runs = read_runs(options)
     target = TargetRun(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
-    found = recommend(runs, target, confidence=options.confidence, batch=options.batch, effective=angle_from(options))
+    found = recommend(
+        runs,
+        target,
+        confidence=options.confidence,
+        batch=options.batch,
+        effective=angle_from(options),
+        straight=options.law == "straight",
+    )
     print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0
 

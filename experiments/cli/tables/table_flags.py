@@ -104,6 +104,13 @@ def add_law(parser: argparse.ArgumentParser) -> None:
         choices=("fixed", "co-tuned", "covariate"),
         help="how batch size is treated (default: fixed with one in the table, covariate with several)",
     )
+    parser.add_argument(
+        "--law",
+        choices=("curved", "straight"),
+        default="curved",
+        help="curved: second derivatives are fitted, and held near 0 where the table does not tell them; straight: none"
+        " is assumed",
+    )
     group = parser.add_argument_group("the law in mean angle")
     group.add_argument(
         "--effective", action="store_true", help="fit in AdamW's mean angle per step too; needs --schedule"
