@@ -5,20 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from experiments.bend.table import table_from_frame
 
 from experiments.bend.evidence.cells import Cell, make_cell
 from experiments.bend.evidence.screening import odd_runs
 from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
 from experiments.bend.evidence.windows import near_the_best, rough_noise
-from experiments.bend.fit import GroupFit, Verdict, fit_bend
+from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from experiments.bend.scaling_law import group_cells
 from experiments.calibration.kinked_sweeps import Design
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.regressors import Regressors
 from experiments.recommend.recommendation import recommend
-from experiments.recommend.target_run import Target
+from experiments.recommend.target_run import TargetRun
+from theory.bend import Direction
+from experiments.tables.reading import table_from_frame
 
 KINKED = Scenario(name="kinked", noise=0.002, kinked=Design())
 NUM_SWEEPS = 4
@@ -89,14 +90,14 @@ def test_the_window_keeps_the_best_and_what_bounds_it() -> None:
 
 
 def test_a_shape_that_cells_share_is_shared() -> None:
-    """Of ten smooth sweeps at most three are taken for shapes of their own."""
+    """Of ten smooth sweeps at most two are taken for shapes of their own; at one in twenty, three come once in 90."""
     own = 0
     for seed in range(10):
         cells, _, _ = group_cells(table_from_frame(make_sweep(Scenario(name="parabola"), seed).table), None)
         cells = [cell for cell in cells if len(cell.x) >= 3]
         model = Regressors.of(cells, ("num_params", "num_tokens"), skip_batch=True)
         own += fit_shapes(cells, model.columns, model.trend, law=model.precision).reason is not None
-    assert own <= 3
+    assert own <= 2
 
 
 def bare(loss: list[float]) -> Cell:
@@ -154,7 +155,7 @@ def test_three_sizes_give_an_exponent_and_a_recommendation() -> None:
     assert exponent.low is not None
     assert exponent.high is not None
     assert -0.9 < exponent.low < -0.5 < exponent.high < -0.1
-    (found,) = recommend(table, Target(num_params=8e8), further=False)
+    (found,) = recommend(table, TargetRun(num_params=8e8), further=False)
     assert found.answer is not None
     truth = 2e-3 * 8**-0.5
     assert abs(np.log(found.answer.value / truth)) < np.log(1.5)
@@ -187,7 +188,7 @@ def test_nearly_tied_axes_are_answered_and_wider_off_the_line() -> None:
     for spread in (0.0, 0.09, 0.11, 0.2):
         widths = []
         for factor in (1, 4):
-            (found,) = recommend(near_line(spread), Target(num_params=2e9, num_tokens=4e10 * factor), further=False)
+            (found,) = recommend(near_line(spread), TargetRun(num_params=2e9, num_tokens=4e10 * factor), further=False)
             assert found.answer is not None
             widths.append(np.log(found.answer.high / found.answer.low))
             if factor == 1:
@@ -213,4 +214,4 @@ def test_exponents_change_with_batch() -> None:
         one = item.exponents["num_tokens"]
         assert one.value == pytest.approx(0.1 + 0.15 * np.log(item.batch_size / 256), abs=0.02)
     assert any("num_tokens rises with batch size" in note for note in group.notes)
-    assert group.curvature["num_tokens"].verdict is Verdict.STRAIGHT
+    assert group.curvature["num_tokens"].verdict is Direction.STRAIGHT
