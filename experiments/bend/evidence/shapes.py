@@ -37,8 +37,9 @@ Array = NDArray[np.float64]
 
 OWN = Priors(lean=1.5, skew_trend=0.5, skew=(1.0, 0.7), split=(0.0, 0.2))
 FEWEST_CELLS = 3  # below, there are no differences of shape to speak of
-BY_CHANCE = 0.03  # level at which the two laws differ
+BY_CHANCE = 0.02  # level at which the two laws differ
 LARGEST_MISFIT = 0.05  # per rise
+LARGEST_SPLIT = 0.5  # a curvature three times that of the other side
 MISFIT_EVIDENCE = 5.0  # of restricted deviance
 COARSE = (0.0, 0.04, 0.1)  # error of level, slopes and second derivatives over the squared spacing of the grids, in ln
 COARSE_OPTIMUM = 0.2  # the same of one cell's optimum
@@ -91,6 +92,8 @@ def fit_shapes(
         evidence = misfit_evidence(stack(shared)[0], one, regressors, trend, rules, tau)
         misses = f"one shape misses losses by {100 * one.variances.gamma:.2g} % of their rise"
         reason = misses if evidence > MISFIT_EVIDENCE else None
+    if reason is None and abs(one.shape[2]) > LARGEST_SPLIT:
+        reason = f"one shape would rise like a wall {'above' if one.shape[2] > 0 else 'below'} the optimum"
     if reason is None:
         reason = _optima_beyond_neighbours(shared, one)
     square = _spacing(near) ** 2
