@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,13 @@ class _Losses:
 
 
 def optimum_intervals(
-    cells: Sequence[Cell], data: StackedLosses, fit: JointFit, tilt_freedom: float = 0.0, level: float = 0.95, *, further: float = 0.0
+    cells: Sequence[Cell],
+    data: StackedLosses,
+    fit: JointFit,
+    tilt_freedom: float = 0.0,
+    level: float = 0.95,
+    *,
+    further: float = 0.0,
 ) -> list[OptimumInterval]:
     """The interval of every cell, with what the joint fit says of shape, noise and typical curvature.
 
@@ -122,7 +129,7 @@ def optimum_intervals(
     else:
         tables = [_tables(own, centre + own - fit.shape, root) for own in _shapes(fit)]
     bounds = np.append(data.starts, len(data.x))
-    spans = [slice(first, end) for first, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    spans = [slice(first, end) for first, end in pairwise(bounds)]
     risen = np.concatenate([np.interp(distance[s], TABLE, t[0]) for s, t in zip(spans, tables, strict=True)])
     variances = error_variances(data, data.spread_out(fit.curvature) * risen, fit.variances)
     result = []
@@ -159,7 +166,7 @@ def _shapes(fit: JointFit) -> Array:
 
 
 def _tables(shape: Array, centre: Array, root: Array) -> tuple[Array, Array]:
-    """The rise of a shape over `TABLE`, and that of ``centre`` by one linear step, with the shape's errors beside it."""
+    """The rise of a shape over `TABLE`, that of ``centre`` by one linear step, and the shape's errors."""
     gradient = loss_shape.shape_gradient(TABLE, shape)
     rise = loss_shape.rise(TABLE, shape)
     return rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1)

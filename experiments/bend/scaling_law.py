@@ -89,7 +89,9 @@ def fit_scaling_law(cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *,
     if usable:
         model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate")
         try:
-            shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, orders=model.orders, compare=compare)
+            shaped = fit_shapes(
+                usable, model.columns, model.trend, law=model.precision, orders=model.orders, compare=compare
+            )
             usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
             intervals = optimum_intervals(usable, data, joint, tilt_freedom, further=shaped.further)

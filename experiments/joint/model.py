@@ -78,8 +78,8 @@ class Priors:
 
     The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
     ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is.
-    skew_trend: b, 0 +- that, per unit of the logarithms; 0 where there is none. law: (num_regressors,) precisions about 0 of the law's coefficients, none if not given. sigma and tau, none
-    (tau: `experiments.joint.fit`).
+    skew_trend: b, 0 +- that, per unit of the logarithms; 0 where there is none. law: (num_regressors,) precisions about
+    0 of the law's coefficients, none if not given. sigma and tau, none (tau: `experiments.joint.fit`).
     """
 
     skew: tuple[float, float] = (0.3, 0.7)

@@ -1,1 +1,1 @@
-"""From runs to cells: which losses of a table count, which are left out and why, and whether its cells share a shape."""
+"""From runs to cells: which losses count, which are left out and why, and whether its cells share a shape."""

@@ -18,8 +18,8 @@ from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.regressors import Regressors
 from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import TargetRun
-from theory.bend import Direction
 from experiments.tables.reading import table_from_frame
+from theory.bend import Direction
 
 KINKED = Scenario(name="kinked", noise=0.002, kinked=Design())
 NUM_SWEEPS = 4

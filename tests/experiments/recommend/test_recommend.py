@@ -148,7 +148,9 @@ def test_axes_that_move_together_are_answered_on_their_line() -> None:
     assert half_width(off.answer.low, off.answer.high) == pytest.approx(
         np.hypot(half_width(short.answer.low, short.answer.high), assumed), rel=0.15
     )
-    assert any("a factor of 2 off the line" in warning and "standard deviation of 1" in warning for warning in off.warnings)
+    assert any(
+        "a factor of 2 off the line" in warning and "standard deviation of 1" in warning for warning in off.warnings
+    )
     assert not any("off the line" in warning for warning in short.warnings)
 
 
