@@ -34,6 +34,7 @@ from experiments.bend.interval import OptimumInterval, optimum_intervals
 from theory import InvalidParameter
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
+ODD = "a run that is no part of its cell"
 PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
 
 
@@ -57,7 +58,7 @@ class CellOptimum:
     rate, None where none is finite. num_learning_rates : the usable ones. num_runs : all runs. num_diverged : those
     that diverged or lie far above the others. num_out_of_reach, num_past_wall : those left out by the rules of
     `experiments.bend.evidence`. left_out : ``learning_rate`` and ``reason`` of each rate
-    that was not fitted, lost ones not among them.
+    that was not fitted, lost ones not among them, and with its ``loss`` each single run that is no part of its cell.
     """
 
     key: Mapping[str, float]
@@ -159,8 +160,9 @@ def judge_optimum(
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
         num_past_wall=cell.num_past_wall,
-        left_out=tuple(
-            {"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates
+        left_out=(
+            *({"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates),
+            *({"learning_rate": rate, "loss": loss, "reason": ODD} for rate, loss in cell.odd),
         ),
     )
 

@@ -130,6 +130,9 @@ def test_one_odd_run_makes_no_cell_flat() -> None:
     group = one_group(table)
     assert [cell.status for cell in group.cells] == [OptimumStatus.INTERIOR] * 3
     assert any("no part of its cell" in note and f"{table.loss[24]:.5g}" in note for note in group.notes)
+    (odd,) = (one for cell in group.cells for one in cell.left_out if "loss" in one)
+    assert odd["loss"] == table.loss[24]
+    assert odd["learning_rate"] == pytest.approx(table.learning_rate[24])
 
 
 def test_a_clean_single_cell_has_an_optimum() -> None:
