@@ -160,11 +160,16 @@ def judge_optimum(
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
         num_past_wall=cell.num_past_wall,
-        left_out=(
-            *({"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates),
-            *({"learning_rate": rate, "loss": loss, "reason": ODD} for rate, loss in cell.odd),
-        ),
+        left_out=_left_out(cell),
     )
+
+
+def _left_out(cell: Cell) -> tuple[Mapping[str, float | str], ...]:
+    found: list[Mapping[str, float | str]] = []
+    for reason, rates in cell.left_out.items():
+        found += [{"learning_rate": rate, "reason": reason} for rate in rates]
+    found += [{"learning_rate": rate, "loss": loss, "reason": ODD} for rate, loss in cell.odd]
+    return tuple(found)
 
 
 def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterval:
