@@ -47,7 +47,6 @@ from theory.checks import require_number
 if TYPE_CHECKING:
     import pandas as pd
 
-LOPSIDED = 0.5  # split of the shape: a curvature three times that of the other side
 NOISE_ALIKE = 2.0  # ratio of standard deviations that goes without a note
 
 
@@ -222,9 +221,6 @@ def fit_group(
         for axis, ratio in ratios.items()
         if not 1 / NOISE_ALIKE < ratio < NOISE_ALIKE
     ]
-    if joint is not None and abs(joint.shape[2]) > LOPSIDED:
-        side = "above" if joint.shape[2] > 0 else "below"
-        notes.append(f"the loss rises like a wall {side} the optimum: intervals of optima are too narrow for that")
     return GroupFit(
         group=group,
         optimizer=runs.optimizer,

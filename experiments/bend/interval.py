@@ -14,11 +14,13 @@ cells but this one: what the data say of it beyond the prior is reduced by one c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import f as fisher
+from scipy.stats import t as student
 
 from experiments.bend.evidence.cells import Cell
 from experiments.joint import loss_shape
@@ -106,25 +108,33 @@ class _Losses:
 
 
 def optimum_intervals(
-    cells: Sequence[Cell], data: StackedLosses, fit: JointFit, tilt_freedom: float = 0.0, level: float = 0.95
+    cells: Sequence[Cell],
+    data: StackedLosses,
+    fit: JointFit,
+    tilt_freedom: float = 0.0,
+    level: float = 0.95,
+    *,
+    further: float = 0.0,
 ) -> list[OptimumInterval]:
     """The interval of every cell, with what the joint fit says of shape, noise and typical curvature.
 
     ``data`` and ``tilt_freedom`` are what `experiments.bend.evidence.cells.stack` makes of the ``cells``; ``level``, in
-    (0, 1), is that of the intervals.
+    (0, 1), is that of the intervals; ``further``: standard deviation of an optimum in ln beside what the losses say.
     """
     centre, root = _shape_by_the_others(fit, len(cells))
-    gradient = loss_shape.shape_gradient(TABLE, fit.shape)
-    table = loss_shape.rise(TABLE, fit.shape)
-    shape = np.concatenate([(table + gradient @ (centre - fit.shape))[:, None], gradient @ root], axis=1)
     omega = np.minimum(fit.variances.omega / np.sqrt(np.maximum(1 - fit.trend_leverage, 1e-6)), WIDEST_CURVATURE)
     distance = data.x - data.spread_out(fit.optimum)
-    risen = data.spread_out(fit.curvature) * np.interp(distance, TABLE, table)
-    variances = error_variances(data, risen, fit.variances)
+    if (fit.skew == fit.shape[0]).all():
+        tables = [_tables(fit.shape, centre, root)] * len(cells)
+    else:
+        tables = [_tables(own, centre + own - fit.shape, root) for own in _shapes(fit)]
     bounds = np.append(data.starts, len(data.x))
+    spans = [slice(first, end) for first, end in pairwise(bounds)]
+    risen = np.concatenate([np.interp(distance[s], TABLE, t[0]) for s, t in zip(spans, tables, strict=True)])
+    variances = error_variances(data, data.spread_out(fit.curvature) * risen, fit.variances)
     result = []
     for place, cell in enumerate(cells):
-        span = slice(bounds[place], bounds[place + 1])
+        span = spans[place]
         x, variance, tilt = data.x[span], variances[span], float(data.tilt[place])
         losses = _Losses(
             x=x,
@@ -133,12 +143,33 @@ def optimum_intervals(
             typical=float(fit.curvature_by_law[place]),
             spread=float(np.sqrt(np.expm1(omega[place] ** 2))),
             tilt=tilt,
-            shape=shape,
+            shape=tables[place][1],
         )
         own = max(fit.freedom, float(len(x) - FEWEST_FREE))
         freedom = _freedom(own, tilt_freedom, x, variance, tilt)
-        result.append(_search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level))
+        found = _search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level)
+        result.append(_wider(found, further * float(student.ppf((1 + level) / 2, freedom))))
     return result
+
+
+def _wider(found: OptimumInterval, by: float) -> OptimumInterval:
+    """The interval with a further half width, in quadrature."""
+    low, high = (float(np.hypot(end - found.best, by)) for end in (found.low, found.high))
+    return replace(found, low=found.best - low, high=found.best + high)
+
+
+def _shapes(fit: JointFit) -> Array:
+    """(num_cells, 3): the shared shape, with the skew that the trend makes of it."""
+    shapes = np.tile(fit.shape, (len(fit.skew), 1))
+    shapes[:, 0] = fit.skew
+    return np.clip(shapes, loss_shape.LOWEST, loss_shape.HIGHEST)
+
+
+def _tables(shape: Array, centre: Array, root: Array) -> tuple[Array, Array]:
+    """The rise of a shape over `TABLE`, that of ``centre`` by one linear step, and the shape's errors."""
+    gradient = loss_shape.shape_gradient(TABLE, shape)
+    rise = loss_shape.rise(TABLE, shape)
+    return rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1)
 
 
 def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:

@@ -35,6 +35,7 @@ from experiments.joint.regression import regress
 from theory import InvalidParameter
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
+ODD = "a run that is no part of its cell"
 PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
 
 
@@ -58,7 +59,7 @@ class CellOptimum:
     rate, None where none is finite. num_learning_rates : the usable ones. num_runs : all runs. num_diverged : those
     that diverged or lie far above the others. num_out_of_reach, num_past_wall : those left out by the rules of
     `experiments.bend.evidence`. left_out : ``learning_rate`` and ``reason`` of each rate
-    that was not fitted, lost ones not among them.
+    that was not fitted, lost ones not among them, and with its ``loss`` each single run that is no part of its cell.
     """
 
     key: Mapping[str, float]
@@ -160,10 +161,16 @@ def judge_optimum(
         num_diverged=cell.num_diverged,
         num_out_of_reach=cell.num_out_of_reach,
         num_past_wall=cell.num_past_wall,
-        left_out=tuple(
-            {"learning_rate": rate, "reason": reason} for reason, rates in cell.left_out.items() for rate in rates
-        ),
+        left_out=_left_out(cell),
     )
+
+
+def _left_out(cell: Cell) -> tuple[Mapping[str, float | str], ...]:
+    found: list[Mapping[str, float | str]] = []
+    for reason, rates in cell.left_out.items():
+        found += [{"learning_rate": rate, "reason": reason} for rate in rates]
+    found += [{"learning_rate": rate, "loss": loss, "reason": ODD} for rate, loss in cell.odd]
+    return tuple(found)
 
 
 def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterval:

@@ -97,10 +97,12 @@ def fit_scaling_law(
     if usable:
         model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate", straight=straight)
         try:
-            shaped = fit_shapes(usable, model.columns, model.trend, law=model.precision, compare=compare)
+            shaped = fit_shapes(
+                usable, model.columns, model.trend, law=model.precision, orders=model.orders, compare=compare
+            )
             usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)
-            intervals = optimum_intervals(usable, data, joint, tilt_freedom)
+            intervals = optimum_intervals(usable, data, joint, tilt_freedom, further=shaped.further)
             found = [
                 judge_optimum(cell, one, joint.variances.sigma, cells[place])
                 for place, cell, one in zip(places, usable, intervals, strict=True)

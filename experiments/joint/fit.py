@@ -28,6 +28,7 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
+NO_MISFIT = 1e-3  # per rise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class JointFit:
     num_regressors), at the estimated tau. optimum : (num_cells,), the best prediction of mu_c in ln(learning rate).
     curvature : (num_cells,), that of h_c in nats. curvature_by_law, trend_leverage : (num_cells,), what the trend alone
     makes of h_c, and the leverage of each cell on it. shape, shape_covariance, shape_prior : (3,), (3, 3) and (3, 2),
-    the parameters of `loss_shape`, and their means and standard deviations beforehand. variances : those estimated.
+    the parameters of `loss_shape`, and their means and standard deviations beforehand. skew : (num_cells,), what the
+    trend alone makes of each cell's. variances : those estimated.
     averages : the coefficients over tau. left_out : (num_cells, num_regressors), the coefficients without each cell,
     one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over
     their standard errors. converged : whether the rounds settled.
@@ -51,6 +53,7 @@ class JointFit:
     curvature: Array
     curvature_by_law: Array
     shape: Array
+    skew: Array
     shape_covariance: Array
     shape_prior: Array
     trend_leverage: Array
@@ -84,7 +87,7 @@ def fit_jointly(
     """
     rules = priors or Priors()
     if start is None:
-        state = _start(cells, regressors, trend)
+        state = _start(cells, regressors, trend, rules)
         sigma = _first_noise(cells, state, regressors, trend)
         variances = Variances(sigma=sigma, gamma=0.01, tau=0.1 if tau is None else tau, omega=0.3, lean=rules.lean)
     else:
@@ -105,7 +108,7 @@ def fit_jointly(
             converged = True
             break
     solution = _solve(cells, design, rise, variances)
-    p, k = regressors.shape[1], trend.shape[1]
+    p = regressors.shape[1]
     freedom = max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0)
     return JointFit(
         state=state,
@@ -115,7 +118,8 @@ def fit_jointly(
         curvature=np.exp(trend @ state.trend + state.bend),
         curvature_by_law=np.exp(trend @ state.trend),
         shape=state.shape,
-        shape_covariance=solution.covariance[p + k :, p + k :],
+        skew=state.skew(trend),
+        shape_covariance=solution.covariance[-len(state.shape) :, -len(state.shape) :],
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
@@ -136,6 +140,24 @@ def _prior_deviance(cells: StackedLosses, variances: Variances, rules: Priors) -
     value = cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
     value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
     return float(value + (variances.gamma / rules.gamma) ** 2)
+
+
+def misfit_evidence(
+    cells: StackedLosses, fit: JointFit, regressors: Array, trend: Array, priors: Priors, tau: float | None = None
+) -> float:
+    """By how much the restricted deviance grows, other variances fitted anew, if the shape is taken to have no misfit.
+
+    ``fit`` is that of the same cells, regressors, priors and ``tau``, as in `fit_jointly`, and stays linearised where
+    it is. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
+    """
+    design, rise = linearise(cells, fit.state, regressors, trend, priors)
+    none = _restricted(cells, design, rise, fit.variances, replace(priors, gamma=NO_MISFIT), tau)
+    plain = replace(priors, gamma=np.inf)
+    deviances = [
+        float(_solve(cells, design, rise, v).deviance) + _prior_deviance(cells, v, plain)
+        for v in (replace(none, gamma=NO_MISFIT), fit.variances)
+    ]
+    return deviances[0] - deviances[1]
 
 
 def _restricted(
@@ -207,13 +229,15 @@ def _step(
             + ((local / spread) ** 2).sum()
             + (((s.shape - rules.shape[:, 0]) / rules.shape[:, 1]) ** 2).sum()
             + (s.trend[1:] ** 2).sum() / rules.trend**2
+            + ((s.skew_trend**2).sum() / rules.skew_trend**2 if len(s.skew_trend) else 0.0)
             + (0.0 if rules.law is None else float(rules.law @ s.beta**2))
         )
 
     target = State(
         solution.fixed[:p],
         solution.fixed[p : p + k],
-        np.clip(solution.fixed[p + k :], loss_shape.LOWEST, loss_shape.HIGHEST),
+        solution.fixed[p + k : -len(state.shape)],
+        np.clip(solution.fixed[-len(state.shape) :], loss_shape.LOWEST, loss_shape.HIGHEST),
         solution.random[:, 0],
         solution.random[:, 1],
         solution.random[:, 2],
@@ -240,7 +264,7 @@ def _residuals(cells: StackedLosses, state: State, regressors: Array, trend: Arr
     return standard
 
 
-def _start(cells: StackedLosses, regressors: Array, trend: Array) -> State:
+def _start(cells: StackedLosses, regressors: Array, trend: Array, rules: Priors) -> State:
     """Parabolas with one curvature, and a line through their minima."""
     centred = cells.x - cells.spread_out(cells.mean(cells.x))
     loss = cells.loss - cells.spread_out(cells.mean(cells.loss))
@@ -255,7 +279,8 @@ def _start(cells: StackedLosses, regressors: Array, trend: Array) -> State:
     first = np.zeros(trend.shape[1])
     first[0] = np.log(curvature)
     zero = np.zeros(len(cells.starts))
-    return State(beta, first, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy(), zero.copy())
+    skew_trend = np.zeros(trend.shape[1] - 1 if rules.skew_trend else 0)
+    return State(beta, first, skew_trend, np.array([0.3, 0.3, 0.0]), zero, zero.copy(), zero.copy(), zero.copy())
 
 
 def _first_noise(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> float:

@@ -4,7 +4,7 @@ r"""The joint model, declared before any table is looked at: losses of all cells
    y_{ci} &= L_c + h_c\,\phi(x_{ci} - \mu_c;\, s + k_c, q) + t_c (x_{ci} - \bar x_c) + \epsilon_{ci} \\
    \mu_c &= X_c\beta + u_c, \qquad \ln h_c = T_c a + r_c \\
    u_c &\sim N(0, \tau^2), \quad r_c \sim N(0, \omega^2), \quad t_c \sim N(0, \kappa_c^2), \quad
-   k_c \sim N(0, \psi^2), \quad
+   k_c \sim N(T'_c b, \psi^2), \quad
    \epsilon_{ci} \sim N\big(0,\; \sigma^2/m_{ci} + \gamma^2 (R_{ci}^2 + \bar R_c^2/16)\big)
 
 Legend: cell c is one (num_params, num_tokens, batch, decay); x = ln(learning rate); y the mean loss of
@@ -13,7 +13,9 @@ cells; :math:`h_c` the curvature of the loss at the optimum in nats, drawn towar
 :math:`\mu_c` the optimum; X_c its regressors (constant, ln N, ln D, their half squares and product, further ones);
 :math:`u_c` what the law does not explain; :math:`t_c` the tilt that seeds common to all learning rates of a cell leave
 in their mean; :math:`k_c` what the cell's own skew is more than the shared one, where shapes may differ (:math:`\psi`
-above 0, not estimated: near the minima, where such cells are fitted, the losses do not tell it); :math:`R = h\phi` the
+above 0, not estimated: near the minima, where such cells are fitted, the losses do not tell it; its mean follows the
+scales, T' being T without the constant, since a trend of the shape that nobody asked for would pass for one of the
+optima); :math:`R = h\phi` the
 rise above the minimum: an error in proportion to it, :math:`\gamma`, is how a shape that does not fit speaks, and it
 leaves the say to the points near the minimum.
 
@@ -76,8 +78,8 @@ class Priors:
 
     The skew, 0.3 +- 0.7: losses rise faster beyond the optimum. The growth, 0.3 +- 0.7. The split, 0 +- 0.4. Slopes of
     ln curvature, 0 +- 0.5. ln omega, that of 0.3, within a factor of 2. gamma, half normal, 0.1. lean: psi, as it is.
-    law: (num_regressors,) precisions about 0 of the law's coefficients, none if not given. sigma and tau, none
-    (tau: `experiments.joint.fit`).
+    skew_trend: b, 0 +- that, per unit of the logarithms; 0 where there is none. law: (num_regressors,) precisions about
+    0 of the law's coefficients, none if not given. sigma and tau, none (tau: `experiments.joint.fit`).
     """
 
     skew: tuple[float, float] = (0.3, 0.7)
@@ -87,6 +89,7 @@ class Priors:
     omega: tuple[float, float] = (0.3, 0.7)
     gamma: float = 0.1
     lean: float = 0.0
+    skew_trend: float = 0.0
     law: Array | None = None
 
     @property
@@ -113,26 +116,32 @@ class State:
 
     beta: Array
     trend: Array
+    skew_trend: Array  # b, none where the skew has no trend
     shape: Array  # see `loss_shape.PARAMETERS`
     shift: Array  # u_c
     bend: Array  # r_c
     tilt: Array  # t_c
-    lean: Array  # k_c
+    lean: Array  # k_c less its mean
+
+    def skew(self, trend: Array) -> Array:
+        """(num_cells,) of each cell, as far as its scales tell it."""
+        skew: Array = self.shape[0] + (trend[:, 1:] @ self.skew_trend if len(self.skew_trend) else np.zeros(len(trend)))
+        return skew
 
 
 def curve(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
     """Distance from the optimum, curvature per point, rise."""
     z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
     h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
-    return z, h, h * loss_shape.rise(z, _shapes(cells, state))
+    return z, h, h * loss_shape.rise(z, _shapes(cells, state, trend))
 
 
-def _shapes(cells: StackedLosses, state: State) -> Array:
+def _shapes(cells: StackedLosses, state: State, trend: Array) -> Array:
     """(3,) if the cells share it, else (3, num_points)."""
-    if not state.lean.any():
+    if not state.lean.any() and not state.skew_trend.any():
         return state.shape
     shapes = np.tile(state.shape[:, None], len(cells.x))
-    shapes[0] = np.clip(shapes[0] + cells.spread_out(state.lean), -STEEPEST_SKEW, STEEPEST_SKEW)
+    shapes[0] = cells.spread_out(np.clip(state.skew(trend) + state.lean, -STEEPEST_SKEW, STEEPEST_SKEW))
     return shapes
 
 
@@ -141,25 +150,28 @@ def linearise(
 ) -> tuple[Design, Array]:
     """The linear model about a state, and the rise at each point."""
     z, h, rise = curve(cells, state, regressors, trend)
-    pull = -h * loss_shape.slope(z, _shapes(cells, state))
-    by_shape = h[:, None] * loss_shape.shape_gradient(z, _shapes(cells, state))
+    shapes = _shapes(cells, state, trend)
+    pull = -h * loss_shape.slope(z, shapes)
+    by_shape = h[:, None] * loss_shape.shape_gradient(z, shapes)
     across = cells.x - cells.spread_out(cells.mean(cells.x))
     random = np.stack([pull, rise, across, by_shape[:, 0]], axis=1)
     fixed = np.concatenate(
         [
             pull[:, None] * cells.spread_out(regressors),
             rise[:, None] * cells.spread_out(trend),
+            by_shape[:, :1] * cells.spread_out(trend[:, 1 : 1 + len(state.skew_trend)]),
             by_shape,
         ],
         axis=1,
     )
-    here = np.concatenate([state.beta, state.trend, state.shape])
+    here = np.concatenate([state.beta, state.trend, state.skew_trend, state.shape])
     local = cells.spread_out(np.stack([state.shift, state.bend, state.tilt, state.lean], axis=1))
     response = cells.loss - rise - across * local[:, 2] + fixed @ here + (random * local).sum(axis=1)
-    p, k = regressors.shape[1], trend.shape[1]
-    mean = np.concatenate([np.zeros(p + k), rules.shape[:, 0]])
+    p, k, b = regressors.shape[1], trend.shape[1], len(state.skew_trend)
+    mean = np.concatenate([np.zeros(p + k + b), rules.shape[:, 0]])
     law = np.zeros(p) if rules.law is None else rules.law
-    precision = np.concatenate([law, np.zeros(1), np.full(k - 1, rules.trend**-2), rules.shape[:, 1] ** -2])
+    trends = [np.zeros(1), np.full(k - 1, rules.trend**-2), np.full(b, rules.skew_trend**-2 if b else 0.0)]
+    precision = np.concatenate([law, *trends, rules.shape[:, 1] ** -2])
     return (
         Design(
             starts=cells.starts,

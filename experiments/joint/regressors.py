@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 LEAST_VALUES = 3  # distinct values of an axis that a half square needs
 SLOPE = 1.0  # standard deviation of an exponent of which the table says nothing
 SECOND = 0.3  # that of a second derivative: an exponent that changes by 0.7 over a decade
+ENOUGH = 4  # cells more than terms from which on their scatter is known
+KNOWN = 0.1  # typical error of an optimum in ln
 ALIGNED = 1e-6  # relative singular value below which regressors move together
 FEW, TOGETHER = "no more cells than terms", "fixed by the other terms"
 STRAIGHT = "a straight law was asked for"
@@ -41,9 +43,19 @@ class Regressors:
 
     @property
     def precision(self) -> Array:
-        """(num_regressors,) of the priors about 0: slopes 0 +- `SLOPE`, second derivatives 0 +- `SECOND`."""
-        held = {0: 0.0, 1: SLOPE**-2, 2: SECOND**-2}
-        return np.array([held[len(term)] for term in self.terms])
+        """(num_regressors,) of the priors about 0, slopes 0 +- `SLOPE`, second derivatives 0 +- `SECOND`; none on what
+        the cells tell: with `ENOUGH` more of them than terms, a coefficient that optima known to `KNOWN` would tell to
+        a third of its prior. A prior there would only pull the estimate."""
+        held = np.array([{0: np.inf, 1: SLOPE, 2: SECOND}[len(term)] for term in self.terms])
+        if len(self.columns) >= len(self.terms) + ENOUGH:
+            error = KNOWN * np.sqrt(np.diag(np.linalg.pinv(self.columns.T @ self.columns)))
+            held[error < held / 3] = np.inf
+        return np.asarray(held**-2, np.float64)
+
+    @property
+    def orders(self) -> NDArray[np.int64]:
+        """(num_regressors,) of the derivatives of the optimum that the coefficients are."""
+        return np.array([len(term) for term in self.terms])
 
     def row(self, setting: Mapping[str, float]) -> Array:
         """(num_regressors,) of the law at a setting that need not be one of the cells."""

@@ -145,7 +145,8 @@ class _Losses:
         shape, z = self.joint.shape, x - self.optimum
         pull, rise = -self.curvature * loss_shape.slope(z, shape), self.curvature * loss_shape.rise(z, shape)
         by_shape = self.curvature * loss_shape.shape_gradient(z, shape)
-        fixed = np.concatenate([pull[:, None] * self.row, rise[:, None] * self.trend_row, by_shape], axis=1)
+        trending = by_shape[:, :1] * self.trend_row[1 : 1 + len(self.joint.state.skew_trend)]
+        fixed = np.concatenate([pull[:, None] * self.row, rise[:, None] * self.trend_row, trending, by_shape], axis=1)
         columns = np.concatenate([np.stack([pull, rise, x - x.mean(), by_shape[:, 0]], axis=1), fixed], axis=1)
         weight = 1 / error_variances(cell, rise, self.joint.variances)
         columns = columns - weight @ columns / weight.sum()

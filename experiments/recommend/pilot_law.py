@@ -164,6 +164,11 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False
         why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"
         what = "curvature along " + term[0] if len(set(term)) == 1 else f"product of {term[0]} and {term[1]}"
         assumptions.append(f"{what}: {why}; taken as 0 with a standard deviation of {ASSUMED_BEND:g}")
+    if any(len(term) == 2 and set(term) <= set(axes) for term in model.terms):
+        notes.append(
+            f"second derivatives along the axes are held at 0 with a standard deviation of {ASSUMED_BEND:g} beside what"
+            " the losses say of them: where the law is straight, intervals hold more than they promise"
+        )
     return PilotLaw(
         cells=tuple(usable),
         law=law,

@@ -44,6 +44,7 @@ Array = NDArray[np.float64]
 Term = tuple[str, ...]
 
 TYPICAL_SHAPE = 0.5  # distance of a shape from the middle of its prior, over the prior's standard deviation
+MANY = 1e4  # degrees of freedom
 ASSUMED_BEND = 0.1  # standard deviation of a second derivative that the table does not determine
 
 
@@ -136,10 +137,12 @@ class Coefficients:
 
     def predict(self, row: Array, confidence: float, *, scatter: bool, further: float = 0.0) -> Predicted:
         """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``; ``further``:
-        variance of what the law does not have."""
+        variance of what the law does not have, known, so that it adds degrees of freedom (Satterthwaite)."""
         centres = self.centres @ row
-        errors = np.sqrt(np.maximum(self.variances(row, scatter=scatter) + further, 1e-24))
-        low, high = central_interval(centres, errors, self.weights, self.freedom, confidence)
+        own = self.variances(row, scatter=scatter)
+        errors = np.sqrt(np.maximum(own + further, 1e-24))
+        freedom = self.freedom * (1 + further / max(float(self.weights @ own), 1e-24)) ** 2
+        low, high = central_interval(centres, errors, self.weights, min(freedom, MANY), confidence)
         return Predicted(value=float(self.weights @ centres), low=low, high=high)
 
     def leverage(self, setting: Mapping[str, float]) -> tuple[float, float]:

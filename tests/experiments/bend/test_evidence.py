@@ -90,14 +90,15 @@ def test_the_window_keeps_the_best_and_what_bounds_it() -> None:
 
 
 def test_a_shape_that_cells_share_is_shared() -> None:
-    """Of ten smooth sweeps at most three are taken for shapes of their own."""
+    """Of ten smooth sweeps at most two are taken for shapes of their own; at one in twenty, three come once in 90."""
     own = 0
     for seed in range(10):
         cells, _, _ = group_cells(table_from_frame(make_sweep(Scenario(name="parabola"), seed).table), None)
         cells = [cell for cell in cells if len(cell.x) >= 3]
         model = Regressors.of([cell.key for cell in cells], ("num_params", "num_tokens"), skip_batch=True)
-        own += fit_shapes(cells, model.columns, model.trend, law=model.precision).reason is not None
-    assert own <= 3
+        fit = fit_shapes(cells, model.columns, model.trend, law=model.precision, orders=model.orders)
+        own += fit.reason is not None
+    assert own <= 2
 
 
 def bare(loss: list[float]) -> Cell:
@@ -129,6 +130,9 @@ def test_one_odd_run_makes_no_cell_flat() -> None:
     group = one_group(table)
     assert [cell.status for cell in group.cells] == [OptimumStatus.INTERIOR] * 3
     assert any("no part of its cell" in note and f"{table.loss[24]:.5g}" in note for note in group.notes)
+    (odd,) = (one for cell in group.cells for one in cell.left_out if "loss" in one)
+    assert odd["loss"] == table.loss[24]
+    assert odd["learning_rate"] == pytest.approx(table.learning_rate[24])
 
 
 def test_a_clean_single_cell_has_an_optimum() -> None:
