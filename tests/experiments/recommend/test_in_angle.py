@@ -54,8 +54,8 @@ def test_the_law_in_angle_comes_back_as_a_learning_rate(adamw_table: pd.DataFram
         assert answer is not None
         assert turned.low is not None
         assert turned.high is not None
-        assert turned.angle.value == pytest.approx(float(truth.mean_angle), rel=0.03)
-        assert turned.value == pytest.approx(float(truth.learning_rate), rel=0.06)
+        assert turned.angle.value == pytest.approx(float(truth.mean_angle), rel=0.02)
+        assert turned.value == pytest.approx(float(truth.learning_rate), rel=0.04)
         assert turned.low < float(truth.learning_rate) < turned.high
         assert half_width(turned.angle.low, turned.angle.high) < half_width(answer.low, answer.high)
 
