@@ -24,7 +24,7 @@ deviation of `ASSUMED_BEND`: a slope that doubles from -0.23 to -0.46 over a dec
 the law, its column q is a combination :math:`Xw` of the others, which have absorbed it, and the target misses
 :math:`q_* - x_*^\top w` of it; if it is in the law, the assumption is its prior, whether the table tells it well,
 poorly, or by censored optima alone: far outside the table an estimate of a bend is not trusted as it stands. Slopes
-have the priors of the joint fit, 0 +- 1.
+have the priors of the joint fit, 0 +- 1 where the cells leave them open (`Regressors.precision`).
 """
 
 from __future__ import annotations
