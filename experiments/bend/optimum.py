@@ -36,6 +36,7 @@ from theory import InvalidParameter
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
 ODD = "a run that is no part of its cell"
+FAR_OUTSIDE = 4.0  # ratio to the edge of the grid
 PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
 
 
@@ -135,7 +136,8 @@ def judge_optimum(
     have a say in whether it is flat. The interval is closed by the least rate above the best that was left out, or that
     is lost where the losses turn up before it; that rate is never the optimum. Unless noise explains that the optimum
     is elsewhere, the interval holds the best rate or a neighbour. A bound on an optimum outside the grid is not farther
-    out than the edge.
+    out than the edge; an end of an interval that lies more than a factor of `FAR_OUTSIDE` outside it is none, since the
+    losses say nothing there.
     """
     if found is not None and len(cell.x):
         found = _bounded(cell, found, noise)
@@ -147,6 +149,8 @@ def judge_optimum(
         low = min(found.low, cell.highest)
     if known and found is not None and status is not OptimumStatus.CENSORED_HIGH:
         high = max(found.high, cell.lowest)
+    low = low if low >= cell.lowest - np.log(FAR_OUTSIDE) else -np.inf
+    high = high if high <= cell.highest + np.log(FAR_OUTSIDE) else np.inf
     return CellOptimum(
         key=cell.key,
         status=status,

@@ -71,3 +71,16 @@ def test_intervals_of_a_precise_curve_that_is_no_parabola() -> None:
 def test_bad_rates(rates: list[float]) -> None:
     with pytest.raises(InvalidParameter, match="learning_rates"):
         cell_optimum(rates, np.ones(np.shape(rates)))
+
+
+def test_an_interval_has_no_end_far_outside_the_grid() -> None:
+    """A shallow minimum in much noise: what is not known is open, and not a number that nobody tried."""
+    rng = np.random.default_rng(0)
+    rates = 3e-3 * 2.0 ** np.arange(-2, 3)
+    seen = 0
+    for _ in range(40):
+        found = cell_optimum(rates, 3 + 0.01 * np.log(rates / 3e-3) ** 2 + 0.006 * rng.standard_normal(5))
+        for end in (found.low, found.high):
+            seen += end is None
+            assert end is None or rates[0] / 4 <= end <= 4 * rates[-1]
+    assert 0 < seen < 80
