@@ -60,9 +60,9 @@ def other_estimates(
     interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
-        ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA), everything),
-        ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE), everything),
-        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), tau=0.0), everything),
+        ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA, joint), everything),
+        ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE, joint), everything),
+        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), joint, tau=0.0), everything),
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
@@ -80,8 +80,12 @@ def other_estimates(
     )
 
 
-def _refit(data: StackedLosses, model: Regressors, priors: Priors, tau: float | None = None) -> JointFit:
-    return fit_jointly(data, model.columns, model.trend, priors=replace(priors, law=model.precision), tau=tau)
+def _refit(
+    data: StackedLosses, model: Regressors, priors: Priors, declared: JointFit, tau: float | None = None
+) -> JointFit:
+    """Under other priors, begun at the declared fit."""
+    rules = replace(priors, law=model.precision)
+    return fit_jointly(data, model.columns, model.trend, priors=rules, tau=tau, start=declared)
 
 
 def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:

@@ -91,7 +91,10 @@ def fit_shapes(
         each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)
     except np.linalg.LinAlgError:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
-    whole = fit_jointly(stack(cells)[0], regressors, trend, priors=rules, tau=tau) if compare else None
+    whole = None
+    if compare:
+        uncut = all(len(cell.x) == len(kept.x) for cell, kept in zip(cells, shared, strict=True))
+        whole = one if uncut else fit_jointly(stack(cells)[0], regressors, trend, priors=rules, tau=tau, start=one)
     reason = _laws_differ(one, each)
     if reason is None and one.variances.gamma > LARGEST_MISFIT:
         evidence = misfit_evidence(stack(shared)[0], one, regressors, trend, rules, tau)
