@@ -57,12 +57,13 @@ def other_estimates(
     ``model`` the terms of the law, ``shaped`` the declared fit, and how it chose its shapes.
     """
     joint = shaped.fit
+    begin = joint if shaped.reason is None else None  # shapes of their own have more terms than these have
     interior = np.array(inside)
     everything = np.ones(len(cells), bool)
     changed: list[tuple[str, Callable[[], JointFit], NDArray[np.bool_]]] = [
-        ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA, joint), everything),
-        ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE, joint), everything),
-        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), joint, tau=0.0), everything),
+        ("joint, parabolic shape", lambda: _refit(data, model, PARABOLA, begin), everything),
+        ("joint, one curvature for all", lambda: _refit(data, model, ONE_CURVATURE, begin), everything),
+        ("joint, no scatter of cells", lambda: _refit(data, model, Priors(), begin, tau=0.0), everything),
     ]
     if not interior.all():
         changed.append(("joint, censored cells left out", lambda: _subset(cells, model, interior), interior))
@@ -81,11 +82,11 @@ def other_estimates(
 
 
 def _refit(
-    data: StackedLosses, model: Regressors, priors: Priors, declared: JointFit, tau: float | None = None
+    data: StackedLosses, model: Regressors, priors: Priors, begin: JointFit | None, tau: float | None = None
 ) -> JointFit:
-    """Under other priors, begun at the declared fit."""
+    """Under other priors, begun at a fit of the same terms."""
     rules = replace(priors, law=model.precision)
-    return fit_jointly(data, model.columns, model.trend, priors=rules, tau=tau, start=declared)
+    return fit_jointly(data, model.columns, model.trend, priors=rules, tau=tau, start=begin)
 
 
 def _subset(cells: Sequence[Cell], model: Regressors, chosen: NDArray[np.bool_]) -> JointFit:
