@@ -3,8 +3,9 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about 13 minutes
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about a quarter of an hour
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
+# make calibrate-real   halves of public tables against each other (LRBEND_PUBLIC_DATA): docs/calibration, a minute
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
@@ -17,7 +18,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -61,10 +62,13 @@ replay-study: .venv/core
 	$(BIN)/lrbend study replay --results docs/replay
 
 calibrate: .venv/core
-	$(BIN)/lrbend calibrate fit --out docs/calibration
+	$(BIN)/lrbend calibrate fit --num-sweeps 60 --out docs/calibration
 
 calibrate-recommend: .venv/core
-	$(BIN)/lrbend calibrate recommend --out docs/calibration
+	$(BIN)/lrbend calibrate recommend --num-sweeps 60 --out docs/calibration
+
+calibrate-real: .venv/core
+	$(BIN)/lrbend calibrate real --out docs/calibration
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"
