@@ -3,7 +3,7 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, about a quarter of an hour
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 22 minutes on one core
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make calibrate-real   halves of public tables against each other (LRBEND_PUBLIC_DATA): docs/calibration, a minute
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
