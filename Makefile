@@ -3,8 +3,9 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 22 minutes on one core
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 45 minutes on one core
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
+# make calibrate-losses  lrbend losses on public runs left out (LRBEND_PUBLIC_DATA): docs/calibration, a minute
 # make calibrate-real   halves of public tables against each other (LRBEND_PUBLIC_DATA): docs/calibration, a minute
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
@@ -18,7 +19,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -62,13 +63,16 @@ replay-study: .venv/core
 	$(BIN)/lrbend study replay --results docs/replay
 
 calibrate: .venv/core
-	$(BIN)/lrbend calibrate fit --num-sweeps 60 --out docs/calibration
+	$(BIN)/lrbend calibrate fit --num-sweeps 120 --out docs/calibration
 
 calibrate-recommend: .venv/core
 	$(BIN)/lrbend calibrate recommend --num-sweeps 60 --out docs/calibration
 
 calibrate-real: .venv/core
 	$(BIN)/lrbend calibrate real --out docs/calibration
+
+calibrate-losses: .venv/core
+	$(BIN)/lrbend calibrate losses --out docs/calibration
 
 .venv/core: pyproject.toml constraints.txt
 	@echo "Setting up .venv (about two minutes, once)"

@@ -44,6 +44,15 @@ def short_number(value: float | None, digits: int = 3) -> str:
     return "-" if value is None else f"{value:.{digits}g}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s from two on.
+
+    >>> counted(1, "cell"), counted(12, "run")
+    ('1 cell', '12 runs')
+    """
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def as_cell(value: object) -> str:
     """Anything as the cell of a table: fractions to five digits, yes or no, a dash for nothing."""
     if isinstance(value, bool):

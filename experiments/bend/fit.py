@@ -40,6 +40,7 @@ from experiments.joint.mixed_model import sums_by_cell
 from experiments.joint.model import StackedLosses, Variances
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import Exclusion, RunTable
+from experiments.text import counted
 from theory import InvalidParameter
 from theory.bend import DELTA
 from theory.checks import require_number
@@ -290,14 +291,14 @@ def _counts(law: ScalingLaw) -> list[str]:
         ]
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
-        notes.append(f"{diverged} runs diverged (no finite loss) or far above (1 nat from the best of their cell)")
+        notes.append(f"{counted(diverged, 'run')} diverged (no finite loss) or 1 nat above the best of the cell")
     if far:
-        notes.append(f"{far} runs out of reach of the minimum (0.3 nats or a factor of 16 away)")
+        notes.append(f"{counted(far, 'run')} out of reach of the minimum (0.3 nats or a factor of 16 away)")
     past = sum(optimum.num_past_wall for optimum in optima)
     if past:
-        notes.append(f"{past} runs past a wall: far above what the lower learning rates of their cells let expect")
+        notes.append(f"{counted(past, 'run')} past a wall: far above what lower learning rates of the cell let expect")
     for status in OptimumStatus:
         number = sum(optimum.status is status for optimum in optima)
         if number and status is not OptimumStatus.INTERIOR:
-            notes.append(f"{number} of {len(optima)} cells {status.value}")
+            notes.append(f"{number} of {counted(len(optima), 'cell')} {status.value}")
     return notes

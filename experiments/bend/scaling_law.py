@@ -28,6 +28,7 @@ from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses
 from experiments.joint.regressors import LEAST_VALUES, Regressors
 from experiments.tables.run_table import RunTable
+from experiments.text import counted
 from theory import InvalidParameter
 
 AXES = ("num_params", "num_tokens")
@@ -73,7 +74,7 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     cells = make_cells(runs, runs.scales)
     if treated == "co-tuned":
         cells, dropped, at_edge = _best_batch(cells)
-        notes.append(f"batch co-tuned: {dropped} cells at other than their best batch size left out")
+        notes.append(f"batch co-tuned: {counted(dropped, 'cell')} at other than the best batch size left out")
         if at_edge:
             notes.append(
                 f"the best batch stands at the edge of its grid in {at_edge} of {len(cells)} cells: a better one"
@@ -137,7 +138,7 @@ def ceiling_notes(law: ScalingLaw) -> list[str]:
     number = sum(cell.falls_to_ceiling and one.status is OptimumStatus.CENSORED_HIGH for cell, one in pairs)
     if not number:
         return []
-    where = f"in {number} of {len(law.cells)} cells training diverged before the loss turned up"
+    where = f"in {number} of {counted(len(law.cells), 'cell')} training diverged before the loss turned up"
     return [f"{where}, so that only a lower bound of the optimum is known"]
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,7 @@ def calibrate_on_real(
     """
     require_integer("num_splits", num_splits, at_least=1)
     require_integer("first_seed", first_seed, at_least=0)
-    folder = data or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if folder is None:
-        raise BadInput(f"--data: needed, the folder of public tables, or {VARIABLE} in the environment")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{out}: cannot be written ({error.strerror})") from None
+    folder = public_folder(data)
     seeds = range(first_seed, first_seed + num_splits)
     rows = [
         {"table": table.name, "group": name, **judge_group(runs, seeds)}
@@ -117,10 +111,28 @@ def calibrate_on_real(
     ]
     found = pd.DataFrame(rows).round(DIGITS)
     made = {"num_splits": num_splits, "first_seed": first_seed, "confidence": CONFIDENCE}
-    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
-    write_whole(out / TABLE, found.to_csv(index=False).encode())
-    write_whole(out / CONFIG, (to_json({**made, **versions}, indent=2) + "\n").encode())
+    write_table(found, out / TABLE, out / CONFIG, made)
     return found
+
+
+def public_folder(data: Path | None) -> Path:
+    """Where the public tables lie: what was given, or what the environment says. Raises `BadInput`."""
+    if data is not None:
+        return data
+    if not os.environ.get(VARIABLE):
+        raise BadInput(f"--data: needed, the folder of public tables, or {VARIABLE} in the environment")
+    return Path(os.environ[VARIABLE])
+
+
+def write_table(found: pd.DataFrame, table: Path, config: Path, made: Mapping[str, object]) -> None:
+    """A table, and beside it how it was made and by which versions. Raises `BadInput`."""
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{table.parent}: cannot be written ({error.strerror})") from None
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
+    write_whole(table, found.to_csv(index=False).encode())
+    write_whole(config, (to_json({**made, **versions}, indent=2) + "\n").encode())
 
 
 def judge_group(runs: RunTable, seeds: Sequence[int]) -> dict[str, Any]:

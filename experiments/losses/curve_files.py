@@ -22,6 +22,7 @@ from experiments.losses.settings import RATES
 from experiments.tables.filters import Condition
 from experiments.tables.formats import read_raw
 from experiments.tables.run_table import Exclusion
+from experiments.text import counted
 
 Array = NDArray[np.float64]
 
@@ -116,7 +117,7 @@ def distinct_schedules(curves: Sequence[LossCurve]) -> int:
 def _check(where: str, curves: Sequence[LossCurve]) -> None:
     if len(curves) < LEAST_CURVES:
         raise BadInput(
-            f"{where}: {len(curves)} curve{'s' * (len(curves) > 1)}; needed are {LEAST_CURVES}, of one model under"
+            f"{where}: {counted(len(curves), 'curve')}; needed are {LEAST_CURVES}, of one model under"
             " different schedules"
         )
     if distinct_schedules(curves) < 2:

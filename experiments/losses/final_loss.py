@@ -13,6 +13,7 @@ from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constan
 from experiments.losses.loss_table import MOST_STEPS, FinalLosses, Unmeasured
 from experiments.losses.schedule_law import ROUNDING, ScheduleLaw, shape_grid
 from experiments.losses.settings import Setting
+from experiments.text import counted
 from theory import InvalidParameter
 from theory.checks import require_integer, require_number
 
@@ -221,7 +222,7 @@ def _counted(runs: Sequence[Run]) -> str:
         "horizon": {run.num_steps for run in runs},
         "size": {run.num_params for run in runs},
     }
-    return ", ".join(f"{len(values)} {name}{'s' * (len(values) > 1)}" for name, values in counts.items())
+    return ", ".join(counted(len(values), name) for name, values in counts.items())
 
 
 def _range(values: set[float] | set[int]) -> str:

@@ -27,6 +27,7 @@ from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
 from experiments.recommend.target_run import Line, TargetRun, complete, independent, off_lines
 from experiments.tables.run_table import RunTable
+from experiments.text import counted
 
 WIDEST = 1e4  # ratio of the ends of an interval that is no answer any more
 
@@ -133,7 +134,8 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False
     if len(usable) < len(cells):
         notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than two usable learning rates")
     if pairs := sum(len(cell.x) == 2 for cell in usable):
-        notes.append(f"{pairs} cells have two usable learning rates: they speak through the curvature of the others")
+        speak = "it speaks" if pairs == 1 else "they speak"
+        notes.append(f"{counted(pairs, 'cell')} with two usable learning rates: {speak} through the others' curvature")
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     axes = (*AXES, *runs.axes)

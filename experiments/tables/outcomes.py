@@ -17,6 +17,7 @@ from experiments.files import BadInput
 from experiments.tables.keys import Codes, codes, joined
 from experiments.tables.numbers import is_empty
 from experiments.tables.run_table import Array, Rows
+from experiments.text import counted
 
 ENOUGH = 0.98  # of the planned length: less than 0.001 nats from the end of a decaying schedule
 SWEEP = 3  # learning rates at one length, from which on it is a sweep of its own
@@ -44,7 +45,7 @@ def apply_states(states: Sequence[Any], loss: Array, rows: Rows, notes: list[str
     rows.drop(np.isin(words, list(ENDED_EARLY)) & np.isfinite(loss), f"{column} of a run that did not finish", states)
     diverged = np.isin(words, list(DIVERGED))
     if (diverged & np.isfinite(loss) & rows.keep).any():
-        notes.append(f"{int((diverged & rows.keep).sum())} runs count as diverged by {column}")
+        notes.append(f"{counted(int((diverged & rows.keep).sum()), 'run')} diverged by {column}")
     if unknown:
         notes.append(f"{column} {', '.join(unknown[:3])[:60]}: not a word that is known, counts as finished")
     return np.where(diverged, np.nan, loss)

@@ -19,7 +19,7 @@ from experiments.cli.tables.table_flags import (
     with_rows,
 )
 from experiments.files import BadInput, to_json
-from experiments.text import flag
+from experiments.text import counted, flag
 
 if TYPE_CHECKING:
     from experiments.attribution.parts import Arm, Attribution, AxisAttribution, Contribution
@@ -248,7 +248,7 @@ def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
 def attribution_in_words(found: Attribution, rivals: Sequence[Rival]) -> str:
     """The same in words and small tables."""
     places = ", ".join(f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items())
-    lines = [f"{found.num_cells} cells; {places}.", *(f"  {note}." for note in found.notes)]
+    lines = [f"{counted(found.num_cells, 'cell')}; {places}.", *(f"  {note}." for note in found.notes)]
     for axis, item in found.axes.items():
         lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item)]
     for rival in rivals:
@@ -279,7 +279,7 @@ def _part(part: Contribution) -> str:
 def _rival_in_words(rival: Rival) -> list[str]:
     exponent = "not known" if rival.exponent is None else _triple(rival.exponent)
     origin = " (given)" if rival.given else ""
-    lines = [f"{rival.column}: exponent to the optimum {exponent}{origin}, {rival.num_cells} cells"]
+    lines = [f"{rival.column}: exponent to the optimum {exponent}{origin}, {counted(rival.num_cells, 'cell')}"]
     return lines + [f"  {axis}: {_rival_axis(item)}" for axis, item in rival.axes.items()]
 
 

@@ -1,4 +1,4 @@
-"""``lrbend calibrate``: how often the estimators are right, on made sweeps, and on halves of real ones."""
+"""``lrbend calibrate``: how often the estimators are right, on made sweeps, and on public tables."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from pathlib import Path
 from experiments.cli.flags import add_folder, add_num_workers, num_workers
 from experiments.cli.parser import whole_number
 from experiments.files import BadInput, to_json
+from experiments.text import aligned, flag
 
-SUMMARY = "how often fit or recommend are right, counted on made sweeps and on halves of real ones"
+SUMMARY = "how often fit, recommend or losses are right, counted on made sweeps and on public tables"
 EXAMPLES = (
     "lrbend calibrate fit --num-sweeps 10",
     "lrbend calibrate recommend --num-workers 1 --out runs/recommend",
     "lrbend calibrate real --data DIR",
+    "lrbend calibrate losses --data DIR",
 )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "estimator",
-        choices=("fit", "recommend", "real"),
-        help="the command that is put to the test; real: recommend on public tables",
+        choices=("fit", "recommend", "real", "losses"),
+        help="the command that is put to the test; real: recommend on halves of public tables; losses: on public runs",
     )
     parser.add_argument(
         "--num-sweeps",
@@ -32,7 +34,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--first-seed", type=whole_number, help="of the made sweeps (default: that of the committed table)"
     )
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="with real, the folder of public tables (default: LRBEND_PUBLIC_DATA)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="with real and losses, the folder of public tables (default: LRBEND_PUBLIC_DATA)",
     )
     add_num_workers(parser)
     add_folder(parser, "out", "the table, and the config that made it", default=Path("runs/calibration"))
@@ -45,8 +50,10 @@ def run(options: argparse.Namespace) -> int:
 
     if options.estimator == "real":
         return _run_real(options)
+    if options.estimator == "losses":
+        return _run_losses(options)
     if options.data is not None:
-        raise BadInput("--data: only with real")
+        raise BadInput("--data: only with real and losses")
     what = {"fit": FIT, "recommend": RECOMMEND}[options.estimator]
     table = calibrate(
         what,
@@ -75,4 +82,21 @@ def _run_real(options: argparse.Namespace) -> int:
         print(to_json({"table": str(options.out / TABLE), "groups": table.to_dict("records")}))
     else:
         print(f"{len(table)} groups of real tables.  Table: {options.out / TABLE}")
+    return 0
+
+
+def _run_losses(options: argparse.Namespace) -> int:
+    from experiments.calibration.real_losses import TABLE, calibrate_losses
+
+    for name in ("num_sweeps", "first_seed"):
+        if getattr(options, name) is not None:
+            raise BadInput(f"{flag(name)}: not with losses, where nothing is drawn")
+    table = calibrate_losses(options.data, options.out)
+    if options.json:
+        print(to_json({"table": str(options.out / TABLE), "groups": table.to_dict("records")}))
+    else:
+        counts = table["num_asked"] * table["covered"]
+        shares = counts.groupby(table["way"], sort=False).sum() / table.groupby("way", sort=False)["num_asked"].sum()
+        print("\n".join(aligned(("left out by", "covered"), [[way, f"{share:.1%}"] for way, share in shares.items()])))
+        print(f"Table: {options.out / TABLE}")
     return 0

@@ -16,7 +16,7 @@ from experiments.cli.tables.table_flags import (
     with_rows,
 )
 from experiments.files import to_json
-from experiments.text import aligned, short_name, short_number
+from experiments.text import aligned, counted, short_name, short_number
 
 if TYPE_CHECKING:
     from experiments.bend.differences import Difference
@@ -107,7 +107,7 @@ def fit_in_words(fit: BendFit) -> str:
 
 
 def _group_in_words(group: GroupFit, delta: float) -> list[str]:
-    lines = [f"{group.group or 'All runs'}: {len(group.cells)} cells, batch {group.batch}"]
+    lines = [f"{group.group or 'All runs'}: {counted(len(group.cells), 'cell')}, batch {group.batch}"]
     lines += aligned(
         ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
         [_cell_row(cell) for cell in group.cells[:MOST_CELLS_SHOWN]],

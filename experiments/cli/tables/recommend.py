@@ -19,7 +19,7 @@ from experiments.cli.tables.table_flags import (
     with_rows,
 )
 from experiments.files import BadInput, to_json
-from experiments.text import aligned, flag, short_name, short_number
+from experiments.text import aligned, counted, flag, short_name, short_number
 
 if TYPE_CHECKING:
     from experiments.recommend.next_run import NextRun
@@ -145,7 +145,7 @@ def _group_in_words(item: Recommendation) -> list[str]:
     if item.answer is None:
         return [f"{name}: no answer: {item.reason}"]
     answer, level = item.answer, f"{100 * item.confidence:.3g} %"
-    lines = [f"{name}: {item.num_cells} cells, batch {item.batch}"]
+    lines = [f"{name}: {counted(item.num_cells, 'cell')}, batch {item.batch}"]
     lines.append(f"  learning rate at {_setting(item.target)}: {_interval(answer, level)}")
     if item.in_angle is not None:
         angle = item.in_angle

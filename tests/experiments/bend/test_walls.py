@@ -91,7 +91,7 @@ def test_one_wall_moves_no_optimum() -> None:
     top = hit[cell].learning_rate.idxmax()
     hit.loc[top, "loss"] += 0.12
     (clean,), (walled,) = fit_bend(table, sensitivity=False).groups, fit_bend(hit, sensitivity=False).groups
-    assert any("1 runs past a wall" in note for note in walled.notes)
+    assert any("1 run past a wall" in note for note in walled.notes)
     for one, other in zip(clean.cells, walled.cells, strict=True):
         assert one.learning_rate is not None
         assert other.learning_rate is not None

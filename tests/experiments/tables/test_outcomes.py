@@ -28,7 +28,7 @@ def test_states(column: str, tmp_path: Path) -> None:
     table = read(tmp_path, rows)
     assert excluded(table) == {f"{column} of a run that did not finish": 3}
     np.testing.assert_array_equal(np.isnan(table.numbers["loss"]), [False, True, False, True])
-    assert any(f"1 runs count as diverged by {column}" in note for note in table.notes)
+    assert any(f"1 run diverged by {column}" in note for note in table.notes)
 
 
 def test_a_column_of_other_words_says_nothing(tmp_path: Path) -> None:
