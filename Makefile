@@ -11,6 +11,7 @@
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
+# make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -19,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -55,6 +56,9 @@ same-angle: .venv/core
 
 direction: .venv/core
 	$(BIN)/lrbend study direction --results docs/direction
+
+radial: .venv/core
+	$(BIN)/lrbend study radial-gradients --results docs/radial
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -154,6 +154,12 @@ STUDIES = {
             run=_later("direction", "run_study"),
         ),
         RegisteredStudy(
+            name="radial-gradients",
+            question="Which law do the radial gradients of classic GPT-2 follow, and does it carry to Pythia-70M?",
+            cost="8 core-minutes",
+            run=_later("radial_gradients.run", "run_study"),
+        ),
+        RegisteredStudy(
             name="replay",
             question="Does the norm of a matrix act on training other than through the angle of its steps?",
             cost="4 core-hours (estimated)",
