@@ -70,7 +70,7 @@ a, beta1 = sp.symbols("a beta_1", positive=True)
 
 EDGE = 0.98  # of the stability limit: as far as curvatures go
 SUMMED = 1e3  # weight of the condition that shares sum to 1, against lags of order 1
-GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1, 80)])  # curvatures of a fit, over the largest
+GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1, 240)])  # curvatures of a fit, over the largest
 BINS = np.geomspace(1e-6, 1, 400)  # edges of a gamma law, over the largest curvature
 
 
