@@ -115,12 +115,14 @@ def predictions_of(table: pd.DataFrame) -> pd.DataFrame:
     means = table.groupby([*SETTING, "matrix"], sort=False)[chosen].mean().reset_index()
     at_reference = (means[SETTING] == [REFERENCE.learning_rate, REFERENCE.weight_decay, 0.9, BATCH, 32]).all(axis=1)
     reference = means[at_reference].set_index("matrix")
+    fits = {
+        matrix: (Valley.fitted(lags, REFERENCE.beta1, largest=LARGEST), Valley.fitted_gamma(lags, REFERENCE.beta1))
+        for matrix, lags in zip(reference.index, reference[LAG_NAMES].to_numpy(np.float64), strict=True)
+    }
     rows = []
     for _, row in means.iterrows():
         base = reference.loc[row["matrix"]]
-        lags, beta1 = base[LAG_NAMES].to_numpy(np.float64), REFERENCE.beta1
-        spectrum = Valley.fitted(lags, beta1, largest=LARGEST)
-        mean, shape = Valley.fitted_gamma(lags, beta1)
+        spectrum, (mean, shape) = fits[row["matrix"]]
         decays = row["learning_rate"] * row["weight_decay"] / (REFERENCE.learning_rate * REFERENCE.weight_decay)
         batches = row["batch_size"] / BATCH
         factor = float(np.sqrt(decays * batches))
@@ -130,13 +132,13 @@ def predictions_of(table: pd.DataFrame) -> pd.DataFrame:
             "noise": spectrum.moved(factor=factor, beta1=row["beta1"]),
             "shares": spectrum.scaled(factor=factor, beta1=row["beta1"]),
             "fisher": spectrum.scaled(factor=measured_factor, beta1=row["beta1"]),
-            "gamma": Valley.gamma(mean, shape, beta1).scaled(factor=factor, beta1=row["beta1"]),
+            "gamma": Valley.gamma(mean, shape, REFERENCE.beta1).scaled(factor=factor, beta1=row["beta1"]),
         }
         seen = row[LAG_NAMES].to_numpy(np.float64)
         expected = {"constant": CONSTANT, "same": np.exp(base["whole"])} | {
             name: valley.direction_ratio * np.exp(base["sizes"]) for name, valley in moved.items()
         }
-        misses = {"same": lags - seen} | {
+        misses = {"same": base[LAG_NAMES].to_numpy(np.float64) - seen} | {
             name: valley.gradient_autocorrelation(LAGS) - seen for name, valley in moved.items()
         }
         rows.append(
