@@ -11,6 +11,7 @@
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
+# make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -19,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction valley
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction valley mutate
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -58,6 +59,9 @@ direction: .venv/core
 
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley
+
+mutate: .venv/dev
+	$(BIN)/python tests/mutate.py $(MUTATE)
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -2,10 +2,11 @@
 
     python tests/mutate.py [--module valley ...] [--budget 900] [--seed 0] [--out mutants.csv] [--list]
 
-Operators, comparisons, constants, signs, swapped arguments, functions taken for their neighbours. Everything happens in a
-copy of the repository. First the tests run once in it, while it is noted which of them call which function. Then each
-mutant meets the tests that call its function, the quick ones first, and one that outlives them meets all the others.
-Rows are appended to ``--out``, and mutants that have one are not tried again, so that a run can be stopped at any time.
+Operators, comparisons, constants, signs, swapped arguments, functions taken for their neighbours. Everything happens in
+a copy of the repository. First the tests run once in it, while it is noted which of them call which function. Then
+each mutant meets the tests that call its function, the quick ones first, and one that outlives them meets all the
+others. Rows are appended to ``--out``, and mutants that have one are not tried again, so that a run can be stopped at
+any time.
 Without ``--module`` the mutants of all modules are shuffled by the seed, and the budget (seconds) ends a sample.
 
 Exit code 1 if a mutant tried in this run survived. A survivor is a missing test, or a change that changes nothing.
@@ -139,7 +140,7 @@ def mutants(path: Path) -> list[dict[str, Any]]:
 
 
 class Watch:
-    """A plugin of pytest: which test fails first; if asked, which functions of `theory` each test calls, and its time."""
+    """A plugin of pytest: which test fails first; if asked, who calls which function of `theory`; and the times."""
 
     def __init__(self, scratch: Path, *, calls: bool) -> None:
         self.failed: str | None = None
@@ -185,8 +186,8 @@ def run_tests(scratch: Path, chosen: list[str], *, limit: float, calls: bool = F
         import pytest
 
         watch = Watch(scratch, calls=calls)
-        settings = "-q -p no:cacheprovider -p no:xdist -W ignore::pytest.PytestAssertRewriteWarning".split()
-        arguments = [*settings, "-m", "not slow and not slurm", *chosen]
+        plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        arguments = [*plugins, "-q", "-m", "not slow and not slurm", *chosen]
         code = int(pytest.main([*arguments, *([] if calls else ["-x"])], plugins=[watch]))
         sys.settrace(None)
         found = {"code": code, "failed": watch.failed, "seconds": watch.seconds}
@@ -271,7 +272,7 @@ def main() -> None:
     import scipy.integrate
     import scipy.interpolate
     import scipy.optimize
-    import scipy.stats
+    import scipy.stats  # noqa: F401
     import sympy  # noqa: F401
 
     sys.dont_write_bytecode = True
