@@ -182,7 +182,10 @@ def run_tests(scratch: Path, chosen: list[str], *, limit: float, calls: bool = F
         os.dup2(null, 1)
         os.dup2(null, 2)
         os.chdir(scratch)
-        sys.path[0] = str(scratch)
+        here = str(Path(__file__).parent)  # in which tests/theory would be found as theory
+        sys.path[:] = [str(scratch), *(folder for folder in sys.path if folder != here)]
+        for name in [name for name in sys.modules if name.split(".")[0] in COPIED]:
+            del sys.modules[name]
         import pytest
 
         watch = Watch(scratch, calls=calls)

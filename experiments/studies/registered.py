@@ -156,7 +156,7 @@ STUDIES = {
         RegisteredStudy(
             name="valley",
             question="Do curvatures fitted at one setting tell the size of Adam's direction at others?",
-            cost="20 core-minutes (estimated)",
+            cost="10 core-minutes",
             run=_later("valley", "run_study"),
         ),
         RegisteredStudy(
