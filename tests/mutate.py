@@ -37,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("theory", "sim", "gpt", "experiments", "tests", "pyproject.toml", "README.md")
 TESTS = ("tests/theory",)
 FIELDS = ("module", "line", "change", "outcome", "by", "seconds", "key")
+SYMMETRIC = ("Eq", "minimum", "maximum", "min", "max", "hypot", "isclose", "allclose")  # in their two arguments
 LONGEST = 300.0  # seconds of a mutant, which may loop for ever
 
 OPERATORS: dict[type, type] = {
@@ -77,12 +78,18 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield _with(node, value=node.value + 1 if isinstance(node.value, int) else node.value * 1.1 or 0.1)
     if isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield _with(node, value=not node.value)
-    if isinstance(node, ast.Call) and len(node.args) > 1 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
+    if isinstance(node, ast.Call) and len(node.args) > 1 and not _symmetric(node):
         yield _with(node, args=[node.args[1], node.args[0], *node.args[2:]])
     if isinstance(node, ast.Attribute) and node.attr in NEIGHBOURS:
         yield _with(node, attr=NEIGHBOURS[node.attr])
     if isinstance(node, ast.Name) and node.id in ("min", "max", "any", "all"):
         yield _with(node, id=NEIGHBOURS[node.id])
+
+
+def _symmetric(call: ast.Call) -> bool:
+    """Whether the first two arguments may change places, or cannot."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    return name in SYMMETRIC or any(isinstance(argument, ast.Starred) for argument in call.args[:2])
 
 
 def _with(node: ast.AST, **fields: Any) -> tuple[str, ast.AST]:
@@ -234,11 +241,13 @@ def judge(mutant: dict[str, Any], scratch: Path, known: dict[str, Any], *, only_
     first = [test for test in seconds if test in callers or test.split("::")[0] in callers]
     first.sort(key=seconds.__getitem__)
     rest = sorted(set(seconds) - set(first), key=seconds.__getitem__)
+    own = [test for test in first if test.split("::")[0].endswith(f"test_{mutant['module']}.py")]
+    others = [test for test in first if test not in own]
     file = scratch / "theory" / f"{mutant['module']}.py"
     original = file.read_text()
     file.write_text(mutant["source"])
     try:
-        for chosen in (first, [] if only_callers else rest):
+        for chosen in (own, others, [] if only_callers else rest):
             if chosen:
                 limit = min(LONGEST, 30 + 10 * sum(seconds[test] for test in chosen))
                 found = run_tests(scratch, chosen, limit=limit)

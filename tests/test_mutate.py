@@ -18,7 +18,7 @@ def area(width: float = 1.0, height=2) -> float:
     """Not 3."""
     if width < 0:
         raise ValueError(f"{width + 1}")
-    return np.minimum(width, -height) * LIMIT ** 2
+    return np.minimum(width, -height) * np.power(LIMIT, 2)
 '''
 
 
@@ -32,13 +32,12 @@ def test_what_is_planted(tmp_path: Path) -> None:
         "2 -> 3",
         "width < 0 -> width <= 0",
         "0 -> 1",
-        "np.minimum(width, -height) * LIMIT ** 2 -> np.minimum(width, -height) / LIMIT ** 2",
-        "np.minimum(width, -height) -> np.minimum(-height, width)",
+        "np.minimum(width, -height) * np.power(LIMIT, 2) -> np.minimum(width, -height) / np.power(LIMIT, 2)",
+        "np.power(LIMIT, 2) -> np.power(2, LIMIT)",
         "np.minimum -> np.maximum",
         "-height -> height",
-        "LIMIT ** 2 -> LIMIT * 2",
     }
-    assert len({mutant["key"] for mutant in found}) == len(found) == 11  # the 2 stands twice
+    assert len({mutant["key"] for mutant in found}) == len(found) == 10  # the 2 stands twice
     clean = ast.unparse(ast.parse(SOURCE))
     assert all(mutant["source"] != clean and ast.parse(mutant["source"]) for mutant in found)
     assert {tuple(mutant["functions"]) for mutant in found} == {(), (6,)}
