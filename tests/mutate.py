@@ -29,6 +29,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -121,7 +122,7 @@ def sites(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int | None, int, lis
 
 
 def mutants(path: Path) -> list[dict[str, Any]]:
-    """All of a file: where, what, the source with it, and a key that changes with the file."""
+    """All of a file: where, what, a function that gives the source with it, and a key that changes with the file."""
     source = path.read_text()
     tree, found = ast.parse(source), []
     digest = hashlib.sha256(source.encode()).hexdigest()[:10]
@@ -129,21 +130,28 @@ def mutants(path: Path) -> list[dict[str, Any]]:
         place = getattr(parent, field)
         node = place if index is None else place[index]
         for number, (change, replacement) in enumerate(changes(node)):
-            if index is None:
-                setattr(parent, field, replacement)
-            else:
-                place[index] = replacement
-            mutated = ast.unparse(ast.fix_missing_locations(tree))
-            if index is None:
-                setattr(parent, field, node)
-            else:
-                place[index] = node
             key = f"{path.stem}-{digest}-{line}-{node.col_offset}-{type(node).__name__}-{number}"  # type: ignore[attr-defined]
             found.append(
-                {"module": path.stem, "line": line, "change": " ".join(change.split()), "source": mutated, "key": key}
-                | {"functions": functions}
+                {"module": path.stem, "line": line, "change": " ".join(change.split()), "key": key}
+                | {"functions": functions, "source": partial(_source, tree, parent, field, index, replacement)}
             )
     return found
+
+
+def _source(tree: ast.Module, parent: ast.AST, field: str, index: int | None, replacement: ast.AST) -> str:
+    place = getattr(parent, field)
+    node = place if index is None else place[index]
+
+    def put(one: ast.AST) -> None:
+        if index is None:
+            setattr(parent, field, one)
+        else:
+            place[index] = one
+
+    put(replacement)
+    source = ast.unparse(ast.fix_missing_locations(tree))
+    put(node)
+    return source
 
 
 class Watch:
@@ -245,7 +253,7 @@ def judge(mutant: dict[str, Any], scratch: Path, known: dict[str, Any], *, only_
     others = [test for test in first if test not in own]
     file = scratch / "theory" / f"{mutant['module']}.py"
     original = file.read_text()
-    file.write_text(mutant["source"])
+    file.write_text(mutant["source"]())
     try:
         for chosen in (own, others, [] if only_callers else rest):
             if chosen:

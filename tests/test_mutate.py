@@ -39,7 +39,10 @@ def test_what_is_planted(tmp_path: Path) -> None:
     }
     assert len({mutant["key"] for mutant in found}) == len(found) == 10  # the 2 stands twice
     clean = ast.unparse(ast.parse(SOURCE))
-    assert all(mutant["source"] != clean and ast.parse(mutant["source"]) for mutant in found)
+    sources = [mutant["source"]() for mutant in found]
+    assert clean not in sources
+    assert all(ast.parse(source) for source in sources)
+    assert len(set(sources)) == len(found)
     assert {tuple(mutant["functions"]) for mutant in found} == {(), (6,)}
 
 

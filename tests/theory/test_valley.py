@@ -173,6 +173,13 @@ def test_moved_there_and_back() -> None:
     assert far.curvatures.max() == pytest.approx(38, rel=1e-3)
 
 
+def test_without_a_change_of_setting_nothing_moves() -> None:
+    for found in (two().moved(), two().scaled()):
+        assert found.beta1 == 0.9
+        np.testing.assert_allclose(found.curvatures, two().curvatures, rtol=1e-9)
+        np.testing.assert_allclose(found.shares, two().shares, rtol=1e-9)
+
+
 def test_scaled_keeps_shares_and_stops_before_the_limit() -> None:
     found = two().scaled(factor=2.0, beta1=0.5)
     np.testing.assert_allclose(found.curvatures, [0.4, 0.98 * 6])
@@ -198,7 +205,13 @@ def test_spectra_come_back_from_their_lags() -> None:
         ("curvature", lambda: direction_ratio(-0.1, 0.9)),
         ("curvature", lambda: direction_ratio(39.0, 0.9)),
         ("curvature", lambda: direction_ratio(np.inf, 0.9, 0.5)),
+        ("curvature", lambda: direction_ratio([1.0, -0.1], 0.9)),
+        ("curvature", lambda: direction_ratio([1.0, 39.0], 0.9)),
         ("shape", lambda: direction_ratio(1.0, 0.9, 0.0)),
+        ("shape", lambda: direction_ratio(1.0, 0.9, [0.5, np.inf])),
+        ("beta1", lambda: stability_limit([0.9, 1.0])),
+        ("curvatures", lambda: Valley(beta1=0.9, curvatures=np.array([1.0, -1.0]), shares=np.array([0.5, 0.5]))),
+        ("curvatures", lambda: Valley(beta1=0.9, curvatures=np.array([1.0, 40.0]), shares=np.array([0.5, 0.5]))),
         ("beta1", lambda: direction_ratio(1.0, 1.0)),
         ("beta1", lambda: stability_limit(-0.1)),
         ("curvatures", lambda: single(38.1, 0.9)),
