@@ -153,7 +153,7 @@ def direction_ratio(curvature: ArrayLike, beta1: ArrayLike, shape: ArrayLike | N
     --------
     >>> from theory.valley import direction_ratio
     >>> direction_ratio(1.0, 0.9).round(4).item(), direction_ratio(1.0, 0.9, shape=0.5).round(4).item()
-    (0.8239, 0.8725)
+    (0.8238, 0.8748)
     """
     x, b = np.asarray(curvature, dtype=np.float64), _momentum(beta1)
     if not np.all((x >= 0) & np.isfinite(x)):
