@@ -30,7 +30,7 @@ half of the whole; refuted if in any setting its interval lies above half of the
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import joblib
@@ -214,17 +214,8 @@ def draw(table: pd.DataFrame, answers: pd.DataFrame) -> bytes:
 def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = rows_of) -> Findings:
     """One CSV file per run, kept as soon as it is finished; ``matrices.csv``, ``answers.csv``, ``direction.png``,
     ``config.json``."""
-    place.make_folders()
     chosen = configs()
-    files = [place.runs / f"{config_hash(config)}.csv" for config in chosen]
-
-    def one(config: TrainConfig, file: Path) -> None:
-        write_whole(file, make(config).to_csv(index=False).encode())
-        print(f"lr {config.optimizer.learning_rate:g}, seed {config.seed}: done", file=sys.stderr, flush=True)
-
-    missing = [(config, file) for config, file in zip(chosen, files, strict=True) if not file.exists()]
-    joblib.Parallel(n_jobs=place.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
-    table = pd.concat([_read(file) for file in files], ignore_index=True)
+    table = table_of(chosen, place, make)
     answers = answers_of(table)
     described = [config_to_dict(config) for config in chosen]
     place.write("config.json", to_json(described, indent=1) + "\n")
@@ -232,6 +223,22 @@ def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = ro
     place.write("answers.csv", answers.to_csv(index=False, float_format="%.4f"))
     place.write("direction.png", draw(table, answers))
     return Findings(answers=answers)
+
+
+def table_of(
+    configs: Sequence[TrainConfig], place: Workplace, make: Callable[[TrainConfig], pd.DataFrame]
+) -> pd.DataFrame:
+    """The rows of all runs; those without a file among the runs of the workplace are made first."""
+    place.make_folders()
+    files = [place.runs / f"{config_hash(config)}.csv" for config in configs]
+
+    def one(config: TrainConfig, file: Path) -> None:
+        write_whole(file, make(config).to_csv(index=False).encode())
+        print(f"lr {config.optimizer.learning_rate:g}, seed {config.seed}: done", file=sys.stderr, flush=True)
+
+    missing = [(config, file) for config, file in zip(configs, files, strict=True) if not file.exists()]
+    joblib.Parallel(n_jobs=place.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
+    return pd.concat([_read(file) for file in files], ignore_index=True)
 
 
 def _read(file: Path) -> pd.DataFrame:

@@ -160,6 +160,12 @@ STUDIES = {
             run=_later("radial_gradients.run", "run_study"),
         ),
         RegisteredStudy(
+            name="valley",
+            question="Do curvatures fitted at one setting tell the size of Adam's direction at others?",
+            cost="10 core-minutes",
+            run=_later("valley", "run_study"),
+        ),
+        RegisteredStudy(
             name="replay",
             question="Does the norm of a matrix act on training other than through the angle of its steps?",
             cost="4 core-hours (estimated)",

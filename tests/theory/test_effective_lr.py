@@ -48,6 +48,16 @@ def test_the_triangle_equals_its_derivation(step: float, cosine: float, shrink: 
     assert back == pytest.approx(step / norm, rel=1e-9)
 
 
+def test_a_step_is_across_the_weights_and_without_decay_unless_told() -> None:
+    told = {"shrink": 1.0, "cosine": 0.0}
+    for function in (
+        effective_lr.angle_from_norm_ratio,
+        effective_lr.norm_ratio_from_angle,
+        effective_lr.norm_growth,
+    ):
+        assert function(0.01, 3.0) == function(0.01, 3.0, **told)
+
+
 @given(st.floats(1e-4, 2.5), st.floats(0.5, 2.0))
 def test_relative_update_and_angle_invert_each_other(angle: float, growth: float) -> None:
     relative = effective_lr.relative_update_from_angle(angle, growth)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.theory.symbolic import number
-from theory import driven, lion, odd_updates, stationary
+from theory import Lion, driven, lion, odd_updates, stationary
 
 VARIANCE, FIRST = odd_updates.derive_correlation()
 SUM = lion.derive_sum(3)
@@ -29,6 +29,19 @@ def test_two_special_momenta(beta: float) -> None:
     taps = np.append((1 + beta), beta ** np.arange(2, 4000))
     nesterov = (taps[1:] @ taps[:-1]) / (taps @ taps)
     assert odd_updates.first_correlation(beta**2, beta) == pytest.approx(nesterov, rel=1e-10)
+
+
+def test_betas_that_are_not_given_are_those_of_the_optimizer() -> None:
+    given = Lion(learning_rate=1e-4, weight_decay=0.1)
+    lags = np.arange(1, 5)
+    np.testing.assert_array_equal(
+        lion.autocovariance().at(lags), lion.autocovariance(given.beta1, given.beta2).at(lags)
+    )
+    np.testing.assert_array_equal(lion.drive(9).variance, lion.drive(9, given.beta1, given.beta2).variance)
+    entries = [
+        [entry for entry, _ in drive.modes()] for drive in (lion.drive(9), lion.drive(9, given.beta1, given.beta2))
+    ]
+    np.testing.assert_array_equal(*entries)
 
 
 def test_weights_equal_the_series_of_the_arcsine_and_sum_to_one() -> None:

@@ -156,6 +156,17 @@ def test_on_a_contour_the_transient_takes_its_fraction(fraction: float) -> None:
         np.testing.assert_allclose(found, fraction, rtol=1e-4)
 
 
+def test_contours_cover_what_a_start_from_nothing_allows() -> None:
+    """200 values from a thousandth of the longest count up to it, a millionth below; from above all of them count."""
+    rate, decay = transient.transient_contour(0.5, num_steps=1000, initial_rms=0.02, tolerance=0.05)["above"]
+    longest = -np.log(1 - 0.95**2) / 0.5
+    assert len(rate) == 200
+    counts = 2 * rate * decay * 1000 / longest
+    assert (counts.min(), counts.max()) == pytest.approx((1e-3, 1.0), rel=1e-9)
+    assert np.all(counts <= 1.0 + 1e-12)
+    assert 0 < 1 - np.sort(counts)[-2] < 1e-5
+
+
 def test_a_map_has_its_axes_and_its_contours() -> None:
     rates, decays = np.geomspace(1e-3, 3e-2, 4), np.geomspace(0.02, 0.3, 3)
     plane = transient.transient_map(
