@@ -61,6 +61,7 @@ direction: .venv/core
 
 radial: .venv/core
 	$(BIN)/lrbend study radial-gradients --results docs/radial
+
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley
 
