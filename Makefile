@@ -11,6 +11,7 @@
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
+# make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make clean      the environment and caches; runs are kept
 
 PYTHON ?= python3.11
@@ -18,7 +19,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction inverse-norm
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -48,6 +49,9 @@ solvable-bend: .venv/core
 
 sim-grid: .venv/core
 	$(BIN)/lrbend study simulation-grid --results docs/sim
+
+inverse-norm: .venv/core
+	$(BIN)/lrbend study inverse-norm --results docs/inverse-norm
 
 same-angle: .venv/core
 	$(BIN)/lrbend study same-angle --results docs/same-angle
