@@ -52,6 +52,7 @@ Array = NDArray[np.float64]
 SPACING = 0.7  # of the points in ln z
 LOWEST, HIGHEST = -7.0, 16.1  # in ln(z v); so high for the first few steps, in which v may be very small
 NEGLIGIBLE = 1e-8  # share of the highest point at which it is no longer needed
+NOTHING = 1e-100  # left at a point that is taken up again
 STENCIL = 6  # points that an interpolation reads
 CHECK_EVERY = 8  # steps between looks at the highest point
 
@@ -111,7 +112,7 @@ class ExactDirection:
     def move(self, step: Array, alpha: Array) -> None:
         r"""The weights become :math:`\alpha W - step\,u`; both (num_settings,)."""
         entered = self._sums @ self._both
-        entered /= self._survival
+        entered /= np.maximum(self._survival, NOTHING)
         entered *= step * self._factor
         self._taken *= alpha
         self._taken += entered
@@ -120,18 +121,22 @@ class ExactDirection:
     def _move_points(self, earlier: Array) -> None:
         """Follow 1/v with the points. Below the lowest one v hardly acts, and Phi is a straight line."""
         cells = np.floor(self._lag / SPACING).astype(np.int64)
-        if not cells.any():
+        furthest = int(cells.max())
+        if furthest == 0:
             return
         self._lag -= cells * SPACING
+        old, count = self._z, len(self._points)
+        self._use_points(min(count + furthest, len(_quadrature()[0])))  # a burst leaves something at the highest ones
         source = np.arange(len(self._points))[:, None] - cells
-        kept, old = np.maximum(source, 0), self._z
+        kept = np.clip(source, 0, count - 1)
         self._z = old[0] * np.exp(source * SPACING)
         slope = (self._taken[1] - self._taken[0]) / (old[1] - old[0])
 
-        def followed(field: Array, below: Array) -> Array:
-            return np.where(source >= 0, np.take_along_axis(field, kept, axis=0), below)
+        def followed(field: Array, below: Array, above: float = 1.0) -> Array:
+            inside = np.take_along_axis(field, kept, axis=0)
+            return np.where(source < 0, below, np.where(source < count, inside, above * inside))
 
-        self._survival = followed(self._survival, np.exp(-self._z * earlier))
+        self._survival = followed(self._survival, np.exp(-self._z * earlier), NOTHING)
         self._squares = followed(self._squares, self._m2)
         self._taken = followed(self._taken, self._taken[0] + slope * (self._z - old[0]))
 
@@ -140,10 +145,14 @@ class ExactDirection:
         share = np.max(self._survival * self._z * self._v, axis=1)
         needed = max(2 * STENCIL, int(np.flatnonzero(share > NEGLIGIBLE)[-1]) + 1)
         if needed < len(self._points):
-            self._points, self._sums = self._points[:needed], self._sums[:needed, :needed].copy()
-            self._by_area, self._by_root = self._by_area[:needed], self._by_root[:needed]
+            self._use_points(needed)
             self._z, self._survival = self._z[:needed], self._survival[:needed]
             self._squares, self._taken = self._squares[:needed], self._taken[:needed]
+
+    def _use_points(self, count: int) -> None:
+        points, by_area, by_root, sums = _quadrature()
+        self._points, self._by_area, self._by_root = points[:count], by_area[:count], by_root[:count]
+        self._sums = sums[:count, :count].copy()
 
 
 @lru_cache(maxsize=1)
