@@ -33,7 +33,6 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--direction",
-        type=direction,
         metavar="RATIO",
         help="RMS of Adam's direction over that of white noise: a number, white (1) or measured (0.885, small runs;"
         " 90 %% of matrices within .81 to .945) (default: white for white-noise, else measured)",
@@ -48,29 +47,29 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def direction(text: str) -> float | str:
-    """The ``type`` of ``--direction``: a ratio, or the name of one."""
-    if text in ("white", "measured"):
-        return text
+def direction_ratio(text: str) -> float:
+    """What ``--direction`` means: a ratio, or the name of one. Raises `BadInput`."""
+    from theory import networks
+
+    named = {"white": networks.WHITE, "measured": networks.MEASURED}
     try:
-        ratio = number(text)
+        ratio = named[text] if text in named else number(text)
     except argparse.ArgumentTypeError:
         ratio = 0.0
     if ratio <= 0:
-        raise argparse.ArgumentTypeError(f"{text}: must be a number above 0, white or measured")
+        raise BadInput(f"--direction {text}: must be a number above 0, white or measured")
     return ratio
 
 
 def network_from(options: argparse.Namespace) -> Network:
-    """The network of the flags; raises `InvalidParameter`."""
+    """The network of the flags; raises `InvalidParameter` and `BadInput`."""
     from dataclasses import replace
 
     from theory import networks
 
     network = networks.NETWORKS[options.network]
     if options.direction is not None:
-        named = {"white": networks.WHITE, "measured": networks.MEASURED}
-        network = replace(network, direction_ratio=named.get(options.direction, options.direction))
+        network = replace(network, direction_ratio=direction_ratio(options.direction))
     if options.early_gradients is not None:
         factor, steps = options.early_gradients
         network = replace(network, gradient_history=networks.EarlyGradients(factor=factor, steps=steps))
