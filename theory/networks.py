@@ -65,6 +65,19 @@ class Network:
     Raises
     ------
     InvalidParameter : a ratio outside its range.
+
+    Examples
+    --------
+    From a small start the second moment remembers large gradients, and the transient lasts twice as long.
+
+    >>> from theory import AdamW, Constant, predict
+    >>> from theory.networks import SCALE_INVARIANT, WHITE_NOISE
+    >>> optimizer = AdamW(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)
+    >>> for network in (WHITE_NOISE, SCALE_INVARIANT):
+    ...     run = predict(optimizer, Constant(num_steps=2000), initial_rms=0.035, network=network)
+    ...     print(f"{network.name:16} {run.transient_steps} steps to {run.equilibrium_rms:.3f}")
+    white-noise      361 steps to 0.127
+    scale-invariant  695 steps to 0.112
     """
 
     name: str
