@@ -151,27 +151,36 @@ def model_of(
     InvalidParameter : what `theory.models.model_of` refuses; a network that is not known; a network or a direction
         ratio for an optimizer that is not AdamW, AdamC or AdamH; a gradient history where gradients keep their scale.
     """
+    _require_fitting(optimizer, network)
+    white = network.name == WHITE_NOISE.name
+    model = models.model_of(optimizer, finite_beta2=finite_beta2 or not white, gradient_rms=gradient_rms, shape=shape)
+    if not isinstance(optimizer, AdamW | AdamC) or not isinstance(model, Decoupled):
+        return model  # on the sphere the size of the update does not act, and that of the gradient stays
+    if network.direction_ratio != WHITE:
+        model = _resized(model, network.direction_ratio)
+    match network.name:
+        case "scale-invariant":
+            return InverseNorm(model, optimizer.beta1, optimizer.beta2, network)
+        case _:
+            return model
+
+
+def _require_fitting(optimizer: Optimizer, network: Network) -> None:
     if network.name not in NETWORKS:
         raise InvalidParameter("network", network.name, f"one of {', '.join(NETWORKS)}")
     if network.name == GPT2.name:
         raise InvalidParameter("network", network.name, "white-noise or scale-invariant; gpt2 has no theory here yet")
     white = network.name == WHITE_NOISE.name
-    adam = isinstance(optimizer, AdamW | AdamC | AdamH)
-    if not white and not adam:
-        raise InvalidParameter("network", network.name, f"white-noise for {optimizer.name}; others need AdamW or AdamC")
-    if network.direction_ratio != WHITE and not adam:
-        raise InvalidParameter("direction_ratio", network.direction_ratio, f"1 for {optimizer.name}; others need Adam")
+    if not isinstance(optimizer, AdamW | AdamC | AdamH):
+        if not white:
+            allowed = f"white-noise for {optimizer.name}; others are for adamw, adamc and adamh"
+            raise InvalidParameter("network", network.name, allowed)
+        if network.direction_ratio != WHITE:
+            allowed = f"1 for {optimizer.name}; others are for adamw, adamc and adamh"
+            raise InvalidParameter("direction_ratio", network.direction_ratio, allowed)
     if network.gradient_history is not None and (white or isinstance(optimizer, AdamH)):
         where = "white-noise" if white else optimizer.name
         raise InvalidParameter("gradient_history", network.gradient_history, f"left out for {where}")
-    model = models.model_of(optimizer, finite_beta2=finite_beta2 or not white, gradient_rms=gradient_rms, shape=shape)
-    if not isinstance(model, Decoupled):  # the norm is held: neither its size nor that of the gradient acts
-        return model
-    if network.direction_ratio != WHITE:
-        model = _resized(model, network.direction_ratio)
-    if isinstance(optimizer, AdamW | AdamC) and not white:
-        return InverseNorm(model, optimizer.beta1, optimizer.beta2, network)
-    return model
 
 
 def _resized(model: Decoupled, ratio: float) -> Decoupled:
