@@ -231,7 +231,6 @@ def summarise(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
                 "noise_largest_percent": 100 * noise[counted.index].max(),
                 "white_largest_percent": 100 * white.max(),
                 "white_median_percent": 100 * white.median(),
-                "white_never": int(white.isna().sum()),
             }
 
 
