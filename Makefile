@@ -15,6 +15,7 @@
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
+# make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make clean      the environment and caches; runs are kept
 
 PYTHON ?= python3.11
@@ -22,7 +23,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -52,6 +53,9 @@ solvable-bend: .venv/core
 
 sim-grid: .venv/core
 	$(BIN)/lrbend study simulation-grid --results docs/sim
+
+inverse-norm: .venv/core
+	$(BIN)/lrbend study inverse-norm --results docs/inverse-norm
 
 same-angle: .venv/core
 	$(BIN)/lrbend study same-angle --results docs/same-angle

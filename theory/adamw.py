@@ -30,11 +30,12 @@ The angle composes like velocities in special relativity: :math:`\mathrm{artanh}
 
 **Slow limit**: :math:`\dot\rho = -2\lambda\eta_t\rho + \eta_t^2`, relaxation time :math:`1/(2\eta\lambda)` steps.
 
-Where it fails: while norms grow from a small start, a persistent gradient adds to the growth, and a norm that grows
-fast against the memory of the second moment makes updates too small: with :math:`g \propto 1/\|W\|` from RMS 0.02 at
-(0.01, 0.3) the RMS is off by 14 % on the way at beta2 = 0.95, by 37 % at 0.999 (simulated). A finite beta2 takes 1 %
-off (`theory.second_moment`); heavy tails, a varying scale and successive gradients that anticorrelate lower U further
-(put the measured one in). Weights that are not scale-invariant have a radial gradient, which is not in the model.
+Where it fails: while norms grow from a small start, a persistent gradient adds to the growth, and a norm that moves
+fast against the memory of the second moment makes updates too small or too large: with :math:`g \propto 1/\|W\|` from
+RMS 0.02 at (0.01, 0.3) the RMS is off by 14 % on the way at beta2 = 0.95, by 37 % at 0.999 (simulated;
+`theory.inverse_norm` is right there). A finite beta2 takes 1 % off (`theory.second_moment`); heavy tails, a varying
+scale and successive gradients that anticorrelate lower U further (put the measured one in). Weights that are not
+scale-invariant have a radial gradient, which is not in the model.
 
 Sources: Kosson et al., arXiv 2305.17212; Li, Lyu and Arora, arXiv 2010.02916; Wen et al., arXiv 2606.16899.
 """

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, require_magnitude, require_number
-from theory.models import Equilibrium, Model, Moments, OnSphere, model_of
+from theory.models import Equilibrium, Moments, OnSphere
+from theory.networks import WHITE_NOISE, Model, Network, model_of
 from theory.optimizers import Optimizer
 from theory.schedules import Schedule
 from theory.trajectory import Trajectory, record_steps
@@ -24,10 +25,11 @@ def equilibrium(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
 ) -> Equilibrium:
     """Equilibrium at the peak learning rate; ``initial_rms`` matters on the sphere only, which keeps it.
 
-    The other keywords are those of `theory.models.model_of`. Raises `NoEquilibrium` at zero weight decay.
+    The other keywords are those of `theory.networks.model_of`. Raises `NoEquilibrium` at zero weight decay.
 
     Examples
     --------
@@ -40,7 +42,7 @@ def equilibrium(
     RMS 0.0707, 0.003245 rad per step
     RMS 0.2827, 0.003245 rad per step
     """
-    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     return model.equilibrium(float(_positive("initial_rms", initial_rms)))
 
 
@@ -54,15 +56,16 @@ def predict_trajectory(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
 ) -> Trajectory:
-    """The trajectory that noise alone would give, by the exact second-moment recursion.
+    """The trajectory that a network of that kind would give, white noise by default, by its second-moment recursion.
 
     Parameters
     ----------
     initial_rms : weight RMS at the start, above 0; scalar or (num_matrices,).
     matrices : names, one per matrix.
     record_every : thinning; the last step is always recorded.
-    finite_beta2, gradient_rms, shape : see `theory.models.model_of`.
+    finite_beta2, gradient_rms, shape, network : see `theory.networks.model_of`.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def predict_trajectory(
     [0.05, 0.004, 0.0035, 0.0033, 0.0033]
     """
     initial = np.broadcast_to(_positive("initial_rms", initial_rms), (len(matrices),))
-    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     rates = optimizer.learning_rate * schedule.multipliers()
     keep = record_steps(schedule.num_steps, record_every)
     return _trajectory(model, model.moments(rates, initial), keep, matrices)
@@ -97,21 +100,27 @@ def final_rms(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
 ) -> float:
     """Weight RMS after the last step (a `Trajectory` holds the one before it)."""
     initial = _positive("initial_rms", initial_rms).reshape(1)
-    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     return float(np.sqrt(model.moments(optimizer.learning_rate * schedule.multipliers(), initial).rho[-1, 0]))
 
 
 def num_relaxations(
-    optimizer: Optimizer, schedule: Schedule, *, finite_beta2: bool = False, gradient_rms: float = 1.0
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    network: Network = WHITE_NOISE,
 ) -> float | None:
     r"""Relaxation times that fit in the run, :math:`2\lambda\sum_t\eta_t` for AdamW; None on the sphere.
 
     Each step counts as one over the relaxation time at its rate.
     """
-    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=(1, 1))
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=(1, 1))
     return model.num_relaxations(optimizer.learning_rate * schedule.multipliers())
 
 
@@ -178,6 +187,7 @@ def predict(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
 ) -> Prediction:
     """Equilibrium, transient and end of one run; the keywords after ``tolerance`` are those of `model_of`.
 
@@ -201,7 +211,7 @@ def predict(
     """
     initial = _positive("initial_rms", initial_rms).reshape(1)
     require_number("tolerance", tolerance, above=0, below=1)
-    model = model_of(optimizer, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     settled = model.equilibrium(float(initial[0]))
     rates = optimizer.learning_rate * schedule.multipliers()
     moments = model.moments(rates, initial)

@@ -11,6 +11,7 @@ from experiments.cli.parser import whole_number
 # Names of the theory, and of what gpt trains with: to import them takes longer than all the rest of reading flags.
 OPTIMIZERS = ("adamw", "adamh", "adamc", "adam-l2", "sgdm", "lion", "signsgdm", "muon", "muonh")
 TRAINABLE_OPTIMIZERS = ("adamw", "adamh", "adamc", "muonh")
+NETWORKS = ("white-noise", "scale-invariant", "gpt2")
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 LOSS_LAWS = ("functional", "momentum", "multi-power")
 

@@ -187,5 +187,12 @@ STUDIES = {
                 Option("optimizers", "NAME,NAME", "the ones to compare (default: all)", _optimizers),
             ),
         ),
+        RegisteredStudy(
+            name="inverse-norm",
+            question="Does the theory describe simulated weights whose gradient goes like one over their norm?",
+            cost="5 core-minutes",
+            run=_later("inverse_norm", "run_study"),
+            options=(Option("settings", "NUMBER", "to compare (default: 200)", _whole_number),),
+        ),
     )
 }

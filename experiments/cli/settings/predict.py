@@ -10,25 +10,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
-from experiments.cli.parser import number
+from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell
 
 if TYPE_CHECKING:
-    from theory import Schedule
+    from theory import Optimizer, Schedule
 
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
     "lrbend predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --initial-rms 0.02",
-    "lrbend predict --optimizer lion --learning-rate 1e-4 --weight-decay 1 --num-steps 2e4 --schedule cosine",
     "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 0.3 --num-steps 2e4 --csv table.csv",
+    "lrbend predict --network scale-invariant --beta2 0.999 --learning-rate 1e-3 --num-steps 2e4 --trajectory run.csv",
 )
+
+RECORDED = ("step", "weight_rms", "angular_update")
+MOST_RECORDS = 1000  # of a trajectory, unless --record-every asks for more
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, OPTIMIZERS, several=True)
     add_matrix(parser)
+    add_network(parser)
     parser.add_argument(
         "--finite-beta2", action="store_true", help="correct for the noise of Adam's second moment, 1 %% at beta2 0.95"
     )
@@ -39,36 +44,58 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="relative distance from the equilibrium RMS where a transient ends",
     )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table to FILE too (default: no file)")
+    parser.add_argument(
+        "--trajectory",
+        type=Path,
+        metavar="FILE",
+        help="write step, weight_rms and angular_update to FILE, a row per record (default: no file)",
+    )
+    parser.add_argument(
+        "--record-every",
+        type=whole_number,
+        help=f"steps between the records of --trajectory (default: as few as leave at most {MOST_RECORDS})",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     from theory import Prediction, predict
 
-    schedule = schedule_from(options)
+    schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
-    for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
-        optimizer = optimizer_from(options, rate, decay)
-        prediction = predict(
-            optimizer,
-            schedule,
-            initial_rms=options.initial_rms,
-            tolerance=options.tolerance,
-            finite_beta2=options.finite_beta2,
-            gradient_rms=options.gradient_rms,
-            shape=shape_from(options),
-        )
-        named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
-        settings.append({**named, **dataclasses.asdict(prediction)})
+    trajectory: list[dict[str, Any]] = []
+    with told_by_flag():
+        network = network_from(options)
+        model = {
+            "initial_rms": options.initial_rms,
+            "finite_beta2": options.finite_beta2,
+            "gradient_rms": options.gradient_rms,
+            "shape": shape_from(options),
+            "network": network,
+        }
+        for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
+            optimizer = optimizer_from(options, rate, decay)
+            prediction = predict(optimizer, schedule, tolerance=options.tolerance, **model)
+            named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
+            spoken_of = {"network": network.name, "direction_ratio": network.direction_ratio}
+            settings.append({**named, **dataclasses.asdict(prediction), **spoken_of})
+            if options.trajectory is not None:
+                trajectory += [{**named, **row} for row in _records(optimizer, schedule, records, model)]
     if options.csv is not None:
-        _write_csv(options.csv, settings)
+        _write_csv("--csv", options.csv, settings)
+    if options.trajectory is not None:
+        setting_columns = ("learning_rate", "weight_decay") if len(settings) > 1 else ()
+        columns = (*setting_columns, *RECORDED)
+        _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
-    elif len(settings) == 1:
+        return 0
+    if len(settings) == 1:
         print(setting_in_words(settings[0], schedule, options.tolerance))
     else:
-        columns = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
-        names = ("learning_rate", "weight_decay", *columns)
+        kept = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
+        names = ("learning_rate", "weight_decay", *kept)
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
+    print(f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}.")
     return 0
 
 
@@ -98,8 +125,28 @@ def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
     return "\n".join([*lines, verdict])
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _record_every(options: argparse.Namespace) -> int:
+    from theory.checks import require_integer
+
+    if options.record_every is None:
+        return max(1, -(-options.num_steps // MOST_RECORDS))
+    if options.trajectory is None:
+        raise BadInput("--record-every: needs --trajectory")
+    return require_integer("record_every", options.record_every, at_least=1)
+
+
+def _records(
+    optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]
+) -> list[dict[str, float]]:
+    from theory import predict_trajectory
+
+    run = predict_trajectory(optimizer, schedule, record_every=record_every, **model)
+    values = zip(run.steps.tolist(), run.weight_rms[:, 0].tolist(), run.angular_update[:, 0].tolist(), strict=True)
+    return [dict(zip(RECORDED, row, strict=True)) for row in values]
+
+
+def _write_csv(flag: str, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     try:
         write_whole(path, csv_text(rows).encode())
     except BadInput as error:
-        raise BadInput(f"--csv {error}") from None
+        raise BadInput(f"{flag} {error}") from None

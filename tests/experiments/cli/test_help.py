@@ -135,7 +135,9 @@ def test_names_are_those_of_the_theory() -> None:
     from gpt.config import TRAINABLE_OPTIMIZERS
     from theory import OPTIMIZERS, SCHEDULES
     from theory.loss_laws import LOSS_LAWS
+    from theory.networks import NETWORKS
 
+    assert tuple(NETWORKS) == flags.NETWORKS
     assert tuple(OPTIMIZERS) == flags.OPTIMIZERS
     assert tuple(TRAINABLE_OPTIMIZERS) == flags.TRAINABLE_OPTIMIZERS
     assert tuple(SCHEDULES) == flags.SCHEDULES

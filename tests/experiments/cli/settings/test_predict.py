@@ -80,3 +80,63 @@ def test_a_decay_that_takes_the_norm_away_is_said(capsys: pytest.CaptureFixture[
     setting = ["--learning-rate", "1e-2", "--weight-decay", "0.3", "--num-steps", "20000", "--schedule", "cosine"]
     assert main(["predict", *setting]) == 0
     assert "takes it away again" in capsys.readouterr().out
+
+
+def rows_of(path: Path) -> list[dict[str, float]]:
+    with path.open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_a_trajectory_has_a_row_per_record(tmp_path: Path) -> None:
+    """Thinned to what a plot can show, or as asked; the first step and the last are there."""
+    path = tmp_path / "run.csv"
+    assert main([*PREDICT, "--initial-rms", "0.03", "--trajectory", str(path)]) == 0
+    rows = rows_of(path)
+    assert list(rows[0]) == ["step", "weight_rms", "angular_update"]
+    assert [row["step"] for row in rows] == [*range(0, 20_000, 20), 19_999]
+    assert rows[0]["weight_rms"] == pytest.approx(0.03)
+    assert rows[-1]["weight_rms"] == pytest.approx(0.0701, rel=0.01)
+    assert rows[-1]["angular_update"] == pytest.approx(0.0033, rel=0.02)
+
+    assert main([*PREDICT, "--trajectory", str(path), "--record-every", "9000"]) == 0
+    assert [row["step"] for row in rows_of(path)] == [0, 9000, 18_000, 19_999]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run.csv"]
+
+
+def test_trajectories_of_several_settings_name_them(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    several = ["predict", "--learning-rate", "1e-3", "3e-3", "--weight-decay", "0.1", "1", "--num-steps", "50"]
+    assert main([*several, "--trajectory", str(path), "--record-every", "10"]) == 0
+    rows = rows_of(path)
+    assert list(rows[0]) == ["learning_rate", "weight_decay", "step", "weight_rms", "angular_update"]
+    assert [(row["learning_rate"], row["weight_decay"], row["step"]) for row in rows] == [
+        (rate, decay, step) for rate in (1e-3, 3e-3) for decay in (0.1, 1) for step in (0, 10, 20, 30, 40, 49)
+    ]
+
+
+def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """The ratio moves the norm, the memory of the second moment the transient; the angle at equilibrium stays."""
+    said = {}
+    for name, flags in {
+        "white": [],
+        "invariant": ["--network", "scale-invariant"],
+        "white direction": ["--network", "scale-invariant", "--direction", "white"],
+        "own direction": ["--direction", "0.5"],
+        "early": ["--network", "scale-invariant", "--early-gradients", "10", "300"],
+    }.items():
+        assert main([*PREDICT, "--beta2", "0.999", *flags, "--json"]) == 0
+        said[name] = strict_json(capsys.readouterr().out)
+    assert (said["white"]["network"], said["white"]["direction_ratio"]) == ("white-noise", 1)
+    assert (said["invariant"]["network"], said["invariant"]["direction_ratio"]) == ("scale-invariant", 0.885)
+    rms = {name: answer["equilibrium_rms"] for name, answer in said.items()}
+    assert rms["own direction"] == pytest.approx(0.5 * rms["white"], rel=1e-12)
+    assert rms["invariant"] == pytest.approx(0.885 * rms["white direction"], rel=1e-12)
+    assert rms["white direction"] == pytest.approx(rms["white"], rel=1e-3)
+    for answer in said.values():
+        assert answer["angular_update_equilibrium"] == pytest.approx(0.00324, rel=0.01)
+    assert said["white direction"]["transient_steps"] > 1.2 * said["white"]["transient_steps"]
+    assert said["early"]["transient_steps"] > said["invariant"]["transient_steps"]
+
+    assert main([*PREDICT, "--network", "scale-invariant"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")

@@ -1,0 +1,140 @@
+"""Which network a prediction speaks of: the default is what it was, and what a network cannot mean is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from theory import (
+    OPTIMIZERS,
+    AdamC,
+    AdamH,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Optimizer,
+    equilibrium,
+    inverse_norm,
+    models,
+    predict,
+    predict_trajectory,
+)
+from theory.networks import GPT2, MEASURED, NETWORKS, SCALE_INVARIANT, WHITE_NOISE, EarlyGradients, Network, model_of
+from theory.predict import final_rms, num_relaxations
+from theory.trajectory import FIELDS
+
+OPTIMIZER = AdamW(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)
+WHITE_DIRECTION = replace(SCALE_INVARIANT, direction_ratio=1.0)
+
+
+def some(name: str) -> Optimizer:
+    cls = OPTIMIZERS[name]
+    return cls(learning_rate=1e-2) if name in ("adamh", "muonh") else cls(learning_rate=1e-2, weight_decay=0.3)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_white_noise_is_the_model_without_a_network_bit_for_bit(name: str) -> None:
+    optimizer, keywords = some(name), {"shape": (16, 32), "finite_beta2": name.startswith("adam")}
+    rates, initial = np.linspace(0, 1e-2, 300), np.array([0.05, 0.3])
+    ours, plain = model_of(optimizer, **keywords), models.model_of(optimizer, **keywords)  # type: ignore[arg-type]
+    assert ours.equilibrium(0.1) == plain.equilibrium(0.1)
+    assert ours.num_relaxations(rates) == plain.num_relaxations(rates)
+    for one, other in zip(ours.moments(rates, initial), plain.moments(rates, initial), strict=True):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZER, AdamC(learning_rate=1e-2, weight_decay=0.3)])
+def test_a_direction_ratio_scales_the_norm_and_leaves_the_angle(optimizer: AdamW | AdamC) -> None:
+    schedule, half = Cosine(num_steps=800, final_fraction=0.3), replace(WHITE_NOISE, direction_ratio=0.5)
+    plain, ours = (
+        predict_trajectory(optimizer, schedule, initial_rms=r, network=n) for r, n in ((0.2, WHITE_NOISE), (0.1, half))
+    )
+    assert ours.weight_rms == pytest.approx(0.5 * plain.weight_rms, rel=1e-12)
+    assert ours.update_rms == pytest.approx(0.5 * plain.update_rms, rel=1e-12)
+    assert ours.angular_update == pytest.approx(plain.angular_update, rel=1e-9)
+    settled, smaller = equilibrium(optimizer, initial_rms=1.0), equilibrium(optimizer, initial_rms=1.0, network=half)
+    assert smaller.weight_rms == pytest.approx(0.5 * settled.weight_rms, rel=1e-12)
+    assert smaller.angular_update == pytest.approx(settled.angular_update, rel=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZER, AdamC(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)])
+def test_scale_invariant_is_the_recursion(optimizer: AdamW | AdamC) -> None:
+    """With the decay of the optimizer, that of AdamC too, and the history as long as the run."""
+    schedule = Cosine(num_steps=600, warmup_steps=20)
+    history = EarlyGradients(factor=5, steps=100)
+    network = replace(SCALE_INVARIANT, gradient_history=history)
+    rates = 1e-2 * schedule.multipliers()
+    decays = 0.3 * (schedule.multipliers() if isinstance(optimizer, AdamC) else np.ones(600))
+    assert history(3) == pytest.approx([5, 1 + 4 * np.exp(-0.01), 1 + 4 * np.exp(-0.02)])
+    rho = inverse_norm.moments(
+        rates[:, None],
+        (rates * decays)[:, None],
+        0.9,
+        0.99,
+        np.array([0.3]),
+        direction_ratio=MEASURED,
+        gradient_scale=history(600),
+    ).rho[:, 0]
+    run = predict_trajectory(optimizer, schedule, initial_rms=0.3, network=network)
+    assert run.weight_rms[:, 0] == pytest.approx(np.sqrt(rho[:-1]), rel=1e-12)
+    assert final_rms(optimizer, schedule, initial_rms=0.3, network=network) == pytest.approx(np.sqrt(rho[-1]))
+
+
+def test_a_run_is_judged_by_the_equilibrium_of_its_network() -> None:
+    """At beta2 0.999, 9 relaxations by the closed form, the second moment has forgotten the start 1.5 times."""
+    optimizer = AdamW(learning_rate=1e-2, weight_decay=0.3, beta2=0.999)
+    schedule = Constant(num_steps=1500)
+    white, ours = (predict(optimizer, schedule, initial_rms=0.04, network=n) for n in (WHITE_NOISE, WHITE_DIRECTION))
+    assert white.num_relaxations == pytest.approx(9)
+    assert white.reaches_equilibrium
+    assert white.transient_steps is not None
+    assert not ours.reaches_equilibrium
+    assert ours.transient_steps is None
+    rate = float(inverse_norm.relaxation_rates(3e-3, 0.999))
+    assert ours.relaxation_steps == pytest.approx(1 / rate)
+    assert ours.num_relaxations == pytest.approx(1500 * rate)
+    assert num_relaxations(optimizer, schedule, network=WHITE_DIRECTION) == ours.num_relaxations
+    small = replace(WHITE_DIRECTION, direction_ratio=0.8)  # settles lower, and comes there as late
+    longer = Constant(num_steps=6000)
+    one, other = (
+        predict(optimizer, longer, initial_rms=r, network=n) for r, n in ((0.04, WHITE_DIRECTION), (0.032, small))
+    )
+    assert other.transient_steps == one.transient_steps
+    assert other.final_rms == pytest.approx(0.8 * one.final_rms)
+
+
+def test_on_the_sphere_only_beta2_is_left_of_a_network() -> None:
+    optimizer, schedule = AdamH(learning_rate=0.02), Cosine(num_steps=200)
+    ours = predict_trajectory(optimizer, schedule, initial_rms=0.1, network=SCALE_INVARIANT)
+    exact = predict_trajectory(optimizer, schedule, initial_rms=0.1, finite_beta2=True)
+    for field in FIELDS:
+        assert np.array_equal(getattr(ours, field), getattr(exact, field))
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("adamw", "adamc", "adamh")])
+def test_other_optimizers_know_white_noise_only(name: str) -> None:
+    with pytest.raises(InvalidParameter, match="network = 'scale-invariant' must be white-noise"):
+        model_of(some(name), SCALE_INVARIANT, shape=(4, 4))
+    with pytest.raises(InvalidParameter, match=r"direction_ratio = 0\.9 must be 1 for"):
+        model_of(some(name), replace(WHITE_NOISE, direction_ratio=0.9), shape=(4, 4))
+
+
+def test_refused() -> None:
+    early = EarlyGradients(factor=3, steps=10)
+    for optimizer, network in (
+        (OPTIMIZER, GPT2),
+        (OPTIMIZER, Network(name="resnet")),
+        (OPTIMIZER, replace(WHITE_NOISE, gradient_history=early)),
+        (AdamH(learning_rate=0.01), replace(SCALE_INVARIANT, gradient_history=early)),
+        (replace(OPTIMIZER, beta2=0.01), SCALE_INVARIANT),
+    ):
+        with pytest.raises(InvalidParameter):
+            predict(optimizer, Constant(num_steps=10), initial_rms=0.1, network=network)
+    for ratio in (0.0, -1.0, float("nan")):
+        with pytest.raises(InvalidParameter, match="direction_ratio"):
+            Network(name="white-noise", direction_ratio=ratio)
+    for given in ({"factor": 0.0, "steps": 1.0}, {"factor": 2.0, "steps": 0.0}):
+        with pytest.raises(InvalidParameter):
+            EarlyGradients(**given)
+    assert all(network.worth for network in NETWORKS.values())
