@@ -19,9 +19,11 @@ from theory import (
     models,
     predict,
     predict_trajectory,
+    radial,
 )
-from theory.networks import GPT2, MEASURED, NETWORKS, SCALE_INVARIANT, WHITE_NOISE, EarlyGradients, Network, model_of
+from theory.networks import GPT2, NETWORKS, SCALE_INVARIANT, WHITE_NOISE, EarlyGradients, Network, model_of
 from theory.predict import final_rms, num_relaxations
+from theory.radial import DIRECTION_RATIO
 from theory.trajectory import FIELDS
 
 OPTIMIZER = AdamW(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)
@@ -73,12 +75,35 @@ def test_scale_invariant_is_the_recursion(optimizer: AdamW | AdamC) -> None:
         0.9,
         0.99,
         np.array([0.3]),
-        direction_ratio=MEASURED,
+        direction_ratio=DIRECTION_RATIO,
         gradient_scale=history(600),
     ).rho[:, 0]
     run = predict_trajectory(optimizer, schedule, initial_rms=0.3, network=network)
     assert run.weight_rms[:, 0] == pytest.approx(np.sqrt(rho[:-1]), rel=1e-12)
     assert final_rms(optimizer, schedule, initial_rms=0.3, network=network) == pytest.approx(np.sqrt(rho[-1]))
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZER, AdamC(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)])
+def test_gpt2_is_the_recursion_with_radial_gradients(optimizer: AdamW | AdamC) -> None:
+    """With the start of training by default, and another history where one is given."""
+    schedule = Cosine(num_steps=600, warmup_steps=20)
+    rates = 1e-2 * schedule.multipliers()
+    decays = 0.3 * (schedule.multipliers() if isinstance(optimizer, AdamC) else np.ones(600))
+    for history in (None, EarlyGradients(factor=1, steps=1)):
+        scale = None if history is None else np.ones(600)
+        given = (rates[:, None], (rates * decays)[:, None], 0.9, 0.99, np.array([0.3]))
+        rho = radial.moments(*given, direction_ratio=0.7, gradient_scale=scale).rho[:, 0]
+        network = replace(GPT2, direction_ratio=0.7, gradient_history=history)
+        run = predict_trajectory(optimizer, schedule, initial_rms=0.3, network=network)
+        assert run.weight_rms[:, 0] == pytest.approx(np.sqrt(rho[:-1]), rel=1e-12)
+    spoken = predict(optimizer, schedule, initial_rms=0.3, network=replace(GPT2, direction_ratio=0.7))
+    settled = radial.equilibrium(1e-2, 0.3, 0.9, direction_ratio=0.7)
+    assert spoken.equilibrium_rms == float(settled.weight_rms)
+    assert spoken.angular_update_equilibrium == float(settled.angular_update)
+    assert spoken.relaxation_steps == radial.relaxation_steps(1e-2, 0.3, direction_ratio=0.7)
+    moving = rates > 0
+    each = radial.relaxation_steps(rates[moving], decays[moving], direction_ratio=0.7)
+    assert spoken.num_relaxations == pytest.approx(float(np.sum(1 / each)))
 
 
 def test_a_run_is_judged_by_the_equilibrium_of_its_network() -> None:
@@ -123,7 +148,6 @@ def test_other_optimizers_know_white_noise_only(name: str) -> None:
 def test_refused() -> None:
     early = EarlyGradients(factor=3, steps=10)
     for optimizer, network in (
-        (OPTIMIZER, GPT2),
         (OPTIMIZER, Network(name="resnet")),
         (OPTIMIZER, replace(WHITE_NOISE, gradient_history=early)),
         (AdamH(learning_rate=0.01), replace(SCALE_INVARIANT, gradient_history=early)),

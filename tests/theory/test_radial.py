@@ -10,7 +10,8 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theory import Cosine, InvalidParameter, NoEquilibrium, adamw, radial
+from theory import Cosine, InvalidParameter, NoEquilibrium, adamw, bernoulli, radial
+from theory.measured import measured_moments
 from theory.momentum import stationary_update_rms
 from theory.radial import Law
 
@@ -45,9 +46,9 @@ def test_measured_direction_and_radial_gradient_account_for_the_norm(force: floa
     """2 % of rho: noise of the moment has no radial part, earlier noise has one that scatters by 1/sqrt(entries)."""
     rates = 0.02 * np.linspace(1, 0.3, 1000)
     found = driven_weights(rates, 0.1, force, 4_000, 0.1)
-    rho, _ = radial.measured_moments(rates, 0.1 * rates, BETA1, np.sqrt(found["s"]), found["r"], 0.1)
+    rho, _ = measured_moments(rates, 0.1 * rates, BETA1, np.sqrt(found["s"]), found["r"], 0.1)
     np.testing.assert_allclose(rho[:-1], found["rho"], rtol=0.02)
-    without, _ = radial.measured_moments(rates, 0.1 * rates, BETA1, np.sqrt(found["s"]), 0 * found["r"], 0.1)
+    without, _ = measured_moments(rates, 0.1 * rates, BETA1, np.sqrt(found["s"]), 0 * found["r"], 0.1)
     assert abs(without[-2] / found["rho"][-1] - 1) > 0.1
 
 
@@ -154,6 +155,37 @@ def test_noise_alone_relaxes_as_noise_does() -> None:
         radial.equilibrium_rms(1e-2, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("eta", "lam", "beta1"), [(1e-3, 0.1, 0.9), (0.03, 1.0, 0.9), (0.2, 1.5, 0.5), (0.01, 0.3, 0.0)]
+)
+def test_the_recursion_comes_to_rest_at_the_fixed_point(eta: float, lam: float, beta1: float) -> None:
+    law = Law(outward=1.7, valley=0.105)
+    settled = radial.equilibrium(eta, lam, beta1, direction_ratio=0.8, law=law)
+    symbols = sp.symbols("eta lambda beta_1 D f b R", positive=True)
+    values = (eta, lam, beta1, 0.8, law.outward, eta / law.valley, float(settled.weight_rms))
+    residual = radial.derive_fixed_point().subs(dict(zip(symbols, values, strict=True)))
+    assert abs(float(residual)) < 1e-9 * float(settled.weight_rms) ** 3
+    rates = np.full(int(40 / (eta * lam)) + 400, eta)
+    ones = np.ones(len(rates))
+    start = 1.2 * float(settled.weight_rms)
+    run = radial.moments(rates, lam * rates, beta1, 0.95, start, direction_ratio=0.8, gradient_scale=ones, law=law)
+    rho, p, s = run.rho[-2], run.p[-1], run.s[-1, 0] if run.s.ndim > 1 else run.s[-1]
+    assert np.sqrt(rho) == pytest.approx(float(settled.weight_rms), rel=1e-9)
+    assert p / np.sqrt(rho * s) == pytest.approx(float(settled.cosine), rel=1e-7, abs=1e-12)
+    across = eta * np.sqrt(s * rho - p**2)
+    angle = np.arctan2(across, (1 - eta * lam) * rho - eta * p)
+    assert float(settled.angular_update) == pytest.approx(angle, rel=1e-9)
+
+
+def test_the_fixed_point_without_a_push_is_that_of_adamw() -> None:
+    settled = radial.equilibrium(1e-2, 0.3, 0.9, direction_ratio=1.0, law=radial.NOISE)
+    assert float(settled.weight_rms) == pytest.approx(float(adamw.equilibrium_rms(1e-2, 0.3)), rel=1e-12)
+    angle = float(adamw.angular_update_equilibrium(1e-2, 0.3))
+    assert float(settled.angular_update) == pytest.approx(angle, rel=1e-12)
+    slow = radial.equilibrium(1e-5, 0.1, 0.9)
+    assert float(slow.weight_rms) == pytest.approx(float(radial.equilibrium_rms(1e-5, 0.1)), rel=1e-5)
+
+
 @pytest.mark.parametrize("start", [0.02, 0.6])
 def test_a_power_law_of_growth_is_a_bernoulli_equation(start: float) -> None:
     eta, lam, growth, sigma, u = 1e-2, 0.1, 0.3, 0.57, 0.25
@@ -161,8 +193,8 @@ def test_a_power_law_of_growth_is_a_bernoulli_equation(start: float) -> None:
     m = 1 - (sigma - u) / 2
     C = eta ** (2 - sigma) * growth
     values = dict(zip(symbols, (eta, lam, m, C, 700.0, start ** (2 * m)), strict=True))
-    derived = float(radial.derive_power_law_rms().evalf(30, subs=values))
-    found = radial.power_law_rms(700, eta, lam, start, growth=growth, step_exponent=sigma, rms_exponent=u)
+    derived = float(bernoulli.derive_power_law_rms().evalf(30, subs=values))
+    found = bernoulli.power_law_rms(700, eta, lam, start, growth=growth, step_exponent=sigma, rms_exponent=u)
     assert float(found) == pytest.approx(derived, rel=1e-10)
     rho = start**2
     for _ in range(1400):  # the differential equation in halves of a step

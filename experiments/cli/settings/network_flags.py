@@ -51,7 +51,7 @@ def direction_ratio(text: str) -> float:
     """What ``--direction`` means: a ratio, or the name of one. Raises `BadInput`."""
     from theory import networks
 
-    named = {"white": networks.WHITE, "measured": networks.MEASURED}
+    named = {"white": networks.WHITE, "measured": networks.DIRECTION_RATIO}
     try:
         ratio = named[text] if text in named else number(text)
     except argparse.ArgumentTypeError:

@@ -1,6 +1,7 @@
 """``lrbend predict``: values worked out by hand, tables, words."""
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,25 @@ def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixtur
     assert main([*PREDICT, "--network", "scale-invariant"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")
+
+
+PYTHIA = "predict --network gpt2 --beta2 0.999 --schedule cosine --final-fraction 0.1 --warmup-steps 200"
+
+
+@pytest.mark.parametrize(("decay", "name"), [("0.01", "seed3"), ("0.01", "seed4"), ("0.05", None)])
+def test_pythia_by_the_command(decay: str, name: str | None, tmp_path: Path) -> None:
+    """Somebody else's runs of 20,000 steps; white noise is 84 % off before step 5,000 and 15 % from there on."""
+    root = os.environ.get("LRBEND_PUBLIC_DATA")
+    if not root:
+        pytest.skip("LRBEND_PUBLIC_DATA is unset: github.com/tiexinding/NPM-Weibull-public is not here")
+    table = tmp_path / "run.csv"
+    setting = ["--num-steps", "20000", "--initial-rms", "0.02", "--learning-rate", "1e-3", "--weight-decay", decay]
+    assert main([*PYTHIA.split(), *setting, "--trajectory", str(table), "--record-every", "1"]) == 0
+    predicted = {int(row["step"]): row["weight_rms"] for row in rows_of(table)}
+    file = f"pythia_lr1e-3_wd{decay}{'' if name is None else '_' + name}.csv"
+    with (Path(root) / "npm_weibull" / file).open() as source:
+        measured = {int(row["step"]): float(row["weight_rms"]) for row in csv.DictReader(source)}
+    error = {step: abs(predicted[step] / rms - 1) for step, rms in measured.items() if step in predicted}
+    assert len(error) > 10
+    assert max(value for step, value in error.items() if step < 5000) < 0.2
+    assert max(value for step, value in error.items() if step >= 5000) < 0.1
