@@ -12,8 +12,7 @@ from experiments.text import aligned, flag
 
 SUMMARY = "how often fit, recommend or losses are right, counted on made sweeps and on public tables"
 EXAMPLES = (
-    "lrbend calibrate fit --num-sweeps 10",
-    "lrbend calibrate recommend --num-workers 1 --out runs/recommend",
+    "lrbend calibrate fit --num-sweeps 10 --num-workers 1",
     "lrbend calibrate real --data DIR",
     "lrbend calibrate losses --data DIR",
 )

@@ -44,7 +44,7 @@ def test_few_sweeps_from_the_command_line(estimator: str, tmp_path: Path, capsys
     assert len(said.err.splitlines()) == len(what.scenarios)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {what.table, what.config}
     table = pd.read_csv(tmp_path / "new" / what.table)
-    assert list(table["num_sweeps"]) == [4 if item.named_bend else 2 for item in what.scenarios]
+    assert list(table["num_sweeps"]) == [8 if item.named_bend else 2 for item in what.scenarios]
     made = json.loads((tmp_path / "new" / what.config).read_text())
     assert (made["num_sweeps"], made["first_seed"], made["num_workers"]) == (2, 5, 1)
     assert set(what.settings) <= set(made)
