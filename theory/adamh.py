@@ -87,6 +87,24 @@ def matching_learning_rate(shrink: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     return np.sqrt((1 - a**2) * (1 - a * b) / (1 + a * b)) / a
 
 
+def learning_rate_of_angle(angle: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
+    r"""Learning rate at which AdamH turns by ``angle`` per step in the stationary state; NaN where none does.
+
+    With :math:`\cos\theta = (\alpha+\beta_1)/(1+\alpha\beta_1)` it is the `matching_learning_rate` of that
+    :math:`\alpha`, :math:`1-\alpha = (1+\beta_1)(1-\cos\theta)/(1-\beta_1\cos\theta)`. Angles of
+    :math:`\arccos\beta_1` and more are out of reach: the rate has gone to infinity. ``angle`` in radians, above 0.
+
+    >>> from theory import adamh
+    >>> rate = adamh.learning_rate_of_angle(0.05)
+    >>> print(f"{rate:.5f} turns by {adamh.angular_update_equilibrium(rate):.5f}")
+    0.05595 turns by 0.05000
+    """
+    theta, b = np.asarray(angle, dtype=np.float64), np.asarray(beta1, dtype=np.float64)
+    y = (1 + b) * 2 * np.sin(theta / 2) ** 2 / (1 - b * np.cos(theta))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((theta > 0) & (y < 1), _rate_of_decay(y, b), np.nan)
+
+
 def equivalent_decay(learning_rate: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     r"""The product :math:`\eta\lambda = 1 - \alpha` of the AdamW run that turns like AdamH at ``learning_rate``.
 

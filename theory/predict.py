@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from theory import adamh
 from theory.checks import InvalidParameter, require_magnitude, require_number
 from theory.models import Equilibrium, Moments, OnSphere
 from theory.networks import WHITE_NOISE, Model, Network, model_of
-from theory.optimizers import Optimizer
+from theory.optimizers import AdamC, AdamH, AdamL2, AdamW, Optimizer
 from theory.schedules import Schedule
 from theory.trajectory import Trajectory, record_steps
 
@@ -165,6 +166,7 @@ class Prediction:
 
     transient_steps : first step after which the RMS is within the tolerance of the equilibrium of the peak rate.
     reaches_equilibrium : whether the run is long enough for it, by `reaches_equilibrium`.
+    adamh_learning_rate : rate of the AdamH that turns by ``angular_update_equilibrium``, by `adamh_learning_rate`.
     """
 
     equilibrium_rms: float
@@ -173,7 +175,7 @@ class Prediction:
     transient_steps: int | None
     reaches_equilibrium: bool
     angular_update_equilibrium: float
-    adamh_learning_rate: float
+    adamh_learning_rate: float | None
     final_rms: float
     final_angular_update: float
 
@@ -225,10 +227,21 @@ def predict(
         transient_steps=transient,
         reaches_equilibrium=reaches_equilibrium(model, rates, initial, tolerance=tolerance),
         angular_update_equilibrium=settled.angular_update,
-        adamh_learning_rate=settled.angular_update,
+        adamh_learning_rate=adamh_learning_rate(optimizer, settled.angular_update),
         final_rms=float(rms[-1]),
         final_angular_update=float(last.angular_update[0, 0]),
     )
+
+
+def adamh_learning_rate(optimizer: Optimizer, angle: float) -> float | None:
+    """Learning rate at which AdamH turns by an equilibrium angle, None where it cannot: of the same beta1 as another
+    Adam, of its own default beta1 for other optimizers. Under a schedule AdamH's angle goes like its rate, AdamW's like
+    the root of its own."""
+    if isinstance(optimizer, AdamH):
+        return optimizer.learning_rate
+    beta1 = optimizer.beta1 if isinstance(optimizer, AdamW | AdamC | AdamL2) else AdamH(learning_rate=1.0).beta1
+    rate = float(adamh.learning_rate_of_angle(angle, beta1))
+    return rate if np.isfinite(rate) else None
 
 
 def _trajectory(model: Model, moments: Moments, keep: NDArray[np.int64], matrices: Sequence[str]) -> Trajectory:

@@ -30,7 +30,36 @@ def test_values_worked_out_by_hand() -> None:
     assert prediction.num_relaxations == pytest.approx(4)
     assert prediction.angular_update_equilibrium == pytest.approx(np.sqrt(2e-4 * 0.1 / 1.9), rel=1e-2)
     assert prediction.transient_steps == pytest.approx(5000 * np.log((1 - 0.08) / (1 - 0.95**2)), rel=2e-2)
-    assert prediction.adamh_learning_rate == prediction.angular_update_equilibrium
+    matching = float(adamh.matching_learning_rate(1 - 1e-4))
+    assert prediction.adamh_learning_rate == pytest.approx(matching, rel=1e-9)
+    assert matching > 1.0005 * prediction.angular_update_equilibrium
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        AdamW(learning_rate=0.1, weight_decay=1.0, beta1=0.8),
+        Lion(learning_rate=1e-3, weight_decay=1.0),
+        SGDM(learning_rate=0.1, weight_decay=0.1),
+    ],
+)
+def test_the_rate_named_for_adamh_turns_by_the_same_angle(optimizer: Optimizer) -> None:
+    prediction = predict(optimizer, Constant(num_steps=100), initial_rms=0.02)
+    assert prediction.adamh_learning_rate is not None
+    beta1 = 0.8 if isinstance(optimizer, AdamW) else 0.9
+    named = AdamH(learning_rate=prediction.adamh_learning_rate, beta1=beta1)
+    turned = predict(named, Constant(num_steps=100), initial_rms=0.02)
+    assert turned.angular_update_equilibrium == pytest.approx(prediction.angular_update_equilibrium, rel=1e-9)
+    assert turned.adamh_learning_rate == named.learning_rate
+
+
+def test_an_angle_out_of_adamhs_reach_has_no_rate() -> None:
+    assert np.isnan(adamh.learning_rate_of_angle(np.arccos(0.9) + 1e-3))
+    assert adamh.learning_rate_of_angle(np.arccos(0.9) - 1e-3) > 10
+    wild = predict(AdamW(learning_rate=0.9, weight_decay=1.0, beta1=0.0), Constant(num_steps=10), initial_rms=0.02)
+    assert wild.adamh_learning_rate is not None
+    flung = predict(SignSGDM(learning_rate=0.999, weight_decay=1.0, beta1=0.0), Constant(num_steps=10), initial_rms=1)
+    assert flung.adamh_learning_rate is None
 
 
 def test_a_short_run_does_not_reach_equilibrium() -> None:

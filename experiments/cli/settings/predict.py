@@ -92,8 +92,7 @@ def run(options: argparse.Namespace) -> int:
     if len(settings) == 1:
         print(setting_in_words(settings[0], schedule, options.tolerance))
     else:
-        kept = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
-        names = ("learning_rate", "weight_decay", *kept)
+        names = ("learning_rate", "weight_decay", *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
     print(f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}.")
     return 0
