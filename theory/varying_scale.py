@@ -119,7 +119,7 @@ class ExactDirection:
         self._taken *= self.beta1
 
     def _move_points(self, earlier: Array) -> None:
-        """Follow 1/v with the points. Below the lowest one v hardly acts, and Phi is a straight line."""
+        """Follow 1/v with the points. Below the lowest one v hardly acts."""
         cells = np.floor(self._lag / SPACING).astype(np.int64)
         furthest = int(cells.max())
         if furthest == 0:
@@ -130,7 +130,6 @@ class ExactDirection:
         source = np.arange(len(self._points))[:, None] - cells
         kept = np.clip(source, 0, count - 1)
         self._z = old[0] * np.exp(source * SPACING)
-        slope = (self._taken[1] - self._taken[0]) / (old[1] - old[0])
 
         def followed(field: Array, below: Array, above: float = 1.0) -> Array:
             inside = np.take_along_axis(field, kept, axis=0)
@@ -138,7 +137,7 @@ class ExactDirection:
 
         self._survival = followed(self._survival, np.exp(-self._z * earlier), NOTHING)
         self._squares = followed(self._squares, self._m2)
-        self._taken = followed(self._taken, self._taken[0] + slope * (self._z - old[0]))
+        self._taken = followed(self._taken, self._taken[0])
 
     def _drop_points(self) -> None:
         """Do without the highest points, where no setting has anything left."""
