@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 
 from theory import (
+    SGDM,
     WSD,
+    AdamH,
     AdamW,
     Constant,
     Cosine,
     InvalidParameter,
     Linear,
+    Lion,
+    Optimizer,
+    SignSGDM,
     Trajectory,
+    adamh,
     adamw,
     predict,
     predict_trajectory,
