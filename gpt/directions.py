@@ -44,10 +44,27 @@ def has_decoupled_decay(optimizer: optim.Optimizer, group: dict[str, Any]) -> bo
     return bool(group.get("decoupled_weight_decay", not isinstance(optimizer, COUPLED)))
 
 
+def radial_gradient(optimizer: optim.Optimizer, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    r"""The gradient of the step just made as Adam sees it, :math:`g/(\sqrt{\hat v} + \epsilon)`, float64.
+
+    Its product with W is the radial gradient. NaN for other optimizers, and where the gradient is gone: None, or zeros.
+    """
+    state = optimizer.state.get(parameter, {})
+    gradient = parameter.grad
+    if gradient is None or gradient.is_sparse or not {"exp_avg_sq", "step"} <= state.keys():
+        return torch.full_like(parameter, torch.nan, dtype=torch.float64)
+    g = gradient.double().div_(_adam_denominator(state, group))
+    if group.get("maximize"):
+        g.neg_()
+    return g.mul_(torch.where(g.any(), 1.0, torch.nan))
+
+
 def adam_direction(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
     """Adam's bias-corrected direction of the last step from its averages, float64."""
-    beta1, beta2 = group["betas"]
-    count = state["step"]
-    m = state["exp_avg"].double() / (1 - beta1**count)
-    v = state.get("max_exp_avg_sq", state["exp_avg_sq"]).double() / (1 - beta2**count)
-    return m.div_(v.sqrt_().add_(group["eps"]))
+    m = state["exp_avg"].double() / (1 - group["betas"][0] ** state["step"])
+    return m.div_(_adam_denominator(state, group))
+
+
+def _adam_denominator(state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+    v = state.get("max_exp_avg_sq", state["exp_avg_sq"]).double() / (1 - group["betas"][1] ** state["step"])
+    return v.sqrt_().add_(group["eps"])

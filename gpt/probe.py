@@ -9,7 +9,8 @@ Two calls around the step of any torch optimizer on any module, and nothing is p
     probe.after(step)
 
 It measures, in float64, the weight RMS of :math:`W_t`, the angle and relative size of the move to :math:`W_{t+1}`, and
-the RMS of the direction :math:`u_t` and its cosine with :math:`W_t`; `gpt.directions` says where u comes from.
+the RMS of the direction :math:`u_t` and its cosine with :math:`W_t`, and under Adam the gradient along :math:`W_t`;
+`gpt.directions` says where they come from.
 
 The angle is taken from the difference :math:`D = W_{t+1} - W_t`, split along and across :math:`W_t`:
 :math:`\theta = \mathrm{atan2}(\|D_\perp\|, \|W_t\| + D_\parallel)`. Small angles keep their digits, which they would
@@ -31,9 +32,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt.directions import direction_of_step
+from gpt.directions import direction_of_step, radial_gradient
 from theory.checks import InvalidParameter, require_integer
-from theory.trajectory import FIELDS, Trajectory
+from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 
 
 class Probe:
@@ -127,12 +128,14 @@ class Probe:
             for name, parameter in self._matrices.items()
             for unit in ([f"{name}[{row}]" for row in range(len(parameter))] if self._per_neuron else [name])
         ]
-        shape = (len(self._steps), len(FIELDS), len(names))
-        values = np.array([record.cpu().numpy() for record in self._records], dtype=np.float64).reshape(shape)
+        fields = (*FIELDS, *OPTIONAL_FIELDS)
+        values = np.full((len(self._steps), len(fields), len(names)), np.nan)
+        for row, record in zip(values, self._records, strict=True):
+            row[: len(record)] = record.cpu().numpy()
         return Trajectory(
             steps=np.array(self._steps, dtype=np.int64),
             matrices=tuple(names),
-            **{field: values[:, index].copy() for index, field in enumerate(FIELDS)},
+            **{field: values[:, index].copy() for index, field in enumerate(fields)},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,13 +157,14 @@ class Probe:
         move = parameter.double() - w
         group = self._optimizer.param_groups[self._group_of[id(parameter)]]
         u = direction_of_step(self._optimizer, parameter, group, before=w, move=move)
+        g = radial_gradient(self._optimizer, parameter, group)
         if self._per_neuron:
-            return _fields(w.flatten(1), move.flatten(1), u.flatten(1))
-        return _fields(w.flatten(), move.flatten(), u.flatten()).unsqueeze(1)
+            return _fields(w.flatten(1), move.flatten(1), u.flatten(1), g.flatten(1))
+        return _fields(w.flatten(), move.flatten(), u.flatten(), g.flatten()).unsqueeze(1)
 
 
-def _fields(w: Tensor, move: Tensor, u: Tensor) -> Tensor:
-    """The values in the order of `theory.trajectory.FIELDS`, along the last axis; ``move`` is used up."""
+def _fields(w: Tensor, move: Tensor, u: Tensor, g: Tensor) -> Tensor:
+    """FIELDS and OPTIONAL_FIELDS of `theory.trajectory` in their order, along the last axis; ``move`` is used up."""
     dot = torch.linalg.vecdot
     size = w.shape[-1]
     ww, along = dot(w, w), dot(move, w)
@@ -168,4 +172,6 @@ def _fields(w: Tensor, move: Tensor, u: Tensor) -> Tensor:
     across_squared, uu, uw = dot(across, across), dot(u, u), dot(u, w)
     angle = torch.atan2((across_squared * ww).sqrt(), ww + along)
     relative = (across_squared / ww + (along / ww).square()).sqrt()
-    return torch.stack([(ww / size).sqrt(), angle, relative, (uu / size).sqrt(), uw / (uu * ww).sqrt()])
+    return torch.stack(
+        [(ww / size).sqrt(), angle, relative, (uu / size).sqrt(), uw / (uu * ww).sqrt(), dot(g, w) / size]
+    )
