@@ -33,7 +33,7 @@ Decay = Literal["coupled", "pytorch", "independent", "relative"]
 DECAYS: tuple[Decay, ...] = get_args(Decay)
 COUPLED = (optim.SGD, optim.ASGD, optim.RMSprop, optim.Adagrad, optim.Adadelta, optim.Adamax, optim.Rprop)
 PEAKS = ("peak_lr", "max_lr", "initial_lr")  # keys of groups, as schedulers and this project write them
-TOLERANCE = 2e-5  # of the step; arithmetic of the optimizer in its own type
+TOLERANCE, CAPTURABLE_TOLERANCE = 2e-5, 2e-4  # of the step; a capturable step corrects its bias in float32
 READABLE = 0.1  # most that rounding may be of a move from which a direction is read
 
 
@@ -46,6 +46,7 @@ class Direction:
     decays : values of d that are possible.
     on_sphere : (learning rate, radius) if the step went along a sphere; ``rate`` and ``decays`` then follow from these.
     known : False if the optimizer is one whose direction nobody can tell.
+    tolerance : share of the step that the arithmetic of the optimizer may be off by.
     """
 
     u: Tensor
@@ -53,6 +54,7 @@ class Direction:
     decays: tuple[float, ...] = ()
     on_sphere: tuple[float, float] | None = None
     known: bool = True
+    tolerance: float = TOLERANCE
 
 
 def direction_of_step(
@@ -80,7 +82,8 @@ def direction_of_step(
         return Direction(u, on_sphere=(float(settings["lr"]), radius) if checkable else None)
     if isinstance(optimizer, optim.Adam) and has_averages(state):
         u = adam_direction(state, settings)
-        return Direction(u, lr, tuple(possible_decays(optimizer, settings, decay)))
+        tolerance = CAPTURABLE_TOLERANCE if settings.get("capturable") else TOLERANCE
+        return Direction(u, lr, tuple(possible_decays(optimizer, settings, decay)), tolerance=tolerance)
     unknown = Direction(torch.full_like(before, torch.nan), known=False)
     if lr is None:
         return unknown
@@ -129,10 +132,11 @@ def unexplained(direction: Direction, p: Products, *, precision: float, exact: b
         ww, uu, uw = (t.sum() for t in (p.ww, p.uu, p.uw))
         length = lr * radius / uu.clamp(min=1e-300).sqrt()
         stretch = radius / (ww - 2 * length * uw + length.square() * uu).clamp(min=1e-300).sqrt()
-        rate: Tensor | float = stretch * length
+        rate = stretch * length
         decays = [1 - stretch]
     elif direction.rate is not None:
-        rate, decays = direction.rate, [p.ww.new_tensor(d) for d in direction.decays]
+        rate = torch.as_tensor(direction.rate, dtype=torch.float64)  # squared below
+        decays = [p.ww.new_tensor(d) for d in direction.decays]
     else:
         return torch.zeros_like(p.ww, dtype=torch.bool)
     norm, size = p.ww.sqrt(), rate * p.uu.sqrt()
@@ -140,7 +144,7 @@ def unexplained(direction: Direction, p: Products, *, precision: float, exact: b
     across = (p.across + 2 * rate * p.u_across + rate * rate * (p.uu - p.uw * share)).clamp(min=0).sqrt()
     along = torch.stack([(p.along + rate * p.uw + d * p.ww).abs() for d in decays]).amin(dim=0) / norm.clamp(min=1e-300)
     rounding = precision * norm
-    wrong = torch.maximum(across, along) > max(TOLERANCE, 4 * precision) * size + rounding
+    wrong = torch.maximum(across, along) > max(direction.tolerance, 4 * precision) * size + rounding
     return wrong if exact else wrong | (size < 10 * rounding)
 
 
@@ -173,10 +177,14 @@ def possible_decays(optimizer: optim.Optimizer, settings: dict[str, Any], decay:
 
 def _convention_of_class(optimizer: optim.Optimizer, settings: dict[str, Any]) -> Decay | None:
     """What torch's own classes do, and AdamC; None for a class of somebody else's, a subclass included."""
-    kind = type(optimizer)
-    if not kind.__module__.startswith(("torch.optim.", "gpt.")):
+    if not is_well_known(optimizer):
         return None
     return "pytorch" if settings.get("decoupled_weight_decay", not isinstance(optimizer, COUPLED)) else "coupled"
+
+
+def is_well_known(optimizer: optim.Optimizer) -> bool:
+    """Whether the class is torch's or this project's own, and no subclass of somebody else's."""
+    return f"{type(optimizer).__module__}.".startswith(("torch.optim.", "gpt."))
 
 
 def has_averages(state: dict[str, Any]) -> bool:

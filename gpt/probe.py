@@ -39,6 +39,7 @@ from gpt.directions import (
     Direction,
     Products,
     direction_of_step,
+    is_well_known,
     radial_gradient,
     unexplained,
     unreadable,
@@ -265,8 +266,8 @@ class Probe:
         precision = torch.finfo(parameter.dtype).eps
         odd = torch.zeros_like(ww, dtype=torch.bool)
         if self._check_moves:
-            exact = type(self._optimizer).__module__.startswith(("torch.optim.", "gpt."))
-            odd = unexplained(direction, products, precision=precision, exact=exact) & (made > 0) & (uu != 0)
+            wrong = unexplained(direction, products, precision=precision, exact=is_well_known(self._optimizer))
+            odd = wrong & (made == 1) & (uu != 0)
         known = (made == 1) & ~odd & ~unreadable(direction, products, precision=precision)
         told = torch.where(known, 1.0, torch.nan)
         rows = [

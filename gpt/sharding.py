@@ -33,16 +33,17 @@ def sum_over_shards(sums: Tensor, groups: tuple[Any, ...]) -> Tensor:
     return sums
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All entries, gathered in every process."""
-    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full
+def whole_of(part: Tensor, like: Tensor) -> Tensor:
+    """The tensor of which each process holds the part that it holds of ``like``, gathered in every process."""
+    from torch.distributed.tensor import DTensor
+
+    mesh, placements = like.device_mesh, like.placements  # type: ignore[attr-defined]
+    spread = DTensor.from_local(part, mesh, placements, run_check=False, shape=like.shape, stride=like.stride())
+    return spread.full_tensor()
 
 
-def part_of(full: Tensor, like: Tensor) -> Tensor:
-    """The entries of a whole tensor that this process holds of ``like``."""
-    if not hasattr(like, "device_mesh"):
-        return full
+def split_as(full: Tensor, like: Tensor) -> Tensor:
+    """Of a tensor that every process has the part that it holds of ``like``."""
     from torch.distributed.tensor import DTensor, Replicate
 
     mesh = like.device_mesh  # type: ignore[attr-defined]
