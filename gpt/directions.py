@@ -133,10 +133,10 @@ def unexplained(direction: Direction, p: Products, *, precision: float, exact: b
         length = lr * radius / uu.clamp(min=1e-300).sqrt()
         stretch = radius / (ww - 2 * length * uw + length.square() * uu).clamp(min=1e-300).sqrt()
         rate = stretch * length
-        decays = [1 - stretch]
+        decays: list[Tensor | float] = [1 - stretch]
     elif direction.rate is not None:
         rate = torch.as_tensor(direction.rate, dtype=torch.float64)  # squared below
-        decays = [p.ww.new_tensor(d) for d in direction.decays]
+        decays = list(direction.decays)
     else:
         return torch.zeros_like(p.ww, dtype=torch.bool)
     norm, size = p.ww.sqrt(), rate * p.uu.sqrt()

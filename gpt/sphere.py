@@ -113,7 +113,7 @@ class SphereOptimizer(Optimizer):
         saved = state_dict["state"]
         order = [index for group in state_dict["param_groups"] for index in group["params"]]
         owned = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
-        options = [{key: group[key] for key in self.defaults} for group in self.param_groups]
+        options = [{key: group[key] for key in group.keys() - {*NOTES}} for group in self.param_groups]
         states = {}
         for index, (parameter, group) in zip(order, owned, strict=False):  # other numbers are refused below
             entry, first = saved.get(index, {}), self.initial_state(parameter, group["dims"])
