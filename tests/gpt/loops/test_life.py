@@ -44,7 +44,7 @@ class Life:
     """An optimizer with matrices that come and go, and a reference for each."""
 
     def __init__(self, rate: float | Tensor) -> None:
-        self.rate, self.generator = rate, torch.Generator().manual_seed(0)
+        self.rate, self.generator, self.ticks = rate, torch.Generator().manual_seed(0), 0
         self.present: list[nn.Parameter] = [self.new()]
         self.absent: list[nn.Parameter] = []
         self.optimizer = self.build([{"params": list(self.present)}])
@@ -63,8 +63,10 @@ class Life:
         return [{"params": list(group["params"])} for group in self.optimizer.param_groups]
 
     def step(self) -> None:
+        """Every third time a matrix has no gradient."""
+        self.ticks += 1
         for index, p in enumerate(self.present):
-            p.grad = self.random() if index != self.references[self.present[0]].count % 3 else None
+            p.grad = self.random() if (index + self.ticks) % 3 else None
         expected = {p: p.detach().clone() for p in (*self.present, *self.absent)}
         for p in self.present:
             if p.grad is not None:
@@ -103,7 +105,7 @@ class Life:
             self.references[self.present[-1]] = Reference(self.present[-1].detach())
 
     def lose_state(self) -> None:
-        del self.optimizer.state[self.present[-1]]
+        self.optimizer.state.pop(self.present[-1], None)
         self.references[self.present[-1]] = Reference(self.present[-1].detach())
 
     def forget_the_absent(self) -> None:
