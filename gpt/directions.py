@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, optim
 
 from gpt.decay_search import search_decay
-from gpt.sharding import local, shard_groups
+from gpt.sharding import local, nan_if_zero, shard_groups
 from gpt.sphere import SphereOptimizer
 from theory.checks import InvalidParameter
 
@@ -206,12 +206,10 @@ def radial_gradient(optimizer: optim.Optimizer, parameter: Tensor, group: dict[s
     state, gradient = optimizer.state.get(parameter, {}), parameter.grad
     if gradient is None or gradient.is_sparse or not (has_averages(state) and {"betas", "eps"} <= group.keys()):
         return torch.full_like(local(parameter), torch.nan, dtype=torch.float64)
-    g = local(gradient).double()
-    there = g.any()
-    g = g.div(_adam_denominator(state, group))
+    g = local(gradient).double().div(_adam_denominator(state, group))
     if group.get("maximize"):
         g.neg_()
-    return g.mul_(torch.where(there, 1.0, torch.nan)) if not shard_groups(parameter) else g
+    return g.mul_(nan_if_zero(gradient))
 
 
 def _adam_denominator(state: dict[str, Any], group: dict[str, Any]) -> Tensor:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt.sharding import local, shard_groups, split_as, whole_of
+from gpt.sharding import local, nan_if_zero, shard_groups, split_as, whole_of
 from gpt.sphere import SphereOptimizer
 from gpt.sphere_moves import Batch, Dims, places, zeros_for
 
@@ -80,13 +80,14 @@ class MuonH(SphereOptimizer):
         group = self._group(parameter)
         average = local(self.state[parameter]["momentum_buffer"])
         gradient = average if not group["nesterov"] else parameter.grad
-        if gradient is None or not gradient.any():
+        if gradient is None:
             return torch.full_like(average, torch.nan)
+        known = nan_if_zero(gradient)
         gradient = local(gradient).to(average.dtype)
         u = torch.empty_like(average)
         for at in places(parameter, group["dims"]):
             u[at] = _direction(gradient[at], average[at], group, parameter)
-        return u
+        return u.mul_(known)
 
 
 def _direction(gradient: Tensor, average: Tensor, group: dict[str, Any], owner: Tensor) -> Tensor:

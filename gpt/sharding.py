@@ -33,6 +33,12 @@ def sum_over_shards(sums: Tensor, groups: tuple[Any, ...]) -> Tensor:
     return sums
 
 
+def nan_if_zero(tensor: Tensor) -> Tensor:
+    """1, or NaN if no entry of the whole tensor differs from zero; float64, without waiting for a GPU."""
+    there = sum_over_shards(local(tensor).any().double(), shard_groups(tensor))
+    return torch.where(there > 0, 1.0, torch.nan)
+
+
 def whole_of(part: Tensor, like: Tensor) -> Tensor:
     """The tensor of which each process holds the part that it holds of ``like``, gathered in every process."""
     from torch.distributed.tensor import DTensor
