@@ -339,7 +339,8 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its loop, of at most 25 lines, lands on the theory; and so does the same loop wherever the README shows it."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/probe.md", "README.md"))
-    loop, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    loop, *callbacks, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(callbacks) == 2  # run by tests/gpt/loops/test_adapters.py
     assert len(loop.strip().splitlines()) <= 25
     assert all(shown == loop for shown in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Probe(" in shown)
     session: dict[str, Any] = {}
