@@ -74,7 +74,7 @@ def direction_of_step(
     before, move : :math:`W_t` and :math:`W_{t+1} - W_t`, float64, the part that is here.
     decay : convention of the optimizer's decay; None for what its class says.
     """
-    state, lr = optimizer.state.get(parameter, {}), settings.get("lr")
+    state, lr = state_of(optimizer, parameter), settings.get("lr")
     if isinstance(optimizer, SphereOptimizer):
         u = optimizer.direction(parameter).double()
         radius = state["radius"]
@@ -87,6 +87,8 @@ def direction_of_step(
     unknown = Direction(torch.full_like(before, torch.nan), known=False)
     if lr is None:
         return unknown
+    if not lr:
+        return Direction(unknown.u)
     decays = tuple(possible_decays(optimizer, settings, decay))
     if len(decays) > 1:
         if shard_groups(parameter):
@@ -98,7 +100,7 @@ def direction_of_step(
             averages = has_averages(state) and {"betas", "eps"} <= settings.keys()
             return Direction(adam_direction(state, settings), lr, decays) if averages else unknown
         decays = (found,)
-    return Direction(move.div(-lr).sub_(before, alpha=decays[0] / float(lr)) if lr else unknown.u)
+    return Direction(move.div(-lr).sub_(before, alpha=decays[0] / float(lr)))
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,10 @@ class Products:
     u_across: Tensor
 
 
-def unexplained(direction: Direction, p: Products, *, precision: float, exact: bool) -> Tensor:
+def unexplained(direction: Direction, p: Products, *, precision: float) -> Tensor:
     """Whether u, its length a and none of the possible decays give the move, for every unit.
 
-    Parameters
-    ----------
-    precision : distance from 1 to the next number in the type of the weights, whose rounding is allowed for.
-    exact : the optimizer's class is known to work as the state says; if not, u must be seen above the rounding.
+    ``precision``: distance from 1 to the next number in the type of the weights, whose rounding is allowed for.
     """
     if not direction.known:
         return torch.ones_like(p.ww, dtype=torch.bool)
@@ -144,14 +143,18 @@ def unexplained(direction: Direction, p: Products, *, precision: float, exact: b
     across = (p.across + 2 * rate * p.u_across + rate * rate * (p.uu - p.uw * share)).clamp(min=0).sqrt()
     along = torch.stack([(p.along + rate * p.uw + d * p.ww).abs() for d in decays]).amin(dim=0) / norm.clamp(min=1e-300)
     rounding = precision * norm
-    wrong = torch.maximum(across, along) > max(direction.tolerance, 4 * precision) * size + rounding
-    return wrong if exact else wrong | (size < 10 * rounding)
+    return torch.maximum(across, along) > max(direction.tolerance, 4 * precision) * size + rounding
 
 
-def unreadable(direction: Direction, p: Products, *, precision: float) -> Tensor:
-    """Whether u was read from a move that rounding made up, for every unit."""
-    if direction.rate is not None or direction.on_sphere is not None:
+def unreadable(direction: Direction, p: Products, *, precision: float, exact: bool) -> Tensor:
+    """Whether rounding made up the move that u was read from, or hides whether u explains it, for every unit.
+
+    ``exact``: the optimizer's class is known to do what its state says, and needs no proof.
+    """
+    if direction.on_sphere is not None or (direction.rate is not None and exact):
         return torch.zeros_like(p.ww, dtype=torch.bool)
+    if direction.rate is not None:
+        return direction.rate * p.uu.sqrt() < 10 * precision * p.ww.sqrt()
     moved = p.across + p.along.square() / p.ww.clamp(min=1e-300)
     return 0.2 * precision * p.ww.sqrt() > READABLE * moved.sqrt()
 
@@ -187,6 +190,12 @@ def is_well_known(optimizer: optim.Optimizer) -> bool:
     return f"{type(optimizer).__module__}.".startswith(("torch.optim.", "gpt."))
 
 
+def state_of(optimizer: optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """What the optimizer remembers of the parameter, as far as it does so by name."""
+    state = optimizer.state.get(parameter, {})
+    return state if isinstance(state, dict) else {}
+
+
 def has_averages(state: dict[str, Any]) -> bool:
     """Whether the state is Adam's."""
     return {"exp_avg", "exp_avg_sq", "step"} <= state.keys()
@@ -203,7 +212,7 @@ def radial_gradient(optimizer: optim.Optimizer, parameter: Tensor, group: dict[s
 
     Its product with W is the radial gradient. NaN for other optimizers, and where the gradient is gone: None, or zeros.
     """
-    state, gradient = optimizer.state.get(parameter, {}), parameter.grad
+    state, gradient = state_of(optimizer, parameter), parameter.grad
     if gradient is None or gradient.is_sparse or not (has_averages(state) and {"betas", "eps"} <= group.keys()):
         return torch.full_like(local(parameter), torch.nan, dtype=torch.float64)
     g = local(gradient).double().div(_adam_denominator(state, group))

@@ -119,7 +119,8 @@ class Probe:
         self._matrices = self._trained_by_now() if isinstance(matrices, nn.Module) else dict(matrices)
         if not self._matrices:
             raise InvalidParameter("matrices", "{}", "at least one matrix that the optimizer trains")
-        self._num_trained = self._check_matrices()
+        self._check(self._matrices)
+        self._known = self._trained()
         self._calls = 0
         self._pending = False  # a record was due, and no step was made
         self._awaited = False
@@ -133,9 +134,11 @@ class Probe:
         """Remember the weights; call right before ``optimizer.step()``."""
         self._before = []
         if self._calls % self._every == 0 or self._pending:
-            if self._module is not None and sum(1 for _ in self._trained()) != self._num_trained:
-                self._matrices |= self._trained_by_now()
-                self._num_trained = self._check_matrices()
+            if self._module is not None and (trained := self._trained()) != self._known:
+                joined = {name: p for name, p in self._trained_by_now().items() if id(p) not in self._known}
+                self._check(joined)
+                self._matrices |= joined
+                self._known = trained
             self._watch.begin(self._matrices.values())
             self._before = [local(parameter).detach().clone() for parameter in self._matrices.values()]
         self._calls += 1
@@ -197,8 +200,9 @@ class Probe:
         self._calls = state_dict["calls"]
         self._pending = state_dict.get("pending", False)
 
-    def _trained(self) -> Any:
-        return (p for group in self._optimizer.param_groups for p in group["params"])
+    def _trained(self) -> set[int]:
+        """Identities of the parameters of the optimizer."""
+        return {id(p) for group in self._optimizer.param_groups for p in group["params"]}
 
     def _trained_by_now(self) -> dict[str, Tensor]:
         """The module's matrices that the optimizer trains, under the names that they have without wrappers."""
@@ -206,7 +210,7 @@ class Probe:
         while isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
             module = module.module
         assert module is not None
-        trained = {id(p) for p in self._trained()}
+        trained = self._trained()
         found: dict[str, Tensor] = {}
         for name, parameter in module.named_parameters():
             for wrapper in WRAPPERS:
@@ -215,17 +219,16 @@ class Probe:
                 found[name] = parameter
         return found
 
-    def _check_matrices(self) -> int:
-        """Raise for what cannot be watched; the number of parameters that the optimizer trains."""
-        trained = {id(p) for p in self._trained()}
-        for name, parameter in self._matrices.items():
+    def _check(self, matrices: Mapping[str, Tensor]) -> None:
+        """Raise for what cannot be watched."""
+        trained = self._trained()
+        for name, parameter in matrices.items():
             if id(parameter) not in trained or (self._per_neuron and parameter.ndim < 2):
                 raise InvalidParameter("matrices", name, "trained by this optimizer, and with two axes for per_neuron")
             if parameter.is_meta:
                 raise InvalidParameter("matrices", name, "a parameter with data, not one on the meta device")
             if self._per_neuron and shard_groups(parameter):
                 raise InvalidParameter("per_neuron", True, f"False for {name}, which lies in several processes")
-        return len(trained)
 
     def _tell(self, records: list[Tensor]) -> None:
         """Warn once of directions that are not known; on a GPU at the first record and when the records are read."""
@@ -266,9 +269,9 @@ class Probe:
         precision = torch.finfo(parameter.dtype).eps
         odd = torch.zeros_like(ww, dtype=torch.bool)
         if self._check_moves:
-            wrong = unexplained(direction, products, precision=precision, exact=is_well_known(self._optimizer))
-            odd = wrong & (made == 1) & (uu != 0)
-        known = (made == 1) & ~odd & ~unreadable(direction, products, precision=precision)
+            odd = unexplained(direction, products, precision=precision) & (made == 1) & (uu != 0)
+        hidden = unreadable(direction, products, precision=precision, exact=is_well_known(self._optimizer))
+        known = (made == 1) & ~odd & ~(hidden if self._check_moves else torch.zeros_like(odd))
         told = torch.where(known, 1.0, torch.nan)
         rows = [
             (ww / size).sqrt(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gpt.adamc import AdamC
+from gpt.directions import state_of
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -103,8 +104,7 @@ class StepWatch:
 
     def _count(self, parameter: Tensor) -> Any:
         """Steps of this parameter so far where the optimizer counts them, else None."""
-        state = self.optimizer.state.get(parameter, {})
-        count = state.get("step") if isinstance(state, dict) else None
+        count = state_of(self.optimizer, parameter).get("step")
         return count if isinstance(count, int | float | Tensor) else None
 
     def _read_settings(self) -> list[dict[str, Any]]:

@@ -228,6 +228,19 @@ def test_a_direction_that_rounding_made_up_is_not_given() -> None:
         assert np.isfinite(probe.trajectory().update_rms).all() == there
 
 
+def test_a_rate_of_zero_has_no_direction_to_check() -> None:
+    """As at the start of a warmup: Adam's is known all the same, others' are not, and nobody is blamed."""
+    for build, first in ((KNOWN["AdamW"][0], True), (KNOWN["Lion"][0], False), (KNOWN["Adam, independent"][0], False)):
+        w = weights()
+        optimizer = build([w])
+        probe = Probe({"w": w}, optimizer)
+        optimizer.param_groups[0]["lr"] = 0.0
+        run(w, optimizer, probe, gradients(1))  # type: ignore[arg-type]
+        optimizer.param_groups[0]["lr"] = LR
+        run(w, optimizer, probe, gradients(1), first=1)  # type: ignore[arg-type]
+        assert np.isfinite(probe.trajectory().update_rms[:, 0]).tolist() == [first, True]
+
+
 def test_master_weights() -> None:
     """The optimizer trains float32 copies of bfloat16 weights: they are what can be watched."""
     w = weights((16, 16), torch.bfloat16)
