@@ -16,13 +16,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from gpt.sharding import local
+
 FITS = 1e-5  # of the move, what may be left unexplained
 
 
 def search_decay(
     before: Tensor,
     move: Tensor,
-    lr: float | Tensor,
     decays: Sequence[float],
     seen: Sequence[Tensor],
     *,
@@ -33,7 +34,6 @@ def search_decay(
     Parameters
     ----------
     before, move : :math:`W_t` and :math:`W_{t+1} - W_t`, float64.
-    lr : :math:`\\eta`.
     seen : gradient and state of the optimizer after the step, in the shape of the weights.
     precision : distance from 1 to the next number in the type of the weights.
     """
@@ -46,7 +46,7 @@ def search_decay(
     for d in decays:
         if _leaves_a_sign(step + d * w, slack):
             return d
-    rest = _share_of_weights(w, step, [t.flatten().double() for t in seen], slack)
+    rest = _share_of_weights(w, step, [local(t).flatten().double() for t in seen], slack)
     if rest is None:
         return None
     nearest = min(decays, key=lambda d: abs(d - rest))

@@ -27,24 +27,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt.directions import (
-    DECAYS,
-    Decay,
-    Direction,
-    Products,
-    direction_of_step,
-    is_well_known,
-    radial_gradient,
-    unexplained,
-    unreadable,
-)
+from gpt.directions import DECAYS, Decay, Direction, direction_of_step
 from gpt.sharding import local, shard_groups, sum_over_shards
+from gpt.step_check import TINY, Claim, Products, check_steps
 from gpt.steps import StepWatch
 from theory.checks import InvalidParameter, require_integer
 from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
@@ -158,7 +149,7 @@ class Probe:
             self._pending = not self._watch.stepped
             if due or not self._pending:
                 pairs = zip(self._before, self._matrices.values(), strict=True)
-                self._records.append(torch.cat([self._measure(w, parameter) for w, parameter in pairs], dim=1))
+                self._records.append(self._rows([self._measure(w, parameter) for w, parameter in pairs]))
                 self._steps.append(step)
                 self._tell(self._records[-1:])
             self._before = []
@@ -244,43 +235,68 @@ class Probe:
             )
             warnings.warn(message, stacklevel=3)
 
-    def _measure(self, before: Tensor, parameter: Tensor) -> Tensor:
-        """The rows of the units of one matrix, (num_rows, num_units), float64."""
+    def _measure(self, before: Tensor, parameter: Tensor) -> _Measured:
+        """The products of the units of one matrix."""
         w = before.double()
         move = local(parameter).double() - w
         groups = shard_groups(parameter)
-        made = self._watch.made(parameter, sum_over_shards(move.any().double(), groups) > 0)
         settings = self._watch.settings(parameter)
         if settings is None or not self._watch.stepped:
-            nothing = torch.full_like(w, torch.nan)
-            direction, g = Direction(nothing), nothing
+            found = Direction(torch.full_like(w, torch.nan), Claim())
         else:
-            direction = direction_of_step(self._optimizer, parameter, settings, before=w, move=move, decay=self._decay)
-            g = radial_gradient(self._optimizer, parameter, settings)
-        w, move, u, g = (t.flatten(1) if self._per_neuron else t.flatten() for t in (w, move, direction.u, g))
-        size = w.shape[-1] if self._per_neuron else parameter.numel()
+            found = direction_of_step(self._optimizer, parameter, settings, before=w, move=move, decay=self._decay)
+        made = self._watch.made(parameter, move)
+        axis = 1 if self._per_neuron else 0
+        w, move, u = (t.flatten(axis) for t in (w, move, found.u))
         dot = torch.linalg.vecdot
-        ww, along, uu, uw, gw = sum_over_shards(
-            torch.stack([dot(w, w), dot(move, w), dot(u, u), dot(u, w), dot(g, w)]), groups
+        ww = dot(w, w)
+        g = found.scaled_gradient
+        gw = torch.full_like(ww, torch.nan) if g is None else dot(g.flatten(axis), w).mul_(found.scale)
+        first = sum_over_shards(torch.stack([ww, dot(move, w), dot(u, u), dot(u, w), gw]), groups)
+        move.addcmul_(w, (first[1] / first[0].clamp(min=TINY)).unsqueeze(-1), value=-1)
+        second = sum_over_shards(torch.stack([dot(move, move), dot(u, move)]), groups)
+        size = w.shape[-1] if self._per_neuron else parameter.numel()
+        return _Measured(
+            torch.cat([first, second]).view(7, -1), size, made, found.claim, torch.finfo(parameter.dtype).eps
         )
-        move.addcmul_(w, (along / ww).nan_to_num(0.0).unsqueeze(-1), value=-1)
-        across, u_across = sum_over_shards(torch.stack([dot(move, move), dot(u, move)]), groups)
-        products = Products(ww, along, across, uu, uw, u_across)
-        precision = torch.finfo(parameter.dtype).eps
-        odd = torch.zeros_like(ww, dtype=torch.bool)
+
+    def _rows(self, measured: list[_Measured]) -> Tensor:
+        """The record, (num_rows, num_units), float64."""
+        ww, along, uu, uw, gw, across, u_across = torch.cat([m.products for m in measured], dim=1)
+        owner = None
+        if self._per_neuron:
+            units = torch.tensor([m.products.shape[1] for m in measured])
+            owner = torch.repeat_interleave(units).to(ww.device)
+        products = Products(ww, along, across, uu, uw, u_across, owner)
+        size, made = products.of_unit([m.size for m in measured]), torch.stack([m.made for m in measured]).to(ww.device)
+        made = made if owner is None else made[owner]
+        known, odd = made == 1, torch.zeros_like(made, dtype=torch.bool)
         if self._check_moves:
-            odd = unexplained(direction, products, precision=precision) & (made == 1) & (uu != 0)
-        hidden = unreadable(direction, products, precision=precision, exact=is_well_known(self._optimizer))
-        known = (made == 1) & ~odd & ~(hidden if self._check_moves else torch.zeros_like(odd))
+            odd, hidden = check_steps([m.claim for m in measured], [m.precision for m in measured], products)
+            odd = odd & known
+            known = known & ~odd & ~hidden
         told = torch.where(known, 1.0, torch.nan)
-        rows = [
-            (ww / size).sqrt(),
-            torch.atan2((across * ww).sqrt(), ww + along),
-            (across / ww + (along / ww).square()).sqrt(),
-            (uu / size).sqrt() * told,
-            uw / (uu * ww).sqrt() * told,
-            gw / size * torch.where(made == 1, 1.0, torch.nan),
-            (made > 0).double().expand_as(ww),
-            odd.double(),
-        ]
-        return torch.stack(rows).view(len(ROWS), -1)
+        return torch.stack(
+            [
+                (ww / size).sqrt(),
+                torch.atan2((across * ww).sqrt(), ww + along),
+                (across / ww + (along / ww).square()).sqrt(),
+                (uu / size).sqrt() * told,
+                uw / (uu * ww).sqrt() * told,
+                torch.where(
+                    (made == 1) & (gw != 0), gw / size, torch.nan
+                ),  # 0 if the gradient was overwritten by zeros
+                (made > 0).double(),
+                odd.double(),
+            ]
+        )
+
+
+class _Measured(NamedTuple):
+    """Of one matrix: products of its units (7, num_units), entries of a unit, steps made, and what is claimed of it."""
+
+    products: Tensor
+    size: int
+    made: Tensor
+    claim: Claim
+    precision: float

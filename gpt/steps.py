@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from gpt.adamc import AdamC
 from gpt.directions import state_of
+from gpt.sharding import shard_groups, sum_over_shards
 
 
 def unwrapped(optimizer: Any) -> Optimizer:
@@ -80,19 +81,19 @@ class StepWatch:
         index = self._group_of.get(id(parameter))
         return None if index is None else self._settings[index]
 
-    def made(self, parameter: Tensor, moved: Tensor) -> Tensor:
+    def made(self, parameter: Tensor, move: Tensor) -> Tensor:
         """Number of steps that were made for this parameter, as a tensor of no dimension, without waiting for a GPU.
 
-        ``moved``: whether the weights differ, where nothing else tells.
+        Where nothing else tells, it is one if the weights differ: ``move`` is how the part that is here did.
         """
-        nothing = torch.zeros((), device=moved.device)
+        nothing = torch.zeros((), device=move.device)
         before, after = self._counts.get(id(parameter)), self._count(parameter)
         if self.settings(parameter) is None or (self._hooked and not self._completed):
             return nothing
         if after is not None:
             return nothing + after - (0 if before is None else before)
         if not self._hooked:
-            return nothing + moved
+            return (sum_over_shards(move.any().double(), shard_groups(parameter)) > 0) + nothing
         if id(parameter) in self._without_gradient:
             return nothing
         made = nothing + self._completed
