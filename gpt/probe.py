@@ -238,7 +238,7 @@ class Probe:
     def _measure(self, before: Tensor, parameter: Tensor) -> _Measured:
         """The products of the units of one matrix."""
         w = before.double()
-        move = local(parameter).double() - w
+        move = local(parameter) - w  # in float64
         groups = shard_groups(parameter)
         settings = self._watch.settings(parameter)
         if settings is None or not self._watch.stepped:
