@@ -12,7 +12,8 @@ A step moves a matrix by :math:`W_{t+1} = (1-d)W_t - au_t`. Where u comes from:
   rate, or :math:`\lambda\eta/\eta_{peak}`. For a class that is not torch's it is looked for (`gpt.decay_search`).
 
 Rounding of the weights leaves an error of about :math:`6\times10^{-8}\,\|W\|/\eta\|u\|` in float32 in what is read from
-a move; where it would be 10 % or more, as in bfloat16, nothing is read. At learning rate zero nothing can be.
+a move; where it would be 10 % or more, as in bfloat16, nothing is read. At learning rate zero nothing can be,
+and for weights that somebody's optimizer also projects, averages or clips in its step -move/lr is all that u means.
 """
 
 from __future__ import annotations

@@ -40,6 +40,7 @@ class StepWatch:
         self._group_of: dict[int, int] = {}
         self._counts: dict[int, Any] = {}
         self._settings: list[dict[str, Any]] = []
+        self._had_gradient: set[int] = set()
         self._without_gradient: set[int] = set()
         self._overflow: Tensor | None = None
         self._depth = self._completed = 0
@@ -68,7 +69,7 @@ class StepWatch:
         self._group_of = {id(p): index for index, group in enumerate(groups) for p in group["params"]}
         self._counts = {id(p): _frozen(self._count(p)) for p in self._parameters}
         self._settings = self._read_settings()
-        self._without_gradient, self._overflow, self._completed = set(), None, 0
+        self._had_gradient, self._without_gradient, self._overflow, self._completed = set(), set(), None, 0
 
     @property
     def stepped(self) -> bool:
@@ -92,7 +93,8 @@ class StepWatch:
             return nothing
         if after is not None:
             return nothing + after - (0 if before is None else before)
-        if not self._hooked:
+        used_up = id(parameter) in self._without_gradient and id(parameter) in self._had_gradient
+        if not self._hooked or used_up:
             return (sum_over_shards(move.any().double(), shard_groups(parameter)) > 0) + nothing
         if id(parameter) in self._without_gradient:
             return nothing
@@ -121,6 +123,7 @@ class StepWatch:
     def _starts(self) -> None:
         if self._depth == 0:
             self._settings = self._read_settings()
+            self._had_gradient = {id(p) for p in self._parameters if p.grad is not None}
         self._depth += 1
 
     def _ends(self) -> None:

@@ -165,6 +165,29 @@ def test_a_closure_that_makes_the_gradients(name: str, inside: bool) -> None:
     assert_made(probe.trajectory(), 3 * [True])
 
 
+class Thrifty(optim.SGD):
+    """Gives back the memory of the gradients in its step."""
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        super().step()
+        self.zero_grad()
+
+
+def test_an_optimizer_that_drops_the_gradients() -> None:
+    moving, still = weights(), weights()
+    optimizer = Thrifty([moving, still], lr=LR)
+    probe = Probe({"moving": moving, "still": still}, optimizer)
+    given = gradients(3)
+    for step, gradient in enumerate(given):
+        moving.grad = gradient.clone()
+        probe.before()
+        optimizer.step()
+        probe.after(step)
+    expected = [float(g.square().mean().sqrt()) for g in given]
+    np.testing.assert_allclose(probe.trajectory().update_rms[:, 0], expected, rtol=1e-6)
+    assert np.isnan(probe.trajectory().update_rms[:, 1]).all()
+
+
 def test_a_rate_that_is_a_tensor_and_moves_in_place() -> None:
     w, lr = weights(), torch.tensor(LR)
     optimizer = optim.AdamW([w], lr=lr, weight_decay=0.3)
