@@ -164,9 +164,7 @@ def _direction_and_factors(state: dict[str, Any], group: dict[str, Any]) -> tupl
         count = math.nan
     mean_correction = 1 - float(group["betas"][0]) ** count
     root = (1 - float(group["betas"][1]) ** count) ** 0.5
-    squares = local(state.get("max_exp_avg_sq", state["exp_avg_sq"])).double()
-    if squares is state.get("max_exp_avg_sq", state["exp_avg_sq"]):
-        squares = squares.clone()
+    squares = local(state.get("max_exp_avg_sq", state["exp_avg_sq"])).to(torch.float64, copy=True)
     inverse = squares.sqrt_().add_(group["eps"] * root).reciprocal_()
     u = inverse * local(state["exp_avg"])
     return u.mul_(root / mean_correction), inverse, root
