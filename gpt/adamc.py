@@ -32,6 +32,12 @@ class AdamC(torch.optim.AdamW):
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         for group in self.param_groups:
-            group["weight_decay"] = group["peak_weight_decay"] * float(group["lr"]) / group["peak_lr"]
+            group["weight_decay"] = self.decay_of(group)
         loss: float | None = super().step(closure)
         return loss
+
+    @staticmethod
+    def decay_of(group: dict[str, Any]) -> float:
+        """The decay of a step at the learning rate of the group."""
+        decay: float = group["peak_weight_decay"] * float(group["lr"]) / group["peak_lr"]
+        return decay

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from gpt.directions import adam_direction
-from gpt.sphere import Batch, SphereOptimizer
+from gpt.sphere import SphereOptimizer
+from gpt.sphere_moves import Batch, Dims, zeros_for
 
 
 class AdamH(SphereOptimizer):
@@ -27,41 +28,37 @@ class AdamH(SphereOptimizer):
     params : tensors, or groups of them, as for any torch optimizer.
     lr : step as a fraction of the norm.
     betas, eps : as in Adam.
-    foreach : see `gpt.sphere.SphereOptimizer`.
-
-    Raises
-    ------
-    ValueError : a tensor whose norm is zero or not finite.
+    foreach, dims : see `gpt.sphere.SphereOptimizer`; so for what is refused with ValueError.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         *,
-        lr: float,
+        lr: float | Tensor,
         betas: tuple[float, float] = (0.9, 0.95),
         eps: float = 1e-8,
         foreach: bool | None = None,
+        dims: Dims = None,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "foreach": foreach})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "foreach": foreach, "dims": dims})
 
-    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
-        work = torch.promote_types(parameter.dtype, torch.float32)
+    def initial_state(self, parameter: Tensor, dims: Dims) -> dict[str, Tensor]:
         return {
             "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter, dtype=work),
-            "exp_avg_sq": torch.zeros_like(parameter, dtype=work),
+            "exp_avg": zeros_for(parameter, dims),
+            "exp_avg_sq": zeros_for(parameter, dims),
         }
 
     def write_directions(self, batch: Batch, group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in batch.parameters]
-        steps = [state["step"] for state in states]
-        torch._foreach_add_(steps, 1)
+        torch._foreach_add_([state["step"] for state in states], 1)
+        steps = [state["step"] for state, places in zip(states, batch.places, strict=True) for _ in places]
         torch._fused_adamw_(  # the kernel of torch.optim.AdamW; at rate 1 and decay 1 it replaces its target by -u
             batch.slots,
             batch.gradients(),
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            batch.matrices([state["exp_avg"] for state in states]),
+            batch.matrices([state["exp_avg_sq"] for state in states]),
             [],
             steps,
             lr=1.0,
@@ -74,5 +71,4 @@ class AdamH(SphereOptimizer):
         )
 
     def direction(self, parameter: Tensor) -> Tensor:
-        (group,) = (group for group in self.param_groups if any(p is parameter for p in group["params"]))
-        return adam_direction(self.state[parameter], group)
+        return adam_direction(self.state[parameter], self._group(parameter))

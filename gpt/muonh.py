@@ -19,7 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt.sphere import Batch, SphereOptimizer
+from gpt.sharding import local, nan_if_zero, shard_groups, split_as, whole_of
+from gpt.sphere import SphereOptimizer
+from gpt.sphere_moves import Batch, Dims, places, zeros_for
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -35,22 +37,20 @@ class MuonH(SphereOptimizer):
     nesterov : average the momentum with the gradient once more.
     newton_schulz_steps : iterations behind each polar factor.
     newton_schulz_dtype : type of their arithmetic; None for bfloat16 on a GPU and the type of the momentum elsewhere.
-
-    Raises
-    ------
-    ValueError : a tensor that is not a matrix, or whose norm is zero or not finite.
+    foreach, dims : see `gpt.sphere.SphereOptimizer`; so for what is refused with ValueError. A matrix has two axes.
     """
 
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         *,
-        lr: float,
+        lr: float | Tensor,
         momentum: float = 0.95,
         nesterov: bool = True,
         newton_schulz_steps: int = 5,
         newton_schulz_dtype: torch.dtype | None = None,
         foreach: bool | None = None,
+        dims: Dims = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -59,36 +59,47 @@ class MuonH(SphereOptimizer):
             "newton_schulz_steps": newton_schulz_steps,
             "newton_schulz_dtype": newton_schulz_dtype,
             "foreach": foreach,
+            "dims": dims,
         }
         super().__init__(params, defaults)
 
-    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
-        if parameter.ndim != 2:
+    def initial_state(self, parameter: Tensor, dims: Dims) -> dict[str, Tensor]:
+        if (parameter.ndim if dims is None else len(dims)) != 2:
             raise ValueError(f"a tensor of shape {tuple(parameter.shape)} has no polar factor: MuonH trains matrices")
-        work = torch.promote_types(parameter.dtype, torch.float32)
-        return {"momentum_buffer": torch.zeros_like(parameter, dtype=work)}
+        return {"momentum_buffer": zeros_for(parameter, dims)}
 
     def write_directions(self, batch: Batch, group: dict[str, Any]) -> None:
-        averages = [self.state[parameter]["momentum_buffer"] for parameter in batch.parameters]
-        for gradient, average, slot in zip(batch.gradients(), averages, batch.slots, strict=True):
+        averages = batch.matrices([self.state[parameter]["momentum_buffer"] for parameter in batch.parameters])
+        owners = [p for p, places in zip(batch.parameters, batch.places, strict=True) for _ in places]
+        for owner, gradient, average, slot in zip(owners, batch.gradients(), averages, batch.slots, strict=True):
             average.lerp_(gradient, 1 - group["momentum"])
-            slot.copy_(_direction(gradient, average, group)).neg_()
+            slot.copy_(_direction(gradient, average, group, owner)).neg_()
 
     def direction(self, parameter: Tensor) -> Tensor:
         """u of the last step, from the momentum and the gradient; NaN if Nesterov needs one that is gone."""
-        (group,) = (group for group in self.param_groups if any(p is parameter for p in group["params"]))
-        average = self.state[parameter]["momentum_buffer"]
-        if parameter.grad is None and group["nesterov"]:
+        group = self._group(parameter)
+        average = local(self.state[parameter]["momentum_buffer"])
+        gradient = average if not group["nesterov"] else parameter.grad
+        if gradient is None:
             return torch.full_like(average, torch.nan)
-        gradient = average if parameter.grad is None else parameter.grad.to(average.dtype)
-        return _direction(gradient, average, group)
+        known = nan_if_zero(gradient)
+        gradient = local(gradient).to(average.dtype)
+        u = torch.empty_like(average)
+        for at in places(parameter, group["dims"]):
+            u[at] = _direction(gradient[at], average[at], group, parameter)
+        return u.mul_(known)
 
 
-def _direction(gradient: Tensor, average: Tensor, group: dict[str, Any]) -> Tensor:
-    """Polar factor of what the group makes of the gradient and the momentum that already includes it."""
+def _direction(gradient: Tensor, average: Tensor, group: dict[str, Any], owner: Tensor) -> Tensor:
+    """Polar factor of what the group makes of the gradient and the momentum that already includes it.
+
+    If ``owner`` is spread over processes, these are parts, and each process computes the whole.
+    """
     z = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
     dtype = group["newton_schulz_dtype"] or (torch.bfloat16 if z.is_cuda else z.dtype)
-    return polar_factor(z.to(dtype), group["newton_schulz_steps"])
+    if not shard_groups(owner):
+        return polar_factor(z.to(dtype), group["newton_schulz_steps"])
+    return split_as(polar_factor(whole_of(z, owner).to(dtype), group["newton_schulz_steps"]), owner)
 
 
 def polar_factor(z: Tensor, num_steps: int = 5) -> Tensor:

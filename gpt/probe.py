@@ -9,7 +9,8 @@ Two calls around the step of any torch optimizer on any module, and nothing is p
     probe.after(step)
 
 It measures, in float64, the weight RMS of :math:`W_t`, the angle and relative size of the move to :math:`W_{t+1}`, and
-the RMS of the direction :math:`u_t` and its cosine with :math:`W_t`; `gpt.directions` says where u comes from.
+the RMS of the direction :math:`u_t` and its cosine with :math:`W_t`, and under Adam the gradient along :math:`W_t`;
+`gpt.directions` says where they come from, `gpt.steps` how a step is told from none.
 
 The angle is taken from the difference :math:`D = W_{t+1} - W_t`, split along and across :math:`W_t`:
 :math:`\theta = \mathrm{atan2}(\|D_\perp\|, \|W_t\| + D_\parallel)`. Small angles keep their digits, which they would
@@ -19,36 +20,54 @@ Per neuron means per row of a matrix (output unit of ``nn.Linear``): each row ha
 "matrix" of its own in the trajectory. The theory of Adam holds for it as it does for the whole, with more noise.
 
 Cost: a copy of the weights from ``before`` to ``after``, and about twenty passes over them at a recorded step. Nothing
-waits for a GPU until the record is read.
+waits for a GPU until the record is read, but for the first one and the search for an unknown decay.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gpt.directions import direction_of_step
+from gpt.directions import DECAYS, Decay, Direction, direction_of_step
+from gpt.sharding import local, shard_groups, sum_over_shards
+from gpt.step_check import TINY, Claim, Products, check_steps
+from gpt.steps import StepWatch
 from theory.checks import InvalidParameter, require_integer
-from theory.trajectory import FIELDS, Trajectory
+from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
+
+ROWS = (*FIELDS, *OPTIONAL_FIELDS, "made", "unexplained")  # of a record; the last two are yes or no
+WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")  # what these add to names
 
 
 class Probe:
     """Records of the matrices it is given.
 
+    A record belongs to a step that was made. Where none was made, by the optimizer or for one matrix (a scaler skipped
+    it, gradients were accumulated, there was no gradient), the record says so: angle and relative update are 0,
+    direction and cosine NaN.
+
     Parameters
     ----------
-    matrices : what to watch, by name; of a module, all its parameters with at least two axes that the optimizer trains.
-    optimizer : trains them; any torch optimizer.
-    every : measure at every so many-th pair of calls, beginning with the first.
+    matrices : what to watch, by name; of a module, all its parameters with at least two axes that the optimizer trains,
+        those that join it later included: they have NaN in the records before.
+    optimizer : trains them; any torch optimizer, or a wrapper that has one as ``optimizer``.
+    every : measure at every so many-th pair of calls, beginning with the first. If no step is made in that one, the
+        next step that is made is measured too.
     per_neuron : measure each row by itself, under the name ``name[row]``.
+    decay : convention of the optimizer's weight decay: "coupled" (part of the gradient), "pytorch" (times the learning
+        rate), "independent" of it, or "relative" (times the rate over its peak). None for what its class says.
+    check_moves : see whether Adam's direction explains what happened to the weights. If it does not, nor anything that
+        the probe can think of, directions are NaN and a warning says so. False if you move the weights yourself.
 
     Raises
     ------
-    InvalidParameter : nothing to watch, a parameter that the optimizer does not train, or one without rows.
+    InvalidParameter : nothing to watch, a parameter that the optimizer does not train, that has no data (meta) or no
+        rows, or whose rows lie in several processes; a step that is not above the last one.
     RuntimeError : ``after`` without ``before``.
 
     Examples
@@ -78,33 +97,41 @@ class Probe:
         *,
         every: int = 1,
         per_neuron: bool = False,
+        decay: Decay | None = None,
+        check_moves: bool = True,
     ) -> None:
-        self._optimizer = optimizer
-        self._group_of = {id(p): index for index, group in enumerate(optimizer.param_groups) for p in group["params"]}
-        if isinstance(matrices, nn.Module):
-            named = matrices.named_parameters()
-            trained: dict[str, Tensor] = {n: p for n, p in named if p.ndim >= 2 and id(p) in self._group_of}
-        else:
-            trained = dict(matrices)
-        if not trained:
-            raise InvalidParameter("matrices", "{}", "at least one matrix that the optimizer trains")
-        for name, parameter in trained.items():
-            if id(parameter) not in self._group_of or (per_neuron and parameter.ndim < 2):
-                raise InvalidParameter("matrices", name, "trained by this optimizer, and with two axes for per_neuron")
-        self._matrices = trained
+        if decay is not None and decay not in DECAYS:
+            raise InvalidParameter("decay", decay, f"one of {', '.join(DECAYS)}, or None")
+        self._watch = StepWatch(optimizer)
+        self._optimizer = self._watch.optimizer
         self._every = require_integer("every", every, at_least=1)
-        self._per_neuron = per_neuron
+        self._per_neuron, self._decay, self._check_moves = per_neuron, decay, check_moves
+        self._module = matrices if isinstance(matrices, nn.Module) else None
+        self._matrices = self._trained_by_now() if isinstance(matrices, nn.Module) else dict(matrices)
+        if not self._matrices:
+            raise InvalidParameter("matrices", "{}", "at least one matrix that the optimizer trains")
+        self._check(self._matrices)
+        self._known = self._trained()
         self._calls = 0
+        self._pending = False  # a record was due, and no step was made
         self._awaited = False
+        self._told = False
         self._before: list[Tensor] = []
         self._steps: list[int] = []
-        self._records: list[Tensor] = []  # each (num_fields, num_units), on the device: reading them would wait
+        self._records: list[Tensor] = []  # each (num_rows, num_units), on the device: reading them would wait
 
     @torch.no_grad()
     def before(self) -> None:
         """Remember the weights; call right before ``optimizer.step()``."""
-        due = self._calls % self._every == 0
-        self._before = [parameter.detach().clone() for parameter in self._matrices.values()] if due else []
+        self._before = []
+        if self._calls % self._every == 0 or self._pending:
+            if self._module is not None and (trained := self._trained()) != self._known:
+                joined = {name: p for name, p in self._trained_by_now().items() if id(p) not in self._known}
+                self._check(joined)
+                self._matrices |= joined
+                self._known = trained
+            self._watch.begin(self._matrices.values())
+            self._before = [local(parameter).detach().clone() for parameter in self._matrices.values()]
         self._calls += 1
         self._awaited = True
 
@@ -113,26 +140,40 @@ class Probe:
         """Measure what the step did and file it under ``step``; call right after ``optimizer.step()``."""
         if not self._awaited:
             raise RuntimeError("Probe.after(step) needs Probe.before() ahead of the optimizer's step")
+        step = require_integer("step", step, at_least=-(2**53))
+        if self._steps and step <= self._steps[-1]:
+            raise InvalidParameter("step", step, f"above the last record's, {self._steps[-1]}; count on over epochs")
         self._awaited = False
         if self._before:
-            pairs = zip(self._before, self._matrices.values(), strict=True)
-            self._records.append(torch.cat([self._measure(w, parameter) for w, parameter in pairs], dim=1))
-            self._steps.append(step)
+            due = (self._calls - 1) % self._every == 0
+            self._pending = not self._watch.stepped
+            if due or not self._pending:
+                pairs = zip(self._before, self._matrices.values(), strict=True)
+                self._records.append(self._rows([self._measure(w, parameter) for w, parameter in pairs]))
+                self._steps.append(step)
+                self._tell(self._records[-1:])
             self._before = []
+        self._watch.finish()
 
-    def trajectory(self) -> Trajectory:
-        """Everything recorded so far; its ``matrices`` are the rows if the probe measures per neuron."""
+    def trajectory(self, *, made_only: bool = False) -> Trajectory:
+        """Everything recorded so far; its ``matrices`` are the rows if the probe measures per neuron.
+
+        ``made_only`` leaves out the records in which no matrix was stepped.
+        """
         names = [
             unit
             for name, parameter in self._matrices.items()
             for unit in ([f"{name}[{row}]" for row in range(len(parameter))] if self._per_neuron else [name])
         ]
-        shape = (len(self._steps), len(FIELDS), len(names))
-        values = np.array([record.cpu().numpy() for record in self._records], dtype=np.float64).reshape(shape)
+        self._tell(self._records)
+        values = np.full((len(self._steps), len(ROWS), len(names)), np.nan)
+        for record, measured in zip(values, self._records, strict=True):  # older ones may lack rows and matrices
+            record[: measured.shape[0], : measured.shape[1]] = measured.cpu().numpy()
+        kept = ~(values[:, ROWS.index("made")] == 0).all(axis=1) if made_only else np.full(len(values), True)
         return Trajectory(
-            steps=np.array(self._steps, dtype=np.int64),
+            steps=np.array(self._steps, dtype=np.int64)[kept],
             matrices=tuple(names),
-            **{field: values[:, index].copy() for index, field in enumerate(FIELDS)},
+            **{field: values[kept, index] for index, field in enumerate((*FIELDS, *OPTIONAL_FIELDS))},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,31 +182,121 @@ class Probe:
             "steps": list(self._steps),
             "records": [record.cpu() for record in self._records],
             "calls": self._calls,
+            "pending": self._pending,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         self._steps = list(state_dict["steps"])
         self._records = list(state_dict["records"])
         self._calls = state_dict["calls"]
+        self._pending = state_dict.get("pending", False)
 
-    def _measure(self, before: Tensor, parameter: Tensor) -> Tensor:
-        """The fields of the units of one matrix, (num_fields, num_units), float64."""
+    def _trained(self) -> set[int]:
+        """Identities of the parameters of the optimizer."""
+        return {id(p) for group in self._optimizer.param_groups for p in group["params"]}
+
+    def _trained_by_now(self) -> dict[str, Tensor]:
+        """The module's matrices that the optimizer trains, under the names that they have without wrappers."""
+        module = self._module
+        while isinstance(module, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            module = module.module
+        assert module is not None
+        trained = self._trained()
+        found: dict[str, Tensor] = {}
+        for name, parameter in module.named_parameters():
+            for wrapper in WRAPPERS:
+                name = name.replace(wrapper, "")
+            if id(parameter) in trained and parameter.ndim >= 2:
+                found[name] = parameter
+        return found
+
+    def _check(self, matrices: Mapping[str, Tensor]) -> None:
+        """Raise for what cannot be watched."""
+        trained = self._trained()
+        for name, parameter in matrices.items():
+            if id(parameter) not in trained or (self._per_neuron and parameter.ndim < 2):
+                raise InvalidParameter("matrices", name, "trained by this optimizer, and with two axes for per_neuron")
+            if parameter.is_meta:
+                raise InvalidParameter("matrices", name, "a parameter with data, not one on the meta device")
+            if self._per_neuron and shard_groups(parameter):
+                raise InvalidParameter("per_neuron", True, f"False for {name}, which lies in several processes")
+
+    def _tell(self, records: list[Tensor]) -> None:
+        """Warn once of directions that are not known; on a GPU at the first record and when the records are read."""
+        if self._told or not (len(records) != 1 or records[0].is_cpu or len(self._records) == 1):
+            return
+        row = ROWS.index("unexplained")
+        if any(len(record) > row and bool(record[row].any()) for record in records):
+            self._told = True
+            message = (
+                f"the direction of {type(self._optimizer).__name__} is not known: its settings and state do not explain"
+                " how the weights moved. Norm and angle are recorded, direction and cosine are NaN. If its weight decay"
+                f" is {', '.join(DECAYS[:-1])} or {DECAYS[-1]}, say so: Probe(..., decay=...)"
+            )
+            warnings.warn(message, stacklevel=3)
+
+    def _measure(self, before: Tensor, parameter: Tensor) -> _Measured:
+        """The products of the units of one matrix."""
         w = before.double()
-        move = parameter.double() - w
-        group = self._optimizer.param_groups[self._group_of[id(parameter)]]
-        u = direction_of_step(self._optimizer, parameter, group, before=w, move=move)
+        move = local(parameter) - w  # in float64
+        groups = shard_groups(parameter)
+        settings = self._watch.settings(parameter)
+        if settings is None or not self._watch.stepped:
+            found = Direction(torch.full_like(w, torch.nan), Claim())
+        else:
+            found = direction_of_step(self._optimizer, parameter, settings, before=w, move=move, decay=self._decay)
+        made = self._watch.made(parameter, move)
+        axis = 1 if self._per_neuron else 0
+        w, move, u = (t.flatten(axis) for t in (w, move, found.u))
+        dot = torch.linalg.vecdot
+        ww = dot(w, w)
+        g = found.scaled_gradient
+        gw = torch.full_like(ww, torch.nan) if g is None else dot(g.flatten(axis), w).mul_(found.scale)
+        first = sum_over_shards(torch.stack([ww, dot(move, w), dot(u, u), dot(u, w), gw]), groups)
+        move.addcmul_(w, (first[1] / first[0].clamp(min=TINY)).unsqueeze(-1), value=-1)
+        second = sum_over_shards(torch.stack([dot(move, move), dot(u, move)]), groups)
+        size = w.shape[-1] if self._per_neuron else parameter.numel()
+        return _Measured(
+            torch.cat([first, second]).view(7, -1), size, made, found.claim, torch.finfo(parameter.dtype).eps
+        )
+
+    def _rows(self, measured: list[_Measured]) -> Tensor:
+        """The record, (num_rows, num_units), float64."""
+        ww, along, uu, uw, gw, across, u_across = torch.cat([m.products for m in measured], dim=1)
+        owner = None
         if self._per_neuron:
-            return _fields(w.flatten(1), move.flatten(1), u.flatten(1))
-        return _fields(w.flatten(), move.flatten(), u.flatten()).unsqueeze(1)
+            units = torch.tensor([m.products.shape[1] for m in measured])
+            owner = torch.repeat_interleave(units).to(ww.device)
+        products = Products(ww, along, across, uu, uw, u_across, owner)
+        size, made = products.of_unit([m.size for m in measured]), torch.stack([m.made for m in measured]).to(ww.device)
+        made = made if owner is None else made[owner]
+        known, odd = made == 1, torch.zeros_like(made, dtype=torch.bool)
+        if self._check_moves:
+            odd, hidden = check_steps([m.claim for m in measured], [m.precision for m in measured], products)
+            odd = odd & known
+            known = known & ~odd & ~hidden
+        told = torch.where(known, 1.0, torch.nan)
+        return torch.stack(
+            [
+                (ww / size).sqrt(),
+                torch.atan2((across * ww).sqrt(), ww + along),
+                (across / ww + (along / ww).square()).sqrt(),
+                (uu / size).sqrt() * told,
+                uw / (uu * ww).sqrt() * told,
+                torch.where(
+                    (made == 1) & (gw != 0), gw / size, torch.nan
+                ),  # 0 if the gradient was overwritten by zeros
+                (made > 0).double(),
+                odd.double(),
+            ]
+        )
 
 
-def _fields(w: Tensor, move: Tensor, u: Tensor) -> Tensor:
-    """The values in the order of `theory.trajectory.FIELDS`, along the last axis; ``move`` is used up."""
-    dot = torch.linalg.vecdot
-    size = w.shape[-1]
-    ww, along = dot(w, w), dot(move, w)
-    across = move.addcmul_(w, (along / ww).unsqueeze(-1), value=-1)
-    across_squared, uu, uw = dot(across, across), dot(u, u), dot(u, w)
-    angle = torch.atan2((across_squared * ww).sqrt(), ww + along)
-    relative = (across_squared / ww + (along / ww).square()).sqrt()
-    return torch.stack([(ww / size).sqrt(), angle, relative, (uu / size).sqrt(), uw / (uu * ww).sqrt()])
+class _Measured(NamedTuple):
+    """Of one matrix: products of its units (7, num_units), entries of a unit, steps made, and what is claimed of it."""
+
+    products: Tensor
+    size: int
+    made: Tensor
+    claim: Claim
+    precision: float

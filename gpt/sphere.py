@@ -3,128 +3,25 @@ r"""Optimizers that keep each matrix on the sphere of its initial norm, whatever
 .. math:: W \leftarrow R\,\mathrm{Norm}(W - \eta R\,\mathrm{Norm}(u)), \qquad \mathrm{Norm}(X) = X/\|X\|_F
 
 with :math:`R = \|W_0\|_F` (Hyperball, arXiv 2606.16899). `SphereOptimizer` does this for any direction u;
-`gpt.adamh.AdamH` and `gpt.muonh.MuonH` say which.
-
-Arithmetic. On a CPU the new norm is known before the step is taken,
-
-.. math:: \|W - cu\|^2 = \|W\|^2 - 2c\langle W,u\rangle + c^2\|u\|^2, \qquad c = \eta R/\|u\|,
-
-so each matrix is written once. In one float32 sum over millions of entries :math:`\|W\|^2` would be off by 1e-4; sums
-of ``ROW`` entries, added in float64, leave 1e-7, and since the norm is measured again at every step, this does not add
-up. The two other sums need less: partial sums of ``PANEL`` entries give the angle to 2e-6 of itself.
-
-On a GPU these three numbers would have to be waited for. There the directions of several matrices stand in one flat
-buffer, each padded with zeros to whole rows of ``ROW`` entries. The norms of all of them are then three calls: rows in
-the type of the buffer, their squares, and sums of these in float64. They are taken of u, and of the matrix that moved.
+`gpt.adamh.AdamH` and `gpt.muonh.MuonH` say which, `gpt.sphere_moves` how in few passes. What happens to parameters that
+come late, leave, or are loaded is specified in ``docs/adamh.md``.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-ROW, PANEL = 1024, 2**19
-SMALL = 2**16  # entries, few enough for one sum
-
-# Entries that move together. On a CPU few enough for their scratch to stay in cache; on a GPU enough to keep it busy.
-CPU_BATCH, GPU_BATCH = 2**19, 2**26
-
-
-class SphereOptimizer(Optimizer):
-    """Moves matrices along directions that a subclass writes, at fixed norm.
-
-    The state of every parameter has its ``radius``, a float. The other entries are tensors, made by `initial_state` in
-    the type of the arithmetic: that of the parameter, float32 at least.
-
-    Parameters
-    ----------
-    params : tensors, or groups of them, as for any torch optimizer.
-    defaults : options of the groups, with ``lr``, the step as a fraction of the norm, and ``foreach``: True moves all
-        matrices together, False one by one, None as many at a time as suits the device. The numbers are the same.
-
-    Raises
-    ------
-    ValueError : a tensor whose norm is zero or not finite.
-    """
-
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
-        super().__init__(params, defaults)
-        for group in self.param_groups:
-            for name, (lowest, below) in RANGES.items():
-                values = group.get(name, lowest)
-                for value in values if isinstance(values, tuple | list) else (values,):
-                    if not lowest <= value < below:
-                        raise ValueError(f"{name} = {values} must be at least {lowest:g} and below {below:g}")
-        self._plans: dict[int, list[Batch]] = {}
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for index, parameter in enumerate(parameters):
-            radius = float(torch.linalg.vector_norm(parameter.detach(), dtype=torch.float64))
-            if not (math.isfinite(radius) and radius > 0):
-                raise ValueError(
-                    f"parameter {index} of shape {tuple(parameter.shape)} has norm {radius}:"
-                    f" {type(self).__name__} keeps the norm of a matrix, so it must be finite and above 0"
-                )
-            self.state[parameter] = {**self.initial_state(parameter), "radius": radius}
-
-    @abstractmethod
-    def initial_state(self, parameter: Tensor) -> dict[str, Tensor]:
-        """What the direction of one matrix remembers, before the first step."""
-
-    @abstractmethod
-    def write_directions(self, batch: Batch, group: dict[str, Any]) -> None:
-        """Write :math:`-u` of each matrix of the batch into its slot, whatever stands there."""
-
-    @abstractmethod
-    def direction(self, parameter: Tensor) -> Tensor:
-        """u of the last step; NaN where it cannot be told any more."""
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step for every parameter that has a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for index, group in enumerate(self.param_groups):
-            for batch in self._batches(index, group):
-                batch.clean()
-                self.write_directions(batch, group)
-                batch.move(group["lr"])
-        return loss
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As any optimizer's, but the state keeps the precision of the arithmetic where the parameters have less."""
-        super().load_state_dict(state_dict)
-        saved = state_dict["state"]
-        order = [index for group in state_dict["param_groups"] for index in group["params"]]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for index, parameter in zip(order, parameters, strict=True):
-            for key, made in self.initial_state(parameter).items():
-                self.state[parameter][key] = made.copy_(saved[index][key])
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restored state comes without scratch."""
-        super().__setstate__(state)
-        self._plans = {}
-
-    def _batches(self, index: int, group: dict[str, Any]) -> list[Batch]:
-        """The plan of the group; made anew only when other parameters have a gradient than last time."""
-        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
-        known = self._plans.get(index, [])
-        planned = [parameter for batch in known for parameter in batch.parameters]
-        if len(planned) != len(moving) or not all(map(operator.is_, planned, moving)):
-            radii = [self.state[parameter]["radius"] for parameter in moving]
-            self._plans[index] = known = list(_plan(moving, radii, group["foreach"]))
-        return known
-
+from gpt.sharding import local, shard_groups
+from gpt.sphere_moves import Batch, Dims, Radius, norm, places, plan
 
 RANGES = {  # of the numbers that a group may hold
     "lr": (0.0, math.inf),
@@ -133,136 +30,207 @@ RANGES = {  # of the numbers that a group may hold
     "eps": (0.0, math.inf),
     "newton_schulz_steps": (1, math.inf),
 }
+NOTES = ("params", "param_names", "name", "initial_lr", "peak_lr", "max_lr", "min_lr")  # keys that others keep there
+NEUTRAL = {"weight_decay": 0, "amsgrad": False, "maximize": False}  # options that may be named if they do nothing
+FAR = 0.01  # off the radius, at a first step
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Matrices that move together.
+class SphereOptimizer(Optimizer):
+    """Moves matrices along directions that a subclass writes, at fixed norm.
 
-    Attributes
+    The state of every parameter has its ``radius``, a float (of a stack a tensor, a number for each matrix). The other
+    entries are tensors, made by `initial_state` in the type of the arithmetic: that of the parameter, float32 at least.
+
+    Parameters
     ----------
-    parameters : the matrices.
-    slots : for each a tensor of its shape and strides, in the type of the arithmetic: views of ``buffer``.
-    buffer : (num_rows, ROW), shared with other batches.
-    rows : (num_matrices,) int64, rows of each matrix.
-    radii : (num_matrices,) float64.
+    params : tensors, or groups of them, as for any torch optimizer.
+    defaults : options of the groups, with ``lr``, the step as a fraction of the norm; ``foreach``: True moves all
+        matrices together, False one by one, None as many at a time as suits the device, the numbers are the same; and
+        ``dims``: None if a tensor is one matrix, or its last axes, ``(-2, -1)``, if it is a stack of them.
+
+    Raises
+    ------
+    ValueError : a tensor whose norm is zero or not finite, that is a vector or has no data; an option that is not
+        known, out of its range, or without meaning at fixed norm (weight decay).
     """
 
-    parameters: list[Tensor]
-    slots: list[Tensor]
-    buffer: Tensor
-    rows: Tensor
-    radii: Tensor
+    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]) -> None:
+        self._forget_plans()
+        super().__init__(params, defaults)
 
-    def gradients(self) -> list[Tensor]:
-        """The gradients in the type and with the strides of the slots."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        return [
-            g if g.dtype == slot.dtype and g.stride() == slot.stride() else torch.empty_like(slot).copy_(g)
-            for g, slot in zip(gradients, self.slots, strict=True)
-        ]
+    @abstractmethod
+    def initial_state(self, parameter: Tensor, dims: Dims) -> dict[str, Tensor]:
+        """What the direction of one matrix, or of a stack, remembers before the first step."""
 
-    def clean(self) -> None:
-        """Zeros between the slots, which other batches may have used, where norms are taken of whole rows."""
-        if not self.buffer.is_cpu:
-            self.buffer.zero_()
+    @abstractmethod
+    def write_directions(self, batch: Batch, group: dict[str, Any]) -> None:
+        """Write :math:`-u` of each matrix of the batch into its slot, whatever stands there."""
 
-    def move(self, lr: float) -> None:
-        """Take the step, given :math:`-u` in the slots, and use them up."""
-        if self.buffer.is_cpu:
-            for w, slot, radius in zip(self.parameters, self.slots, self.radii.tolist(), strict=True):
-                _move(w, slot, lr, radius)
-        else:
-            self.move_without_waiting(lr)
+    @abstractmethod
+    def direction(self, parameter: Tensor) -> Tensor:
+        """u of the last step, the part that is here; NaN where it cannot be told any more."""
 
-    def move_without_waiting(self, lr: float) -> None:
-        """The same without a number that Python has to know."""
-        for w, slot, factor in zip(self.parameters, self.slots, self._factors(lr * self.radii).unbind(), strict=True):
-            torch.addcmul(w, slot, factor, out=slot)
-        for w, slot, factor in zip(self.parameters, self.slots, self._factors(self.radii).unbind(), strict=True):
-            torch.mul(slot, factor, out=w)
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add matrices; their radius is the norm that they have now. A group that is refused is not added."""
+        for key, value in param_group.items():
+            if key not in (*self.defaults, *NOTES) and not (key in NEUTRAL and value == NEUTRAL[key]):
+                raise ValueError(self._refusal(key, value))
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            self._check_options(group)
+            states = [self._first_state(parameter, group) for parameter in group["params"]]
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        self.state.update(zip(group["params"], states, strict=True))
+        self._unchecked.update(group["params"])
 
-    def _factors(self, targets: Tensor) -> Tensor:
-        """What to multiply each slot with to give it its target norm, (num_matrices,); finite for a zero slot."""
-        squares = torch.linalg.vector_norm(self.buffer, dim=-1).double().square_()
-        norms = torch.segment_reduce(squares, "sum", lengths=self.rows, unsafe=True).sqrt_()
-        return (targets / norms.clamp_(min=1e-30)).to(self.buffer.dtype)
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step for every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        planned = [(group, self._batches(index, group)) for index, group in enumerate(self.param_groups)]
+        for group, batches in planned:
+            for batch in batches:
+                batch.clean()
+                self.write_directions(batch, group)
+                batch.move(group["lr"])
+        return loss
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """As any optimizer's, but the state keeps the precision of the arithmetic where the parameters have less.
 
-def _move(w: Tensor, slot: Tensor, lr: float, radius: float) -> None:
-    """The step of one matrix on a CPU, given :math:`-u` in its slot."""
-    direct = w.dtype == slot.dtype and w.stride() == slot.stride()
-    new = w if direct else torch.empty_like(slot).copy_(w)
-    ww, wu, uu = _products(new, slot)
-    along = lr * radius / math.sqrt(uu) if uu else 0.0
-    square = ww + along * (2 * wu + along * uu)
-    if square > ww / 100 and 1e-30 < along < 1e30:
-        keep = radius / math.sqrt(square)
-        add = keep * along
-        # the kernel of torch.optim.SGD: p - lr (g + decay p), in one pass
-        torch._fused_sgd_(
-            [new],
-            [slot],
-            [],
-            lr=-add,
-            weight_decay=(keep - 1) / add,
-            momentum=0.0,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-            is_first_step=False,
-        )
-    else:  # W and u nearly cancel, or there is no step at all
-        new.add_(slot, alpha=along)
-        new.mul_(radius / max(float(torch.linalg.vector_norm(new, dtype=torch.float64)), 1e-30))
-    if not direct:
-        w.copy_(new)
-    if not math.isfinite(uu):  # NaN would survive being overwritten by Adam
-        slot.zero_()
+        Of another optimizer, one without radii, the averages are taken, with a warning; radii and options stay.
 
+        Raises
+        ------
+        ValueError : another number of parameters, or a state without the averages that the direction needs.
+        """
+        saved = state_dict["state"]
+        order = [index for group in state_dict["param_groups"] for index in group["params"]]
+        owned = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
+        options = [{key: group[key] for key in group.keys() - {*NOTES}} for group in self.param_groups]
+        states = {}
+        for index, (parameter, group) in zip(order, owned, strict=False):  # other numbers are refused below
+            entry, first = saved.get(index, {}), self.initial_state(parameter, group["dims"])
+            if entry and (missing := sorted(first.keys() - entry.keys())):
+                name = type(self).__name__
+                raise ValueError(f"parameter {index} of the state to load has no {', '.join(missing)}: {name} needs it")
+            averages = {key: made.copy_(entry[key]) for key, made in first.items()} if entry else first
+            states[parameter] = {**averages, "radius": entry.get("radius", self._state(parameter, group)["radius"])}
+        super().load_state_dict(state_dict)
+        self.state.update(states)
+        if any("radius" not in saved.get(index, {}) for index in order):
+            for group, kept in zip(self.param_groups, options, strict=True):
+                for key in group.keys() - {*NOTES}:
+                    del group[key]
+                group.update(kept)
+            message = f"the state is another optimizer's: {type(self).__name__} takes its averages, and keeps its own"
+            warnings.warn(message + " radii and options", stacklevel=2)
 
-def _products(w: Tensor, u: Tensor) -> tuple[float, float, float]:
-    r""":math:`\|W\|^2, \langle W,u\rangle, \|u\|^2` of two dense tensors of the same strides."""
-    size = w.numel()
-    w, u = w.as_strided((size,), (1,)), u.as_strided((size,), (1,))
-    if size <= SMALL:
-        return torch.dot(w, w).item(), torch.dot(w, u).item(), torch.dot(u, u).item()
-    whole = size - size % ROW
-    rows = torch.linalg.vector_norm(w[:whole].view(-1, ROW), dim=-1).double()
-    ww, wu, uu = torch.dot(rows, rows).item() + torch.dot(w[whole:], w[whole:]).item(), 0.0, 0.0
-    for a, b in zip(w.split(PANEL), u.split(PANEL), strict=True):
-        wu += torch.dot(a, b).item()
-        uu += torch.dot(b, b).item()
-    return ww, wu, uu
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restored state comes without scratch."""
+        super().__setstate__(state)
+        self._forget_plans()
+        for group in self.param_groups:
+            self._unchecked.update(group["params"])
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
 
+    def _forget_plans(self) -> None:
+        self._plans: dict[int, tuple[list[Radius], list[Batch]]] = {}
+        self._unchecked: set[Tensor] = set()  # not stepped since they or their state came
 
-def _plan(parameters: list[Tensor], radii: list[float], foreach: bool | None) -> Iterator[Batch]:
-    """Split the matrices, in their order, into batches; those of one type on one device share their buffer."""
-    sizes = [-(-parameter.numel() // ROW) for parameter in parameters]
-    kinds = [(parameter.device, torch.promote_types(parameter.dtype, torch.float32)) for parameter in parameters]
-    spans: list[tuple[int, int]] = []
-    for index, (kind, size) in enumerate(zip(kinds, sizes, strict=True)):
-        suits = CPU_BATCH if kind[0].type == "cpu" else GPU_BATCH
-        limit = suits if foreach is None else math.inf if foreach else 0
-        start = spans[-1][0] if spans else 0
-        fits = spans and kinds[start] == kind and ROW * (sum(sizes[start:index]) + size) <= limit
-        if fits:
-            spans[-1] = (start, index + 1)
-        else:
-            spans.append((index, index + 1))
-    longest = {kind: max(sum(sizes[a:b]) for a, b in spans if kinds[a] == kind) for kind in kinds}
-    buffers = {kind: torch.zeros(n, ROW, device=kind[0], dtype=kind[1]) for kind, n in longest.items()}
-    for a, b in spans:
-        buffer = buffers[kinds[a]][: sum(sizes[a:b])]
-        # as its moments would be: dense in the order of the parameter, where it is dense
-        strides = [torch.empty_like(parameter, device="meta").stride() for parameter in parameters[a:b]]
-        yield Batch(
-            parameters=parameters[a:b],
-            slots=[
-                torch.as_strided(part, parameter.shape, stride, part.storage_offset())
-                for part, parameter, stride in zip(buffer.split(sizes[a:b]), parameters[a:b], strides, strict=True)
-            ],
-            buffer=buffer,
-            rows=torch.tensor(sizes[a:b], device=buffer.device),
-            radii=torch.tensor(radii[a:b], dtype=torch.float64, device=buffer.device),
-        )
+    def _group(self, parameter: Tensor) -> dict[str, Any]:
+        (group,) = (group for group in self.param_groups if any(p is parameter for p in group["params"]))
+        return group
+
+    def _state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """Of a parameter that has lost its state, or came by another way than `add_param_group`, a first one."""
+        state: dict[str, Any] = self.state[parameter]
+        if "radius" not in state:
+            state.update(self._first_state(parameter, group))
+        return state
+
+    def _batches(self, index: int, group: dict[str, Any]) -> list[Batch]:
+        """The plan of the group; made anew only when other parameters have a gradient than last time."""
+        if group.get("weight_decay"):
+            raise ValueError(self._refusal("weight_decay", group["weight_decay"]))
+        moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        radii = [self._state(parameter, group)["radius"] for parameter in moving]
+        if self._unchecked:
+            for parameter in moving:
+                self._check_norm(parameter, group)
+            self._unchecked.difference_update(moving)
+        known_radii, known = self._plans.get(index, ([], []))
+        planned = [parameter for batch in known for parameter in batch.parameters]
+        same = len(planned) == len(moving) and all(map(operator.is_, planned, moving))
+        if not (same and all(map(operator.is_, known_radii, radii))):
+            known = list(plan(moving, radii, group["foreach"], group["dims"]))
+            self._plans[index] = (radii, known)
+        return known
+
+    def _first_state(self, parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        what, cls = f"{self._describe(parameter)}", type(self).__name__
+        if parameter.is_meta:
+            raise ValueError(f"{what} has no data (meta): give it values, then build {cls}")
+        state = self.initial_state(parameter, group["dims"])
+        if parameter.ndim < 2:
+            raise ValueError(f"{what} is a vector: {cls} keeps the norms of matrices; train gains and biases with Adam")
+        norms = self._norms(parameter, group)
+        for value in norms:
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(
+                    f"{what} has norm {value}: {cls} keeps the norm of a matrix, so it must be finite and above 0"
+                )
+        radius = norms[0] if group["dims"] is None else torch.tensor(norms, dtype=torch.float64)
+        return {**state, "radius": radius}
+
+    def _check_norm(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Raise if other weights than those that the radius is of stand in a parameter before its first step."""
+        if parameter not in self._unchecked:
+            return
+        radius = torch.as_tensor(self.state[parameter]["radius"], dtype=torch.float64).reshape(-1).tolist()
+        for found, kept in zip(self._norms(parameter, group), radius, strict=True):
+            if abs(found / kept - 1) > FAR:
+                raise ValueError(
+                    f"{self._describe(parameter)} has norm {found:.6g} before its first step, and"
+                    f" {type(self).__name__} is to keep it at {kept:.6g}: load or change the weights first, then build"
+                    " the optimizer, then load its state"
+                )
+
+    def _norms(self, parameter: Tensor, group: dict[str, Any]) -> list[float]:
+        """One for each matrix of the parameter."""
+        part, groups = local(parameter.detach()), shard_groups(parameter)
+        return [norm(part[at] if at else part, groups) for at in places(parameter, group["dims"])]
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        for name, (lowest, below) in RANGES.items():
+            values = group.get(name, lowest)
+            for value in values if isinstance(values, tuple | list) else (values,):
+                if not lowest <= value < below:
+                    raise ValueError(f"{name} = {values} must be at least {lowest:g} and below {below:g}")
+        dims = group["dims"]
+        if dims is None:
+            return
+        for parameter in group["params"]:
+            last = tuple(range(parameter.ndim - len(dims), parameter.ndim))
+            if len(dims) < 2 or tuple(sorted(d % parameter.ndim for d in dims)) != last:
+                raise ValueError(f"dims = {dims} must be the last axes of {self._describe(parameter)}, at least two")
+            if shard_groups(parameter):
+                raise ValueError(f"{self._describe(parameter)} lies in several processes: dims must be None")
+        group["dims"] = tuple(range(-len(dims), 0))
+
+    def _describe(self, parameter: Tensor) -> str:
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        index = next(index for index, p in enumerate(parameters) if p is parameter)
+        return f"parameter {index} of shape {tuple(parameter.shape)}"
+
+    def _refusal(self, key: str, value: object) -> str:
+        if key in NEUTRAL:
+            return f"{key} = {value} means nothing to {type(self).__name__}, which keeps norms fixed: leave it out"
+        return f"{key} is not an option of {type(self).__name__}, which has {', '.join(self.defaults)}"

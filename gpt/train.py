@@ -118,7 +118,7 @@ def train(
     matrices = block_matrices(model)
     initial_weight_rms = weight_rms(matrices)
     optimizers = build_optimizers(model, config)
-    probe = Probe(matrices, optimizers[MATRICES])
+    probe = Probe(matrices, optimizers[MATRICES], check_moves=config.steering is None)
     steer = None if config.steering is None else Steer(matrices, config, recording)
     compiled: Callable[..., torch.Tensor] = torch.compile(model) if config.compile else model
     shared = processes.share(compiled)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FIELDS = ("weight_rms", "angular_update", "relative_update", "update_rms", "cosine")
+OPTIONAL_FIELDS = ("radial_gradient",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Trajectory:
     update_rms : same shape, root mean square of the optimizer's direction :math:`u_t` (before the learning
         rate, without weight decay; 1 for a sign update).
     cosine : same shape, :math:`\cos(W_t, u_t)`.
+    radial_gradient : same shape, mean over the entries of :math:`W_t g_t/(\sqrt{\hat v_t} + \epsilon)`, the gradient of
+        this step along the weights as Adam sees it; NaN where it is not known, None where nobody looked.
 
     Raises
     ------
@@ -39,14 +42,20 @@ class Trajectory:
     relative_update: NDArray[np.float64]
     update_rms: NDArray[np.float64]
     cosine: NDArray[np.float64]
+    radial_gradient: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.steps), len(self.matrices))
-        for field in FIELDS:
-            if getattr(self, field).shape != shape:
-                raise ValueError(f"{field} has shape {getattr(self, field).shape}, expected {shape}")
+        for field, values in self.fields().items():
+            if values.shape != shape:
+                raise ValueError(f"{field} has shape {values.shape}, expected {shape}")
         if np.any(np.diff(self.steps) <= 0):
             raise ValueError("steps must increase")
+
+    def fields(self) -> dict[str, NDArray[np.float64]]:
+        """What the records hold, by name, without the optional fields that are not there."""
+        present = (*FIELDS, *(field for field in OPTIONAL_FIELDS if getattr(self, field) is not None))
+        return {field: getattr(self, field) for field in present}
 
     def at(self, steps: NDArray[np.int64]) -> Trajectory:
         """The records at the given steps; ValueError if one of them was not recorded."""
@@ -56,7 +65,7 @@ class Trajectory:
         return Trajectory(
             steps=self.steps[index],
             matrices=self.matrices,
-            **{field: getattr(self, field)[index] for field in FIELDS},
+            **{field: values[index] for field, values in self.fields().items()},
         )
 
 

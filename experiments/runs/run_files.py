@@ -19,7 +19,7 @@ from experiments.runs.configs import read_config
 from experiments.runs.run_directory import SUMMARY_FILE, is_finished
 from experiments.runs.simulation import SimulationConfig
 from theory.outcome import RunOutcome
-from theory.trajectory import FIELDS, Trajectory
+from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,6 +33,7 @@ UNITS = {
     "relative_update": "1",
     "update_rms": "1",
     "cosine": "1",
+    "radial_gradient": "1",
 }
 
 
@@ -103,17 +104,18 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
     import xarray as xr
 
     return xr.Dataset(
-        {field: (("step", "matrix"), getattr(trajectory, field), {"units": UNITS[field]}) for field in FIELDS},
+        {field: (("step", "matrix"), values, {"units": UNITS[field]}) for field, values in trajectory.fields().items()},
         coords={"step": trajectory.steps, "matrix": list(trajectory.matrices)},
     )
 
 
 def from_xarray(dataset: xr.Dataset) -> Trajectory:
     """Inverse of `to_xarray`."""
+    present = (*FIELDS, *(field for field in OPTIONAL_FIELDS if field in dataset))
     return Trajectory(
         steps=dataset["step"].to_numpy().astype(np.int64),
         matrices=tuple(str(name) for name in dataset["matrix"].to_numpy()),
-        **{field: dataset[field].to_numpy().astype(np.float64) for field in FIELDS},
+        **{field: dataset[field].to_numpy().astype(np.float64) for field in present},
     )
 
 

@@ -115,7 +115,7 @@ def test_closure_is_called_with_gradients() -> None:
 def test_the_page_holds() -> None:
     """Every example on it, in order, as one session."""
     examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 8
     torch.manual_seed(0)
     session: dict[str, object] = {}
     for example in examples:

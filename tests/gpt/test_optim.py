@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
 from gpt.muonh import QUINTIC, MuonH
-from gpt.sphere import Batch
+from gpt.sphere_moves import Batch
 from tests.gpt.optimizer_steps import (
     BETAS,
     DECAY,

@@ -36,16 +36,18 @@ class Reference:
     """The same quantities the slow way, with the direction from its own averages."""
 
     def __init__(self, w: Tensor) -> None:
-        self.m, self.v, self.count = torch.zeros_like(w), torch.zeros_like(w), 0
+        self.m, self.v, self.scaled, self.count = torch.zeros_like(w), torch.zeros_like(w), torch.zeros_like(w), 0
 
     def direction(self, gradient: Tensor) -> Tensor:
         self.count += 1
         self.m = BETAS[0] * self.m + (1 - BETAS[0]) * gradient
         self.v = BETAS[1] * self.v + (1 - BETAS[1]) * gradient**2
-        return self.m / (1 - BETAS[0] ** self.count) / ((self.v / (1 - BETAS[1] ** self.count)).sqrt() + EPS)
+        denominator = (self.v / (1 - BETAS[1] ** self.count)).sqrt() + EPS
+        self.scaled = gradient / denominator
+        return self.m / (1 - BETAS[0] ** self.count) / denominator
 
     @staticmethod
-    def measure(w: Tensor, after: Tensor, u: Tensor) -> dict[str, float]:
+    def measure(w: Tensor, after: Tensor, u: Tensor, scaled: Tensor) -> dict[str, float]:
         cosine_of_move = float((w * after).sum() / (w.norm() * after.norm()))
         return {
             "weight_rms": float(w.square().mean().sqrt()),
@@ -53,6 +55,7 @@ class Reference:
             "relative_update": float((after - w).norm() / w.norm()),
             "update_rms": float(u.square().mean().sqrt()),
             "cosine": float((u * w).sum() / (u.norm() * w.norm())),
+            "radial_gradient": float((scaled * w).mean()),
         }
 
 
@@ -79,13 +82,29 @@ def test_measures_every_quantity(name: str) -> None:
         if recorded:
             probe.after(step)
             moved = zip(rows, matrices.values(), strict=True)
-            expected.append([reference.measure(w, after.detach(), u) for (reference, w, u), after in moved])
+            expected.append([ref.measure(w, after.detach(), u, ref.scaled) for (ref, w, u), after in moved])
     trajectory = probe.trajectory()
     assert trajectory.steps.tolist() == [0, 5, 10]
     assert trajectory.matrices == ("a", "b")
     for field in expected[0][0]:
         values = [[row[field] for row in record] for record in expected]
         np.testing.assert_allclose(getattr(trajectory, field), values, rtol=1e-6, err_msg=field)
+
+
+def test_the_radial_gradient_is_not_known_without_the_gradient() -> None:
+    """Set to None or overwritten with zeros; nor without Adam. A matrix that never had a gradient has none."""
+    w = nn.Parameter(torch.ones(2, 3))
+    for optimizer in (OPTIMIZERS["adamw"]([w]), torch.optim.SGD([w], lr=LR)):
+        probe = Probe({"w": w}, optimizer)
+        for step, set_to_none in enumerate((True, False)):
+            w.grad = torch.ones(2, 3)
+            probe.before()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=set_to_none)
+            probe.after(step)
+        found = probe.trajectory().radial_gradient
+        assert found is not None
+        assert np.isnan(found).all()
 
 
 @pytest.mark.parametrize("angle", [1e-9, 1e-6, 1e-3, 0.5, 3.0])
@@ -320,7 +339,8 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its loop, of at most 25 lines, lands on the theory; and so does the same loop wherever the README shows it."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/probe.md", "README.md"))
-    loop, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    loop, *callbacks, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(callbacks) == 2  # run by tests/gpt/loops/test_adapters.py
     assert len(loop.strip().splitlines()) <= 25
     assert all(shown == loop for shown in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Probe(" in shown)
     session: dict[str, Any] = {}

@@ -1,5 +1,6 @@
 """A directory under a final name is a finished run, whatever happened to the process that made it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,11 +16,11 @@ from experiments.files import BadInput
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import claim, find_runs, is_finished, partial_path, run_path
-from experiments.runs.run_files import load_run
+from experiments.runs.run_files import from_xarray, load_run, to_xarray
 from experiments.runs.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
 from theory import Constant, InvalidParameter
-from theory.trajectory import FIELDS
+from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 
 
 def make_job(directory: Path, **changes: object) -> Job:
@@ -44,8 +45,19 @@ def test_a_finished_run_reads_back_whole(study: tuple[Path, list]) -> None:
 def test_trajectories_survive_the_disk_to_the_last_bit(study: tuple[Path, list]) -> None:
     _, runs = study
     again = load_run(runs[0].path).trajectory
-    for field in FIELDS:
+    for field in (*FIELDS, *OPTIONAL_FIELDS):
         np.testing.assert_array_equal(getattr(again, field), getattr(runs[0].trajectory, field))
+
+
+def test_trajectories_of_old_runs_lack_the_optional_fields() -> None:
+    steps = np.arange(3)
+    old = Trajectory(steps=steps, matrices=("w",), **{field: np.ones((3, 1)) for field in FIELDS})
+    new = dataclasses.replace(old, radial_gradient=np.arange(3.0)[:, None])
+    assert "radial_gradient" not in to_xarray(old)
+    assert from_xarray(to_xarray(old)).at(steps[1:]).radial_gradient is None
+    np.testing.assert_array_equal(from_xarray(to_xarray(new)).at(steps[1:]).radial_gradient, [[1], [2]])
+    with pytest.raises(ValueError, match="radial_gradient has shape"):
+        dataclasses.replace(old, radial_gradient=np.ones(3))
 
 
 def test_finished_runs_are_kept(study: tuple[Path, list]) -> None:
