@@ -1,6 +1,7 @@
 # make validate   set up what is missing and run the main job
 # make test       lint, types, import rules, tests (what CI runs)
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
+# make test-adapters   the probe's callbacks in Hugging Face's trainer and in Lightning, which it installs
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 45 minutes on one core
@@ -23,7 +24,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -38,6 +39,9 @@ test-slow: .venv/dev
 
 test-slurm: .venv/dev
 	$(BIN)/pytest -q -rs -m slurm
+
+test-adapters: .venv/adapters
+	$(BIN)/pytest -q -rs tests/gpt/loops/test_adapters.py
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -98,6 +102,10 @@ calibrate-losses: .venv/core
 
 .venv/dev: .venv/core
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/adapters: .venv/dev
+	$(INSTALL) --editable '.[adapters]'
 	@touch $@
 
 .venv/notebooks: .venv/core
