@@ -17,6 +17,7 @@ from torch import nn
 
 from gpt.batches import batches
 from gpt.checkpoint import has_checkpoint, load_checkpoint, remove_partial_checkpoints, save_checkpoint
+from gpt.checkpoint_contents import is_finite
 from gpt.config import TrainConfig
 from gpt.data import Text, load_text
 from gpt.distributed import join_processes
@@ -129,9 +130,12 @@ def train(
     losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
     start = 0
     if checkpoint is not None and processes.is_first:
+        checkpoint.parent.mkdir(
+            parents=True, exist_ok=True
+        )  # here alone: a folder that goes away takes the run with it
         remove_partial_checkpoints(checkpoint)
     if checkpoint is not None and has_checkpoint(checkpoint):
-        state = load_checkpoint(checkpoint, config, text.fingerprint)
+        state = load_checkpoint(checkpoint, config, text.fingerprint, model, optimizers)
         start = state["step"]
         model.load_state_dict(state["model"])
         for name, optimizer in optimizers.items():
@@ -149,7 +153,8 @@ def train(
             "probe": probe.state_dict(),
             "losses": losses[:step].clone(),
         }
-        save_checkpoint(checkpoint, config, text.fingerprint, state)
+        if is_finite(state["model"]) and is_finite(state["optimizers"]):  # else the run is about to end as diverged
+            save_checkpoint(checkpoint, config, text.fingerprint, state)
 
     outcome, diverged_at_step, done, checked = RunOutcome.COMPLETED, None, start, 0
     started = time.perf_counter()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.files import to_json
+from experiments.files import to_json, write_whole
 from experiments.runs import run_directory
 from experiments.runs.configs import config_text
-from experiments.runs.progress import PROGRESS_FILE, progress_writer
+from experiments.runs.progress import progress_writer
 from experiments.runs.provenance import provenance
 from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
 from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
@@ -71,7 +71,7 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
-        (partial / "config.json").write_text(config_text(job.config), encoding="utf-8")
+        write_whole(partial / "config.json", config_text(job.config).encode())
         try:
             result = _train(job, partial, progress_writer(partial, on_progress))
         except InvalidParameter:
@@ -91,16 +91,18 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "final_weight_rms": result.final_weight_rms,
             "mean_angular_update": mean_angular_update(result.trajectory),
         }
-        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
+        for leftover in partial.glob("checkpoint.p*.*"):
             leftover.unlink(missing_ok=True)
         origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint)
         files = {
             "trajectory.nc": to_netcdf(result.trajectory),
             "loss.csv": losses_to_csv(result.losses).encode(),
+            "config.json": config_text(job.config).encode(),
             "provenance.json": to_json(origin, indent=2).encode(),
             run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
         }
-        run_directory.publish(partial, final, files)
+        saved = [run_directory.CHECKPOINT_FILE] if (partial / run_directory.CHECKPOINT_FILE).exists() else []
+        run_directory.publish(partial, final, files, further=saved)
     return final
 
 
