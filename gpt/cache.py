@@ -17,6 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from pathlib import Path
 from gpt.durable import flush_file, flush_folder
 
 CHECKSUMS = "checksums.json"
+OLD = 3600.0  # seconds after which nobody writes an unfinished entry any more
 
 
 def cache_folder() -> Path:
@@ -59,7 +61,9 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
         if _is_whole(folder):
             return folder
         for leftover in folder.parent.glob(f"{name}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > OLD:
+                    shutil.rmtree(leftover, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".partial", dir=folder.parent))
         try:
             write(work)
@@ -67,12 +71,18 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
             for file in work.iterdir():
                 flush_file(file)
             flush_folder(work)
+            if _is_whole(folder):  # of another process that the lock did not keep away
+                return folder
             if os.path.lexists(folder):
                 _say(f"note: {folder} is damaged, or of before it was checked; it is made again")
                 damaged = folder.with_name(f"{name}.{secrets.token_hex(4)}.partial")
                 os.rename(folder, damaged)
                 shutil.rmtree(damaged, ignore_errors=True) if damaged.is_dir() else damaged.unlink()
-            os.rename(work, folder)
+            try:
+                os.rename(work, folder)
+            except OSError:
+                if not _is_whole(folder):
+                    raise
             flush_folder(folder.parent)
         except OSError as error:
             if error.errno is None:  # NumPy's, of a disk that is full
@@ -171,30 +181,44 @@ def _checksums(folder: Path) -> str:
 def _lock(folder: Path) -> Iterator[None]:
     """One process at a time, where the file system can; each would make the same."""
     file = folder.with_name(f"{folder.name}.lock")
-    said = False
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                said = True
-            if not said:
-                _say(f"note: another process makes {folder}; waiting for it")
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a file system without locks
-        except BaseException:
-            os.close(descriptor)
-            raise
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(file)):
-                break
-        os.close(descriptor)
+    if file in _HELD:
+        yield
+        return
+    descriptor = _locked(file)
+    while descriptor is None:
+        descriptor = _locked(file)
+    _HELD.add(file)
     try:
         yield
     finally:
+        _HELD.discard(file)
         file.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+_HELD: set[Path] = set()
+
+
+def _locked(file: Path) -> int | None:
+    """The open, locked file, after a wait that is told; None if it was removed meanwhile."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"note: another process makes {file.with_suffix('')}; waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # a file system without locks
+            return descriptor
+        if os.path.samestat(os.fstat(descriptor), os.stat(file)):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 @cache

@@ -72,7 +72,7 @@ def load_run(path: Path) -> Run:
 
     The name of the directory has to be that of its config, and every file that is read the one whose checksum was kept.
     """
-    config, known = _identity(path)
+    config, known = _parts(path)
     is_simulation = isinstance(config, SimulationConfig)
     summary = _summary(path, known)
     trajectory = _read_trajectory(path, "trajectory.nc", known)
@@ -81,7 +81,7 @@ def load_run(path: Path) -> Run:
     losses = np.empty(0) if is_simulation else _read_losses(path, known)
     if not is_simulation and summary["outcome"] == RunOutcome.COMPLETED and len(losses) != config.schedule.num_steps:
         raise BadInput(f"{path / 'loss.csv'}: holds {len(losses)} of {config.schedule.num_steps} steps")
-    return Run(
+    run = Run(
         path=path,
         config=config,
         provenance=_read_object(path, "provenance.json", known),
@@ -90,6 +90,8 @@ def load_run(path: Path) -> Run:
         standard_error=_read_trajectory(path, "standard_error.nc", known) if is_simulation else None,
         losses=losses,
     )
+    _require_name(path, config)
+    return run
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -97,8 +99,10 @@ def read_summary(path: Path) -> dict[str, Any]:
 
     Its outcome is known, its losses are numbers or None.
     """
-    _, known = _identity(path)
-    return _summary(path, known)
+    config, known = _parts(path)
+    summary = _summary(path, known)
+    _require_name(path, config)
+    return summary
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -125,17 +129,20 @@ def verify_run(path: Path) -> list[str]:
     return []
 
 
-def _identity(path: Path) -> tuple[TrainConfig | SimulationConfig, Known]:
-    """The config and the checksums of a finished run, whose name and list of files are as they should be."""
+def _require_name(path: Path, config: TrainConfig | SimulationConfig) -> None:
+    named, _, digest = path.resolve().name.rpartition("-")
+    if not named or digest != config_hash(config):
+        raise BadInput(f"{path}: not the run of its config.json, whose name ends in -{config_hash(config)}; rename it")
+
+
+def _parts(path: Path) -> tuple[TrainConfig | SimulationConfig, Known]:
+    """The config and the checksums of a finished run that has all its files."""
     if not path.is_dir():
         raise BadInput(f"{path}: not a directory")
     if not is_finished(path):
         raise BadInput(f"{path}: not a finished run (no {SUMMARY_FILE})")
     known = read_checksums(path)
     config = read_config(_read_object(path, "config.json", known), where=str(path / "config.json"))
-    named, _, digest = path.resolve().name.rpartition("-")
-    if not named or digest != config_hash(config):
-        raise BadInput(f"{path}: not the run of its config.json, whose name ends in -{config_hash(config)}; rename it")
     if known is None:
         _say_unchecked(path)
         known_names: Iterable[str] = ("provenance.json", "trajectory.nc")
