@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from gpt.checkpoint_contents import Mismatch, describe, expected_state, is_finite, require
+from gpt.conditions import Conditions, are_conditions
 from gpt.config import TrainConfig
 from gpt.durable import flush_folder
 from theory.checks import InvalidParameter
@@ -42,7 +43,9 @@ def has_checkpoint(path: Path) -> bool:
     return path.exists() or previous(path).exists()
 
 
-def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, config: TrainConfig, fingerprint: str, state: dict[str, Any], conditions: Sequence[Conditions] = ()
+) -> None:
     """Write under a temporary name, then rename: a whole checkpoint is at ``path`` or at `previous`, whatever happens.
 
     The old one moves to `previous`. Raises OSError, with the path, if it cannot be written; nothing is lost then.
@@ -51,7 +54,8 @@ def save_checkpoint(path: Path, config: TrainConfig, fingerprint: str, state: di
     try:
         with os.fdopen(handle, "wb") as file:  # open, and so locked, until it has its name
             content = _Hashed(file)
-            torch.save({"digest": config.checkpoint_digest, "fingerprint": fingerprint, "state": state}, content)  # type: ignore[arg-type]
+            saved = {"digest": config.checkpoint_digest, "fingerprint": fingerprint, "state": state}
+            torch.save({**saved, "conditions": list(conditions)}, content)  # type: ignore[arg-type]
             file.write(MARK + content.digest())
             file.flush()
             os.fsync(file.fileno())
@@ -77,6 +81,8 @@ def load_checkpoint(
     path: Path, config: TrainConfig, fingerprint: str, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any]:
     """The state saved under ``path``, on the CPU; if that file is gone or damaged, the one before it, and says so.
+
+    Its ``conditions`` are those under which it was computed, one after the other; none in a file of before.
 
     Nothing of it is loaded before it is known to be what `gpt.train.train` saves of this model and these optimizers.
 
@@ -133,6 +139,9 @@ def _load(
             if text != fingerprint:
                 allowed = f"of a run on the text {fingerprint[:12]} (it saw {str(text)[:12]}){remedy}"
                 raise InvalidParameter("checkpoint", str(path), allowed)
+            conditions = found.get("conditions", [])
+            if not are_conditions(conditions):
+                raise Mismatch("conditions: are not those of a run")
             step = state.get("step") if isinstance(state, dict) else None
             if type(step) is not int or not 0 < step <= config.schedule.num_steps:
                 raise Mismatch(f"state.step: is not a whole number from 1 to {config.schedule.num_steps}")
@@ -142,7 +151,7 @@ def _load(
         for part in ("model", "optimizers"):
             if not is_finite(loaded[part]):
                 raise Mismatch(f"state.{part}: has entries that are not finite")
-        return loaded
+        return {**loaded, "conditions": conditions}
     except InvalidParameter:
         raise
     except Mismatch as error:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpt.train import TrainResult
 
 CHECKPOINT_EVERY = 250
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # in the environment of every process that is started: no code of its folder runs
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,14 @@ def training_label(config: TrainConfig) -> str:
     )
 
 
-def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
+def train_run(
+    job: Job,
+    on_progress: Callable[[int, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Path:
     """Train into the run directory of the job, or find it finished there; a half-finished run goes on.
+
+    ``should_stop`` is asked now and then; True saves a checkpoint and raises KeyboardInterrupt.
 
     Of several processes that ``torchrun`` started the first writes; the others compute, and return before it is done.
     """
@@ -66,18 +73,20 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     final = job.path
     if not is_first_process():
         if not run_directory.is_finished(final):
-            _train(job, run_directory.partial_path(final), None)
+            _train(job, run_directory.partial_path(final), None, None)
         return final
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
         write_whole(partial / "config.json", config_text(job.config).encode())
         try:
-            result = _train(job, partial, progress_writer(partial, on_progress))
+            result = _train(job, partial, progress_writer(partial, on_progress), should_stop)
         except InvalidParameter:
             if not list(partial.glob("checkpoint*")):
                 shutil.rmtree(partial)
             raise
+        if result.outcome is RunOutcome.STOPPED:
+            raise KeyboardInterrupt
         summary = {
             "outcome": result.outcome,
             "final_loss": result.final_loss,
@@ -93,7 +102,7 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
         }
         for leftover in partial.glob("checkpoint.p*.*"):
             leftover.unlink(missing_ok=True)
-        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint)
+        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint, conditions=result.conditions)
         files = {
             "trajectory.nc": to_netcdf(result.trajectory),
             "loss.csv": losses_to_csv(result.losses).encode(),
@@ -101,12 +110,18 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "provenance.json": to_json(origin, indent=2).encode(),
             run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
         }
-        saved = [run_directory.CHECKPOINT_FILE] if (partial / run_directory.CHECKPOINT_FILE).exists() else []
+        ended = result.outcome is RunOutcome.COMPLETED or (partial / run_directory.CHECKPOINT_FILE).exists()
+        saved = [run_directory.CHECKPOINT_FILE] if ended else []
         run_directory.publish(partial, final, files, further=saved)
     return final
 
 
-def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | None) -> TrainResult:
+def _train(
+    job: Job,
+    partial: Path,
+    on_progress: Callable[[int, float], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> TrainResult:
     from gpt.train import train
 
     return train(
@@ -115,6 +130,7 @@ def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | 
         checkpoint=partial / run_directory.CHECKPOINT_FILE,
         checkpoint_every=job.checkpoint_every,
         on_progress=on_progress,
+        should_stop=should_stop,
         device_peak_flops=job.device_peak_flops,
     )
 

@@ -218,5 +218,10 @@ def find_runs(directory: Path) -> list[Path]:
     return sorted({path for path in candidates if is_finished(path) and not _is_hidden(path, directory)})
 
 
+def find_checkpoints(directory: Path) -> list[Path]:
+    """Of unfinished runs below a directory, sorted, the ones before the last included."""
+    return sorted(path for path in directory.rglob(".*.partial/checkpoint*.pt"))
+
+
 def _is_hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
