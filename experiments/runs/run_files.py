@@ -235,12 +235,14 @@ def _read_losses(path: Path, known: Known) -> NDArray[np.float64]:
 
 
 def _read_trajectory(path: Path, name: str, known: Known) -> Trajectory:
+    import h5py
     import xarray as xr
 
     content = read_checked(path, name, known)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a damaged file, which is refused below
+            h5py.File(io.BytesIO(content)).close()  # h5netcdf complains on stderr where this would fail
             with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as dataset:
                 return from_xarray(dataset.load())
     except Exception as error:  # what HDF5 says of a damaged file can be of any kind
