@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,15 +199,6 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
     )
 
 
-def from_xarray(dataset: xr.Dataset) -> Trajectory:
-    """Inverse of `to_xarray`."""
-    return Trajectory(
-        steps=dataset["step"].to_numpy().astype(np.int64),
-        matrices=tuple(str(name) for name in dataset["matrix"].to_numpy()),
-        **{field: dataset[field].to_numpy().astype(np.float64) for field in FIELDS},
-    )
-
-
 def to_netcdf(trajectory: Trajectory) -> bytes:
     """The content of ``trajectory.nc``; made in memory, so that a full disk is the same error for every file."""
     return bytes(to_xarray(trajectory).to_netcdf(engine="h5netcdf"))
@@ -236,15 +226,17 @@ def _read_losses(path: Path, known: Known) -> NDArray[np.float64]:
 
 def _read_trajectory(path: Path, name: str, known: Known) -> Trajectory:
     import h5py
-    import xarray as xr
 
     content = read_checked(path, name, known)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a damaged file, which is refused below
-            h5py.File(io.BytesIO(content)).close()  # h5netcdf complains on stderr where this would fail
-            with xr.open_dataset(io.BytesIO(content), engine="h5netcdf") as dataset:
-                return from_xarray(dataset.load())
+        with h5py.File(io.BytesIO(content)) as file:
+            if any(file[field].nbytes > len(content) for field in ("step", *FIELDS)):
+                raise ValueError("says that it holds more than it has bytes")
+            return Trajectory(
+                steps=file["step"][:].astype(np.int64),
+                matrices=tuple(file["matrix"].asstr()[:].tolist()),
+                **{field: file[field][:].astype(np.float64) for field in FIELDS},
+            )
     except Exception as error:  # what HDF5 says of a damaged file can be of any kind
         raise BadInput(f"{path / name}: not a trajectory ({one_line(error)})") from None
 
