@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from experiments.runs.run_files import load_run
 from experiments.runs.torchrun import torchrun_command
 from gpt.distributed import is_first_process
 from tests.experiments.conftest import tiny_config
-from tests.experiments.tiny_study import numbers, start_sweep, tiny_study, write_study
+from tests.experiments.tiny_study import ROOT, numbers, tiny_study, write_study
 from theory import Constant
 
 
@@ -25,9 +27,13 @@ def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(name)\n")
     study = write_study(tiny_study(tmp_path / "text", num_steps=6), tmp_path / "study.json")
     monkeypatch.chdir(tmp_path)
-    process = start_sweep(study, tmp_path / "out", "--num-workers", "2", environment={"PYTHONSAFEPATH": "1"})
-    _, error = process.communicate(timeout=200)
-    assert process.returncode == 0, error.decode()[-2000:]
+    command = [sys.executable, "-P", "-m", "experiments.cli.main", "sweep", str(study), "--out", "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(
+        [*command, "--num-workers", "2"], env=environment, capture_output=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert not (tmp_path / "ran").exists()
     assert len(numbers(tmp_path / "out")) == 4
 
@@ -46,21 +52,8 @@ def test_a_rank_without_a_launcher_is_ignored(tmp_path: Path, monkeypatch: pytes
     assert not is_first_process()
 
 
-TRAIN = [
-    "train",
-    "--preset",
-    "cpu-16",
-    "--learning-rate",
-    "1e-2",
-    "--num-steps",
-    "40",
-    "--device",
-    "cpu",
-    "--record-every",
-    "1",
-    "--source",
-    "./text",
-]
+MODEL = ("--preset", "cpu-16", "--learning-rate", "1e-2", "--num-steps", "40", "--device", "cpu")
+TRAIN = ("train", *MODEL, "--record-every", "1", "--source", "./text")
 
 
 @pytest.mark.parametrize("launch", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2"}, {"WORLD_SIZE": "two"}])
