@@ -17,7 +17,6 @@ def read_diagnosis(run_dir: Path) -> dict[str, float]:
     file = run_dir / FILE
     if not file.exists():
         return dict.fromkeys(COLUMNS, math.nan)
-    read_checked(run_dir, FILE, read_checksums(run_dir))
     found = read_json(file)
     if not isinstance(found, dict):
         raise BadInput(f"{file}: expected an object")
@@ -25,4 +24,5 @@ def read_diagnosis(run_dir: Path) -> dict[str, float]:
     for name, value in values.items():
         if not isinstance(value, float | int | None):
             raise BadInput(f"{file}: {name} is not a number")
+    read_checked(run_dir, FILE, read_checksums(run_dir))
     return {name: math.nan if value is None else float(value) for name, value in values.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,8 +105,11 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """``provenance.json`` of a finished run; raises `BadInput`."""
-    return _read_object(path, "provenance.json", read_checksums(path))
+    """``provenance.json`` of a finished run, empty if a run without checksums has none; raises `BadInput`."""
+    known = read_checksums(path)
+    if known is None and not (path / "provenance.json").exists():
+        return {}
+    return _read_object(path, "provenance.json", known)
 
 
 def verify_run(path: Path) -> list[str]:
@@ -144,10 +147,7 @@ def _parts(path: Path) -> tuple[TrainConfig | SimulationConfig, Known]:
     config = read_config(_read_object(path, "config.json", known), where=str(path / "config.json"))
     if known is None:
         _say_unchecked(path)
-        known_names: Iterable[str] = ("provenance.json", "trajectory.nc")
-    else:
-        known_names = known
-    for name in known_names:
+    for name in known or ():
         if name != CHECKPOINT_FILE and not (path / name).is_file():  # a checkpoint is large, and no result
             raise BadInput(f"{path / name}: missing; delete the run to make it again")
     return config, known

@@ -197,10 +197,11 @@ def _mixtures(jobs: Sequence[Job], table: Path) -> list[str]:
     lines = []
     origins = [(job.config.source, read_provenance(job.path)) for job in jobs]
     for source in sorted({source for source, _ in origins}):
-        texts = {str(origin.get("data_fingerprint")) for other, origin in origins if other == source}
+        texts = {str(origin.get("data_fingerprint")) for other, origin in origins if other == source and origin}
         if len(texts) > 1:
             lines.append(f"{table}: runs on {len(texts)} different texts under the name {source}")
-    codes = {str(one.get("code")) for _, origin in origins for one in origin.get("conditions", [])}
+    conditions = [one for _, origin in origins for one in origin.get("conditions", []) if isinstance(one, dict)]
+    codes = {str(one.get("code")) for one in conditions}
     if len(codes) > 1:
         lines.append(f"{table}: runs by {len(codes)} versions of the code, see conditions in their provenance.json")
     mine = {job.path.name for job in jobs}

@@ -85,7 +85,7 @@ FORGERIES: dict[str, Callable[[Path, Path], object]] = {
 @pytest.mark.parametrize("forgery", list(FORGERIES))
 def test_what_does_not_belong_together_is_not_taken(forgery: str, copied: list[Path]) -> None:
     FORGERIES[forgery](copied[0], copied[1])
-    for read in (load_run, read_summary):
+    for read in (load_run, read_summary):  # the second is all that a table of a sweep is made of
         with pytest.raises(BadInput) as caught:
             read(copied[0])
         assert "\n" not in str(caught.value)
