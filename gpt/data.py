@@ -20,7 +20,7 @@ __all__ = ["Text", "load_text"]
 def load_text(source: str) -> Text:
     """The text of that name.
 
-    Any number of processes may call this at once; what takes long is kept in `gpt.text.cache_folder`.
+    Any number of processes may call this at once; what takes long is kept in `gpt.cache.cache_folder`.
 
     Raises
     ------

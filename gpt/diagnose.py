@@ -65,8 +65,9 @@ def diagnose(config: TrainConfig, checkpoint: Path, *, num_batches: int = 16) ->
     require_integer("num_batches", num_batches, at_least=3)
     text = load_text(config.source)
     model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
-    optimizer = build_optimizers(model, config)[MATRICES]
-    state = load_checkpoint(checkpoint, config, text.fingerprint)
+    optimizers = build_optimizers(model, config)
+    optimizer = optimizers[MATRICES]
+    state = load_checkpoint(checkpoint, config, text.fingerprint, model, optimizers)
     if state["step"] != config.schedule.num_steps:
         raise InvalidParameter("checkpoint", state["step"], f"of the last step, {config.schedule.num_steps}")
     model.load_state_dict(state["model"])

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpt.config import Device, TrainConfig
 from theory.checks import InvalidParameter
+
+# For all to come together, and for an answer of each to the others afterwards: a process that is gone ends the others.
+TIMEOUT = timedelta(seconds=float(os.environ.get("LRBEND_PROCESS_TIMEOUT", "300")))
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,12 @@ class Processes:
 
 def is_first_process() -> bool:
     """Whether this is the process that writes: the only one, or number 0 of those that ``torchrun`` started."""
-    return os.environ.get("RANK", "0") == "0"
+    return not _is_launched() or os.environ.get("RANK", "0") == "0"
+
+
+def _is_launched() -> bool:
+    """Whether ``torchrun`` started this process among others; RANK alone, left by something else, says nothing."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def join_processes(config: TrainConfig) -> Processes:
@@ -84,12 +93,19 @@ def join_processes(config: TrainConfig) -> Processes:
     InvalidParameter : no GPU where one is asked for; a batch that cannot be divided; half of what ``torchrun`` sets.
     """
     if not dist.is_initialized() and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
+        allowed = "unset, or set by torchrun together with RANK, MASTER_ADDR and MASTER_PORT"
         try:
-            int(size)
-            dist.init_process_group("nccl" if pick_device(config.device).type == "cuda" else "gloo")
+            if not 0 <= int(os.environ.get("RANK", "-1")) < int(size):
+                raise ValueError
+            backend = "nccl" if pick_device(config.device).type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=TIMEOUT)
         except ValueError:
-            allowed = "unset, or set by torchrun together with RANK, MASTER_ADDR and MASTER_PORT"
             raise InvalidParameter("WORLD_SIZE", size, allowed) from None
+        except dist.DistError as error:
+            seconds = TIMEOUT.total_seconds()
+            reason = " ".join(str(error).split())[:150]
+            line = f"that of processes which answer within {seconds:g} seconds, or unset ({reason})"
+            raise InvalidParameter("WORLD_SIZE", size, line) from None
         atexit.register(dist.destroy_process_group)
     if not dist.is_initialized():
         return Processes(0, 1, pick_device(config.device))

@@ -13,6 +13,7 @@ the optimizer are left out: they take time, not FLOPs that a peak figure speaks 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ import torch
 
 from gpt.config import ModelConfig, TrainConfig
 from theory.checks import InvalidParameter, require_number
+from theory.optimizers import MuonH
 
 # Dense bfloat16 peaks of the makers' data sheets, FLOP/s, by a part of the name that torch gives to the device.
 PEAK_FLOPS = {"H100 80GB": 989e12, "H200": 989e12, "H100 PCIe": 756e12, "A100": 312e12}
@@ -93,6 +95,30 @@ def estimate(
         utilisation=utilisation,
         gpu_hours=flops / (PEAK_FLOPS[gpu] * utilisation) / 3600,
     )
+
+
+def training_bytes(config: TrainConfig) -> int:
+    """The least memory that training takes on one device: weights, gradients, moments."""
+    model = config.model
+    params = num_matrix_params(model) + (model.vocab_size + model.context_length) * model.d_model
+    copies = 3 if isinstance(config.optimizer, MuonH) else 4
+    return copies * params * (8 if config.dtype == "float64" else 4)
+
+
+def require_memory(config: TrainConfig, device: torch.device) -> None:
+    """Raise `InvalidParameter` for a model that cannot fit into the memory of the device, before any of it is taken."""
+    if device.type == "cuda":
+        there = torch.cuda.get_device_properties(device).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = training_bytes(config)
+    if needed > there:
+        model = config.model
+        raise InvalidParameter(
+            "model",
+            f"{model.num_layers} layers of width {model.d_model}",
+            f"one that fits: it takes {needed / 1e9:.3g} GB at least, and there are {there / 1e9:.3g} GB",
+        )
 
 
 def peak_flops(device: torch.device) -> float | None:

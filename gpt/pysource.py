@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.text import Text, cached_folder
+from gpt.cache import cached_folder
+from gpt.text import Text
 from theory.checks import InvalidParameter
 
 # torch is left out: GPU machines often bring their own build, and the text should not depend on it.

@@ -10,22 +10,24 @@ shard may also begin with the header of llm.c: 256 32-bit integers, of which the
     any other file                    its bytes; the last 5 % are for validation
 
 Every shard is read once from end to end for its largest token and its fingerprint; the result is kept in the cache
-under path, size and time of change.
+under path, size and times of change.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
+import stat
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.text import Text, cache_folder
+from gpt.cache import read_note, write_note
+from gpt.durable import flush_file, flush_folder
+from gpt.text import Text
 from theory.checks import InvalidParameter
 
 DTYPE = np.dtype("<u2")
@@ -68,6 +70,9 @@ def files_text(path: Path) -> Text:
             files = sorted(file for file in path.iterdir() if file.suffix == ".bin")
             if not files:
                 raise InvalidParameter("source", str(path), "a folder with .bin shards")
+        for file in files:
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise InvalidParameter("source", str(file), "a file or a folder (it is something else)")
         parts = {file: open_shard(file) if file.suffix == ".bin" else _bytes(file) for file in files}
         found = [_inspect(file, tokens) for file, tokens in parts.items()]
     except OSError as error:
@@ -122,9 +127,16 @@ def write_shard(path: Path, tokens: NDArray[np.integer]) -> None:
     """
     if len(tokens) and not (tokens.min() >= 0 and tokens.max() < 2**16):
         raise InvalidParameter("tokens", f"{tokens.min()} ... {tokens.max()}", "between 0 and 65535")
-    partial = path.with_name(f".{path.name}.partial")
-    tokens.astype(DTYPE).tofile(partial)
-    os.replace(partial, path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            tokens.astype(DTYPE).tofile(file)
+        flush_file(Path(name))
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+    flush_folder(path.parent)
 
 
 def split(parts: Sequence[NDArray[np.unsignedinteger]]) -> tuple[Shards, Shards]:
@@ -146,22 +158,15 @@ def _bytes(path: Path) -> NDArray[np.uint8]:
 def _inspect(path: Path, tokens: NDArray[np.unsignedinteger]) -> tuple[int, str]:
     """Largest token and fingerprint of a file."""
     status = path.stat()
-    key = f"{path.resolve()} {status.st_size} {status.st_mtime_ns} {tokens.dtype.str}"
-    note = cache_folder() / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    try:
-        kept = json.loads(note.read_text())
-        return int(kept["largest"]), str(kept["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    key = f"{path.resolve()} {identity} {tokens.dtype.str}"  # the last time is one that nobody can set
+    kept = read_note(key)
+    if kept is not None and type(kept.get("largest")) is int:
+        return int(str(kept["largest"])), str(kept.get("fingerprint"))
     largest, content = 0, hashlib.sha256()
     for start in range(0, len(tokens), READ_AT_ONCE):
         piece = np.asarray(tokens[start : start + READ_AT_ONCE])
         largest = max(largest, int(piece.max()))
         content.update(piece.tobytes())
-    found = {"largest": largest, "fingerprint": content.hexdigest(), "file": str(path.resolve())}
-    with contextlib.suppress(OSError):  # then the file is read again next time
-        note.parent.mkdir(parents=True, exist_ok=True)
-        partial = note.with_name(f"{note.name}.{os.getpid()}")
-        partial.write_text(json.dumps(found))
-        os.replace(partial, note)
+    write_note(key, {"largest": largest, "fingerprint": content.hexdigest(), "file": str(path.resolve())})
     return largest, content.hexdigest()

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -68,34 +63,6 @@ class Text:
             raise InvalidParameter(
                 "context_length", context_length, f"below the {shortest} tokens of the smaller part of the text"
             )
-
-
-def cache_folder() -> Path:
-    """Where texts and what is known of them are kept: ``LRBEND_CACHE``, by default ``~/.cache/lrbend``."""
-    return Path(os.environ.get("LRBEND_CACHE") or Path.home() / ".cache" / "lrbend")
-
-
-def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
-    """The folder of that name in the cache, made by ``write`` if it is not there.
-
-    It is written under a temporary name, then renamed: a folder that exists is complete, and any number of processes
-    may ask for it at once.
-    """
-    folder = cache_folder() / name
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=folder.parent))
-    try:
-        write(work)
-        try:
-            work.rename(folder)
-        except OSError:  # another process was first
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return folder
 
 
 def _windows(tokens: Tokens, starts: NDArray[np.int64], length: int) -> tuple[Tensor, Tensor]:

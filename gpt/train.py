@@ -17,10 +17,12 @@ from torch import nn
 
 from gpt.batches import batches
 from gpt.checkpoint import has_checkpoint, load_checkpoint, remove_partial_checkpoints, save_checkpoint
+from gpt.checkpoint_contents import is_finite
+from gpt.conditions import Conditions, conditions_of, continued
 from gpt.config import TrainConfig
 from gpt.data import Text, load_text
 from gpt.distributed import join_processes
-from gpt.estimates import flops_per_token, peak_flops
+from gpt.estimates import flops_per_token, peak_flops, require_memory
 from gpt.model import GPT, block_matrices, count_params
 from gpt.optim import MATRICES, build_optimizers, describe_groups, set_learning_rates
 from gpt.probe import Probe
@@ -49,6 +51,7 @@ class TrainResult:
     initial_weight_rms, final_weight_rms : RMS of each block matrix before the first and after the last step, by name.
     groups : which parameters were trained by what, one line each.
     fingerprint : of the text.
+    conditions : under which it was computed, more than one if a run that was interrupted went on under others.
     diverged_at_step : first step with a bad loss (``num_steps`` if only the final loss is bad), else None.
     """
 
@@ -64,6 +67,7 @@ class TrainResult:
     final_weight_rms: dict[str, float]
     groups: tuple[str, ...]
     fingerprint: str
+    conditions: tuple[Conditions, ...]
     diverged_at_step: int | None
 
 
@@ -111,6 +115,7 @@ def train(
     device = processes.device
     text = load_text(config.source)
     check_text(text, config)
+    require_memory(config, device)
     model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
     model.initialise(config.seed)
     rescale_initial_weights(model, config)
@@ -127,12 +132,15 @@ def train(
     multipliers = config.schedule.multipliers().tolist()
     recorded = set(record_steps(num_steps, config.record_every).tolist())
     losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
-    start = 0
+    start, conditions = 0, [conditions_of(processes)]
     if checkpoint is not None and processes.is_first:
+        checkpoint.parent.mkdir(
+            parents=True, exist_ok=True
+        )  # here alone: a folder that goes away takes the run with it
         remove_partial_checkpoints(checkpoint)
     if checkpoint is not None and has_checkpoint(checkpoint):
-        state = load_checkpoint(checkpoint, config, text.fingerprint)
-        start = state["step"]
+        state = load_checkpoint(checkpoint, config, text.fingerprint, model, optimizers)
+        start, conditions = state["step"], continued(state["conditions"], conditions[0], checkpoint)
         model.load_state_dict(state["model"])
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -149,7 +157,8 @@ def train(
             "probe": probe.state_dict(),
             "losses": losses[:step].clone(),
         }
-        save_checkpoint(checkpoint, config, text.fingerprint, state)
+        if is_finite(state["model"]) and is_finite(state["optimizers"]):  # else the run is about to end as diverged
+            save_checkpoint(checkpoint, config, text.fingerprint, state, conditions)
 
     outcome, diverged_at_step, done, checked = RunOutcome.COMPLETED, None, start, 0
     started = time.perf_counter()
@@ -189,7 +198,7 @@ def train(
         if step in recorded:
             if on_progress is not None and processes.is_first:
                 on_progress(done, float(losses[step]))
-            if should_stop is not None and done < num_steps and processes.any(should_stop()):
+            if done < num_steps and processes.any(should_stop is not None and should_stop()):
                 outcome = RunOutcome.STOPPED
                 save(done)
                 break
@@ -217,6 +226,7 @@ def train(
         final_weight_rms=weight_rms(matrices),
         groups=describe_groups(model, config),
         fingerprint=text.fingerprint,
+        conditions=tuple(conditions),
         diverged_at_step=diverged_at_step,
     )
 

@@ -40,7 +40,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpt.text import Text, cached_folder
+from gpt.cache import cached_folder
+from gpt.text import Text
 
 VOCAB_SIZE = 256
 FROM_PREVIOUS, FROM_SECOND = 0.5, 0.3  # A, B

@@ -63,7 +63,9 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 
 
 def add_num_workers(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--num-workers", type=whole_number, help="processes on this machine (default: one per core)")
+    parser.add_argument(
+        "--num-workers", type=whole_number, help="processes on this machine (default: one per core it may use)"
+    )
 
 
 def num_workers(options: argparse.Namespace) -> int:
@@ -71,5 +73,5 @@ def num_workers(options: argparse.Namespace) -> int:
     from theory.checks import require_integer
 
     if options.num_workers is None:
-        return os.cpu_count() or 1
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return require_integer("num_workers", options.num_workers, at_least=1)

@@ -6,12 +6,14 @@ a tenth of a second, since a command imports what it works with when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
 
-from experiments.cli.parser import Command, Parser, answer
+from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
+from experiments.streams import lasting_streams
 
 COMMANDS = {
     "predict": "settings.predict",
@@ -19,6 +21,7 @@ COMMANDS = {
     "train": "runs.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",
+    "verify": "runs.verify",
     "prepare": "runs.prepare",
     "validate": "runs.validate",
     "plan": "runs.plan",
@@ -38,8 +41,16 @@ EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
-    options = build_parser().parse_args(arguments)
-    return answer(options.run, options, prog=f"lrbend {options.command}")
+    os.environ["PYTHONSAFEPATH"] = "1"  # no process that a command starts takes code from the current folder
+    with lasting_streams() as output:
+        try:
+            options = build_parser().parse_args(arguments)
+            return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
+        except SystemExit as stop:
+            raise SystemExit(stop.code or missing_output(output, prog="lrbend")) from None
+        except KeyboardInterrupt:
+            print("lrbend: stopped", file=sys.stderr)
+            return EXIT_INTERRUPTED
 
 
 def build_parser() -> Parser:

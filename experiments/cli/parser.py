@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn, Protocol
 
-from experiments.files import BadInput
+from experiments.files import BadInput, one_line
+from experiments.streams import Stream
 from experiments.text import flag
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -94,30 +94,45 @@ def answer(
     options: argparse.Namespace,
     *,
     prog: str,
+    output: Stream | None = None,
     when_stopped: str = "finished runs are kept, the same command goes on from there",
 ) -> int:
-    """Run a command; returns its exit code, or says what was wrong with what it was given."""
+    """Run a command; returns its exit code, or says what was wrong with what it was given, or with its ``output``."""
     from theory import InvalidParameter
 
     where = f"{prog}: error:"
     try:
-        return run(options)
+        code = run(options)
+        return code or (0 if output is None else missing_output(output, prog=prog))
     except InvalidParameter as error:
         name = flag(error.name) if hasattr(options, error.name) else error.name
         return _fail(f"{where} {name} {str(error.value)[:400]}: must be {error.allowed}")
     except BadInput as error:
         return _fail(f"{where} {error}")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         place = error.filename or getattr(options, "out", "output")
         return _fail(f"{where} {place}: {error.strerror or error}")
     except MemoryError:
         return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _fail(f"{where} not enough memory ({one_line(error)[:200]})")
     except KeyboardInterrupt:
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
+
+
+def missing_output(output: Stream, *, prog: str) -> int:
+    """The exit code of a command that has done its work: 2, and a line, if not all of its output was taken."""
+    output.flush()
+    return _fail(f"{prog}: error: stdout: cannot be written ({output.fault})") if output.fault else 0
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """What torch raises, on a CPU and on a GPU; it is not imported here."""
+    text = str(error)
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text
 
 
 def _fail(message: str) -> int:

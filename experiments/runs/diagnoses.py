@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from experiments.files import BadInput, read_json
+from experiments.runs.run_directory import read_checked, read_checksums
 
 FILE = "diagnosis.json"
 COLUMNS = ("noise_scale", "sharpness", "preconditioned_sharpness", "update_rms", "sign_agreement")
@@ -14,11 +15,14 @@ COLUMNS = ("noise_scale", "sharpness", "preconditioned_sharpness", "update_rms",
 def read_diagnosis(run_dir: Path) -> dict[str, float]:
     """What `diagnose` left in a run directory, NaN for what it does not hold; raises `BadInput`."""
     file = run_dir / FILE
-    found = read_json(file) if file.exists() else {}
+    if not file.exists():
+        return dict.fromkeys(COLUMNS, math.nan)
+    found = read_json(file)
     if not isinstance(found, dict):
         raise BadInput(f"{file}: expected an object")
     values = {name: found.get(name) for name in COLUMNS}
     for name, value in values.items():
         if not isinstance(value, float | int | None):
             raise BadInput(f"{file}: {name} is not a number")
+    read_checked(run_dir, FILE, read_checksums(run_dir))
     return {name: math.nan if value is None else float(value) for name, value in values.items()}

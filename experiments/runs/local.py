@@ -18,8 +18,9 @@ from pathlib import Path
 
 from experiments.files import BadInput, one_line
 from experiments.runs import run_directory
-from experiments.runs.produce import Job, train_run
+from experiments.runs.produce import SAFE_PATH, Job, train_run
 from experiments.runs.progress import ProgressBar
+from experiments.streams import lasting_errors
 from theory import InvalidParameter
 
 LARGEST_NUMBER_OF_DEATHS = 10  # of pools in a row without a checkpoint or a finished run between them
@@ -91,10 +92,11 @@ def _in_pool(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Path, _Answer 
 
     from joblib.externals.loky import get_reusable_executor
 
+    os.environ.update(SAFE_PATH)  # for what loky starts beside its workers
     executor = get_reusable_executor(
         max_workers=workers,
         timeout=60,
-        env={"OMP_NUM_THREADS": "1"},
+        env={"OMP_NUM_THREADS": "1", **SAFE_PATH},
         initializer=_end_with,
         initargs=(os.getpid(),),
     )
@@ -132,6 +134,7 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    lasting_errors()
 
 
 def _train_in_worker(job: Job) -> _Answer | str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.files import to_json
+from experiments.files import to_json, write_whole
 from experiments.runs import run_directory
 from experiments.runs.configs import config_text
-from experiments.runs.progress import PROGRESS_FILE, progress_writer
+from experiments.runs.progress import progress_writer
 from experiments.runs.provenance import provenance
 from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
 from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gpt.train import TrainResult
 
 CHECKPOINT_EVERY = 250
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}  # in the environment of every process that is started: no code of its folder runs
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,14 @@ def training_label(config: TrainConfig) -> str:
     )
 
 
-def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None) -> Path:
+def train_run(
+    job: Job,
+    on_progress: Callable[[int, float], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Path:
     """Train into the run directory of the job, or find it finished there; a half-finished run goes on.
+
+    ``should_stop`` is asked now and then; True saves a checkpoint and raises KeyboardInterrupt.
 
     Of several processes that ``torchrun`` started the first writes; the others compute, and return before it is done.
     """
@@ -66,18 +73,20 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
     final = job.path
     if not is_first_process():
         if not run_directory.is_finished(final):
-            _train(job, run_directory.partial_path(final), None)
+            _train(job, run_directory.partial_path(final), None, None)
         return final
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
-        (partial / "config.json").write_text(config_text(job.config), encoding="utf-8")
+        write_whole(partial / "config.json", config_text(job.config).encode())
         try:
-            result = _train(job, partial, progress_writer(partial, on_progress))
+            result = _train(job, partial, progress_writer(partial, on_progress), should_stop)
         except InvalidParameter:
             if not list(partial.glob("checkpoint*")):
                 shutil.rmtree(partial)
             raise
+        if result.outcome is RunOutcome.STOPPED:
+            raise KeyboardInterrupt
         summary = {
             "outcome": result.outcome,
             "final_loss": result.final_loss,
@@ -91,20 +100,28 @@ def train_run(job: Job, on_progress: Callable[[int, float], None] | None = None)
             "final_weight_rms": result.final_weight_rms,
             "mean_angular_update": mean_angular_update(result.trajectory),
         }
-        for leftover in (partial / PROGRESS_FILE, *partial.glob("checkpoint.p*.*")):
+        for leftover in partial.glob("checkpoint.p*.*"):
             leftover.unlink(missing_ok=True)
-        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint)
+        origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint, conditions=result.conditions)
         files = {
             "trajectory.nc": to_netcdf(result.trajectory),
             "loss.csv": losses_to_csv(result.losses).encode(),
+            "config.json": config_text(job.config).encode(),
             "provenance.json": to_json(origin, indent=2).encode(),
             run_directory.SUMMARY_FILE: to_json(summary, indent=2).encode(),
         }
-        run_directory.publish(partial, final, files)
+        ended = result.outcome is RunOutcome.COMPLETED or (partial / run_directory.CHECKPOINT_FILE).exists()
+        saved = [run_directory.CHECKPOINT_FILE] if ended else []
+        run_directory.publish(partial, final, files, further=saved)
     return final
 
 
-def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | None) -> TrainResult:
+def _train(
+    job: Job,
+    partial: Path,
+    on_progress: Callable[[int, float], None] | None,
+    should_stop: Callable[[], bool] | None,
+) -> TrainResult:
     from gpt.train import train
 
     return train(
@@ -113,6 +130,7 @@ def _train(job: Job, partial: Path, on_progress: Callable[[int, float], None] | 
         checkpoint=partial / run_directory.CHECKPOINT_FILE,
         checkpoint_every=job.checkpoint_every,
         on_progress=on_progress,
+        should_stop=should_stop,
         device_peak_flops=job.device_peak_flops,
     )
 

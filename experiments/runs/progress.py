@@ -11,8 +11,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.runs import run_directory
+from experiments.runs.run_directory import PROGRESS_FILE
 
-PROGRESS_FILE = "progress"
 OFTEN_ENOUGH = 0.5  # seconds between steps that are told
 
 

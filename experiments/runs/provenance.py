@@ -9,19 +9,26 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "scipy", "numba", "xarray")
 
 
-def provenance(*, seed: int, fingerprint: str | None) -> dict[str, Any]:
-    """Of a run that ends now in this process; ``fingerprint`` is that of its text, None for a simulation."""
+def provenance(
+    *, seed: int, fingerprint: str | None, conditions: Sequence[Mapping[str, object]] = ()
+) -> dict[str, Any]:
+    """Of a run that ends now in this process; ``fingerprint`` is that of its text, None for a simulation.
+
+    ``conditions`` : of `gpt.conditions`, under which it was computed, one after the other.
+    """
     return {
         "commit": _git_commit(),
         "versions": {"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
         "data_fingerprint": fingerprint,
+        "conditions": [dict(one) for one in conditions],
         "seed": seed,
         "command": sys.argv,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

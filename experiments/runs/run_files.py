@@ -1,12 +1,15 @@
 """What lies in a run directory, written and read back: a `Run` is all of it.
 
 ``config.json``, ``provenance.json``, ``summary.json`` (how it ended, and the numbers of a table), ``trajectory.nc``; of
-a training run ``loss.csv`` and ``checkpoint.pt``, of a simulation ``standard_error.nc``.
+a training run ``loss.csv`` and ``checkpoint.pt``, of a simulation ``standard_error.nc``; ``checksums.json``.
 """
 
 from __future__ import annotations
 
 import csv
+import io
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput, csv_text, one_line, read_json
-from experiments.runs.configs import read_config
-from experiments.runs.run_directory import SUMMARY_FILE, is_finished
+from experiments.runs.configs import config_hash, read_config
+from experiments.runs.run_directory import (
+    CHECKPOINT_FILE,
+    CHECKSUMS_FILE,
+    SUMMARY_FILE,
+    changed_files,
+    is_finished,
+    read_checked,
+    read_checksums,
+)
 from experiments.runs.simulation import SimulationConfig
 from theory.outcome import RunOutcome
 from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
@@ -25,6 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from gpt.config import TrainConfig
+
+Known = Mapping[str, Mapping[str, Any]] | None  # checksums by file, if they were kept
 
 LOSS_COLUMNS = ("step", "loss")
 UNITS = {
@@ -55,41 +68,119 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Read a finished run; raises `BadInput` with one line for anything that is not one."""
+    """Read a finished run; raises `BadInput` with one line for anything that is not one, or not as it was finished.
+
+    The name of the directory has to be that of its config, and every file that is read the one whose checksum was kept.
+    """
+    config, known = _parts(path)
+    is_simulation = isinstance(config, SimulationConfig)
+    summary = _summary(path, known)
+    trajectory = _read_trajectory(path, "trajectory.nc", known)
+    if len(trajectory.steps) and trajectory.steps[-1] >= config.schedule.num_steps:
+        raise BadInput(f"{path / 'trajectory.nc'}: is longer than the run of config.json")
+    losses = np.empty(0) if is_simulation else _read_losses(path, known)
+    if not is_simulation and summary["outcome"] == RunOutcome.COMPLETED and len(losses) != config.schedule.num_steps:
+        raise BadInput(f"{path / 'loss.csv'}: holds {len(losses)} of {config.schedule.num_steps} steps")
+    run = Run(
+        path=path,
+        config=config,
+        provenance=_read_object(path, "provenance.json", known),
+        summary=summary,
+        trajectory=trajectory,
+        standard_error=_read_trajectory(path, "standard_error.nc", known) if is_simulation else None,
+        losses=losses,
+    )
+    _require_name(path, config)
+    return run
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """``summary.json`` of a finished run whose name, config and files belong together; raises `BadInput`.
+
+    Its outcome is known, its losses are numbers or None.
+    """
+    config, known = _parts(path)
+    summary = _summary(path, known)
+    _require_name(path, config)
+    return summary
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """``provenance.json`` of a finished run, empty if a run without checksums has none; raises `BadInput`."""
+    known = read_checksums(path)
+    if known is None and not (path / "provenance.json").exists():
+        return {}
+    return _read_object(path, "provenance.json", known)
+
+
+def verify_run(path: Path) -> list[str]:
+    """What is wrong with a finished run, a line each: any file that changed, whatever in it, and what `load_run` finds.
+
+    Raises `BadInput` for a run of before checksums were kept, whose files nobody can vouch for.
+    """
+    try:
+        known = read_checksums(path)
+        if known is not None:
+            changed = changed_files(path, known)
+            if changed:
+                return changed
+        load_run(path)
+    except BadInput as error:
+        return [str(error)]
+    if known is None:
+        raise BadInput(f"{path}: has no {CHECKSUMS_FILE}: finished before there were any, or removed since")
+    return []
+
+
+def _require_name(path: Path, config: TrainConfig | SimulationConfig) -> None:
+    named, _, digest = path.resolve().name.rpartition("-")
+    if not named or digest != config_hash(config):
+        raise BadInput(f"{path}: not the run of its config.json, whose name ends in -{config_hash(config)}; rename it")
+
+
+def _parts(path: Path) -> tuple[TrainConfig | SimulationConfig, Known]:
+    """The config and the checksums of a finished run that has all its files."""
     if not path.is_dir():
         raise BadInput(f"{path}: not a directory")
     if not is_finished(path):
         raise BadInput(f"{path}: not a finished run (no {SUMMARY_FILE})")
-    config = read_config(read_json(path / "config.json"), where=str(path / "config.json"))
-    is_simulation = isinstance(config, SimulationConfig)
-    summary = read_summary(path)
-    trajectory = _read_trajectory(path / "trajectory.nc")
-    if len(trajectory.steps) and trajectory.steps[-1] >= config.schedule.num_steps:
-        raise BadInput(f"{path / 'trajectory.nc'}: is longer than the run of config.json")
-    losses = np.empty(0) if is_simulation else _read_losses(path / "loss.csv")
-    if not is_simulation and summary["outcome"] == RunOutcome.COMPLETED and len(losses) != config.schedule.num_steps:
-        raise BadInput(f"{path / 'loss.csv'}: holds {len(losses)} of {config.schedule.num_steps} steps")
-    return Run(
-        path=path,
-        config=config,
-        provenance=_read_object(path / "provenance.json"),
-        summary=summary,
-        trajectory=trajectory,
-        standard_error=_read_trajectory(path / "standard_error.nc") if is_simulation else None,
-        losses=losses,
-    )
+    known = read_checksums(path)
+    config = read_config(_read_object(path, "config.json", known), where=str(path / "config.json"))
+    if known is None:
+        _say_unchecked(path)
+    for name in known or ():
+        if name != CHECKPOINT_FILE and not (path / name).is_file():  # a checkpoint is large, and no result
+            raise BadInput(f"{path / name}: missing; delete the run to make it again")
+    return config, known
 
 
-def read_summary(path: Path) -> dict[str, Any]:
-    """``summary.json`` of a finished run: its outcome is known, its losses are numbers or None; raises `BadInput`."""
+def _say_unchecked(path: Path) -> None:
+    """Once in a process."""
+    if not _SAID:
+        _SAID.append(path)
+        line = f"note: {path} has no {CHECKSUMS_FILE}, which runs have had since 0.1.0; its files are taken as they are"
+        print(line, file=sys.stderr, flush=True)
+
+
+_SAID: list[Path] = []
+
+
+def _summary(path: Path, known: Known) -> dict[str, Any]:
     file = path / SUMMARY_FILE
-    summary = _read_object(file)
+    summary = _read_object(path, SUMMARY_FILE, known)
     if summary.get("outcome") not in tuple(RunOutcome):
         raise BadInput(f"{file}: outcome is not one of {', '.join(RunOutcome)}")
     for key in ("final_loss", "final_loss_se", "tokens_per_second"):
-        if not isinstance(summary.get(key), float | int | None):
+        if not _is_number_or_none(summary.get(key)):
             raise BadInput(f"{file}: {key} is not a number")
+    weights = summary.get("final_weight_rms", {})
+    if not isinstance(weights, dict) or not all(map(_is_number_or_none, weights.values())):
+        raise BadInput(f"{file}: final_weight_rms is not an object of numbers")
     return summary
+
+
+def _is_number_or_none(value: object) -> bool:
+    return isinstance(value, float | int | None) and not isinstance(value, bool)
 
 
 def to_xarray(trajectory: Trajectory) -> xr.Dataset:
@@ -109,19 +200,24 @@ def to_xarray(trajectory: Trajectory) -> xr.Dataset:
     )
 
 
-def from_xarray(dataset: xr.Dataset) -> Trajectory:
-    """Inverse of `to_xarray`."""
-    present = (*FIELDS, *(field for field in OPTIONAL_FIELDS if field in dataset))
-    return Trajectory(
-        steps=dataset["step"].to_numpy().astype(np.int64),
-        matrices=tuple(str(name) for name in dataset["matrix"].to_numpy()),
-        **{field: dataset[field].to_numpy().astype(np.float64) for field in present},
-    )
-
-
 def to_netcdf(trajectory: Trajectory) -> bytes:
     """The content of ``trajectory.nc``; made in memory, so that a full disk is the same error for every file."""
     return bytes(to_xarray(trajectory).to_netcdf(engine="h5netcdf"))
+
+
+def from_netcdf(content: bytes) -> Trajectory:
+    """Inverse of `to_netcdf`. Raises anything for anything else: HDF5 has no one word for a damaged file."""
+    import h5py
+
+    with h5py.File(io.BytesIO(content)) as file:
+        fields = (*FIELDS, *(field for field in OPTIONAL_FIELDS if field in file))
+        if any(file[field].nbytes > len(content) for field in ("step", *fields)):
+            raise ValueError("says that it holds more than it has bytes")
+        return Trajectory(
+            steps=file["step"][:].astype(np.int64),
+            matrices=tuple(file["matrix"].asstr()[:].tolist()),
+            **{field: file[field][:].astype(np.float64) for field in fields},
+        )
 
 
 def losses_to_csv(losses: NDArray[np.float64]) -> str:
@@ -129,28 +225,32 @@ def losses_to_csv(losses: NDArray[np.float64]) -> str:
     return csv_text(({"step": step, "loss": loss} for step, loss in enumerate(losses.tolist())), LOSS_COLUMNS)
 
 
-def _read_losses(path: Path) -> NDArray[np.float64]:
+def _read_losses(path: Path, known: Known) -> NDArray[np.float64]:
     try:
-        header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        header, *rows = csv.reader(read_checked(path, "loss.csv", known).decode().splitlines())
         if tuple(header) != LOSS_COLUMNS:
             raise ValueError(f"the first line is not {','.join(LOSS_COLUMNS)}")
+        for place, row in enumerate(rows):
+            if len(row) != 2 or row[0] != str(place):
+                raise ValueError(f"the row of step {place} is {','.join(row)[:60]!r}")
         return np.array([float(loss) for _, loss in rows])
-    except (OSError, ValueError, csv.Error) as error:
-        raise BadInput(f"{path}: not a loss record ({one_line(error)})") from None
+    except BadInput:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise BadInput(f"{path / 'loss.csv'}: not a loss record ({one_line(error)})") from None
 
 
-def _read_trajectory(path: Path) -> Trajectory:
-    import xarray as xr
-
+def _read_trajectory(path: Path, name: str, known: Known) -> Trajectory:
+    content = read_checked(path, name, known)
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            return from_xarray(dataset.load())
-    except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{path}: not a trajectory ({one_line(error)})") from None
+        return from_netcdf(content)
+    except Exception as error:  # what HDF5 says of a damaged file can be of any kind
+        raise BadInput(f"{path / name}: not a trajectory ({one_line(error)})") from None
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    data = read_json(path)
+def _read_object(path: Path, name: str, known: Known) -> dict[str, Any]:
+    read_checked(path, name, known)
+    data = read_json(path / name)
     if not isinstance(data, dict):
-        raise BadInput(f"{path}: expected an object")
+        raise BadInput(f"{path / name}: expected an object")
     return data

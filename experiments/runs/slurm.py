@@ -3,8 +3,8 @@
 A job that Slurm stops at its time limit or preempts is put back into the queue under the same number and goes on from
 its checkpoint; so is one whose node fails. A job that dies in any other way is submitted again. ``.slurm`` in the
 study's directory holds which job has which run, so that a sweep that is started again finds the jobs of the one before;
-submitit's files and the jobs' logs lie there too. The directory has to be on a file system that all nodes share, with
-locks (NFS 4, Lustre with ``flock``): the lock on a run directory is what keeps two jobs from producing one run at once.
+submitit's files and the jobs' logs lie there too. The directory has to be on a file system that all nodes share. What
+keeps two jobs from producing one run at once is `experiments.locks`, which does not need locks between nodes.
 
 Jobs are looked for with squeue alone; a cluster need not keep accounts.
 """
@@ -12,20 +12,21 @@ Jobs are looked for with squeue alone; a cluster need not keep accounts.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.files import BadInput, to_json, write_whole
+from experiments.files import BadInput, read_json, to_json, write_whole
+from experiments.locks import locked
 from experiments.runs import run_directory
-from experiments.runs.produce import Job, train_run
+from experiments.runs.produce import SAFE_PATH, Job, train_run
 from experiments.runs.progress import ProgressBar
 from experiments.runs.torchrun import torchrun_command
 from theory import InvalidParameter
@@ -81,7 +82,8 @@ class SlurmRun:
 
         try:
             if self.gpus > 1:
-                subprocess.run(torchrun_command(self.job, self.gpus, self.fault.with_suffix(".json")), check=True)
+                command = torchrun_command(self.job, self.gpus, self.fault.with_suffix(".json"))
+                subprocess.run(command, check=True, env={**os.environ, **SAFE_PATH})
             else:
                 torch.set_num_threads(self.cpus)
                 train_run(self.job)
@@ -192,7 +194,9 @@ class SlurmPool:
         import submitit
 
         options = self._options
-        executor = submitit.SlurmExecutor(folder=self._folder, max_num_timeout=10_000)
+        executor = submitit.SlurmExecutor(
+            folder=self._folder, max_num_timeout=10_000, python=shlex.join([sys.executable, "-P"])
+        )
         settings: dict[str, Any] = {
             "job_name": self._name,
             "partition": options.partition,
@@ -201,6 +205,7 @@ class SlurmPool:
             "gpus_per_node": options.gpus or None,
             "mem": None if options.memory_gb is None else f"{options.memory_gb}GB",
             "array_parallelism": options.max_parallel,
+            "setup": [f"export {name}={value}" for name, value in SAFE_PATH.items()],
             "additional_parameters": {"requeue": True, **options.further},
         }
         executor.update_parameters(**{name: value for name, value in settings.items() if value is not None})
@@ -219,15 +224,11 @@ class SlurmPool:
     def _ledger(self) -> Iterator[dict[str, str]]:
         """Job numbers by run; kept when the block ends, even by an exception; one sweep at a time."""
         file = self._folder / LEDGER
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            ledger: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        with locked(self._folder / "lock"):
+            ledger: dict[str, str] = read_json(file) if file.exists() else {}
             before = dict(ledger)
             try:
                 yield ledger
             finally:
                 if ledger != before:
                     write_whole(file, to_json(ledger, indent=0).encode())
-        finally:
-            os.close(descriptor)

@@ -20,7 +20,14 @@ from theory import InvalidParameter
 def torchrun_command(job: Job, num_processes: int, file: Path) -> list[str]:
     """The command that shares a run among ``num_processes`` processes of this node; writes the job to ``file``."""
     write_whole(file, job_to_json(job).encode())
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+    launcher = [
+        sys.executable,
+        "-P",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={num_processes}",
+    ]
     return [*launcher, "-m", "experiments.runs.torchrun", str(file)]
 
 

@@ -29,6 +29,7 @@ half of the whole; refuted if in any setting its interval lies above half of the
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from experiments.files import BadInput, one_line, to_json, write_whole
+from experiments.files import BadInput, one_line, read_bytes, to_json, write_whole
 from experiments.reports.png import png_bytes
 from experiments.runs.configs import config_hash, config_to_dict
 from experiments.studies.validate import NON_MATRIX_LEARNING_RATE, PRESET, RECORD_EVERY, SCHEDULE, SETTINGS
@@ -244,7 +245,7 @@ def table_of(
 def _read(file: Path) -> pd.DataFrame:
     """The rows of one run."""
     try:
-        run = pd.read_csv(file)
+        run = pd.read_csv(io.BytesIO(read_bytes(file)))
     except (OSError, ValueError) as error:
         raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this one again") from None
     if run.empty or not {"seed", "matrix", *SHOWN, f"lag_{LAGS}"} <= set(run.columns):

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.files import BadInput, csv_text, one_line, read_json, to_json
+from experiments.files import BadInput, csv_text, one_line, open_regular, read_json, to_json
 from experiments.runs.configs import config_to_dict
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, load_recording
@@ -193,13 +194,13 @@ def read_earlier(table: Path) -> Earlier:
     """
     losses = {}
     try:
-        with table.open(newline="") as file:
+        with io.TextIOWrapper(open_regular(table), encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
                 key = line["architecture"], float(line["learning_rate"]), int(line["seed"])
                 losses[key] = {arm: float(loss) if (loss := line[f"{arm}_loss"]) else None for arm in ARMS}
         commits = read_json(table.parent / "config.json")["commits"]
-    except OSError as error:
-        raise BadInput(f"{table}: cannot be read ({error.strerror})") from None
+    except BadInput:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{table}: not a table of this study with its config.json ({one_line(error)})") from None
     return Earlier(losses, frozenset(commits))

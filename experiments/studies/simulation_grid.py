@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from experiments.files import BadInput, csv_text, one_line, to_json
+from experiments.files import BadInput, csv_text, one_line, read_bytes, to_json, write_whole
 from experiments.runs.simulation import natural_scale
 from experiments.studies.workplace import Findings, Workplace
 from sim import GradientNoise
@@ -43,6 +43,7 @@ SEED = 20261122
 TARGET_ERROR = 5e-4
 COMPARED = ("weight_rms", "angular_update")
 NUM_RECORDS = 40
+ROW = {"num_replicas", "dim", *(f"{field}_{what}" for field in COMPARED for what in ("bias", "error"))}
 
 # Entries of a replica, enough for a small 1/dim; shapes of the matrices for Muon; replicas per batch.
 DIM = 4096
@@ -188,13 +189,9 @@ def run_grid(names: Sequence[str], num_settings: int, runs: Path) -> dict[str, l
     for name in names:
         path = runs / f"{name}.csv"
         rows = _read(path)
-        with path.open("a", newline="") as file:
-            for index in tqdm(range(len(rows), num_settings), desc=name, unit="setting", disable=None):
-                row = measure(draw_setting(name, index))
-                header, line = csv_text([row]).splitlines(keepends=True)
-                file.write(line if index else header + line)
-                file.flush()
-                rows.append(row)
+        for index in tqdm(range(len(rows), num_settings), desc=name, unit="setting", disable=None):
+            rows.append(measure(draw_setting(name, index)))
+            write_whole(path, csv_text(rows).encode())
         results[name] = rows[:num_settings]
     return results
 
@@ -263,7 +260,19 @@ def _read(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        with path.open(newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        *whole, torn = read_bytes(path).decode().split("\n")
+        if torn:
+            raise ValueError("the last line is not whole")
+        return [_numbers(row) for row in csv.DictReader(whole, strict=True)]
+    except BadInput:
+        raise
     except (TypeError, ValueError) as error:
         raise BadInput(f"{path}: damaged ({one_line(error)}); delete it to run these settings again") from None
+
+
+def _numbers(row: dict[str, str]) -> dict[str, float]:
+    """Of one row: finite ones, whole where something is counted, as `measure` gives them."""
+    found = {key: int(value) if key in ("num_replicas", "dim") else float(value) for key, value in row.items()}
+    if set(found) != ROW or not np.all(np.isfinite(list(found.values()))):
+        raise ValueError("not the row of a setting")
+    return found

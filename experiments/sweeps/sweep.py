@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from experiments.files import BadInput, csv_text, read_json, to_json, write_whol
 from experiments.runs import diagnoses, run_directory
 from experiments.runs.configs import config_from_dict, config_to_dict
 from experiments.runs.produce import Job
-from experiments.runs.run_files import read_summary
+from experiments.runs.run_files import read_provenance, read_summary
 from experiments.sweeps.adaptive import Grid, Point, grow
 from experiments.sweeps.study import Study, StudyCell
 from gpt.estimates import num_tokens
@@ -187,6 +188,28 @@ def write_table(cells: Sequence[CellState], path: Path) -> None:
     """
     finished = [(state.cell, job) for state in cells for job in state.jobs if run_directory.is_finished(job.path)]
     write_whole(path, csv_text([_table_row(cell, job) for cell, job in finished], COLUMNS).encode())
+    for line in _mixtures([job for _, job in finished], path):
+        print(f"note: {line}", file=sys.stderr, flush=True)
+
+
+def _mixtures(jobs: Sequence[Job], table: Path) -> list[str]:
+    """What the rows of a table do not have in common without a sign of it, and finished runs that it leaves out."""
+    lines = []
+    origins = [(job.config.source, read_provenance(job.path)) for job in jobs]
+    for source in sorted({source for source, _ in origins}):
+        texts = {str(origin.get("data_fingerprint")) for other, origin in origins if other == source and origin}
+        if len(texts) > 1:
+            lines.append(f"{table}: runs on {len(texts)} different texts under the name {source}")
+    conditions = [one for _, origin in origins for one in origin.get("conditions", []) if isinstance(one, dict)]
+    codes = {str(one.get("code")) for one in conditions}
+    if len(codes) > 1:
+        lines.append(f"{table}: runs by {len(codes)} versions of the code, see conditions in their provenance.json")
+    mine = {job.path.name for job in jobs}
+    others = [path for path in run_directory.find_runs(table.parent) if path.parent == table.parent]
+    left_out = [path.name for path in others if path.name not in mine]
+    if left_out:
+        lines.append(f"{table}: without {len(left_out)} finished runs that this study does not ask for ({left_out[0]})")
+    return lines
 
 
 def _table_row(cell: StudyCell, job: Job) -> dict[str, object]:

@@ -10,20 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.files import BadInput, one_line
+from experiments.files import BadInput, one_line, open_regular
 from experiments.tables.run_table import Exclusion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FILE_LIMIT = 10**9  # bytes
 SEPARATORS = ",;\t|"
 DEEPEST = 20  # objects in objects
 
@@ -60,8 +57,7 @@ class RawTable:
 
 
 def read_raw(path: Path) -> RawTable:
-    """Read a file in UTF-8. Raises `BadInput`, one line; above `FILE_LIMIT` before the file is opened."""
-    _check_file(path)
+    """Read a file in UTF-8. Raises `BadInput`, one line; above `LARGEST_FILE` before it is opened."""
     raw = _read(path)
     if not any(raw.header):
         raise BadInput(f"{path}: empty file: a header with learning_rate and loss is needed")
@@ -70,7 +66,7 @@ def read_raw(path: Path) -> RawTable:
 
 def _read(path: Path) -> RawTable:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             start = file.read(1 << 16)
             file.seek(0)
             first = start.lstrip()[:1]
@@ -171,14 +167,3 @@ def _flat(where: str, item: Mapping[str, Any], prefix: str = "") -> Iterator[tup
             yield from _flat(where, value, f"{prefix}{name.strip()}.")
         else:
             yield prefix + name.strip(), str(value) if isinstance(value, list) else value
-
-
-def _check_file(path: Path) -> None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise BadInput(f"{path}: not a file")
-    if status.st_size > FILE_LIMIT:
-        raise BadInput(f"{path}: {status.st_size / 1e9:.3g} GB, more than the {FILE_LIMIT / 1e9:g} GB that are read")

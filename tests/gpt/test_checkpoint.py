@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from gpt.checkpoint import load_checkpoint, remove_partial_checkpoints, save_checkpoint
+from gpt.checkpoint import remove_partial_checkpoints, save_checkpoint
 from gpt.train import train
 from tests.gpt.walk import CONFIG, make_text
+
+
+def saved(path: Path) -> object:
+    return torch.load(path, weights_only=True)["state"]
 
 
 def test_leftovers_of_a_killed_writer_go_when_the_run_starts_again(
@@ -51,7 +55,7 @@ def test_a_file_that_is_being_written_stays(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(torch, "save", disturbed)
     save_checkpoint(path, CONFIG, "text", {"step": 3})
     assert len(seen) == 1
-    assert load_checkpoint(path, CONFIG, "text") == {"step": 3}
+    assert saved(path) == {"step": 3}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -71,4 +75,4 @@ def test_a_file_taken_for_a_dead_one_before_it_was_locked_is_made_again(
     save_checkpoint(path, CONFIG, "text", {"step": 3})
     assert calls == [fcntl.LOCK_EX, fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_EX]
     assert list(tmp_path.iterdir()) == [path]
-    assert load_checkpoint(path, CONFIG, "text") == {"step": 3}
+    assert saved(path) == {"step": 3}

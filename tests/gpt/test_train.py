@@ -194,7 +194,9 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "other tensors"])
-def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
+def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = tmp_path / "c.pt"
     train(CONFIG, checkpoint=checkpoint, checkpoint_every=10)
     whole = checkpoint.read_bytes()
@@ -202,6 +204,11 @@ def test_a_damaged_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         torch.save({"weights": torch.ones(3)}, checkpoint)
     else:
         checkpoint.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
+    result = train(CONFIG, checkpoint=checkpoint)
+    assert capsys.readouterr().err == f"note: {checkpoint} is damaged; going on from c.previous.pt\n"
+    assert_same(result, train(CONFIG))
+    for file in (checkpoint, previous(checkpoint)):
+        file.write_bytes(b"hello")
     with pytest.raises(InvalidParameter, match="whole checkpoint file"):
         train(CONFIG, checkpoint=checkpoint)
 

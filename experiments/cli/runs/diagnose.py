@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.parser import whole_number
-from experiments.files import BadInput, to_json, write_whole
+from experiments.files import BadInput, to_json
 
 if TYPE_CHECKING:
     from experiments.runs.run_files import Run
@@ -35,7 +35,9 @@ def run(options: argparse.Namespace) -> int:
     from experiments.runs.run_directory import find_runs
     from experiments.runs.run_files import load_run
     from gpt.config import TrainConfig
+    from theory.checks import require_integer
 
+    require_integer("num_batches", options.num_batches, at_least=3)
     paths = [path for each in options.paths for path in find_runs(each)]
     runs = [one for path in paths if isinstance((one := load_run(path)).config, TrainConfig)]
     measured = [one for one in runs if one.outcome == "completed"]
@@ -58,9 +60,11 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure(run: Run, num_batches: int) -> None:
     from experiments.runs.diagnoses import FILE
+    from experiments.runs.run_directory import add_file
     from gpt.config import TrainConfig
     from gpt.diagnose import diagnose
 
     assert isinstance(run.config, TrainConfig)
     found = diagnose(run.config, run.path / "checkpoint.pt", num_batches=num_batches)
-    write_whole(run.path / FILE, to_json({"num_batches": num_batches, **dataclasses.asdict(found)}, indent=2).encode())
+    content = to_json({"num_batches": num_batches, **dataclasses.asdict(found)}, indent=2)
+    add_file(run.path, FILE, content.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 import time
 from pathlib import Path
@@ -124,9 +125,18 @@ def run(options: argparse.Namespace) -> int:
         speed = (step - first_step) * config.tokens_per_step / (time.perf_counter() - started)
         bars[0].set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
 
+    told: list[int] = []
+
+    def stop(signum: int, frame: object) -> None:
+        if told:
+            raise KeyboardInterrupt  # the second time at once
+        told.append(signum)
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        path = train_run(job, show)
+        path = train_run(job, show, lambda: bool(told))
     finally:
+        signal.signal(signal.SIGTERM, before)
         for bar in bars:
             bar.close()
     if not is_first_process():

@@ -96,6 +96,10 @@ def _run_losses(options: argparse.Namespace) -> int:
     else:
         counts = table["num_asked"] * table["covered"]
         shares = counts.groupby(table["way"], sort=False).sum() / table.groupby("way", sort=False)["num_asked"].sum()
-        print("\n".join(aligned(("left out by", "covered"), [[str(way), f"{share:.1%}"] for way, share in shares.items()])))
+        print(
+            "\n".join(
+                aligned(("left out by", "covered"), [[str(way), f"{share:.1%}"] for way, share in shares.items()])
+            )
+        )
         print(f"Table: {options.out / TABLE}")
     return 0

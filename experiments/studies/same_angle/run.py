@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.files import BadInput, one_line
+from experiments.files import BadInput, one_line, open_regular
 from experiments.studies.same_angle import answers, figure
 from experiments.studies.same_angle.study import study
 from experiments.studies.swept import run_swept
@@ -33,6 +33,9 @@ def run_study(place: Workplace, table: Path | None = None) -> Findings:
 
 def _read(table: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(table)
+        with open_regular(table) as file:
+            return pd.read_csv(file)
+    except BadInput:
+        raise
     except (OSError, ValueError) as error:
         raise BadInput(f"{table}: {one_line(error)}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.files import BadInput, one_line, to_json, write_whole
+from experiments.files import BadInput, one_line, read_bytes, to_json, write_whole
 from experiments.studies.solvable_bend import figure
 from experiments.studies.solvable_bend import study as study_module
 from experiments.studies.solvable_bend.answers import optima_and_answers
@@ -49,7 +49,7 @@ def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, runs: Path) -> p
         write_whole(file, table.to_csv(index=False).encode())
         print(f"{problem.name}, {arm.name}: {len(table)} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     try:
-        return pd.read_csv(io.BytesIO(file.read_bytes()))
+        return pd.read_csv(io.BytesIO(read_bytes(file)))
     except (OSError, ValueError) as error:
         raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this arm again") from None
 

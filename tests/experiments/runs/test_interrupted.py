@@ -138,20 +138,16 @@ def test_a_full_disk_is_one_line_and_the_older_checkpoint_still_loads(
     np.testing.assert_array_equal(load_run(train_run(one)).losses, load_run(train_run(job(tmp_path / "w", 20))).losses)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other config", "other data"])
+@pytest.mark.parametrize("damage", ["other config", "other data"])
 def test_a_checkpoint_that_cannot_be_used_is_one_line(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Deleting it, as the line says, goes on from the one before."""
     one, file = interrupted(tmp_path)
     checkpoint = partial_path(one.path) / "checkpoint.pt"
-    if damage == "truncated":
-        checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-        reason = "whole checkpoint"
-    else:
-        saved = torch.load(checkpoint, weights_only=True)
-        key, reason = {"other config": ("digest", "of the config"), "other data": ("fingerprint", "it saw")}[damage]
-        torch.save(saved | {key: "0123456789abcdef"}, checkpoint)
+    saved = torch.load(checkpoint, weights_only=True)
+    key, reason = {"other config": ("digest", "of the config"), "other data": ("fingerprint", "it saw")}[damage]
+    torch.save(saved | {key: "0123456789abcdef"}, checkpoint)
     said = refused(["train", "--config", str(file), "--out", str(tmp_path), "--json"], capsys)
     assert reason in said
     assert "delete it to go on from checkpoint.previous.pt" in said

@@ -16,7 +16,7 @@ from experiments.files import BadInput
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import claim, find_runs, is_finished, partial_path, run_path
-from experiments.runs.run_files import from_xarray, load_run, to_xarray
+from experiments.runs.run_files import from_netcdf, load_run, to_netcdf, to_xarray
 from experiments.runs.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
 from theory import Constant, InvalidParameter
@@ -54,8 +54,8 @@ def test_trajectories_of_old_runs_lack_the_optional_fields() -> None:
     old = Trajectory(steps=steps, matrices=("w",), **{field: np.ones((3, 1)) for field in FIELDS})
     new = dataclasses.replace(old, radial_gradient=np.arange(3.0)[:, None])
     assert "radial_gradient" not in to_xarray(old)
-    assert from_xarray(to_xarray(old)).at(steps[1:]).radial_gradient is None
-    np.testing.assert_array_equal(from_xarray(to_xarray(new)).at(steps[1:]).radial_gradient, [[1], [2]])
+    assert from_netcdf(to_netcdf(old)).at(steps[1:]).radial_gradient is None
+    np.testing.assert_array_equal(from_netcdf(to_netcdf(new)).at(steps[1:]).radial_gradient, [[1], [2]])
     with pytest.raises(ValueError, match="radial_gradient has shape"):
         dataclasses.replace(old, radial_gradient=np.ones(3))
 

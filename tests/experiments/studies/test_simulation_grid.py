@@ -76,6 +76,7 @@ def test_the_study_keeps_its_settings_and_fails_where_a_form_does(
     for wrong in ("settings=0", "settings=2.5", "optimizers=lamb"):
         assert f"--option {wrong}: must be " in refusal([*study[:-3], "--option", wrong], capsys)
 
-    with (tmp_path / "runs" / "lion.csv").open("a") as file:
-        file.write("64,40")
-    assert "lion.csv: damaged" in refusal([*study, "settings=4"], capsys)
+    kept = (tmp_path / "runs" / "lion.csv").read_text()
+    for damaged in (kept + "64,40", kept[:-2], kept.replace("0.001", "nan"), kept.replace("0.001", "0.001,1")):
+        (tmp_path / "runs" / "lion.csv").write_text(damaged)
+        assert "lion.csv: damaged" in refusal([*study, "settings=4"], capsys)

@@ -224,3 +224,21 @@ def test_a_claimed_run_is_left_alone_until_it_is_free(tmp_path: Path) -> None:
         assert partial == partial_path(final)
         assert is_claimed(final)
     assert not is_claimed(final)
+
+
+def test_what_a_table_mixes_or_leaves_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+
+    def with_origins(jobs: Sequence[Job]) -> dict[Path, str]:
+        for index, job in enumerate(jobs):
+            pretend(job)
+            origin = {"data_fingerprint": f"text {index % 2}", "conditions": [{"code": f"code {index}"}]}
+            (job.path / "provenance.json").write_text(to_json(origin))
+        return {}
+
+    sweep(tiny_study(tmp_path / "s", num_rates=3, num_seeds=1), out, with_origins)
+    said = capsys.readouterr().err
+    assert "2 different texts" in said
+    assert "3 versions of the code" in said
+    sweep(tiny_study(tmp_path / "s", num_rates=1, num_seeds=1), out, with_origins)
+    assert "without 2 finished runs" in capsys.readouterr().err

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.files import BadInput
-from experiments.tables.formats import FILE_LIMIT
+from experiments.files import LARGEST_FILE, BadInput
 from experiments.tables.reading import How, read_table, table_from_frame
 
 GOOD = "learning_rate,loss,num_tokens,seed\n1e-3,2.5,1e9,0\n2e-3,2.4,1e9,0\n4e-3,2.6,1e9,0\n"
@@ -51,7 +50,7 @@ def test_missing_file_directory_and_a_file_too_large(tmp_path: Path) -> None:
         read_table(tmp_path)
     path = tmp_path / "sparse.csv"
     with path.open("wb") as file:
-        file.truncate(10 * FILE_LIMIT)
+        file.truncate(10 * LARGEST_FILE)
     with pytest.raises(BadInput, match="10 GB"):
         read_table(path)
 

@@ -1,0 +1,119 @@
+"""Processes that a command starts, and the conditions under which a run is computed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.cli.main import main
+from experiments.runs.produce import Job, train_run, training_label
+from experiments.runs.run_directory import is_finished, partial_path
+from experiments.runs.run_files import load_run
+from experiments.runs.torchrun import torchrun_command
+from gpt.distributed import is_first_process
+from tests.experiments.conftest import tiny_config
+from tests.experiments.tiny_study import ROOT, numbers, tiny_study, write_study
+from theory import Constant
+
+
+def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("joblib", "torch", "submitit", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(name)\n")
+    study = write_study(tiny_study(tmp_path / "text", num_steps=6), tmp_path / "study.json")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-P", "-m", "experiments.cli.main", "sweep", str(study), "--out", "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONSAFEPATH", None)
+    done = subprocess.run(
+        [*command, "--num-workers", "2"], env=environment, capture_output=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert not (tmp_path / "ran").exists()
+    assert len(numbers(tmp_path / "out")) == 4
+
+
+def test_torchrun_is_started_without_the_current_folder(tmp_path: Path) -> None:
+    job = Job(tmp_path, "run", tiny_config())
+    assert torchrun_command(job, 2, tmp_path / "job.json")[1] == "-P"
+
+
+def test_a_rank_without_a_launcher_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert is_first_process()
+    config = tiny_config(schedule=Constant(num_steps=4))
+    assert is_finished(train_run(Job(tmp_path, training_label(config), config)))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not is_first_process()
+
+
+MODEL = ("--preset", "cpu-16", "--learning-rate", "1e-2", "--num-steps", "40", "--device", "cpu")
+TRAIN = ("train", *MODEL, "--record-every", "1", "--source", "./text")
+
+
+@pytest.mark.parametrize("launch", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2"}, {"WORLD_SIZE": "two"}])
+def test_a_launch_that_makes_no_sense_is_one_line(
+    launch: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in launch.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert main([*TRAIN, "--out", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "WORLD_SIZE" in said
+
+
+def test_a_model_that_cannot_fit_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("To be, or not to be.\n" * 1000)
+    monkeypatch.chdir(tmp_path)
+    sizes = {"SC_PHYS_PAGES": 2**19, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    command = "train --preset 708M --learning-rate 1e-2 --num-steps 5 --device cpu --source ./text --out ."
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "12.4 GB at least, and there are 2.15 GB" in said
+
+
+def test_sigterm_saves_and_other_conditions_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config(schedule=Constant(num_steps=10), record_every=1)
+    job = Job(tmp_path, training_label(config), config)
+    told: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        train_run(job, lambda step, loss: told.append(step), lambda: len(told) == 4)
+    saved = torch.load(partial_path(job.path) / "checkpoint.pt", weights_only=True)
+    assert saved["state"]["step"] == 4
+    monkeypatch.setattr("torch.get_num_threads", lambda: 7)
+    run = load_run(train_run(job))
+    assert "threads 1 (now 7)" in capsys.readouterr().err
+    assert [one["threads"] for one in run.provenance["conditions"]] == [1, 7]
+
+    (tmp_path / "text").write_text("To be, or not to be.\n" * 1000)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gpt.train.set_learning_rates", _kill_then(_set_learning_rates()))
+    assert main([*TRAIN, "--out", str(tmp_path / "runs")]) == 130
+    assert list((tmp_path / "runs").glob(".*.partial/checkpoint.pt"))
+
+
+def _set_learning_rates() -> object:
+    import gpt.train
+
+    return gpt.train.set_learning_rates
+
+
+def _kill_then(function: object) -> object:
+    def once(*arguments: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        function(*arguments)  # type: ignore[operator]
+
+    return once

@@ -1,0 +1,101 @@
+"""Output that nobody takes does not stop work, and is not called a success."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WORK = """
+import sys, time
+from argparse import Namespace
+from pathlib import Path
+from tqdm import tqdm
+from experiments.cli import main as cli
+
+class Command:
+    SUMMARY, EXAMPLES = "work", ()
+    def add_flags(parser): pass
+    def run(options):
+        for _ in tqdm(range(2000), mininterval=0):
+            sys.stderr.write("\\r" + 50 * "progress ")
+        print("note: half", file=sys.stderr)
+        print("half", flush=True)
+        Path(sys.argv[1]).write_text("done")
+        print("answer")
+        return 0
+
+cli.import_module = lambda name: Command
+cli.COMMANDS = {"work": "work"}
+sys.exit(cli.main(["work"]))
+"""
+
+
+def closed_pipe() -> int:
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+KEPT: list[int] = []
+
+
+def pipe_that_nobody_reads() -> int:
+    reader, writer = os.pipe()
+    KEPT.append(reader)
+    return writer
+
+
+OUTPUTS: dict[str, Callable[[], int | None]] = {
+    "closed pipe": closed_pipe,
+    "full disk": lambda: os.open("/dev/full", os.O_WRONLY),
+    "slow": pipe_that_nobody_reads,
+    "not there": lambda: None,
+}
+
+
+@pytest.fixture(autouse=True)
+def close_pipes() -> Iterator[None]:
+    yield
+    while KEPT:
+        os.close(KEPT.pop())
+
+
+def run(work: Path, *, stdout: int | None, stderr: int | None) -> int:
+    """The exit code of a command; None closes the stream."""
+    missing = [number for number, stream in ((1, stdout), (2, stderr)) if stream is None]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK, str(work)],
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: [os.close(number) for number in missing] and None,
+    )
+    for stream in (stdout, stderr):
+        if stream is not None and stream >= 0:
+            os.close(stream)
+    try:
+        return process.wait(timeout=100)
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("output", list(OUTPUTS))
+def test_progress_never_stops_work(output: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert run(tmp_path / "work", stdout=subprocess.DEVNULL, stderr=OUTPUTS[output]()) == 0
+    assert (tmp_path / "work").read_text() == "done"
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("output", list(OUTPUTS))
+def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: str, tmp_path: Path) -> None:
+    code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)
+    assert code == (0 if output == "slow" else 2)  # a slow reader has it in the pipe
+    assert (tmp_path / "work").read_text() == "done"
