@@ -20,8 +20,9 @@ from torch import nn
 
 from gpt.config import TrainConfig
 from gpt.model import block_matrices
+from gpt.probe import ROWS
 from gpt.sphere import SphereOptimizer
-from theory.trajectory import FIELDS, record_steps
+from theory.trajectory import record_steps
 
 LARGEST_LIST = 2**26  # bytes of the list of contents
 STORAGES = {
@@ -117,31 +118,33 @@ def expected_state(
 ) -> dict[str, Any]:
     """What `gpt.train.train` saves of this model and these optimizers after ``step`` steps."""
     recorded = [int(s) for s in record_steps(config.schedule.num_steps, config.record_every) if s < step]
-    record = Stored(torch.float64, (len(FIELDS), len(block_matrices(model))))
+    record = Stored(torch.float64, (len(ROWS), len(block_matrices(model))))
     return {
         "step": step,
         "model": {name: _like(value) for name, value in model.state_dict().items()},
         "optimizers": {name: _expected_optimizer(optimizer) for name, optimizer in optimizers.items()},
-        "probe": {"steps": recorded, "records": [record] * len(recorded), "calls": len(recorded)},
+        "probe": {"steps": recorded, "records": [record] * len(recorded), "calls": len(recorded), "pending": False},
         "losses": Stored(torch.float64, (step,)),
     }
 
 
 def _expected_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    members = [(group, parameter) for group in optimizer.param_groups for parameter in group["params"]]
     groups = [
         {key: Number(least=0) if key in CHANGING else value for key, value in group.items()}
         for group in optimizer.state_dict()["param_groups"]
     ]
     return {
-        "state": {index: _expected_moments(optimizer, parameter) for index, parameter in enumerate(parameters)},
+        "state": {index: _expected_moments(optimizer, *member) for index, member in enumerate(members)},
         "param_groups": groups,
     }
 
 
-def _expected_moments(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Any]:
+def _expected_moments(
+    optimizer: torch.optim.Optimizer, group: Mapping[str, Any], parameter: torch.Tensor
+) -> dict[str, Any]:
     if isinstance(optimizer, SphereOptimizer):
-        made = optimizer.initial_state(parameter.detach().to("meta"))
+        made = optimizer.initial_state(parameter.detach().to("meta"), group["dims"])
         return {**{name: _like(value) for name, value in made.items()}, "radius": Number(least=0)}
     assert isinstance(optimizer, torch.optim.Adam)
     return {"step": Stored(torch.float32, ()), "exp_avg": _like(parameter), "exp_avg_sq": _like(parameter)}
