@@ -9,6 +9,7 @@
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
+# make angle-law  a loss law of AdamH that knows when the angles come, and AdamW's optima by it: docs/angle-law, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
@@ -18,7 +19,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real clean sim-grid solvable-bend same-angle angle-law direction
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -51,6 +52,9 @@ sim-grid: .venv/core
 
 same-angle: .venv/core
 	$(BIN)/lrbend study same-angle --results docs/same-angle
+
+angle-law: .venv/core
+	$(BIN)/lrbend study angle-law --results docs/angle-law
 
 direction: .venv/core
 	$(BIN)/lrbend study direction --results docs/direction
