@@ -1,7 +1,7 @@
 r"""The loss of a short real run, in two clocks: block matrices turn by angles, everything else learns in steps.
 
-`theory.angle_law` lets a run be seen through its angles alone. In small real runs that fails: embeddings, gains and head
-learn in steps of their own, what they make learnable arrives step by step, and an angle made before it arrives is
+`theory.angle_law` lets a run be seen through its angles alone. In small real runs that fails: embeddings, gains and
+head learn in steps of their own, what they make learnable arrives step by step, and an angle made before it arrives is
 spent. So the final loss depends on *when* the angles come.
 
 .. math::
@@ -24,8 +24,8 @@ gain G that they have made learnable; :math:`L_0` the loss of a run whose blocks
 
 **Limits** (derived here). :math:`\delta = 0`, everything there from the start (:math:`\tau_h\to0`): the loss is a
 function of S and of the angles near the end, :math:`L_0 - G + GB/(B+S) + \dots`, a functional law of `theory.loss_laws`
-with exponents 1 and 1/2. At a constant angle the noise is :math:`2C H_T\,\theta\sqrt S`. No angles: :math:`L_0`. Without
-delay and noise, an angle that is moved to a later step never raises the loss.
+with exponents 1 and 1/2. At a constant angle the noise is :math:`2C H_T\,\theta\sqrt S`. No angles: :math:`L_0`.
+Without delay and noise, an angle that is moved to a later step never raises the loss.
 
 Assumptions: exponents 2, 1 and 1/2 are chosen, the constants are measured on one model (`docs/angle-law`), which trains
 on the same batches throughout; the schedule of the other parameters is the same as in the fit. Where it fails: far from
@@ -49,8 +49,8 @@ Array = NDArray[np.float64]
 class TwoClockLaw:
     """The law above; constants above 0, ``delay`` at least 0. Raises `InvalidParameter`.
 
-    ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``delay`` delta and ``early_clock`` tau_e in steps at the
-    peak rate of the other parameters; ``angle_scale`` B and ``early_angle`` E_0 in radians; ``noise`` C in nats per
+    ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``delay`` delta and ``early_clock`` tau_e in steps at
+    the peak rate of the other parameters; ``angle_scale`` B and ``early_angle`` E_0 in radians; ``noise`` C in nats per
     rad^(3/2).
     """
 
@@ -78,7 +78,7 @@ class TwoClockLaw:
         """
         theta, rate = np.asarray(angles, np.float64), np.asarray(multipliers, np.float64)
         if rate.ndim != 1 or theta.shape[:1] != rate.shape:
-            raise InvalidParameter("multipliers", rate.shape, f"({theta.shape[0] if theta.ndim else 0},), as the angles")
+            raise InvalidParameter("multipliers", rate.shape, "a row as long as the angles")
         for name, values in (("angles", theta), ("multipliers", rate)):
             if not np.all(np.isfinite(values) & (values >= 0)):
                 raise InvalidParameter(name, "an array with other values", "finite and at least 0")

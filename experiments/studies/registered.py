@@ -135,16 +135,6 @@ STUDIES = {
             options=(Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),),
         ),
         RegisteredStudy(
-            name="angle-law",
-            question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
-            cost="14 core-minutes",
-            run=_later("angle_law.run", "run_study"),
-            options=(
-                Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
-            ),
-        ),
-        RegisteredStudy(
             name="ladder",
             question="Does the optimal learning rate of AdamW or AdamH bend from 22M to 708M parameters?",
             cost="880 hours of an H100 (estimated; no GPU has run it)",
@@ -156,6 +146,16 @@ STUDIES = {
             question="Does the optimal learning rate bend in a solvable model, and does the norm's transient do it?",
             cost="10 core-minutes",
             run=_later("solvable_bend.run", "run_study"),
+        ),
+        RegisteredStudy(
+            name="angle-law",
+            question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
+            cost="14 core-minutes",
+            run=_later("angle_law.run", "run_study"),
+            options=(
+                Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
+            ),
         ),
         RegisteredStudy(
             name="direction",

@@ -68,7 +68,7 @@ def test_without_delay_and_noise_a_later_angle_is_worth_no_less(angles: list[flo
 
 
 def test_early_angles_cost_more_where_they_put_the_arrival_off() -> None:
-    """The same hundred steps of angle, at the start and in the middle; without delay the early ones only leave some noise."""
+    """The same hundred steps of angle, at the start and in the middle; without delay early ones only leave noise."""
     base, extra = np.full(1600, 5e-3), np.zeros((1600, 2))
     extra[:100, 0], extra[750:850, 1] = 0.02, 0.02
     early, middle = LAW.loss(base[:, None] + extra, np.ones(1600))

@@ -103,17 +103,19 @@ def optima_of(fit: Fit, same_angle: pd.DataFrame) -> pd.DataFrame:
 def _of_same_angle(answers: pd.DataFrame) -> Iterator[Measured]:
     if missing := [name for name in ("quantity", "num_steps", "adamw_learning_rate") if name not in answers.columns]:
         raise BadInput(f"answers of same-angle: no column {', '.join(missing)}")
-    for row in answers[answers["quantity"] == "cell"].itertuples():
-        yield Measured("same-angle", int(row.num_steps), None, float(row.adamw_learning_rate))
+    cells = answers[answers["quantity"] == "cell"]
+    for num_steps, rate in zip(cells["num_steps"], cells["adamw_learning_rate"], strict=True):
+        yield Measured("same-angle", int(num_steps), None, float(rate))
 
 
 def losses_of(fit: Fit, same_angle: pd.DataFrame) -> pd.DataFrame:
     """A row per cell of the AdamW arm of same-angle: mean loss and the law's, which has not seen them."""
     rows = []
     arm = same_angle[same_angle["arm"] == "equilibrium"]
-    for (num_steps, rate), runs in arm.groupby(["num_steps", "learning_rate"]):
-        angles = adamw_angles(np.array([float(rate)]), int(num_steps), None)
-        law = float(fit.law.loss(angles, line(int(num_steps)))[0])
+    for _, runs in arm.groupby(["num_steps", "learning_rate"]):
+        num_steps, rate = int(runs["num_steps"].iloc[0]), float(runs["learning_rate"].iloc[0])
+        angles = adamw_angles(np.array([rate]), num_steps, None)
+        law = float(fit.law.loss(angles, line(num_steps))[0])
         measured = runs[["loss", "mean_angle"]].mean()
         rows.append(
             {

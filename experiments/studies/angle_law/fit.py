@@ -74,12 +74,13 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame) -> list[Cell]:
             raise BadInput(f"{name}: no column {', '.join(missing)}")
     cells = []
     arm = same_angle[same_angle["arm"] == "adamh"]
-    for (num_steps, rate), rows in arm.groupby(["num_steps", "learning_rate"]):
-        angles = adamh_angles(float(rate), int(num_steps))
-        cells.append(Cell("line", int(num_steps), float(rate), angles, rows["loss"].to_numpy(float)))
-    for (shape, num_steps, mean), rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
-        angles = AngleRun(str(shape), int(num_steps), float(mean), 0).angles()
-        cells.append(Cell(str(shape), int(num_steps), float(mean), angles, rows["loss"].to_numpy(float)))
+    for _, rows in arm.groupby(["num_steps", "learning_rate"]):
+        num_steps, rate = int(rows["num_steps"].iloc[0]), float(rows["learning_rate"].iloc[0])
+        cells.append(Cell("line", num_steps, rate, adamh_angles(rate, num_steps), rows["loss"].to_numpy(float)))
+    for _, rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
+        first = rows.iloc[0]
+        run = AngleRun(str(first["shape"]), int(first["num_steps"]), float(first["mean_angle"]), 0)
+        cells.append(Cell(run.shape, run.num_steps, run.mean_angle, run.angles(), rows["loss"].to_numpy(float)))
     if len(cells) <= len(START.coordinates()):
         raise BadInput(f"{len(cells)} cells do not determine {len(START.coordinates())} constants")
     return cells
