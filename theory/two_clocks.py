@@ -5,31 +5,31 @@ head learn in steps of their own, what they make learnable arrives step by step,
 spent. So the final loss depends on *when* the angles come.
 
 .. math::
-   L = L_0 - G\sum_t \Delta H_t\,\frac{S_t}{B + S_t} + C\,H_T\sum_t \frac{\theta_t^2}{\sqrt{S_t}}, \qquad
-   S_t = \tfrac12\theta_t + \sum_{j>t}\theta_j
+   L = L_0 - G\sum_t \Delta H_t\,\Big[1 - \Big(1 + \frac{S_t}{B}\Big)^{-1/2}\Big]
+       + C\,H_T^2\sum_t \frac{\theta_t^2}{\sqrt{S_t}}, \qquad S_t = \tfrac12\theta_t + \sum_{j>t}\theta_j
 
 .. math::
-   H_t = \frac{x_t^2}{1 + x_t^2}, \qquad x_t = \frac{(\tau_t - \delta_t)_+}{\tau_h}, \qquad
+   H_t = \frac{x_t}{\tau_h + x_t}, \qquad x_t = \tau_t - D_t\big(1-e^{-\tau_t/D_t}\big), \qquad
    \tau_t = \sum_{j\le t} s_j, \qquad
-   \delta_t = \delta\,\frac{E_t}{E_t + E_0}, \qquad E_t = \sum_{j\le t}\theta_j\,e^{-\tau_j/\tau_e}
+   D_t = \delta\,\frac{E_t}{E_t + E_0}, \qquad E_t = \sum_{j\le t}\theta_j\,e^{-\tau_j/\tau_e}
 
 Legend: :math:`\theta_t` angle of the block matrices in step t; :math:`S_t` angle still to come; :math:`s_t` learning
 rate of all other parameters over its peak, :math:`\tau` the steps at that peak that they have made; H the share of the
 gain G that they have made learnable; :math:`L_0` the loss of a run whose blocks learn nothing.
 
-* What arrives at step t is learned as far as the blocks turn from there on: half of it in B radians.
-* Noise is the angle's own, forgotten as the blocks turn on, and it hurts in proportion to what there is to lose.
-* Angles in the first :math:`\tau_e` steps put the arrival off, by at most :math:`\delta`: half of it at
-  :math:`E_0` radians.
+* What arrives at step t is learned as far as the blocks turn from there on: half of it in 3B radians.
+* Noise is the angle's own, forgotten as the blocks turn on, and costs the more the more has been learned.
+* x lags the clock with the relaxation time D, :math:`dx/d\tau = (\tau - x)/D` at fixed D. Angles in the first
+  :math:`\tau_e` steps make the lag: half of the most that there is at :math:`E_0` radians.
 
-**Limits** (derived here). :math:`\delta = 0`, everything there from the start (:math:`\tau_h\to0`): the loss is a
-function of S and of the angles near the end, :math:`L_0 - G + GB/(B+S) + \dots`, a functional law of `theory.loss_laws`
-with exponents 1 and 1/2. At a constant angle the noise is :math:`2C H_T\,\theta\sqrt S`. No angles: :math:`L_0`.
-Without delay and noise, an angle that is moved to a later step never raises the loss.
+**Limits** (derived here). No lag and :math:`\tau_h\to0`: a functional law of `theory.loss_laws` with both exponents
+1/2, :math:`L_0 - G + G(1+S/B)^{-1/2} + \dots`. At a constant angle the noise is :math:`2C H_T^2\,\theta\sqrt S`, and of
+what arrives evenly the share :math:`1 - 2(\sqrt{1+y}-1)/y`, :math:`y = S/B`, is learned. Without lag and noise, an angle
+that is moved to a later step never raises the loss. No angles: :math:`L_0`.
 
-Assumptions: exponents 2, 1 and 1/2 are chosen, the constants are measured on one model (`docs/angle-law`), which trains
-on the same batches throughout; the schedule of the other parameters is the same as in the fit. Where it fails: far from
-the lengths of the fit, as H ends at 1; where the blocks' own loss matters more than what arrives.
+Assumptions: the exponents are chosen, the constants are measured on one model (`docs/angle-law`); the schedule of the
+other parameters, and all else about them, is that of the fit. Where it fails: far from the lengths of the fit, since H
+ends at 1; in runs so long that what the blocks learn by themselves decides.
 """
 
 from __future__ import annotations
@@ -44,13 +44,16 @@ from theory.checks import InvalidParameter, require_number
 
 Array = NDArray[np.float64]
 
+TINY = np.finfo(np.float64).tiny
+SHORTEST = 1e-9  # steps of a lag that is none
+
 
 @dataclass(frozen=True, kw_only=True)
 class TwoClockLaw:
-    """The law above; constants above 0, ``delay`` at least 0. Raises `InvalidParameter`.
+    """The law above; constants above 0, ``lag`` at least 0. Raises `InvalidParameter`.
 
-    ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``delay`` delta and ``early_clock`` tau_e in steps at
-    the peak rate of the other parameters; ``angle_scale`` B and ``early_angle`` E_0 in radians; ``noise`` C in nats per
+    ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``lag`` delta and ``early_clock`` tau_e in steps at the
+    peak rate of the other parameters; ``angle_scale`` B and ``early_angle`` E_0 in radians; ``noise`` C in nats per
     rad^(3/2).
     """
 
@@ -59,13 +62,13 @@ class TwoClockLaw:
     half_clock: float
     angle_scale: float
     noise: float
-    delay: float
+    lag: float
     early_angle: float
     early_clock: float
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            bound = {"at_least": 0.0} if field.name == "delay" else {"above": 0.0}
+            bound = {"at_least": 0.0} if field.name == "lag" else {"above": 0.0}
             require_number(field.name, getattr(self, field.name), **bound)
 
     def loss(self, angles: ArrayLike, multipliers: ArrayLike) -> Array:
@@ -83,18 +86,18 @@ class TwoClockLaw:
             if not np.all(np.isfinite(values) & (values >= 0)):
                 raise InvalidParameter(name, "an array with other values", "finite and at least 0")
         clock = np.cumsum(rate).reshape(-1, *(1,) * (theta.ndim - 1))
-        to_come = theta.sum(axis=0) - np.cumsum(theta, axis=0) + theta / 2
+        to_come = np.cumsum(theta[::-1], axis=0)[::-1] - theta / 2
         early = np.cumsum(theta * np.exp(-clock / self.early_clock), axis=0)
-        put_off = self.delay * early / (early + self.early_angle)
-        x = np.maximum(clock - put_off, 0.0) / self.half_clock
-        ready = x**2 / (1 + x**2)
-        arrived = np.diff(ready, axis=0, prepend=0.0)
-        learned = (arrived * to_come / (self.angle_scale + to_come)).sum(axis=0)
-        noise = (theta**2 / np.sqrt(np.maximum(to_come, np.finfo(float).tiny))).sum(axis=0)
-        return np.asarray(self.start - self.gain * learned + self.noise * ready[-1] * noise)
+        relaxation = np.maximum(self.lag * early / (early + self.early_angle), SHORTEST)
+        x = clock + relaxation * np.expm1(-clock / relaxation)
+        ready = x / (self.half_clock + x)
+        learned = 1 - 1 / np.sqrt(1 + to_come / self.angle_scale)
+        noise = (theta**2 / np.sqrt(np.maximum(to_come, TINY))).sum(axis=0)
+        gained = (np.diff(ready, axis=0, prepend=0.0) * learned).sum(axis=0)
+        return np.asarray(self.start - self.gain * gained + self.noise * ready[-1] ** 2 * noise)
 
     def coordinates(self) -> Array:
-        """Logarithms of the constants, for an optimiser."""
+        """Logarithms of the constants, for an optimiser; a lag of 0 has none."""
         return np.log(np.array(astuple(self)))
 
     @classmethod
@@ -126,18 +129,23 @@ def best_learning_rate(
 
 # Closed forms
 
-theta, total, B, C = sp.symbols("theta S B C", positive=True)
+theta, total, B, C, clock, relaxation = sp.symbols("theta S B C tau D", positive=True)
+
+
+def derive_lag() -> sp.Expr:
+    """x at tau, from dx/dtau = (tau - x)/D and x = 0 at the start."""
+    x = sp.Function("x")
+    return sp.dsolve(sp.Eq(x(clock).diff(clock), (clock - x(clock)) / relaxation), x(clock), ics={x(0): 0}).rhs
 
 
 def derive_constant_angle() -> dict[str, sp.Expr]:
-    r"""A constant angle at a constant rate, no delay and :math:`\tau_h` beyond the run, in continuous time.
+    """A constant angle at a constant rate, no lag and tau_h beyond the run, in continuous time.
 
-    ``learned``: the share of what has arrived, :math:`H \propto t^2`, that is learned, in S and B; ``noise`` over H_T,
-    in theta, S and C.
+    ``learned``: the share of what has arrived, evenly, that is learned, in S and B; ``noise`` over H_T^2, in theta, S
+    and C.
     """
-    done, to_come = sp.symbols("z u", positive=True)  # share of the run, angle still to come
-    kept = sp.apart(2 * done * total * (1 - done) / (B + total * (1 - done)), done)
+    left, to_come = sp.symbols("z u", positive=True)  # share of the run, angle still to come
     return {
-        "learned": sp.simplify(sp.integrate(kept, (done, 0, 1))),
+        "learned": sp.simplify(sp.integrate(1 - 1 / sp.sqrt(1 + total * left / B), (left, 0, 1))),
         "noise": C * sp.integrate(theta / sp.sqrt(to_come), (to_come, 0, total)),
     }

@@ -10,12 +10,12 @@ from scipy.integrate import quad
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter
-from theory.two_clocks import TwoClockLaw, best_learning_rate, derive_constant_angle
+from theory.two_clocks import TwoClockLaw, best_learning_rate, derive_constant_angle, derive_lag
 
 LAW = TwoClockLaw(
-    start=2.3, gain=0.7, half_clock=400.0, angle_scale=1.3, noise=0.3, delay=300.0, early_angle=0.5, early_clock=40.0
+    start=2.5, gain=1.2, half_clock=150.0, angle_scale=0.5, noise=0.4, lag=600.0, early_angle=2.0, early_clock=80.0
 )
-PROMPT = replace(LAW, delay=0.0)
+PROMPT = replace(LAW, lag=0.0)
 CONSTANT_ANGLE = derive_constant_angle()
 
 
@@ -24,16 +24,16 @@ def test_a_constant_angle_over_a_slow_arrival_has_the_closed_forms(angle: float)
     """Two runs that differ by the noise alone give both parts; 1,000 steps stand for continuous time to 2 %."""
     steps, late = 1000, replace(PROMPT, half_clock=1e5)
     angles, multipliers = np.full(steps, angle), np.ones(steps)
-    ready = (steps / 1e5) ** 2 / (1 + (steps / 1e5) ** 2)
+    ready = steps / (steps + 1e5)
     at = {"theta": angle, "S": steps * angle, "B": LAW.angle_scale, "C": LAW.noise}
     quiet, loud = (replace(late, noise=noise).loss(angles, multipliers) for noise in (1e-12, LAW.noise))
     assert LAW.start - quiet == pytest.approx(LAW.gain * ready * number(CONSTANT_ANGLE["learned"], **at), rel=0.02)
-    assert loud - quiet == pytest.approx(ready * number(CONSTANT_ANGLE["noise"], **at), rel=0.02)
+    assert loud - quiet == pytest.approx(ready**2 * number(CONSTANT_ANGLE["noise"], **at), rel=0.02)
 
 
-def test_arrival_and_delay_by_quadrature() -> None:
+def test_arrival_and_lag_by_quadrature() -> None:
     """A falling rate and an angle of another shape, integrals by hand: 0.1 % of the gain."""
-    steps = 4000
+    steps, lag = 4000, derive_lag()
     x = (np.arange(steps) + 0.5) / steps
 
     def angle(t: float) -> float:
@@ -44,31 +44,31 @@ def test_arrival_and_delay_by_quadrature() -> None:
 
     def ready(t: float) -> float:
         early = quad(lambda u: angle(u) * np.exp(-clock(u) / LAW.early_clock), 0, t)[0]
-        arrived = max(clock(t) - LAW.delay * early / (early + LAW.early_angle), 0.0) / LAW.half_clock
-        return arrived**2 / (1 + arrived**2)
+        arrived = number(lag, tau=clock(t), D=LAW.lag * early / (early + LAW.early_angle)) if t else 0.0
+        return arrived / (LAW.half_clock + arrived)
 
-    grid = np.linspace(0, steps, 801)
+    grid = np.linspace(0, steps, 401)
     share = np.array([ready(t) for t in grid])
     to_come = np.array([0.01 * steps / 3 * (1 - t / steps) ** 3 for t in (grid[1:] + grid[:-1]) / 2])
-    learned = np.sum(np.diff(share) * to_come / (LAW.angle_scale + to_come))
+    learned = np.sum(np.diff(share) * (1 - (1 + to_come / LAW.angle_scale) ** -0.5))
     noise = quad(lambda t: angle(t) ** 2 / np.sqrt(0.01 * steps / 3 * (1 - t / steps) ** 3), 0, steps)[0]
-    by_hand = LAW.start - LAW.gain * learned + LAW.noise * share[-1] * noise
+    by_hand = LAW.start - LAW.gain * learned + LAW.noise * share[-1] ** 2 * noise
     found = LAW.loss(0.01 * (1 - x) ** 2, 1 - x)
     assert found == pytest.approx(by_hand, abs=1e-3 * LAW.gain)
-    assert abs(PROMPT.loss(0.01 * (1 - x) ** 2, 1 - x) - by_hand) > 0.01  # the delay is not nothing here
+    assert abs(PROMPT.loss(0.01 * (1 - x) ** 2, 1 - x) - by_hand) > 0.01  # the lag is not nothing here
 
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 0.05), min_size=20, max_size=20), st.integers(0, 18), st.integers(1, 19))
-def test_without_delay_and_noise_a_later_angle_is_worth_no_less(angles: list[float], i: int, later: int) -> None:
+def test_without_lag_and_noise_a_later_angle_is_worth_no_less(angles: list[float], i: int, later: int) -> None:
     quiet, j = replace(PROMPT, noise=1e-12, half_clock=10.0), max(later, i + 1)
     moved = np.array(angles)
     moved[j], moved[i] = moved[i] + moved[j], 0.0
     assert quiet.loss(moved, np.ones(20)) <= quiet.loss(np.array(angles), np.ones(20)) + 1e-12
 
 
-def test_early_angles_cost_more_where_they_put_the_arrival_off() -> None:
-    """The same hundred steps of angle, at the start and in the middle; without delay early ones only leave noise."""
+def test_early_angles_cost_more_where_they_make_a_lag() -> None:
+    """The same hundred steps of angle, at the start and in the middle; without lag early ones only leave noise."""
     base, extra = np.full(1600, 5e-3), np.zeros((1600, 2))
     extra[:100, 0], extra[750:850, 1] = 0.02, 0.02
     early, middle = LAW.loss(base[:, None] + extra, np.ones(1600))
@@ -102,7 +102,7 @@ def test_the_best_rate_is_the_least_of_a_fine_scan() -> None:
     ("call", "name"),
     [
         (lambda: replace(LAW, half_clock=0.0), "half_clock"),
-        (lambda: replace(LAW, delay=-1.0), "delay"),
+        (lambda: replace(LAW, lag=-1.0), "lag"),
         (lambda: LAW.loss(np.ones(3), np.ones(4)), "multipliers"),
         (lambda: LAW.loss(-np.ones(3), np.ones(3)), "angles"),
         (lambda: LAW.loss(np.ones(3), [1.0, np.nan, 1.0]), "multipliers"),

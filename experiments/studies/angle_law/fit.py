@@ -23,15 +23,16 @@ from theory.two_clocks import TwoClockLaw
 Array = NDArray[np.float64]
 
 START = TwoClockLaw(
-    start=2.3,
-    gain=0.7,
-    half_clock=400.0,
-    angle_scale=1.2,
-    noise=0.25,
-    delay=400.0,
-    early_angle=0.8,
-    early_clock=50.0,
+    start=2.5,
+    gain=1.1,
+    half_clock=150.0,
+    angle_scale=0.5,
+    noise=0.4,
+    lag=1000.0,
+    early_angle=3.0,
+    early_clock=80.0,
 )
+FARTHEST = np.log(20.0)  # of a constant from `START`
 NEEDED = {"angle runs": ("shape", "num_steps", "mean_angle", "seed", "loss")}
 NEEDED["runs of same-angle"] = ("arm", "num_steps", "learning_rate", "seed", "loss")
 
@@ -105,13 +106,14 @@ def predicted(law: TwoClockLaw, cells: Sequence[Cell]) -> Array:
 
 
 def fit_law(cells: Sequence[Cell]) -> Fit:
-    """Least squares in the logarithms of the constants, from `START`."""
+    """Least squares in the logarithms of the constants, from `START` and no farther than a factor of 20."""
     measured, errors = np.array([cell.losses.mean() for cell in cells]), errors_of(cells)
 
     def misses(x: Array) -> Array:
         return (predicted(TwoClockLaw.from_coordinates(x), cells) - measured) / errors
 
-    found = least_squares(misses, START.coordinates(), x_scale=0.1)
+    first = START.coordinates()
+    found = least_squares(misses, first, bounds=(first - FARTHEST, first + FARTHEST), xtol=1e-10, ftol=1e-10)
     law = TwoClockLaw.from_coordinates(found.x)
     chi_squared, freedom = 2 * float(found.cost), len(cells) - len(found.x)
     covariance = np.linalg.pinv(found.jac.T @ found.jac) * max(1.0, chi_squared / freedom)

@@ -85,11 +85,12 @@ class AngleRun:
 
 
 def angle_runs() -> list[AngleRun]:
-    """All 30, those that were added last."""
+    """All 30, the longest last."""
     cells = [(shape, 1600, mean) for mean in (0.009, 0.018, 0.0045) for shape in SHAPES]
     cells += [(shape, num_steps, 0.009) for num_steps in (800, 3200) for shape in ("front", "late")]
     runs = [AngleRun(*cell, seed) for cell in cells for seed in SEEDS]
-    return runs + [AngleRun("root", 1600, mean, seed) for mean in (0.0045, 0.009) for seed in ADDED_SEEDS]
+    runs += [AngleRun("root", 1600, mean, seed) for mean in (0.0045, 0.009) for seed in ADDED_SEEDS]
+    return sorted(runs, key=lambda run: run.num_steps)
 
 
 def make_runs(place: Workplace) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from theory.two_clocks import TwoClockLaw
 
 DOCS = Path(__file__).parents[3] / "docs"
 PLANTED = TwoClockLaw(
-    start=2.35, gain=0.7, half_clock=360.0, angle_scale=1.2, noise=0.3, delay=450.0, early_angle=0.7, early_clock=40.0
+    start=2.55, gain=1.2, half_clock=130.0, angle_scale=0.4, noise=0.4, lag=1500.0, early_angle=4.0, early_clock=90.0
 )
 NOISE = 0.01
 
