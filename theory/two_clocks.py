@@ -24,8 +24,8 @@ gain G that they have made learnable; :math:`L_0` the loss of a run whose blocks
 
 **Limits** (derived here). No lag and :math:`\tau_h\to0`: a functional law of `theory.loss_laws` with both exponents
 1/2, :math:`L_0 - G + G(1+S/B)^{-1/2} + \dots`. At a constant angle the noise is :math:`2C H_T^2\,\theta\sqrt S`, and of
-what arrives evenly the share :math:`1 - 2(\sqrt{1+y}-1)/y`, :math:`y = S/B`, is learned. Without lag and noise, an angle
-that is moved to a later step never raises the loss. No angles: :math:`L_0`.
+what arrives evenly the share :math:`1 - 2(\sqrt{1+y}-1)/y`, :math:`y = S/B`, is learned. Without lag and noise, an
+angle that is moved to a later step never raises the loss. No angles: :math:`L_0`.
 
 Assumptions: the exponents are chosen, the constants are measured on one model (`docs/angle-law`); the schedule of the
 other parameters, and all else about them, is that of the fit. Where it fails: far from the lengths of the fit, since H
