@@ -6,10 +6,10 @@ spent. So the final loss depends on *when* the angles come.
 
 .. math::
    L = L_0 - G\sum_t \Delta H_t\,\Big[1 - \Big(1 + \frac{S_t}{B}\Big)^{-1/2}\Big]
-       + C\,H_T^2\sum_t \frac{\theta_t^2}{\sqrt{S_t}}, \qquad S_t = \tfrac12\theta_t + \sum_{j>t}\theta_j
+       + C\,H_T^2\sum_t \frac{\theta_t^2}{S_t^{3/4}}, \qquad S_t = \tfrac12\theta_t + \sum_{j>t}\theta_j
 
 .. math::
-   H_t = \frac{x_t}{\tau_h + x_t}, \qquad x_t = \tau_t - D_t\big(1-e^{-\tau_t/D_t}\big), \qquad
+   H_t = \frac{x_t^{3/2}}{\tau_h^{3/2} + x_t^{3/2}}, \qquad x_t = \tau_t - D_t\big(1-e^{-\tau_t/D_t}\big), \qquad
    \tau_t = \sum_{j\le t} s_j, \qquad
    D_t = \delta\,\frac{E_t}{E_t + E_0}, \qquad E_t = \sum_{j\le t}\theta_j\,e^{-\tau_j/\tau_e}
 
@@ -22,10 +22,10 @@ gain G that they have made learnable; :math:`L_0` the loss of a run whose blocks
 * x lags the clock with the relaxation time D, :math:`dx/d\tau = (\tau - x)/D` at fixed D. Angles in the first
   :math:`\tau_e` steps make the lag: half of the most that there is at :math:`E_0` radians.
 
-**Limits** (derived here). No lag and :math:`\tau_h\to0`: a functional law of `theory.loss_laws` with both exponents
-1/2, :math:`L_0 - G + G(1+S/B)^{-1/2} + \dots`. At a constant angle the noise is :math:`2C H_T^2\,\theta\sqrt S`, and of
-what arrives evenly the share :math:`1 - 2(\sqrt{1+y}-1)/y`, :math:`y = S/B`, is learned. Without lag and noise, an
-angle that is moved to a later step never raises the loss. No angles: :math:`L_0`.
+**Limits** (derived here). No lag and :math:`\tau_h\to0`: a functional law of `theory.loss_laws` with exponents 1/2 and
+3/4, :math:`L_0 - G + G(1+S/B)^{-1/2} + \dots`. At a constant angle the noise is :math:`4C H_T^2\,\theta S^{1/4}`; if it
+is small, S below B, the share :math:`S/5B` of what arrives without lag long before :math:`\tau_h` is learned. Without
+lag and noise, an angle that is moved to a later step never raises the loss. No angles: :math:`L_0`.
 
 Assumptions: the exponents are chosen, the constants are measured on one model (`docs/angle-law`); the schedule of the
 other parameters, and all else about them, is that of the fit. Where it fails: far from the lengths of the fit, since H
@@ -54,7 +54,7 @@ class TwoClockLaw:
 
     ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``lag`` delta and ``early_clock`` tau_e in steps at the
     peak rate of the other parameters; ``angle_scale`` B and ``early_angle`` E_0 in radians; ``noise`` C in nats per
-    rad^(3/2).
+    rad^(5/4).
     """
 
     start: float
@@ -90,9 +90,10 @@ class TwoClockLaw:
         early = np.cumsum(theta * np.exp(-clock / self.early_clock), axis=0)
         relaxation = np.maximum(self.lag * early / (early + self.early_angle), SHORTEST)
         x = clock + relaxation * np.expm1(-clock / relaxation)
-        ready = x / (self.half_clock + x)
+        progress = (np.maximum(x, 0.0) / self.half_clock) ** 1.5
+        ready = progress / (1 + progress)
         learned = 1 - 1 / np.sqrt(1 + to_come / self.angle_scale)
-        noise = (theta**2 / np.sqrt(np.maximum(to_come, TINY))).sum(axis=0)
+        noise = (theta**2 / np.maximum(to_come, TINY) ** 0.75).sum(axis=0)
         gained = (np.diff(ready, axis=0, prepend=0.0) * learned).sum(axis=0)
         return np.asarray(self.start - self.gain * gained + self.noise * ready[-1] ** 2 * noise)
 
@@ -141,11 +142,13 @@ def derive_lag() -> sp.Expr:
 def derive_constant_angle() -> dict[str, sp.Expr]:
     """A constant angle at a constant rate, no lag and tau_h beyond the run, in continuous time.
 
-    ``learned``: the share of what has arrived, evenly, that is learned, in S and B; ``noise`` over H_T^2, in theta, S
-    and C.
+    ``learned``: the share of what has arrived, H like t^(3/2), that is learned to first order in S/B; ``noise`` over
+    H_T^2, in theta, S and C.
     """
-    left, to_come = sp.symbols("z u", positive=True)  # share of the run, angle still to come
+    done, to_come = sp.symbols("z u", positive=True)  # share of the run, angle still to come
+    first_order = sp.series(1 - 1 / sp.sqrt(1 + to_come / B), to_come, 0, 2).removeO()
+    arrived = sp.diff(done ** sp.Rational(3, 2), done)
     return {
-        "learned": sp.simplify(sp.integrate(1 - 1 / sp.sqrt(1 + total * left / B), (left, 0, 1))),
-        "noise": C * sp.integrate(theta / sp.sqrt(to_come), (to_come, 0, total)),
+        "learned": sp.integrate(sp.expand(arrived * first_order.subs(to_come, total * (1 - done))), (done, 0, 1)),
+        "noise": C * sp.integrate(theta / to_come ** sp.Rational(3, 4), (to_come, 0, total)),
     }

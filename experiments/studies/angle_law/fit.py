@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 
 START = TwoClockLaw(
     start=2.5,
-    gain=1.1,
-    half_clock=150.0,
+    gain=1.0,
+    half_clock=200.0,
     angle_scale=0.5,
-    noise=0.4,
+    noise=0.8,
     lag=1000.0,
     early_angle=3.0,
     early_clock=80.0,

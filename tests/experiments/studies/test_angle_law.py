@@ -15,7 +15,7 @@ from theory.two_clocks import TwoClockLaw
 
 DOCS = Path(__file__).parents[3] / "docs"
 PLANTED = TwoClockLaw(
-    start=2.55, gain=1.2, half_clock=130.0, angle_scale=0.4, noise=0.4, lag=1500.0, early_angle=4.0, early_clock=90.0
+    start=2.5, gain=1.0, half_clock=240.0, angle_scale=0.45, noise=1.0, lag=1250.0, early_angle=3.3, early_clock=70.0
 )
 NOISE = 0.01
 
