@@ -11,6 +11,7 @@
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
+# make angle-law  a loss law of AdamH that knows when the angles come, and AdamW's optima by it: docs/angle-law, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
@@ -24,7 +25,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -63,6 +64,9 @@ inverse-norm: .venv/core
 
 same-angle: .venv/core
 	$(BIN)/lrbend study same-angle --results docs/same-angle
+
+angle-law: .venv/core
+	$(BIN)/lrbend study angle-law --results docs/angle-law
 
 direction: .venv/core
 	$(BIN)/lrbend study direction --results docs/direction

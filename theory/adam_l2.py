@@ -68,6 +68,18 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
     return {"rho": sp.factor(rho), "cosine": sp.factor(cosine), "squared_gradient": sp.factor(gradient)}
 
 
+def derive_slow_drift() -> sp.Expr:
+    """Change of rho per step to leading order in y: that of `theory.sgdm` at the step that Adam's normaliser makes."""
+    r, small = sgdm.rho, sp.Symbol("epsilon", positive=True)
+    normaliser = sp.sqrt(sigma**2 / r + lam**2 * r)
+    step = {sgdm.eta: eta * (1 - beta1) / normaliser, sgdm.lam: lam, sgdm.a: beta1}
+    inner = sgdm.derive_slow_drift(decoupled=False).subs(sp.Symbol("v", positive=True), sigma**2 / r)
+    scaled = inner.subs(step, simultaneous=True).subs(
+        {eta: sp.sqrt(small) * eta, lam: sp.sqrt(small) * lam}, simultaneous=True
+    )  # so that y and eta^2/rho vanish alike
+    return sp.expand(sp.simplify(sp.limit(sp.simplify(scaled / small), small, 0, "+")))
+
+
 def derive_limits() -> dict[str, sp.Expr]:
     """The limits of the exact forms, in eta, lambda, beta_1, sigma.
 
@@ -79,8 +91,8 @@ def derive_limits() -> dict[str, sp.Expr]:
     product = sp.root(sp.factor(cube), 3)
     rho = sp.limit(exact["rho"] * y, y, 0, "+") / product
     squared_angle = sp.limit(2 * (1 - exact["cosine"]) / y, y, 0, "+") * product
-    r = sp.Symbol("rho", positive=True)
-    drift = -2 * (eta * lam / sigma) * r ** sp.Rational(3, 2) + eta**2
+    r = sgdm.rho
+    drift = derive_slow_drift()
     settled = sp.solve(drift, r)[0]
     return {
         "product": product,

@@ -15,7 +15,7 @@ makes an angle that ends like :math:`\zeta^{p\gamma}`, and annealing takes m pow
 
 * deep equilibrium: :math:`\theta = \sqrt{2q\eta\lambda}`, :math:`\gamma = 1/2`, :math:`\eta_* = \theta_*^2/2q\lambda`;
 * frozen norm: :math:`\theta = \eta\sqrt q/\mathrm{RMS}_0`, :math:`\gamma = 1`, :math:`\eta_* =
-  \theta_*\mathrm{RMS}_0/\sqrt q`;
+  \theta_*\mathrm{RMS}_0/U`, with :math:`U = \sqrt q` on white noise;
 * between them, if :math:`2\lambda\,\mathrm{RMS}_0\sqrt T \ll 1`, :math:`\theta = \sqrt{q/t}` whatever the rate: the
   loss is flat there, and `OptimumOutcome.FLAT` says so instead of naming a rate.
 
@@ -179,5 +179,5 @@ def asymptotic_optimum(law: AngleLaw, setting: Setting) -> dict[str, Array]:
     return {
         "angle": angle,
         "equilibrium": angle**2 / (2 * share**2 * np.asarray(setting.weight_decay)),
-        "frozen": angle * np.asarray(setting.initial_rms) / share,
+        "frozen": angle * np.asarray(setting.initial_rms) / (share * np.asarray(setting.direction_ratio)),
     }

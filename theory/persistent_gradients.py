@@ -42,8 +42,11 @@ has c = 0 and the same U in both: at most :math:`(1+\beta_1)/(1-\beta_1)` in :ma
 0.9. A signal that never turns takes free weights to :math:`\mathrm{RMS} = k/\lambda` as :math:`\eta\lambda\to0`, the
 often quoted :math:`1/\lambda`; tangent weights turn until they lie along it and the signal is gone.
 
-Where it fails: while the norm moves, c has not settled; put the measured U into `theory.adamw`, which is exact for
-tangent gradients. Derived here; checked in Monte Carlo up to S = 20 and a signal of 200 steps.
+Where it fails: while the norm moves, c has not settled; put the measured U into `theory.adamw`. Both are exact at
+:math:`\beta_2\to1` only: a shorter second moment rises with the signal and falls with it. At the customary (0.9, 0.95)
+U is 2 to 14 % below the formula (S from 0.3 to 20, signals of 2 to 1,000 steps; most for signals that last about
+:math:`1/(1-\beta_2)`), and the RMS with it; the angle stays within 1.3 % of that of noise and the RMS within 1.2 % of
+`theory.adamw` at the U of the run. Derived here; checked in Monte Carlo up to S = 20 and a signal of 200 steps.
 """
 
 from __future__ import annotations

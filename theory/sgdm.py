@@ -63,6 +63,26 @@ def derive_moments(*, decoupled: bool) -> dict[str, sp.Expr]:
     return {name: sp.factor(value.subs(solution)) for name, value in {"rho": r, "p": p, "s": s}.items()}
 
 
+def derive_slow_drift(*, decoupled: bool) -> sp.Expr:
+    """Change of rho per step, to first order in the decay and in the variance ``v`` of the gradient: y and s settle
+    while rho has hardly moved."""
+    small, v, y, s = sp.symbols("epsilon v y s", positive=True)
+    coupled_decay, alpha = (sp.Integer(0), 1 - eta * lam) if decoupled else (lam, sp.Integer(1))
+    p = a * y + coupled_decay * rho
+    settled = sp.solve(
+        [
+            sp.Eq(s, a**2 * s + v + coupled_decay**2 * rho + 2 * a * coupled_decay * y),
+            sp.Eq(y, alpha * p - eta * s),
+        ],
+        [y, s],
+        dict=True,
+    )[0]
+    change = ((alpha**2 - 1) * rho - 2 * alpha * eta * p + eta**2 * s).subs(settled)
+    scaled = sp.cancel(change.subs({lam: small * lam, v: small * v}, simultaneous=True) / small)
+    first_order = sp.expand(sp.limit(scaled, small, 0))
+    return sum(sp.factor(first_order.coeff(part)) * part for part in (rho, v))
+
+
 def derive_equilibrium(*, decoupled: bool) -> dict[str, sp.Expr]:
     """``rms`` at gradient RMS sigma, and ``cosine`` of the angle, in eta, lambda, a."""
     alpha = 1 - eta * lam if decoupled else sp.Integer(1)
@@ -84,14 +104,12 @@ def derive_limits(*, decoupled: bool) -> dict[str, sp.Expr]:
     exact = derive_equilibrium(decoupled=decoupled)
     fourth = sp.limit(sp.cancel(exact["rms"] ** 4 * x / eta**2).subs(lam, x / eta), x, 0, "+") * eta / lam
     squared_angle = sp.limit(2 * (1 - exact["cosine"].subs(lam, x / eta)) / x, x, 0, "+") * eta * lam
-    # slow drift of rho: loss 2*rate*rho and gain fixed by the equilibrium, gain ~ 1/rho
-    rate = eta * lam / (1 if decoupled else 1 - a)
-    drift = -2 * rate * rho + 2 * rate * fourth / rho
+    drift = derive_slow_drift(decoupled=decoupled).subs(sp.Symbol("v", positive=True), sigma**2 / rho)
     return {
         "rms": sp.root(sp.factor(fourth), 4),
         "angle": sp.sqrt(sp.factor(squared_angle)),
         "relaxation_steps": sp.simplify(-1 / drift.diff(rho).subs(rho, sp.sqrt(fourth))),
-        "growth": sp.limit(2 * rho * drift, lam, 0, "+"),
+        "growth": sp.simplify(sp.limit(2 * rho * drift, lam, 0, "+")),
         "rms_without_momentum": sp.limit(exact["rms"] ** 4, a, 0) ** sp.Rational(1, 4),
         "cosine_without_momentum": sp.limit(exact["cosine"], a, 0),
     }

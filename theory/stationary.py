@@ -139,10 +139,18 @@ def derive_limits(variance: sp.Expr, weighted_sum: sp.Expr) -> dict[str, sp.Expr
     return {name: limit.subs(at_one) for name, limit in limits.items()}
 
 
-def derive_double_sum(num_lags: int) -> sp.Expr:
-    r"""rho of lags :math:`c_0 \dots c_K` and none beyond, straight from :math:`W = -\eta\sum\alpha^j u_{-1-j}`."""
+def derive_sums(num_lags: int) -> dict[str, sp.Expr]:
+    r"""``rho`` and ``p`` of lags :math:`c_0 \dots c_K` and none beyond, straight from :math:`W = -\eta\sum\alpha^j
+    u_{-1-j}`: over all pairs of updates in W, and over all updates in W against the one to come."""
     c = sp.symbols(f"c_0:{num_lags + 1}")
-    return eta**2 * geometric_sum(alpha**2) * sum(alpha**k * c[k] * (2 if k else 1) for k in range(num_lags + 1))
+    older, newer = sp.symbols("i j", integer=True, nonnegative=True)
+    rho = sp.Integer(0)
+    for lag in range(-num_lags, num_lags + 1):
+        weight = (alpha**newer * alpha**older).subs(older, newer + lag)
+        ratio = sp.simplify(weight.subs(newer, newer + 1) / weight)
+        rho += weight.subs(newer, max(0, -lag)) * geometric_sum(ratio) * c[abs(lag)]
+    met = sum(alpha**j * c[j + 1] for j in range(num_lags))
+    return {"rho": eta**2 * rho, "p": -eta * met}
 
 
 def derive_mode_sum() -> sp.Expr:
@@ -158,12 +166,16 @@ def geometric_sum(ratio: sp.Expr) -> sp.Expr:
 
 
 def derive_sphere_learning_rate() -> sp.Expr:
-    r"""Rate on the sphere at which the shrink is alpha, in alpha and s = S/c_0: ask rho = 1 of the equilibrium."""
-    s, rate, square = sp.symbols("s eta_H y", positive=True)
-    step = rate * alpha  # eta/N, in units of the update's RMS, with N = 1/alpha
-    rho = step**2 * (1 + 2 * alpha * s) / (1 - alpha**2)
-    (solution,) = sp.solve(sp.Eq(rho, 1).subs(rate, sp.sqrt(square)), square)
-    return sp.sqrt(sp.factor(solution))
+    r"""Rate on the sphere at which the shrink is alpha, in alpha and s = S/c_0.
+
+    In units of R = 1 and of the update's norm. Projection divides what a step has made, W and the update in it, by the
+    norm N before it: a shrink and a step of :math:`e = \eta/N`, which decide p, which decides N.
+    """
+    s, rate, norm = sp.symbols("s eta_H N", positive=True)
+    step = rate / norm
+    p = derive_equilibrium(sp.Integer(1), s)["p"].subs(eta, step)
+    (squared,) = sp.solve(sp.Eq(norm**2, 1 - 2 * rate * p + rate**2), rate**2)
+    return sp.sqrt(sp.factor(squared.subs(norm, 1 / alpha)))
 
 
 # Equilibrium

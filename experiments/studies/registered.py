@@ -148,6 +148,16 @@ STUDIES = {
             run=_later("solvable_bend.run", "run_study"),
         ),
         RegisteredStudy(
+            name="angle-law",
+            question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
+            cost="14 core-minutes",
+            run=_later("angle_law.run", "run_study"),
+            options=(
+                Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
+            ),
+        ),
+        RegisteredStudy(
             name="direction",
             question="Why is Adam's direction shorter on real gradients than on white noise?",
             cost="14 core-minutes",

@@ -62,6 +62,14 @@ def test_limits_equal_the_familiar_ones(decoupled: bool) -> None:
     assert number(limits["rms_without_momentum"], **at) == pytest.approx(float(without))
 
 
+@both
+def test_the_slow_drift_vanishes_at_the_leading_equilibrium(decoupled: bool) -> None:
+    """Two ways to one norm: the exact moments as eta*lam tends to 0, and where the drift stands still."""
+    drift = sgdm.derive_slow_drift(decoupled=decoupled).subs(sp.Symbol("v", positive=True), sgdm.sigma**2 / sgdm.rho)
+    settled = sgdm.derive_limits(decoupled=decoupled)["rms"] ** 2
+    assert sp.simplify(drift.subs(sgdm.rho, settled)) == 0
+
+
 @given(rates, decays)
 def test_without_momentum_it_does_not_matter_where_the_decay_goes(rate: float, decay: float) -> None:
     one, other = (sgdm.equilibrium_rms(rate, decay, 0.0, decoupled=decoupled) for decoupled in (False, True))

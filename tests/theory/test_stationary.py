@@ -37,8 +37,18 @@ def moving_averages(draw: st.DrawFn) -> Autocovariance:
     )
 
 
-def test_the_norm_s_fixed_point_is_the_double_sum_over_lags() -> None:
-    assert sp.simplify(EXACT["rho"] - stationary.derive_double_sum(2)) == 0
+def test_the_fixed_point_is_the_sum_over_all_that_is_left_of_the_updates() -> None:
+    sums = stationary.derive_sums(2)
+    assert sp.simplify(EXACT["rho"] - sums["rho"]) == 0
+    assert sp.simplify(EXACT["p"] - sums["p"]) == 0
+
+
+def test_on_the_sphere_the_fixed_point_has_the_norm_of_the_sphere() -> None:
+    """The rate comes from the norm before projection; rho of the equilibrium, at that rate and shrink, is 1."""
+    s = sp.Symbol("s", positive=True)
+    rate = stationary.derive_sphere_learning_rate()
+    rho = stationary.derive_equilibrium(sp.Integer(1), s)["rho"].subs(stationary.eta, rate * stationary.alpha)
+    assert sp.simplify(rho - 1) == 0
 
 
 def test_slow_limit_needs_the_variance_and_the_total_only() -> None:
