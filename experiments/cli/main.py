@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "runs.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",
+    "read": "runs.read",
     "prepare": "runs.prepare",
     "validate": "runs.validate",
     "plan": "runs.plan",

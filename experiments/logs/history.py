@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.logs.names import OF_MATRICES
-from experiments.logs.raw_log import RawLog
 from experiments.logs.settings import Setting
+from experiments.logs.sources.names import OF_MATRICES
+from experiments.logs.sources.raw_log import RawLog
 from experiments.text import counted
 
 Array = NDArray[np.float64]
@@ -145,7 +145,8 @@ def _unrolled(log: RawLog) -> tuple[Array, NDArray[np.bool_], list[str], int]:
 def _checked(log: RawLog, steps: Array) -> Array:
     if np.nanmax(steps, initial=0) > MOST_STEPS:
         raise BadInput(
-            f"{log.where}: step {np.nanmax(steps):.0f} is beyond {MOST_STEPS:g}: if it counts tokens or samples, map another"
+            f"{log.where}: step {np.nanmax(steps):.0f} is beyond {MOST_STEPS:g}: if it counts tokens or samples, map"
+            " another"
             " name with --column step=NAME"
         )
     return steps
@@ -175,7 +176,7 @@ def _carries_on(log: RawLog, known: Steps, place: int) -> bool:
         if (series := log.series.get((quantity, ""))) is None:
             continue
         before, after = _around(series, known, place)
-        rows, values = series
+        _, values = series
         start = values[0] if len(values) else None
         if before is None or after is None or start is None or min(before, after, start) <= 0:
             continue
@@ -214,15 +215,22 @@ def _rates(
             return None, (), ["no learning rate is logged: give --learning-rate, and --schedule"]
         length = max(planned or num_steps, num_steps)
         schedule = setting.planned_schedule(length)
-        notes.append(f"no learning rate is logged: {schedule.name} from --learning-rate {setting.learning_rate:g} over {length} steps")
+        notes.append(
+            f"no learning rate is logged: {schedule.name} from --learning-rate {setting.learning_rate:g} over {length}"
+            " steps"
+        )
         return setting.learning_rate * schedule.multipliers()[:num_steps], (), notes
     done, rates = logged.done[known], logged.values[known]
     if rates.min() < 0 or rates.max() > HIGHEST_RATE:
-        raise BadInput(f"learning rates from {rates.min():g} to {rates.max():g}: must lie between 0 and {HIGHEST_RATE:g}")
+        raise BadInput(
+            f"learning rates from {rates.min():g} to {rates.max():g}: must lie between 0 and {HIGHEST_RATE:g}"
+        )
     if not known.all():
         notes.append(f"{int((~known).sum())} learning rates are not finite")
     if setting.learning_rate is not None and abs(setting.learning_rate / rates.max() - 1) > 0.01:
-        notes.append(f"the logged rates count, with a peak of {rates.max():g}, not --learning-rate {setting.learning_rate:g}")
+        notes.append(
+            f"the logged rates count, with a peak of {rates.max():g}, not --learning-rate {setting.learning_rate:g}"
+        )
     gaps = np.diff(done)
     usual = float(np.median(gaps)) if len(gaps) else 1.0
     for place in np.flatnonzero(gaps > WIDE * usual)[:3]:
@@ -235,7 +243,10 @@ def _rates(
     every = np.interp(np.arange(1, num_steps + 1), places, values)
     jumps = _jumps(done, rates)
     for step, before, after in jumps[:3]:
-        notes.append(f"the learning rate jumps from {before:.3g} to {after:.3g} at step {step}: a schedule that was changed or begun anew")
+        notes.append(
+            f"the learning rate jumps from {before:.3g} to {after:.3g} at step {step}: a schedule that was changed or"
+            " begun anew"
+        )
     return every, tuple(step for step, _, _ in jumps), notes
 
 

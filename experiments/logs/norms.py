@@ -19,9 +19,9 @@ into the one before it.
 
 On white noise :math:`-2\langle W_{t+1}u_t\rangle/(\eta s) = 2/(1-\beta_1)`, 20 at beta1 = 0.9: what is above is signal.
 
-**Own equilibrium.** In the time :math:`\tau = 2\lambda\sum\eta` any norm obeys :math:`d\rho/d\tau = \rho_{eq} - \rho` with
-whatever level its direction gives it at that moment, so that :math:`\rho + d\rho/d\tau` is this level, told by the norm
-alone.
+**Own equilibrium.** In the time :math:`\tau = 2\lambda\sum\eta` any norm obeys :math:`d\rho/d\tau = \rho_{eq} - \rho`
+with whatever level its direction gives it at that moment, so that :math:`\rho + d\rho/d\tau` is this level, told by the
+norm alone.
 
 Derived here.
 """
@@ -63,8 +63,8 @@ class ForceBudget:
 class Norm:
     """A matrix along the run.
 
-    start : steps made at the first record, or 0 with an initial RMS that was told. predicted, driven : (num_steps - start
-    + 1,) RMS before each step and after the last, by the theory with the predicted and with the measured direction.
+    start : steps made at the first record, or 0 with an initial RMS that was told. predicted, driven : RMS before each
+    step from there on and after the last, by the theory with the predicted and with the measured direction.
     angles : (num_steps - start,) in radians. The measured norm and direction count where they are; None where nothing
     tells it.
     """
@@ -82,11 +82,15 @@ class Norm:
     budget: ForceBudget | None
 
 
-def predicted_moments(
-    optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None
-) -> Moments:
+def predicted_moments(optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None) -> Moments:
     """The moments with the direction that the theory predicts: white noise. rates : (num_steps,)."""
     return model_of(optimizer, shape=shape).moments(rates, np.array([initial_rms]))
+
+
+def each_step(moments: Moments) -> tuple[Array, Array, Array, Array]:
+    """p, s, the step's length and the shrinkage of the first matrix, (num_steps,) each."""
+    p, s, e, x = (np.broadcast_to(part, (len(moments.rho) - 1, moments.rho.shape[1]))[:, 0] for part in moments[1:])
+    return p, s, e, x
 
 
 def follow(
@@ -106,7 +110,9 @@ def follow(
     """
     weights = matrix.weight_rms
     start, initial = 0, initial_rms
-    if weights is not None and (initial is None or weights.done[np.isfinite(weights.values)][0] <= 1 or matrix.norm_only):
+    if weights is not None and (
+        initial is None or weights.done[np.isfinite(weights.values)][0] <= 1 or matrix.norm_only
+    ):
         known = np.isfinite(weights.values) & (weights.values > 0)
         start, initial = int(weights.done[known][0]), float(weights.values[known][0])
     if initial is None or start >= len(rates):
@@ -114,15 +120,14 @@ def follow(
     here = rates[start:]
     noise = predicted_moments(optimizer, here, initial, shape)
     held = isinstance(model_of(optimizer, shape=shape), OnSphere)
-    num_steps = len(here)
-    s, p, e, x = (np.broadcast_to(part, (num_steps, 1))[:, 0] for part in noise[1:])
+    p, s, e, x = each_step(noise)
     settled = None if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
     if matrix.norm_only:
         return _unknown(matrix, start, settled)
     predicted = np.sqrt(noise.rho[:, 0])
     momentum, driven, budget, measured = p, None, None, False
     if matrix.update_rms is not None and matrix.update_rms.known:
-        done = np.arange(start, start + num_steps) + float(after)
+        done = np.arange(start, len(rates), dtype=np.float64) + after
         measured_s = np.square(matrix.update_rms.at(done))
         momentum = p * measured_s / s
         s, p, measured = measured_s, momentum, True
@@ -137,7 +142,7 @@ def follow(
                 budget = force_budget(s, p, momentum, e, x, driven, getattr(optimizer, "beta1", 0.0))
     before = predicted[:-1] if driven is None else driven[:-1]
     if weights is not None:
-        before = weights.at(np.arange(start, start + num_steps, dtype=np.float64))
+        before = weights.at(np.arange(start, len(rates), dtype=np.float64))
     return Norm(
         matrix=matrix,
         start=start,
@@ -166,7 +171,9 @@ def turns(rho: Array, s: Array, p: Array, e: Array, x: Array) -> Array:
     return np.arctan2(e * across, (1 - x) * rho - e * p)
 
 
-def force_budget(s: Array, p: Array, momentum: Array, e: Array, x: Array, rms: Array, beta1: float) -> ForceBudget | None:
+def force_budget(
+    s: Array, p: Array, momentum: Array, e: Array, x: Array, rms: Array, beta1: float
+) -> ForceBudget | None:
     """``momentum`` is p as momentum alone makes it; None where nothing drives the norm outward."""
     noise = float(np.sum(e * e * s))
     remembered = float(np.sum(-2 * (1 - x) * e * momentum))

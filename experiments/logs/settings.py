@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.files import BadInput
-from experiments.logs.raw_log import to_float
+from experiments.logs.sources.raw_log import to_float
 from experiments.tables.formats import read_raw
 from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Schedule
 
 RUNS_FILE = "runs.csv"
 UNKNOWN_DECAY = 0.0
+ASSUMED_RMS = 0.02  # where nobody tells an initial one
 FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
 TEXTS = ("optimizer", "schedule")
 COUNTS = ("num_steps", "warmup_steps")
@@ -90,7 +91,9 @@ def beside(log: Path, given: Setting) -> tuple[Setting, tuple[str, ...]]:
     told = {name: value for name, value in told.items() if getattr(given, name) is None}
     if not told:
         return given, ()
-    shown = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items())
+    shown = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()
+    )
     return replace(given, **told), (f"{table.name} beside it tells {shown}",)
 
 

@@ -18,6 +18,7 @@ RISE, SHARE = 0.1, 0.25  # of the lowest loss, and of the fall before it: a rise
 NOISES = 6  # the same in standard deviations
 LEAST_RECORDS = 8
 GRADIENT_RISE = 0.2  # in ln, below which a gradient norm does not rise
+NEAR = 1.02  # of the lowest level, up to which one counts as it
 EXPLAINED = 0.5, 1.5  # share of the rise that one over the weight norm makes
 
 
@@ -39,10 +40,12 @@ class GradientNorm:
     to_step: int
     rise: float
     weight_fall: float | None
-    cause: Literal["does not rise", "one over the weight norm", "partly the weight norm", "not the weight norm", "unknown"]
+    cause: Literal[
+        "does not rise", "one over the weight norm", "partly the weight norm", "not the weight norm", "unknown"
+    ]
 
 
-def ending_of(loss: Series | None, gradient_norm: Series | None) -> Ending:
+def ending_of(loss: Series | None) -> Ending:
     """Whether and where a run diverged: for good not finite, zero where a library prints a zero for that, or rising."""
     if loss is None or not len(loss.done):
         return Ending(outcome=RunOutcome.COMPLETED)
@@ -66,7 +69,9 @@ def ending_of(loss: Series | None, gradient_norm: Series | None) -> Ending:
         floor = levels[lowest] + max(3 * noise, 0.02 * rise)
         last = int(np.flatnonzero(levels <= floor)[-1])
         step = int(done[last])
-        return _diverged(step, f"the loss rises for good from step {step} on: {levels[last]:.4g} there, {end:.4g} at the end")
+        return _diverged(
+            step, f"the loss rises for good from step {step} on: {levels[last]:.4g} there, {end:.4g} at the end"
+        )
     return Ending(outcome=RunOutcome.COMPLETED)
 
 
@@ -81,7 +86,7 @@ def gradient_norm_of(gradient_norm: Series | None, weights: Series | None) -> Gr
     if len(levels) < LEAST_RECORDS or levels.min() <= 0:
         return None
     skipped = len(levels) // 10  # the warmup has its own reasons
-    lowest = skipped + int(np.argmin(levels[skipped:]))
+    lowest = skipped + int(np.flatnonzero(levels[skipped:] <= NEAR * levels[skipped:].min())[-1])
     tail = max(1, len(levels) // 20)
     end, end_step = float(np.median(levels[-tail:])), int(done[-1 - tail // 2])
     rise = end / float(levels[lowest])
@@ -105,8 +110,8 @@ def gradient_norm_of(gradient_norm: Series | None, weights: Series | None) -> Gr
     )
 
 
-def change(series: Series | None, until: int) -> tuple[int, float, float] | None:
-    """Step and value of the record half way to a step, and the value of the last before it."""
+def change(series: Series | None, until: int) -> tuple[int, float, float, float] | None:
+    """Step and value of the record half way to a step, the value of the last up to it, and that of the last of all."""
     if series is None:
         return None
     kept = np.isfinite(series.values) & (series.done <= until)
@@ -115,7 +120,7 @@ def change(series: Series | None, until: int) -> tuple[int, float, float] | None
     done, values = series.done[kept], series.values[kept]
     half = int(np.searchsorted(done, until / 2))
     half = min(half, len(done) - 2)
-    return int(done[half]), float(values[half]), float(values[-1])
+    return int(done[half]), float(values[half]), float(values[-1]), float(series.values[-1])
 
 
 def _levels(series: Series) -> tuple[NDArray[np.int64], Array]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable
 
 from experiments.files import BadInput
-from experiments.logs.raw_log import Collector, RawLog
+from experiments.logs.sources.raw_log import Collector, RawLog
 
 STEP_WORDS = r"(?:global[ _])?step|iter(?:ation)?|s(?=:)"
 VALUE_WORDS = (

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from experiments.logs.raw_log import Collector, RawLog, to_float
+from experiments.logs.sources.raw_log import Collector, RawLog, to_float
 from experiments.tables.formats import DEEPEST, SEPARATORS
 
 TRAINER_STATE = "Hugging Face trainer state"

@@ -9,17 +9,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.files import BadInput, read_json
-from experiments.logs.events import add_events, looks_like_events
-from experiments.logs.names import check_columns, meaning
-from experiments.logs.raw_log import Collector, RawLog
-from experiments.logs.tabular import header_of, read_json_lines, read_objects, read_separated, read_trainer_state
-from experiments.logs.text_lines import read_text
+from experiments.logs.sources.events import add_events, looks_like_events
+from experiments.logs.sources.names import check_columns, meaning
+from experiments.logs.sources.raw_log import Collector, RawLog
+from experiments.logs.sources.tabular import (
+    header_of,
+    read_json_lines,
+    read_objects,
+    read_separated,
+    read_trainer_state,
+)
+from experiments.logs.sources.text_lines import read_text
 
 FILE_LIMIT = 2 * 10**9  # bytes
 STATE_FILE = "trainer_state.json"
 FIRST_LINES = 20  # of which one has to be whole
 READ = (
-    "what is read: Hugging Face's trainer_state.json or a checkpoint folder with one, a Weights & Biases history as CSV or"
+    "what is read: Hugging Face's trainer_state.json or a checkpoint folder with one, a Weights & Biases history as"
+    " CSV or"
     " JSON lines, text logs of nanoGPT, llm.c and modded-nanogpt, TensorBoard event files, a CSV file with step and any"
     " of learning_rate, loss, grad_norm, weight_rms, update_rms, mean_w_u"
 )
@@ -38,7 +45,9 @@ def read_source(path: Path, columns: Mapping[str, str]) -> RawLog:
 
 
 def _read_folder(folder: Path, columns: Mapping[str, str]) -> RawLog:
-    states = [folder / STATE_FILE] if (folder / STATE_FILE).is_file() else list(folder.glob(f"checkpoint-*/{STATE_FILE}"))
+    states = (
+        [folder / STATE_FILE] if (folder / STATE_FILE).is_file() else list(folder.glob(f"checkpoint-*/{STATE_FILE}"))
+    )
     if states:
         return read_source(max(states, key=_checkpoint_step), columns)
     events = sorted(path for path in folder.glob("*tfevents*") if path.is_file())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.logs.names import OF_MATRICES, Meaning, meaning
+from experiments.logs.sources.names import OF_MATRICES, Meaning, meaning
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]

@@ -27,7 +27,17 @@ NAMES: dict[str, tuple[str, ...]] = {
         "train_loss_step",
     ),
     "validation_loss": (
-        *("val_loss", "validation_loss", "eval_loss", "valid_loss", "tel", "loss_val", "eval_val_loss", "val", "test_loss"),
+        *(
+            "val_loss",
+            "validation_loss",
+            "eval_loss",
+            "valid_loss",
+            "tel",
+            "loss_val",
+            "eval_val_loss",
+            "val",
+            "test_loss",
+        ),
     ),
     "gradient_norm": (
         *("gradient_norm", "grad_norm", "train_grad_norm", "gnorm", "total_grad_norm", "optim_total_grad_norm", "norm"),

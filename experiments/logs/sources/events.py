@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from experiments.logs.raw_log import Collector
+from experiments.logs.sources.raw_log import Collector
 
 HEADER, FOOTER = 12, 4
 LONGEST_RECORD = 1 << 28
