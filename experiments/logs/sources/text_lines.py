@@ -13,7 +13,7 @@ step, or the word for one, and names a loss, a rate or a norm, but without a num
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from experiments.files import BadInput
 from experiments.logs.sources.raw_log import Collector, RawLog
@@ -34,33 +34,79 @@ NAMED = re.compile(r"(?<!\w)(?:loss|trl|lr|norm)(?!\w)|_loss(?!\w)", re.IGNORECA
 ALONE = re.compile(rf"\s+(?:{VALUE_WORDS})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
 
 
+GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
+MOST_FORMS = 8
+
+
+class Form:
+    """The way a program prints its lines: literal text around numbers, as a pattern that costs a tenth of a search."""
+
+    def __init__(self, text: str, step: re.Match[str], values: Sequence[re.Match[str]]) -> None:
+        self.mask = _mask(text)
+        spans = [(step.span(1), r"(\d+)"), *((one.span(2), f"({NUMBER})") for one in values)]
+        pattern, place, self.names = "", 0, [one[1].lower() for one in values]
+        for (start, end), number in spans:
+            pattern += _literal(text[place:start]) + number
+            place = end
+        self.match = re.compile(pattern + _literal(text[place:].rstrip()) + r"\s*", re.IGNORECASE).fullmatch
+
+
+def _mask(text: str) -> str:
+    """A line without its numbers."""
+    return re.sub(r"[\d.]+", "0", " ".join(text.split()))
+
+
+def _literal(text: str) -> str:
+    """Text as it is, but for blanks and numbers, which may be others."""
+    parts = GAP.split(text)
+    return "".join(
+        re.escape(part) if place % 2 == 0 else (r"\s*" if part.isspace() else r"[\d.e+-]+")
+        for place, part in enumerate(parts)
+    )
+
+
 def read_text(lines: Iterable[str], log: Collector) -> RawLog:
     """Raises `BadInput` where no line has a step and a number with a name."""
     row, current, planned = -1, None, 0
+    forms: list[Form] = []
     for line, text in enumerate(lines, start=1):
         log.num_lines += 1
-        if built := BUILD.fullmatch(text):
-            row += 1
-            log.add(row, "step", built[1])
-            log.add(row, {"train": "loss", "val": "val_loss"}[built[2]], built[3])
-            continue
-        found = STEP.search(text)
-        values = VALUE.findall(text) if found or current is not None else ()
-        if found:
-            current = found[1]
-            planned = max(planned, int(found[2] or 0))
-            if not values:
-                if NAMED.search(text, found.end()):
+        for place, form in enumerate(forms):
+            if (met := form.match(text)) is not None:
+                current, *numbers = met.groups()
+                row += 1
+                log.add(row, "step", current)
+                for name, number in zip(form.names, numbers, strict=True):
+                    log.add(row, name, number)
+                if place:
+                    forms.insert(0, forms.pop(place))
+                break
+        else:
+            if built := BUILD.fullmatch(text):
+                row += 1
+                log.add(row, "step", built[1])
+                log.add(row, {"train": "loss", "val": "val_loss"}[built[2]], built[3])
+                continue
+            found = STEP.search(text)
+            values = list(VALUE.finditer(text)) if found or current is not None else []
+            if found:
+                current = found[1]
+                planned = max(planned, int(found[2] or 0))
+                if not values:
+                    cut_off = any(form.mask.startswith(_mask(text)) for form in forms)
+                    if cut_off or NAMED.search(text, found.end()):
+                        log.reject(line, text)
+                    continue
+                if len(forms) < MOST_FORMS and found.end() <= values[0].start():
+                    forms.append(Form(text, found, values))
+            elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
+                if BEGINS.match(text) and NAMED.search(text):
                     log.reject(line, text)
                 continue
-        elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
-            if BEGINS.match(text) and NAMED.search(text):
-                log.reject(line, text)
-            continue
-        row += 1
-        log.add(row, "step", current)
-        for name, value in values:
-            log.add(row, name.lower(), value)
+            row += 1
+            log.add(row, "step", current)
+            for value in values:
+                log.add(row, value[1].lower(), value[2])
     if row < 0:
         raise BadInput(f"{log.where}: no line with a step and a number with its name")
     if planned:
