@@ -210,7 +210,7 @@ def _rates(
 ) -> tuple[Array | None, tuple[int, ...], list[str]]:
     notes: list[str] = []
     known = None if logged is None else np.isfinite(logged.values)
-    if logged is None or known is None or not known.any() or logged.values[known].max() <= 0:
+    if logged is None or known is None or not np.any(logged.values[known]):
         if setting.learning_rate is None:
             return None, (), ["no learning rate is logged: give --learning-rate, and --schedule"]
         length = max(planned or num_steps, num_steps)

@@ -83,7 +83,8 @@ class Norm:
 
 
 def predicted_moments(optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None) -> Moments:
-    """The moments with the direction that the theory predicts: white noise. rates : (num_steps,)."""
+    """The moments with the direction that the theory predicts: white noise. rates : (num_steps,) from the first step on,
+    so that the direction has its memory where records begin."""
     return model_of(optimizer, shape=shape).moments(rates, np.array([initial_rms]))
 
 
@@ -117,14 +118,12 @@ def follow(
         start, initial = int(weights.done[known][0]), float(weights.values[known][0])
     if initial is None or start >= len(rates):
         return _unknown(matrix, start)
-    here = rates[start:]
-    noise = predicted_moments(optimizer, here, initial, shape)
     held = isinstance(model_of(optimizer, shape=shape), OnSphere)
-    p, s, e, x = each_step(noise)
+    p, s, e, x = (part[start:] for part in each_step(predicted_moments(optimizer, rates, initial, shape)))
     settled = None if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
     if matrix.norm_only:
         return _unknown(matrix, start, settled)
-    predicted = np.sqrt(noise.rho[:, 0])
+    predicted = np.full(len(s) + 1, initial) if held else driven_rms(s, p, e, x, initial)
     momentum, driven, budget, measured = p, None, None, False
     if matrix.update_rms is not None and matrix.update_rms.known:
         done = np.arange(start, len(rates), dtype=np.float64) + after

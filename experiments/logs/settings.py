@@ -11,13 +11,14 @@ from experiments.files import BadInput
 from experiments.logs.sources.raw_log import to_float
 from experiments.tables.formats import read_raw
 from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Schedule
+from theory.checks import require_integer, require_number
 
 RUNS_FILE = "runs.csv"
 UNKNOWN_DECAY = 0.0
 ASSUMED_RMS = 0.02  # where nobody tells an initial one
 FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
 TEXTS = ("optimizer", "schedule")
-COUNTS = ("num_steps", "warmup_steps")
+COUNTS = ("num_steps", "warmup_steps", "num_entries")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,18 @@ class Setting:
     final_fraction: float | None = None
     decay_fraction: float | None = None
     initial_rms: float | None = None
-    num_entries: float | None = None
+    num_entries: int | None = None
     shape: tuple[int, int] | None = None
     recorded: Literal["before", "after"] = "after"
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidParameter`; what the optimizer and the schedule take is checked by them."""
+        for name in ("learning_rate", "initial_rms"):
+            if (value := getattr(self, name)) is not None:
+                require_number(name, value, above=0)
+        for name in ("num_steps", "num_entries"):
+            if (value := getattr(self, name)) is not None:
+                require_integer(name, value, at_least=1)
 
     def spec(self, peak: float) -> Optimizer:
         """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,8 @@ WINDOWS = 400  # of a loss curve with more records
 RISE, SHARE = 0.1, 0.25  # of the lowest loss, and of the fall before it: a rise above both that lasts is divergence
 NOISES = 6  # the same in standard deviations
 LEAST_RECORDS = 8
+BLOWN = 3  # times the lowest loss, which a few records are enough for
+ROUGHNESS = 0.6745 * math.sqrt(6)  # median of absolute second differences of white noise, in its standard deviations
 GRADIENT_RISE = 0.2  # in ln, below which a gradient norm does not rise
 NEAR = 1.02  # of the lowest level, up to which one counts as it
 EXPLAINED = 0.5, 1.5  # share of the rise that one over the weight norm makes
@@ -59,11 +62,11 @@ def ending_of(loss: Series | None) -> Ending:
         what = "zero, as it is printed for NaN" if zero[place] else "not finite"
         return _diverged(int(loss.done[place]), f"the loss is {what} from step {loss.done[place]} on")
     done, levels = _levels(loss)
-    if len(levels) < LEAST_RECORDS:
+    if len(levels) < LEAST_RECORDS and levels[-1] < BLOWN * levels.min():
         return Ending(outcome=RunOutcome.COMPLETED)
     lowest = int(np.argmin(levels))
     end = float(np.median(levels[-max(1, len(levels) // 20) :]))
-    noise = float(np.median(np.abs(np.diff(levels, 2)))) / (0.6745 * np.sqrt(6))
+    noise = 0.0 if len(levels) < LEAST_RECORDS else float(np.median(np.abs(np.diff(levels, 2)))) / ROUGHNESS
     rise, fall = end - levels[lowest], float(levels[0] - levels[lowest])
     if rise > max(RISE * abs(levels[lowest]), SHARE * fall, NOISES * noise):
         floor = levels[lowest] + max(3 * noise, 0.02 * rise)

@@ -65,18 +65,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _diverged(run: Run) -> dict[str, Any]:
-    """What a run without an end still tells: when it diverged, and what the norms did until then."""
+    """What a run without an end still tells: when it diverged, and what the norms did until then (medians)."""
     import numpy as np
 
     from experiments.runs.diagnoses import COLUMNS
 
-    norms = run.trajectory.weight_rms
+    norms = list(run.trajectory.weight_rms)
+    final = run.summary.get("final_weight_rms")
+    norms += [np.array(list(final.values()))] if isinstance(final, dict) and final else []
     return {
         "run_dir": str(run.path),
         "outcome": str(run.outcome),
         "diverged_at_step": run.summary.get("diverged_at_step"),
-        "weight_rms_first": float(np.median(norms[0])) if len(norms) else None,
-        "weight_rms_last": float(np.median(norms[-1])) if len(norms) else None,
+        "weight_rms_first": float(np.median(norms[0])) if norms else None,
+        "weight_rms_last": float(np.median(norms[-1])) if norms else None,
         **dict.fromkeys(COLUMNS),
     }
 
@@ -87,11 +89,7 @@ def _diverged_in_words(run: Run, row: dict[str, Any]) -> str:
     at = row["diverged_at_step"]
     text = f"{run.path.name}  diverged" + ("" if at is None else f" at step {at} of {run.config.schedule.num_steps}")
     if row["weight_rms_first"] is not None:
-        steps = run.trajectory.steps
-        text += (
-            f"; median weight RMS {row['weight_rms_first']:.4g} at step {steps[0]}, {row['weight_rms_last']:.4g} at step"
-            f" {steps[-1]}"
-        )
+        text += f"; median weight RMS {row['weight_rms_first']:.4g} at first, {row['weight_rms_last']:.4g} at last"
     return f"{text}; without an end {', '.join(COLUMNS)} cannot be measured"
 
 

@@ -66,7 +66,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--num-steps", type=whole_number, help="length that the run was to have (default: what the log tells)"
     )
     group.add_argument(
-        "--num-entries", type=number, help="of the pooled weights, to make an RMS of their norm (default: not known)"
+        "--num-entries",
+        type=whole_number,
+        help="of the pooled weights, to make an RMS of their norm (default: not known)",
     )
     group.add_argument(
         "--shape",

@@ -11,7 +11,7 @@ from pathlib import Path
 from experiments.files import BadInput, read_json
 from experiments.logs.sources.events import add_events, looks_like_events
 from experiments.logs.sources.names import check_columns, meaning
-from experiments.logs.sources.raw_log import Collector, RawLog
+from experiments.logs.sources.raw_log import Collector, NoLog, RawLog
 from experiments.logs.sources.tabular import (
     header_of,
     read_json_lines,
@@ -40,6 +40,8 @@ def read_source(path: Path, columns: Mapping[str, str]) -> RawLog:
     _check_file(path)
     try:
         return _read_file(path, columns)
+    except NoLog as error:
+        raise BadInput(f"{error}; {READ}") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -53,6 +55,8 @@ def _read_folder(folder: Path, columns: Mapping[str, str]) -> RawLog:
     events = sorted(path for path in folder.glob("*tfevents*") if path.is_file())
     if events:
         return _read_events(folder, events, columns)
+    if (folder / "config.json").is_file() and (folder / "summary.json").is_file():
+        raise BadInput(f"{folder}: a run directory: lrbend diagnose and lrbend report read those")
     raise BadInput(f"{folder}: a folder without {STATE_FILE} or event files; {READ}")
 
 
@@ -89,15 +93,13 @@ def _read_file(path: Path, columns: Mapping[str, str]) -> RawLog:
         with path.open(encoding="utf-8", errors="replace") as text:
             return read_separated(text, Collector(str(path), "table of separated values", columns))
     with path.open(encoding="utf-8", errors="replace") as text:
-        try:
-            return read_text(text, Collector(str(path), "text log", columns))
-        except BadInput as error:
-            raise BadInput(f"{error}; {READ}") from None
+        return read_text(text, Collector(str(path), "text log", columns))
 
 
 def _is_header(line: str, columns: Mapping[str, str]) -> bool:
     _, names = header_of(line)
-    return any((told := meaning(name, columns)) is not None and told.quantity == "step" for name in names)
+    told = [one for name in names if (one := meaning(name, columns)) is not None]
+    return len(told) > 1 or any(one.quantity == "step" for one in told)
 
 
 def _read_json(path: Path, beginning: str, columns: Mapping[str, str]) -> RawLog | None:

@@ -18,6 +18,10 @@ Rows = NDArray[np.int64]
 MOST_NAMES = 20_000
 
 
+class NoLog(BadInput):
+    """A source that holds nothing of a training run."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawLog:
     """What a source holds, in its order.
@@ -87,6 +91,8 @@ class Collector:
             if theirs not in self.rows:
                 raise BadInput(f"{self.where}: --column {ours}={theirs}: no such name in it")
         chosen = self._chosen()
+        if not {quantity for quantity, _ in chosen} - {"step", "epoch", "matrix", "num_entries"}:
+            raise NoLog(f"{self.where}: no rate, loss or norm of a training run in it")
         if ("step", "") not in chosen:
             raise BadInput(f"{self.where}: no step in it: map one with --column step=NAME; it has {self._shown()}")
         steps = np.full(num_rows, np.nan)

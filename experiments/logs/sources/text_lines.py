@@ -15,8 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from experiments.files import BadInput
-from experiments.logs.sources.raw_log import Collector, RawLog
+from experiments.logs.sources.raw_log import Collector, NoLog, RawLog
 
 STEP_WORDS = r"(?:global[ _])?step|iter(?:ation)?|s(?=:)"
 VALUE_WORDS = (
@@ -66,7 +65,7 @@ def _literal(text: str) -> str:
 
 
 def read_text(lines: Iterable[str], log: Collector) -> RawLog:
-    """Raises `BadInput` where no line has a step and a number with a name."""
+    """Raises `NoLog` where no line has a step and a number with a name."""
     row, current, planned = -1, None, 0
     forms: list[Form] = []
     for line, text in enumerate(lines, start=1):
@@ -108,7 +107,7 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
             for value in values:
                 log.add(row, value[1].lower(), value[2])
     if row < 0:
-        raise BadInput(f"{log.where}: no line with a step and a number with its name")
+        raise NoLog(f"{log.where}: no line with a step and a number with its name")
     if planned:
         log.planned_steps = planned
     return log.finish(row + 1)
