@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from experiments.logs.answer import Reading
 from experiments.logs.history import History
 from experiments.logs.norms import TOLERANCE, Norm
 from experiments.logs.series import pooled_weights
 from experiments.logs.verdicts import Ending, change
 from theory import RunOutcome
-
-if TYPE_CHECKING:
-    from experiments.logs.reading import Reading
 
 HARDLY = 0.02  # relaxations, below which decay takes less than 1 % of the norm
 ENOUGH = 2.3  # from a small start to 5 % below equilibrium: exp(-2.3) = 2 x 5 %
@@ -30,10 +26,9 @@ def endings(ending: Ending, history: History) -> list[str]:
             notes.append(f"before that: no {name} is logged")
         else:
             step, first, last, end = found
+            by = f" ({last / first - 1:+.0%})" if first > 0 else ""
             notes.append(
-                f"before that the {name} went from {first:.4g} at step {step} to {last:.4g} ({last / first - 1:+.0%}),"
-                " and to"
-                f" {end:.4g} by the end"
+                f"before that the {name} went from {first:.4g} at step {step} to {last:.4g}{by}, and to {end:.4g} by the end"
             )
     return notes
 

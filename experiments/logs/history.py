@@ -119,7 +119,9 @@ def _unrolled(log: RawLog) -> tuple[Array, NDArray[np.bool_], list[str], int]:
     back = _places_back(steps[known])
     if len(back) > MOST_RESTARTS:
         raise BadInput(f"{log.where}: steps go back at {len(back)} places: not one run in its order")
-    usual = float(np.median(np.diff(steps[known])[np.diff(steps[known]) > 0])) if len(known) > len(back) + 1 else 1.0
+    forward = np.diff(steps[known])
+    forward = forward[forward > 0]
+    usual = float(np.median(forward)) if len(forward) else 1.0
     epochs = num_restarts = 0
     for place in back:
         row, before = known[place], known[place - 1]

@@ -83,8 +83,10 @@ class Norm:
 
 
 def predicted_moments(optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None) -> Moments:
-    """The moments with the direction that the theory predicts: white noise. rates : (num_steps,) from the first step on,
-    so that the direction has its memory where records begin."""
+    """The moments with the direction that the theory predicts, that of white noise.
+
+    rates : (num_steps,) from the first step on, so that the direction has its memory where records begin.
+    """
     return model_of(optimizer, shape=shape).moments(rates, np.array([initial_rms]))
 
 
@@ -111,11 +113,11 @@ def follow(
     """
     weights = matrix.weight_rms
     start, initial = 0, initial_rms
-    if weights is not None and (
-        initial is None or weights.done[np.isfinite(weights.values)][0] <= 1 or matrix.norm_only
-    ):
-        known = np.isfinite(weights.values) & (weights.values > 0)
-        start, initial = int(weights.done[known][0]), float(weights.values[known][0])
+    known = np.zeros(0, bool) if weights is None else np.isfinite(weights.values) & (weights.values > 0)
+    if weights is not None and known.any():
+        first = int(weights.done[known][0])
+        if initial is None or first <= 1 or matrix.norm_only:
+            start, initial = first, float(weights.values[known][0])
     if initial is None or start >= len(rates):
         return _unknown(matrix, start)
     held = isinstance(model_of(optimizer, shape=shape), OnSphere)

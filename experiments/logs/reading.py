@@ -1,4 +1,4 @@
-"""The answer to a log: everything that `lrbend read` says."""
+"""From a log to its answer: what is told is put together, and what is not is left out."""
 
 from __future__ import annotations
 
@@ -9,70 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.logs.advice import changes_for, endings, membership, remarks
+from experiments.logs.answer import Group, Reading
 from experiments.logs.history import History, Series, history_of
-from experiments.logs.norms import TOLERANCE, ForceBudget, Norm, follow, peak_end_of, predicted_moments
+from experiments.logs.norms import TOLERANCE, Norm, follow, peak_end_of, predicted_moments
 from experiments.logs.series import POOLED, pooled_weights, thinned_series, trajectory_of
 from experiments.logs.settings import ASSUMED_RMS, Setting, beside
 from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
-from experiments.logs.verdicts import GradientNorm, ending_of, gradient_norm_of
-from theory import Optimizer, RunOutcome, Trajectory
+from experiments.logs.verdicts import ending_of, gradient_norm_of
+from theory import Optimizer
 from theory.models import Decoupled, model_of
 from theory.predict import reaches_equilibrium, transient_steps
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """One matrix, or all together. weight_rms_first, weight_rms_last : as recorded, a norm where no size is told."""
-
-    name: str
-    num_records: int
-    weight_rms_first: float | None
-    weight_rms_last: float | None
-    equilibrium_step: int | None
-    weight_rms_error: float | None
-    weight_rms_error_predicted: float | None
-    force_budget: ForceBudget | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
-    """What a log tells; None where it does not.
-
-    equilibrium_step : steps made when every matrix had come to equilibrium, by its norms if they are logged, else by
-    theory. adamh_learning_rate : AdamH's rate that turns by AdamW's equilibrium angle at the peak. mean_angle : root
-    mean square over the run, in radians per step. belongs : in a fit of the best rate over scale, with ``reasons`` why
-    not, or what to heed. changes : what to do otherwise. series : thinned, by name. trajectory : the records.
-    """
-
-    kind: str
-    num_lines: int
-    num_broken: int
-    outcome: RunOutcome
-    diverged_step: int | None
-    num_steps: int
-    planned_steps: int | None
-    optimizer: str
-    weight_decay: float | None
-    learning_rate: float | None
-    num_relaxations: float | None
-    reaches_equilibrium: bool | None
-    equilibrium_step: int | None
-    adamh_learning_rate: float | None
-    mean_angle: float | None
-    weight_rms_error: float | None
-    weight_rms_error_predicted: float | None
-    final_loss: float | None
-    gradient_norm: GradientNorm | None
-    belongs: bool
-    reasons: tuple[str, ...]
-    changes: tuple[str, ...]
-    groups: tuple[Group, ...]
-    series: dict[str, list[float | None]]
-    trajectory: Trajectory
-    notes: tuple[str, ...]
 
 
 @dataclass
@@ -109,14 +58,12 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
                     reaches=bool(theory.reaches),
                 )
             )
-    if decay is None and optimizer is not None and "weight_decay" in type(optimizer).__dataclass_fields__:
-        norms = [
-            replace(norm, predicted=None, driven=None, error=None, error_predicted=None, budget=None) for norm in norms
-        ]
-        norms = [replace(norm, equilibrium_step=None) for norm in norms]
+    decided = optimizer is not None and (decay is not None or not hasattr(optimizer, "weight_decay"))
+    if not decided:
+        norms = [_without_decay(norm) for norm in norms]
     loss = history.series.get("loss") or history.series.get("validation_loss")
     ending = ending_of(loss)
-    series, mean_angle = thinned_series(history, setting, optimizer, norms, decay)
+    series, mean_angle = thinned_series(history, setting, optimizer, norms, decided=decided)
     gradient = gradient_norm_of(history.series.get("gradient_norm"), pooled_weights(history))
     step = theory.step
     if any(norm.matrix.weight_rms is not None for norm in norms):
@@ -153,6 +100,21 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     belongs, reasons = membership(reading, history)
     notes = (*_read(log), *told, *history.notes, *theory.notes, *endings(ending, history), *remarks(reading, norms))
     return replace(reading, belongs=belongs, reasons=reasons, changes=changes_for(reading, history), notes=notes)
+
+
+def _without_decay(norm: Norm) -> Norm:
+    """What does not hang on the decay: the angles of a norm that was measured."""
+    measured = norm.matrix.weight_rms is not None
+    return replace(
+        norm,
+        predicted=None,
+        driven=None,
+        error=None,
+        error_predicted=None,
+        equilibrium_step=None,
+        budget=None,
+        angles=norm.angles if measured else None,
+    )
 
 
 def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Array) -> _Theory:

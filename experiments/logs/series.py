@@ -17,29 +17,28 @@ POOLED = "weights"  # the name of all matrices together
 
 
 def thinned_series(
-    history: History, setting: Setting, optimizer: Optimizer | None, norms: list[Norm], decay: float | None
+    history: History, setting: Setting, optimizer: Optimizer | None, norms: list[Norm], *, decided: bool
 ) -> tuple[dict[str, list[float | None]], float | None]:
-    """Thinned series of the run, matrices pooled, and the root mean square angle."""
+    """Thinned series of the run, matrices pooled, and the root mean square angle. decided : whether the decay is known."""
     rates = history.learning_rates
     if rates is None or optimizer is None:
         return {}, None
     keep = np.unique(np.linspace(0, len(rates) - 1, THINNED + 1).round().astype(np.int64))
     angles = _pooled(norms, "angles", len(rates))
     predicted, driven = (_pooled(norms, name, len(rates)) for name in ("predicted", "driven"))
-    if not norms and decay is not None:
+    if not norms and decided:
         moments = predicted_moments(optimizer, rates, setting.initial_rms or ASSUMED_RMS, setting.shape)
         predicted = np.sqrt(moments.rho[:-1, 0])
         p, s, e, x = each_step(moments)
         angles = turns(moments.rho[:-1, 0], s, p, e, x)
     weights = pooled_weights(history)
+    scaled = weights is not None and not any(matrix.norm_only for matrix in history.matrices)
     found: dict[str, Array | None] = {
         "step": keep.astype(np.float64),
         "learning_rate": rates[keep],
         "angular_update": None if angles is None else angles[keep],
         "adamh_learning_rate": None,
-        "weight_rms": None
-        if weights is None or any(norm.matrix.norm_only for norm in norms)
-        else weights.at(keep.astype(float)),
+        "weight_rms": weights.at(keep.astype(np.float64)) if weights is not None and scaled else None,
         "weight_rms_measured_direction": None if driven is None else driven[keep],
         "weight_rms_predicted": None if predicted is None else predicted[keep],
     }

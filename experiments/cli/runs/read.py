@@ -14,7 +14,7 @@ from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell, short_number
 
 if TYPE_CHECKING:
-    from experiments.logs.reading import Reading
+    from experiments.logs.answer import Reading
 
 SUMMARY = "somebody else's training run from its log: norms, angles, equilibrium"
 EXAMPLES = (

@@ -1,4 +1,4 @@
-"""Somebody else's GPU runs: Pythia-70M under AdamW, weight norms and directions logged by tiexinding/NPM-Weibull-public."""
+"""Somebody else's GPU runs: weight norms and directions of Pythia-70M under AdamW (tiexinding/NPM-Weibull-public)."""
 
 from __future__ import annotations
 
