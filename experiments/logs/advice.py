@@ -28,7 +28,8 @@ def endings(ending: Ending, history: History) -> list[str]:
             step, first, last, end = found
             by = f" ({last / first - 1:+.0%})" if first > 0 else ""
             notes.append(
-                f"before that the {name} went from {first:.4g} at step {step} to {last:.4g}{by}, and to {end:.4g} by the end"
+                f"before that the {name} went from {first:.4g} at step {step} to {last:.4g}{by},"
+                f" and to {end:.4g} by the end"
             )
     return notes
 

@@ -19,7 +19,10 @@ POOLED = "weights"  # the name of all matrices together
 def thinned_series(
     history: History, setting: Setting, optimizer: Optimizer | None, norms: list[Norm], *, decided: bool
 ) -> tuple[dict[str, list[float | None]], float | None]:
-    """Thinned series of the run, matrices pooled, and the root mean square angle. decided : whether the decay is known."""
+    """Thinned series of the run, matrices pooled, and the root mean square angle.
+
+    decided : whether the decay is known.
+    """
     rates = history.learning_rates
     if rates is None or optimizer is None:
         return {}, None

@@ -79,7 +79,7 @@ def _check_file(path: Path) -> None:
 
 def _read_file(path: Path, columns: Mapping[str, str]) -> RawLog:
     with path.open("rb") as file:
-        start = file.read(1 << 16)
+        start = file.read(1 << 20)
     if looks_like_events(start):
         return _read_events(path, [path], columns)
     if b"\0" in start:
