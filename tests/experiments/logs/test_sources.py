@@ -66,7 +66,7 @@ def test_a_block_of_lines_under_a_step(tmp_path: Path) -> None:
     path.write_text(
         "".join(
             f"[step={row['step']}/200,epoch=0]\n    optim/total_grad_norm=2.5\n"
-            f"    train/CrossEntropyLoss={row['loss']}\n    optim/learning_rate_group0={row['lr']}\n    System/Memory=4\n"
+            f"    train/CrossEntropyLoss={row['loss']}\n    optim/learning_rate_group0={row['lr']}\n    Memory=4\n"
             for row in ROWS
         )
     )
