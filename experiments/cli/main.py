@@ -22,6 +22,7 @@ COMMANDS = {
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",
     "verify": "runs.verify",
+    "read": "runs.read",
     "prepare": "runs.prepare",
     "validate": "runs.validate",
     "plan": "runs.plan",

@@ -109,3 +109,23 @@ def test_what_is_no_end_of_a_run_is_refused(finished: Path, tmp_path: Path, caps
     assert "sharpness is not a number" in capsys.readouterr().err
     (run / FILE).unlink()
     assert math.isnan(read_diagnosis(run)["sharpness"])
+
+
+def test_a_run_that_diverged_is_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """When, what the norms did, and what cannot be measured any more."""
+    flags = "--preset cpu-16 --architecture gpt2 --source zipf --weight-decay 0 --num-steps 20 --batch-size 2"
+    rates = ["--learning-rate", "1000", "--non-matrix-learning-rate", "10"]
+    main(["train", *flags.split(), *rates, "--out", str(tmp_path)])
+    (run,) = find_runs(tmp_path)
+    capsys.readouterr()
+    assert main(["diagnose", str(tmp_path), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["outcome"] == "diverged"
+    assert row["diverged_at_step"] == load_run(run).summary["diverged_at_step"]
+    assert row["weight_rms_last"] > 1000 * row["weight_rms_first"]
+    assert all(row[name] is None for name in COLUMNS)
+    assert main(["diagnose", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"diverged at step {row['diverged_at_step']} of 20" in said
+    assert "sharpness, preconditioned_sharpness, update_rms, sign_agreement cannot be measured" in said
+    assert not (run / FILE).exists()

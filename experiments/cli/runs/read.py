@@ -1,0 +1,196 @@
+"""``lrbend read``: somebody else's training run from its log."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import SCHEDULES
+from experiments.cli.parser import number, whole_number
+from experiments.cli.tables.table_flags import pairs
+from experiments.files import BadInput, csv_text, to_json, write_whole
+from experiments.text import aligned, as_cell, short_number
+
+if TYPE_CHECKING:
+    from experiments.logs.answer import Reading
+
+SUMMARY = "somebody else's training run from its log: norms, angles, equilibrium"
+EXAMPLES = (
+    "lrbend read checkpoint-400 --weight-decay 0.01",
+    "lrbend read history.csv --weight-decay 0.1 --beta2 0.95 --json",
+    "lrbend read log.txt --learning-rate 6e-4 --schedule cosine --warmup-steps 700 --weight-decay 0.1",
+)
+
+OPTIMIZERS = ("adamw", "adamh", "adamc", "lion", "signsgdm", "muon", "muonh")  # whose norm a log can tell
+TOP = (
+    *("outcome", "diverged_step", "num_steps", "planned_steps", "learning_rate", "weight_decay", "final_loss"),
+    *("num_relaxations", "reaches_equilibrium", "equilibrium_step", "adamh_learning_rate", "mean_angle"),
+    *("weight_rms_error", "weight_rms_error_predicted"),
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "log",
+        type=Path,
+        metavar="LOG",
+        help="trainer_state.json or a checkpoint folder, a W&B history (CSV or JSON lines), a text log of nanoGPT,"
+        " llm.c or"
+        " modded-nanogpt, TensorBoard events, or a CSV file",
+    )
+    parser.add_argument(
+        "--column",
+        action="append",
+        metavar="OURS=THEIRS",
+        help="map a name: learning_rate=sched/lr; repeatable (default: our names, or the usual other ones)",
+    )
+    group = parser.add_argument_group("what the log does not tell")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, help="what turned gradients into steps (default: adamw)")
+    for name, meaning in (
+        ("weight-decay", "PyTorch's convention, a step took learning rate x decay of the weights (default: not known)"),
+        ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
+        ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
+        ("initial-rms", "root mean square of the weights before the first step (default: the first record)"),
+        ("learning-rate", "peak of the schedule, for a log without rates (default: the logged rates)"),
+        ("final-fraction", "of the peak, where a decay ends, for a log without rates (default: 0)"),
+        ("decay-fraction", "of the run, in which wsd decays, for a log without rates (default: 0.2)"),
+    ):
+        group.add_argument(f"--{name}", type=number, help=meaning)
+    group.add_argument(
+        "--schedule", choices=SCHEDULES, help="behind the warmup, for a log without rates (default: constant)"
+    )
+    group.add_argument("--warmup-steps", type=whole_number, help="for a log without rates (default: 0)")
+    group.add_argument(
+        "--num-steps", type=whole_number, help="length that the run was to have (default: what the log tells)"
+    )
+    group.add_argument(
+        "--num-entries",
+        type=whole_number,
+        help="of the pooled weights, to make an RMS of their norm (default: not known)",
+    )
+    group.add_argument(
+        "--shape",
+        type=whole_number,
+        nargs=2,
+        metavar=("ROWS", "COLUMNS"),
+        help="of the matrix; muon and muonh need it (default: no shape)",
+    )
+    group.add_argument(
+        "--recorded", choices=("after", "before"), default="after", help="whether a record was made after its step"
+    )
+    parser.add_argument(
+        "--csv",
+        type=Path,
+        metavar="FILE",
+        help="write rates, angles and norms along the run to FILE (default: no file)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from experiments.logs.reading import read_log
+    from experiments.logs.settings import Setting
+
+    names = [field.name for field in dataclasses.fields(Setting)]
+    given = {name: getattr(options, name) for name in names}
+    given["shape"] = None if options.shape is None else tuple(options.shape)
+    reading = read_log(options.log, Setting(**given), dict(pairs("--column", options.column)))
+    if options.csv is not None:
+        _write_csv(options.csv, reading)
+    if options.json:
+        print(to_json(as_object(reading)))
+    else:
+        print(in_words(reading))
+    return 0
+
+
+def as_object(reading: Reading) -> dict[str, Any]:
+    """The answer under its JSON keys."""
+    shown = {field.name: getattr(reading, field.name) for field in dataclasses.fields(reading)}
+    del shown["trajectory"]
+    for name in ("groups", "gradient_norm"):
+        value = shown[name]
+        shown[name] = [dataclasses.asdict(one) for one in value] if name == "groups" else value
+    return shown
+
+
+def in_words(reading: Reading) -> str:
+    """The page."""
+    lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
+    lines += [f"{name:28} {as_cell(getattr(reading, name))}" for name in TOP]
+    gradient = reading.gradient_norm
+    if gradient is not None:
+        lines.append(
+            f"gradient norm: times {gradient.rise:.3g} from step {gradient.from_step} to {gradient.to_step}"
+            + ("" if gradient.weight_fall is None else f", one over the weight norm times {gradient.weight_fall:.3g}")
+            + f": {gradient.cause}"
+        )
+    if any(group.num_records for group in reading.groups):
+        lines += ["", *_groups(reading)]
+    if "angular_update" in reading.series:
+        lines += ["", *_schedule(reading)]
+    verdict = "belongs in a fit of the best learning rate" if reading.belongs else "does not belong in such a fit"
+    lines += ["", f"scaling fit: {verdict}" + "".join(f"; {reason}" for reason in reading.reasons)]
+    lines += [f"to change: {change}" for change in reading.changes]
+    lines += [f"note: {note}" for note in reading.notes]
+    return "\n".join(lines)
+
+
+def _groups(reading: Reading) -> list[str]:
+    header = (
+        "group",
+        "first",
+        "last",
+        "equilibrium at",
+        "error",
+        "error predicted",
+        "noise",
+        "momentum",
+        "signal",
+        "decay",
+    )
+    rows = []
+    for group in reading.groups:
+        budget = group.force_budget
+        forces = ["-"] * 4
+        if budget is not None:
+            forces = [f"{value:.3f}" for value in (budget.noise, budget.momentum, budget.signal, budget.decay)]
+        rows.append(
+            [
+                group.name,
+                short_number(group.weight_rms_first, 4),
+                short_number(group.weight_rms_last, 4),
+                as_cell(group.equilibrium_step),
+                _percent(group.weight_rms_error),
+                _percent(group.weight_rms_error_predicted),
+                *forces,
+            ]
+        )
+    return aligned(header, rows, align="<" + ">" * (len(header) - 1))
+
+
+def _schedule(reading: Reading) -> list[str]:
+    """Ten points of the series."""
+    names = [name for name in reading.series if name != "step"]
+    steps = reading.series["step"]
+    places = sorted({round(share * (len(steps) - 1) / 9) for share in range(10)})
+    rows = [
+        [f"{steps[place]:.0f}", *(short_number(reading.series[name][place], 4) for name in names)] for place in places
+    ]
+    return aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _write_csv(path: Path, reading: Reading) -> None:
+    if not reading.series:
+        raise BadInput(f"--csv {path}: without learning rates there is nothing to write")
+    names = list(reading.series)
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*reading.series.values(), strict=True)]
+    try:
+        write_whole(path, csv_text(rows, names).encode())
+    except BadInput as error:
+        raise BadInput(f"--csv {error}") from None

@@ -1,0 +1,246 @@
+r"""What the norm of a matrix did, and what it should have done.
+
+.. math::
+   \rho_{t+1} = \alpha_t^2\rho_t - 2\alpha_t\eta_t p_t + \eta_t^2 s_t, \qquad
+   \langle W_{t+1}u_t\rangle = \alpha_t p_t - \eta_t s_t
+
+Legend: :math:`\rho, s` mean squares of weights and direction, :math:`p = \langle W_t u_t\rangle`, :math:`\alpha_t = 1 -
+\eta_t\lambda`. The first is an identity of decoupled decay; the second turns a product that was recorded after the step
+into the one before it.
+
+**Force budget.** The direction is momentum's, so that even on white noise it remembers steps that W has taken: then
+:math:`p_t = -r_t s_t`, with r from the theory (:math:`\eta\beta_1/(1-\beta_1)` at a constant rate). What a step adds to
+:math:`\rho` splits into
+
+    noise      :math:`\eta^2 s`, a step at right angles
+    momentum   :math:`2\alpha\eta r s`
+    signal     :math:`-2\alpha\eta(p + rs)`: gradients that point along W, or that are alike beyond momentum
+    decay      :math:`-(1-\alpha^2)\rho`
+
+On white noise :math:`-2\langle W_{t+1}u_t\rangle/(\eta s) = 2/(1-\beta_1)`, 20 at beta1 = 0.9: what is above is signal.
+
+**Own equilibrium.** In the time :math:`\tau = 2\lambda\sum\eta` any norm obeys :math:`d\rho/d\tau = \rho_{eq} - \rho`
+with whatever level its direction gives it at that moment, so that :math:`\rho + d\rho/d\tau` is this level, told by the
+norm alone.
+
+Derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.logs.history import Matrix, Series
+from theory import Optimizer
+from theory.models import Moments, OnSphere, model_of
+from theory.predict import transient_steps
+from theory.recursion import affine_recursion
+
+Array = NDArray[np.float64]
+
+SPACING = 0.02  # relaxations between the records that tell a slope
+LEAST_POINTS = 5
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForceBudget:
+    """Sums over the recorded part of a run, as shares of what drives the norm outward: ``noise + momentum + signal`` is
+    1, ``decay`` is below 0. ``alignment`` is -2<W,u>/(rate <u^2>) after the step, with its value on white noise."""
+
+    noise: float
+    momentum: float
+    signal: float
+    decay: float
+    alignment: float
+    alignment_white_noise: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Norm:
+    """A matrix along the run.
+
+    start : steps made at the first record, or 0 with an initial RMS that was told. predicted, driven : RMS before each
+    step from there on and after the last, by the theory with the predicted and with the measured direction.
+    angles : (num_steps - start,) in radians. The measured norm and direction count where they are; None where nothing
+    tells it.
+    """
+
+    matrix: Matrix
+    start: int
+    predicted: Array | None
+    driven: Array | None
+    angles: Array | None
+    update_rms: Array | None
+    cosine: Array | None
+    error: float | None
+    error_predicted: float | None
+    equilibrium_step: int | None
+    budget: ForceBudget | None
+
+
+def predicted_moments(optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None) -> Moments:
+    """The moments with the direction that the theory predicts, that of white noise.
+
+    rates : (num_steps,) from the first step on, so that the direction has its memory where records begin.
+    """
+    return model_of(optimizer, shape=shape).moments(rates, np.array([initial_rms]))
+
+
+def each_step(moments: Moments) -> tuple[Array, Array, Array, Array]:
+    """p, s, the step's length and the shrinkage of the first matrix, (num_steps,) each."""
+    p, s, e, x = (np.broadcast_to(part, (len(moments.rho) - 1, moments.rho.shape[1]))[:, 0] for part in moments[1:])
+    return p, s, e, x
+
+
+def follow(
+    matrix: Matrix,
+    optimizer: Optimizer,
+    rates: Array,
+    *,
+    initial_rms: float | None,
+    shape: tuple[int, int] | None,
+    after: bool,
+    reaches: bool,
+) -> Norm:
+    """Compare a matrix with the theory.
+
+    rates : (num_steps,) of the run. initial_rms : before the first step; None takes the first record. after : whether
+    the direction was recorded after its step. reaches : whether the run is long enough for equilibrium.
+    """
+    weights = matrix.weight_rms
+    start, initial = 0, initial_rms
+    known = np.zeros(0, bool) if weights is None else np.isfinite(weights.values) & (weights.values > 0)
+    if weights is not None and known.any():
+        first = int(weights.done[known][0])
+        if initial is None or first <= 1 or matrix.norm_only:
+            start, initial = first, float(weights.values[known][0])
+    if initial is None or start >= len(rates):
+        return _unknown(matrix, start)
+    held = isinstance(model_of(optimizer, shape=shape), OnSphere)
+    p, s, e, x = (part[start:] for part in each_step(predicted_moments(optimizer, rates, initial, shape)))
+    settled = None if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
+    if matrix.norm_only:
+        return _unknown(matrix, start, settled)
+    predicted = np.full(len(s) + 1, initial) if held else driven_rms(s, p, e, x, initial)
+    momentum, driven, budget, measured = p, None, None, False
+    if matrix.update_rms is not None and matrix.update_rms.known:
+        done = np.arange(start, len(rates), dtype=np.float64) + after
+        measured_s = np.square(matrix.update_rms.at(done))
+        momentum = p * measured_s / s
+        s, p, measured = measured_s, momentum, True
+        if matrix.mean_w_u is not None and matrix.mean_w_u.known:
+            product = matrix.mean_w_u.at(done)
+            p = (product + e * s) / (1 - x) if after else product
+        if held:
+            driven = predicted
+        else:
+            driven = driven_rms(s, p, e, x, initial)
+            if p is not momentum:
+                budget = force_budget(s, p, momentum, e, x, driven, getattr(optimizer, "beta1", 0.0))
+    before = predicted[:-1] if driven is None else driven[:-1]
+    if weights is not None:
+        before = weights.at(np.arange(start, len(rates), dtype=np.float64))
+    return Norm(
+        matrix=matrix,
+        start=start,
+        predicted=predicted,
+        driven=driven,
+        angles=turns(np.square(before), s, p, e, x),
+        update_rms=np.sqrt(s) if measured else None,
+        cosine=p / np.maximum(before * np.sqrt(s), 1e-300) if measured else None,
+        error=None if weights is None or driven is None else largest_error(driven, weights, start),
+        error_predicted=None if weights is None else largest_error(predicted, weights, start),
+        equilibrium_step=settled,
+        budget=budget,
+    )
+
+
+def driven_rms(s: Array, p: Array, e: Array, x: Array, initial_rms: float) -> Array:
+    """The recursion with any direction: (num_steps,) arrays to (num_steps + 1,) RMS."""
+    grown = e * (e * s - 2 * (1 - x) * p)
+    rho = affine_recursion(np.square(1 - x)[:, None], grown[:, None], np.array([initial_rms**2]))[:, 0]
+    return np.sqrt(np.maximum(rho, 0))
+
+
+def turns(rho: Array, s: Array, p: Array, e: Array, x: Array) -> Array:
+    """Angle of every step in radians."""
+    across = np.sqrt(np.maximum(rho * s - p**2, 0))
+    return np.arctan2(e * across, (1 - x) * rho - e * p)
+
+
+def force_budget(
+    s: Array, p: Array, momentum: Array, e: Array, x: Array, rms: Array, beta1: float
+) -> ForceBudget | None:
+    """``momentum`` is p as momentum alone makes it; None where nothing drives the norm outward."""
+    noise = float(np.sum(e * e * s))
+    remembered = float(np.sum(-2 * (1 - x) * e * momentum))
+    signal = float(np.sum(-2 * (1 - x) * e * (p - momentum)))
+    decay = -float(np.sum((2 - x) * x * np.square(rms[:-1])))
+    outward = noise + remembered + signal
+    if outward <= 0 or noise <= 0:
+        return None
+    return ForceBudget(
+        noise=noise / outward,
+        momentum=remembered / outward,
+        signal=signal / outward,
+        decay=decay / outward,
+        alignment=(noise + outward) / noise,
+        alignment_white_noise=2 / (1 - beta1),
+    )
+
+
+def largest_error(rms: Array, weights: Series, start: int) -> float | None:
+    """Over the records from ``start`` on, of theory over measured, less 1."""
+    kept = np.isfinite(weights.values) & (weights.values > 0) & (weights.done >= start)
+    if not kept.any():
+        return None
+    return float(np.max(np.abs(rms[weights.done[kept] - start] / weights.values[kept] - 1)))
+
+
+def peak_end_of(rates: Array) -> int:
+    """Steps before the rate begins to fall for good."""
+    return int(np.flatnonzero(rates >= 0.999 * rates.max())[-1]) + 1
+
+
+def own_equilibrium_step(weights: Series, rates: Array, start: int, shrinkage: Array, *, reaches: bool) -> int | None:
+    """Steps made at the first record from which on the RMS is within 5 % of the level that its direction gives it.
+
+    As long as the peak rate lasts; a level that falls with the rate and passes the norm on its way counts only in a run
+    that is long enough (``reaches``). None as well where there are too few records, or no decay.
+    """
+    kept = np.isfinite(weights.values) & (weights.done >= start)
+    done, rho = weights.done[kept], np.square(weights.values[kept])
+    tau = np.append(0.0, np.cumsum(2 * shrinkage))[done - start]
+    spacing = max(SPACING, tau[-1] / 200) if len(tau) else SPACING
+    slot = np.floor(tau / spacing)
+    first = np.append(True, np.diff(slot) > 0)[: len(slot)]
+    if first.sum() < LEAST_POINTS:
+        return None
+    done, rho, tau = done[first], rho[first], tau[first]
+    level = rho + np.gradient(rho, tau)
+    ratio = np.sqrt(rho / np.where(level > 0, level, 1e-300))
+    last = int(np.searchsorted(done, peak_end_of(rates), side="right")) - 1
+    place = transient_steps(ratio, 1.0, peak_end=min(max(last, 0), len(done) - 1), tolerance=TOLERANCE)
+    if place is None or (place > last and not reaches):
+        return None
+    return int(done[place])
+
+
+def _unknown(matrix: Matrix, start: int, settled: int | None = None) -> Norm:
+    return Norm(
+        matrix=matrix,
+        start=start,
+        predicted=None,
+        driven=None,
+        angles=None,
+        update_rms=None,
+        cosine=None,
+        error=None,
+        error_predicted=None,
+        equilibrium_step=settled,
+        budget=None,
+    )

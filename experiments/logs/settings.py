@@ -1,0 +1,130 @@
+"""What a run was made with, as far as it is told: by flags, or by a table of runs beside the log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.files import BadInput
+from experiments.logs.sources.raw_log import to_float
+from experiments.tables.formats import read_raw
+from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Schedule
+from theory.checks import require_integer, require_number
+
+RUNS_FILE = "runs.csv"
+UNKNOWN_DECAY = 0.0
+ASSUMED_RMS = 0.02  # where nobody tells an initial one
+FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
+TEXTS = ("optimizer", "schedule")
+COUNTS = ("num_steps", "warmup_steps", "num_entries")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Hyperparameters, None where nobody told them.
+
+    learning_rate : peak, for logs without rates. weight_decay : PyTorch's convention. num_steps : of the whole run.
+    initial_rms : of the weights before step 1. num_entries : of the pooled weights, where their norm is logged. shape :
+    (d_out, d_in), for Muon. recorded : whether a record was made before or after its step.
+    """
+
+    optimizer: str | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    num_steps: int | None = None
+    schedule: str | None = None
+    warmup_steps: int | None = None
+    final_fraction: float | None = None
+    decay_fraction: float | None = None
+    initial_rms: float | None = None
+    num_entries: int | None = None
+    shape: tuple[int, int] | None = None
+    recorded: Literal["before", "after"] = "after"
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidParameter`; what the optimizer and the schedule take is checked by them."""
+        for name in ("learning_rate", "initial_rms"):
+            if (value := getattr(self, name)) is not None:
+                require_number(name, value, above=0)
+        for name in ("num_steps", "num_entries"):
+            if (value := getattr(self, name)) is not None:
+                require_integer(name, value, at_least=1)
+
+    def spec(self, peak: float) -> Optimizer:
+        """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told."""
+        cls = OPTIMIZERS[self.optimizer or "adamw"]
+        names = {field.name for field in fields(cls)}
+        told: dict[str, Any] = {"learning_rate": peak}
+        if "weight_decay" in names:
+            told["weight_decay"] = UNKNOWN_DECAY if self.weight_decay is None else self.weight_decay
+        for name in ("beta1", "beta2"):
+            if name in names and getattr(self, name) is not None:
+                told[name] = getattr(self, name)
+        return cls(**told)
+
+    def planned_schedule(self, num_steps: int) -> Schedule:
+        """The schedule of the flags over the whole run."""
+        cls = SCHEDULES[self.schedule or "constant"]
+        told: dict[str, Any] = {"num_steps": num_steps, "warmup_steps": self.warmup_steps or 0}
+        if cls is not Constant and self.final_fraction is not None:
+            told["final_fraction"] = self.final_fraction
+        if cls is WSD and self.decay_fraction is not None:
+            told["decay_fraction"] = self.decay_fraction
+        return cls(**told)
+
+
+def beside(log: Path, given: Setting) -> tuple[Setting, tuple[str, ...]]:
+    """What a ``runs.csv`` in the folder of a log says of it, in the row whose ``run`` is the log's name; flags come
+    first. Returns notes as well; a table that does not fit says nothing."""
+    table = log.parent / RUNS_FILE
+    if not table.is_file() or table == log:
+        return given, ()
+    try:
+        raw = read_raw(table)
+    except BadInput:
+        return given, ()
+    if "run" not in raw.header:
+        return given, ()
+    names = list(raw.columns[raw.header.index("run")])
+    if names.count(log.stem) != 1:
+        return given, ()
+    row = names.index(log.stem)
+    cells = {name: str(column[row]).strip() for name, column in zip(raw.header, raw.columns, strict=True)}
+    told: dict[str, Any] = {}
+    for name, text in cells.items():
+        if name in Setting.__dataclass_fields__ and getattr(given, name) is None:
+            told |= _schedule(text) if name == "schedule" else _value(name, text)
+    told = {name: value for name, value in told.items() if getattr(given, name) is None}
+    if not told:
+        return given, ()
+    shown = ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()
+    )
+    return replace(given, **told), (f"{table.name} beside it tells {shown}",)
+
+
+def _value(name: str, text: str) -> dict[str, Any]:
+    if name in TEXTS:
+        return {name: text.lower()} if text.lower() in OPTIMIZERS else {}
+    number = to_float(text)
+    if number is None or name in ("shape", "recorded"):
+        return {}
+    return {name: int(number) if name in COUNTS else number}
+
+
+def _schedule(text: str) -> dict[str, Any]:
+    """``cosine``, ``linear to 0.1``, ``cosine to a tenth``."""
+    found = re.fullmatch(r"(\w+)(?: to (.+))?", text.lower())
+    if not found or found[1] not in SCHEDULES:
+        return {}
+    told: dict[str, Any] = {"schedule": found[1]}
+    if found[2]:
+        fraction = FRACTIONS.get(found[2], to_float(found[2]))
+        if fraction is None:
+            return {}
+        told["final_fraction"] = fraction
+    return told

@@ -1,0 +1,117 @@
+"""What a column, a tag or a key of a log means, by its usual names; and which one counts where several could.
+
+Names are compared in lower case, with _ for everything that is no letter or digit. A quantity of one matrix is told by
+the quantity before or behind the matrix: ``weight_rms/layers.0.mlp``, ``param/blocks.0.att.weight.norm``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from experiments.files import BadInput
+
+# of each, the first name that a log has counts
+NAMES: dict[str, tuple[str, ...]] = {
+    "step": (
+        *("trainer_global_step", "train_global_step", "global_step", "step", "steps", "iter", "iteration", "it", "s"),
+        *("optimizer_step", "num_updates", "update", "_step"),
+    ),
+    "learning_rate": (
+        *("learning_rate", "lr", "train_learning_rate", "train_lr", "optim_learning_rate_group0", "optim_lr"),
+        *("learning_rate_group0", "lr_0", "current_lr"),
+    ),
+    "loss": (
+        *("loss", "train_loss", "training_loss", "lm_loss", "trl", "train_crossentropyloss", "loss_train", "nll_loss"),
+        "train_loss_step",
+    ),
+    "validation_loss": (
+        *(
+            "val_loss",
+            "validation_loss",
+            "eval_loss",
+            "valid_loss",
+            "tel",
+            "loss_val",
+            "eval_val_loss",
+            "val",
+            "test_loss",
+        ),
+    ),
+    "gradient_norm": (
+        *("gradient_norm", "grad_norm", "train_grad_norm", "gnorm", "total_grad_norm", "optim_total_grad_norm", "norm"),
+        *("global_grad_norm", "grad_global_norm", "grad_norm_total", "train_gradient_norm", "grad_2_0_norm_total"),
+    ),
+    "weight_rms": ("weight_rms", "weights_rms", "param_rms", "params_rms", "rms_w", "w_rms"),
+    "weight_norm": (
+        *("weight_norm", "weights_norm", "param_norm", "params_norm", "parameter_norm", "w_norm", "norm_w"),
+        *("params_norm_total", "global_param_norm", "total_param_norm"),
+    ),
+    "update_rms": ("update_rms", "direction_rms", "adam_direction_rms", "u_rms", "rms_u"),
+    "mean_w_u": ("mean_w_u", "w_dot_u", "mean_wu", "w_u", "wu"),
+    "matrix": ("matrix", "parameter", "param", "param_name", "parameter_name", "layer", "module", "tensor"),
+    "num_entries": ("num_entries", "numel", "n_entries", "num_elements"),
+    "epoch": ("epoch", "train_epoch"),
+}
+OF_MATRICES = ("weight_rms", "weight_norm", "update_rms", "mean_w_u")
+LEARNING_RATES = re.compile(r"(?:optim_)?(?:lr|learning_rate)_[a-z0-9_]+")  # Lightning's lr-AdamW/pg1, one of several
+FORMS = (
+    ("weight_norm", re.compile(r"params?/norm/(?P<matrix>.+)")),
+    ("weight_norm", re.compile(r"params?/(?P<matrix>.+)\.norm")),
+)
+EXPORTED = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # a chart of W&B as CSV
+BOUNDS = ("__min", "__max")  # beside each of its columns
+
+
+class Meaning(NamedTuple):
+    """A quantity under our name, of which matrix ("" for all), and the rank of the name that told it: 0 is best."""
+
+    quantity: str
+    matrix: str
+    rank: int
+
+
+def meaning(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
+    """What a name stands for, if for anything; ``columns`` maps ours to theirs and comes first."""
+    for quantity, name in columns.items():
+        if name == theirs:
+            return Meaning(quantity, "", -1)
+    if theirs.lower().endswith(BOUNDS):
+        return None
+    if (exported := EXPORTED.fullmatch(theirs)) is not None:
+        return meaning(exported["name"], columns)
+    for quantity, pattern in FORMS:
+        if found := pattern.fullmatch(theirs):
+            if _spelled(found["matrix"]) != "total":
+                return Meaning(quantity, found["matrix"], 0)
+            return Meaning(quantity, "", 0)
+    spelled = _spelled(theirs)
+    for quantity, names in NAMES.items():
+        if spelled in names:
+            return Meaning(quantity, "", names.index(spelled))
+    if LEARNING_RATES.fullmatch(spelled):
+        return Meaning("learning_rate", "", len(NAMES["learning_rate"]))
+    return _of_a_matrix(theirs)
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Raises `BadInput` for a name of ours that there is not."""
+    for name in columns:
+        if name not in NAMES:
+            raise BadInput(f"--column {name}: must be one of {', '.join(NAMES)}")
+
+
+def _of_a_matrix(theirs: str) -> Meaning | None:
+    for mark in "/.":
+        first, _, rest = theirs.partition(mark)
+        before, _, last = theirs.rpartition(mark)
+        for name, matrix in ((first, rest), (last, before)):
+            for quantity in OF_MATRICES:
+                if matrix and _spelled(name) in NAMES[quantity]:
+                    return Meaning(quantity, matrix, 0)
+    return None
+
+
+def _spelled(theirs: str) -> str:
+    return re.sub("[^a-z0-9_]+", "_", theirs.strip().lower())

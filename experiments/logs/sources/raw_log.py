@@ -1,0 +1,201 @@
+"""A log as it was read: rows with a step, and series of what some rows hold. Nothing is put in order yet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.files import BadInput
+from experiments.logs.sources.names import OF_MATRICES, Meaning, meaning
+
+Array = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+MOST_NAMES = 20_000
+
+
+class NoLog(BadInput):
+    """A source that holds nothing of a training run."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RawLog:
+    """What a source holds, in its order.
+
+    kind : of source, in words. steps : (num_rows,) as logged, NaN where a row has none. series : by quantity and matrix
+    ("" for all), the rows that hold it, rising, and its values; what was logged but is not finite is inf. num_entries :
+    of the matrices, where told. num_lines, num_broken, broken : lines read, those that could not be, and the first of
+    them. planned_steps : length of the run, where the source tells it.
+    """
+
+    where: str
+    kind: str
+    steps: Array
+    series: Mapping[tuple[str, str], tuple[Rows, Array]]
+    num_entries: Mapping[str, float]
+    num_lines: int
+    num_broken: int = 0
+    broken: str = ""
+    planned_steps: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Collector:
+    """Takes values by the names of a source, row by row or column by column, and makes a `RawLog` of them.
+
+    columns : ours to theirs, as asked for.
+    """
+
+    where: str
+    kind: str
+    columns: Mapping[str, str]
+    num_lines: int = 0
+    num_broken: int = 0
+    broken: str = ""
+    planned_steps: int | None = None
+    notes: list[str] = field(default_factory=list)
+    meanings: dict[str, Meaning | None] = field(default_factory=dict)
+    rows: dict[str, list[int]] = field(default_factory=dict)
+    values: dict[str, list[object]] = field(default_factory=dict)
+
+    def wanted(self, theirs: str) -> bool:
+        """Whether a name means something; asked once, remembered."""
+        try:
+            return self.meanings[theirs] is not None
+        except KeyError:
+            if len(self.meanings) >= MOST_NAMES:
+                raise BadInput(f"{self.where}: more than {MOST_NAMES} names of columns") from None
+            self.meanings[theirs] = found = meaning(theirs, self.columns)
+            if found is not None:
+                self.rows[theirs], self.values[theirs] = [], []
+            return found is not None
+
+    def add(self, row: int, theirs: str, value: object) -> None:
+        if self.wanted(theirs):
+            self.rows[theirs].append(row)
+            self.values[theirs].append(value)
+
+    def reject(self, line: int, text: str) -> None:
+        """Count a line that cannot be read."""
+        self.num_broken += 1
+        self.broken = self.broken or f"line {line}: {text.strip()[:40]!r}"
+
+    def finish(self, num_rows: int) -> RawLog:
+        """Decide which name counts for what. Raises `BadInput` where two could and differ, or no step is there."""
+        for ours, theirs in self.columns.items():
+            if theirs not in self.rows:
+                raise BadInput(f"{self.where}: --column {ours}={theirs}: no such name in it")
+        chosen = self._chosen()
+        if not {quantity for quantity, _ in chosen} - {"step", "epoch", "matrix", "num_entries"}:
+            raise NoLog(f"{self.where}: no rate, loss or norm of a training run in it")
+        if ("step", "") not in chosen:
+            raise BadInput(f"{self.where}: no step in it: map one with --column step=NAME; it has {self._shown()}")
+        steps = np.full(num_rows, np.nan)
+        rows, values = self._series(chosen.pop(("step", "")))
+        steps[rows] = np.where(np.isfinite(values), values, np.nan)
+        labels = chosen.pop(("matrix", ""), None)
+        sizes = chosen.pop(("num_entries", ""), None)
+        series = {key: self._series(theirs) for key, theirs in chosen.items()}
+        num_entries: dict[str, float] = {}
+        if labels is not None:
+            label = np.full(num_rows, "", dtype=object)
+            label[np.array(self.rows[labels], np.int64)] = [str(value) for value in self.values[labels]]
+            series = _by_label(series, label)
+            if sizes is not None:
+                rows, values = self._series(sizes)
+                num_entries = {str(name): float(n) for name, n in zip(label[rows], values, strict=True)}
+        elif sizes is not None:
+            num_entries = {"": float(self._series(sizes)[1][-1])}
+        return RawLog(
+            where=self.where,
+            kind=self.kind,
+            steps=steps,
+            series={key: pair for key, pair in series.items() if len(pair[0])},
+            num_entries={name: n for name, n in num_entries.items() if math.isfinite(n) and n >= 1},
+            num_lines=self.num_lines,
+            num_broken=self.num_broken,
+            broken=self.broken,
+            planned_steps=self.planned_steps,
+            notes=tuple(self.notes),
+        )
+
+    def _chosen(self) -> dict[tuple[str, str], str]:
+        """By quantity and matrix, the name that counts; what was taken for what is noted."""
+        found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        for theirs, told in self.meanings.items():
+            if told is not None and self._holds(theirs, told):
+                found.setdefault((told.quantity, told.matrix), []).append((told.rank, theirs))
+        chosen: dict[tuple[str, str], str] = {}
+        for key, names in found.items():
+            best = min(rank for rank, _ in names)
+            same = [theirs for rank, theirs in names if rank == best]
+            unequal = [theirs for theirs in same[1:] if not self._equal(same[0], theirs)]
+            if unequal and key[0] == "learning_rate":
+                self.notes.append(f"learning_rate is read from {same[0]}, not from {' or '.join(unequal[:3])}")
+            elif unequal:
+                shown = " or ".join([same[0], *unequal[:3]])
+                raise BadInput(f"{self.where}: {key[0]} could be {shown}: choose with --column {key[0]}=NAME")
+            elif not key[1] and same[0] != key[0]:
+                self.notes.append(f"{key[0]} is read from {same[0]}")
+            chosen[key] = same[0]
+        return chosen
+
+    def _holds(self, theirs: str, told: Meaning) -> bool:
+        """Whether a name that could be a quantity has numbers, at least one."""
+        if told.quantity == "matrix":
+            return any(isinstance(value, str) and to_float(value) is None for value in self.values[theirs][:100])
+        return any(to_float(value) is not None for value in self.values[theirs])
+
+    def _equal(self, one: str, other: str) -> bool:
+        return self.rows[one] == self.rows[other] and self.values[one] == self.values[other]
+
+    def _series(self, theirs: str) -> tuple[Rows, Array]:
+        """Rows and numbers; a row without a number is left out."""
+        rows, values = np.array(self.rows[theirs], np.int64), self.values[theirs]
+        try:
+            numbers = np.array(values, dtype=np.float64)
+            if None in values:
+                raise ValueError
+            kept = np.ones(len(rows), bool)
+        except (TypeError, ValueError):
+            plain = [to_float(value) for value in values]
+            kept = np.array([number is not None for number in plain], bool)
+            numbers = np.array([np.nan if number is None else number for number in plain])
+        return rows[kept], np.where(np.isfinite(numbers[kept]), numbers[kept], np.inf)
+
+    def _shown(self) -> str:
+        text = ", ".join(self.meanings)
+        return text if len(text) <= 200 else text[:200] + " ..."
+
+
+def to_float(value: object) -> float | None:
+    """A cell as a number; None where it holds none. NaN and Infinity are numbers that were logged."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def _by_label(
+    series: Mapping[tuple[str, str], tuple[Rows, Array]], label: NDArray[np.object_]
+) -> dict[tuple[str, str], tuple[Rows, Array]]:
+    """A row a matrix: what belongs to matrices is split by their names."""
+    names: Sequence[str] = list(dict.fromkeys(label.tolist()))
+    place = {name: number for number, name in enumerate(names)}
+    number = np.array([place[name] for name in label], np.int64)
+    split: dict[tuple[str, str], tuple[Rows, Array]] = {}
+    for (quantity, matrix), (rows, values) in series.items():
+        if quantity not in OF_MATRICES or matrix:
+            split[quantity, matrix] = rows, values
+            continue
+        for name in names:
+            mine = number[rows] == place[name]
+            split[quantity, name] = rows[mine], values[mine]
+    return split

@@ -1,0 +1,152 @@
+"""Planted runs come back: norms, forces and equilibria of moments that the theory made, or that carry a signal."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.logs.reading import Reading, read_log
+from experiments.logs.settings import Setting
+from tests.experiments.logs.made_logs import white_noise_rows, write_csv
+from theory import AdamW, Constant, Cosine, Schedule, predict
+
+ADAMW = AdamW(learning_rate=0.01, weight_decay=0.1, beta1=0.9, beta2=0.95)
+TOLD = Setting(weight_decay=0.1, beta1=0.9, beta2=0.95)
+
+
+def reading(tmp_path: Path, rows: list[dict[str, Any]], setting: Setting = TOLD) -> Reading:
+    return read_log(write_csv(tmp_path / "log.csv", rows), setting)
+
+
+@pytest.mark.parametrize("schedule", [Constant(num_steps=4000), Cosine(num_steps=4000, warmup_steps=200)], ids=repr)
+def test_white_noise_is_followed_exactly(schedule: Schedule, tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, schedule, initial_rms=0.05, every=1)
+    found = reading(tmp_path, rows, dataclasses.replace(TOLD, initial_rms=0.05))
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 1e-9
+    assert found.weight_rms_error_predicted is not None
+    assert found.weight_rms_error_predicted < 1e-9
+    assert found.num_relaxations == pytest.approx(2 * 0.1 * 0.01 * schedule.multipliers().sum(), rel=1e-6)
+    (group,) = found.groups
+    budget = group.force_budget
+    assert budget is not None
+    assert budget.noise + budget.momentum + budget.signal == pytest.approx(1)
+    assert budget.noise == pytest.approx(1 / 19, rel=0.03)  # momentum has little to remember at first
+    assert abs(budget.signal) < 1e-9
+    assert budget.alignment == pytest.approx(20, rel=0.03)
+    assert budget.alignment_white_noise == pytest.approx(20)
+
+
+def test_records_between_which_nothing_is_known(tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, Cosine(num_steps=4000, warmup_steps=200), initial_rms=0.05, every=50)
+    found = reading(tmp_path, rows)
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 0.005
+
+
+def test_a_signal_is_what_momentum_does_not_explain(tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, Constant(num_steps=4000), initial_rms=0.05, every=1, signal=0.5)
+    found = reading(tmp_path, rows)
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 1e-9
+    assert found.weight_rms_error_predicted is not None
+    assert found.weight_rms_error_predicted > 0.1
+    budget = found.groups[0].force_budget
+    assert budget is not None
+    assert budget.signal / budget.momentum == pytest.approx(0.5, rel=0.02)
+    assert budget.momentum / budget.noise == pytest.approx(18, rel=0.02)
+
+
+def test_the_direction_without_its_product_is_taken_as_momentum_alone(tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, Constant(num_steps=4000), initial_rms=0.05, every=10)
+    without = [{name: value for name, value in row.items() if name != "mean_w_u"} for row in rows]
+    halved = [{**row, "update_rms": row["update_rms"] / 2} for row in without]
+    found = reading(tmp_path, without)
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 0.01
+    assert found.groups[0].force_budget is None
+    assert (reading(tmp_path, halved).weight_rms_error or 0) > 0.3
+
+
+def test_records_before_their_step(tmp_path: Path) -> None:
+    """The same run, each weight RMS with the direction that follows it, counted from 0."""
+    rows = white_noise_rows(ADAMW, Constant(num_steps=300), initial_rms=0.05, every=1)
+    alpha = 1 - ADAMW.learning_rate * ADAMW.weight_decay
+    before = [
+        {
+            **row,
+            "step": t,
+            "weight_rms": rows[t - 1]["weight_rms"] if t else 0.05,
+            "mean_w_u": (row["mean_w_u"] + 0.01 * row["update_rms"] ** 2) / alpha,
+        }
+        for t, row in enumerate(rows)
+    ]
+    found = reading(tmp_path, before, dataclasses.replace(TOLD, recorded="before"))
+    assert found.num_steps == 300
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 1e-9
+    assert (reading(tmp_path, before).weight_rms_error or 0) > 1e-6
+
+
+@pytest.mark.parametrize("initial_rms", [0.02, 1.0])
+def test_equilibrium_is_seen_in_the_norm_alone(initial_rms: float, tmp_path: Path) -> None:
+    schedule = Constant(num_steps=4000)
+    rows = white_noise_rows(ADAMW, schedule, initial_rms=initial_rms, every=5)
+    bare = [{name: row[name] for name in ("step", "learning_rate", "weight_rms")} for row in rows]
+    found = reading(tmp_path, bare)
+    expected = predict(ADAMW, schedule, initial_rms=initial_rms)
+    assert expected.transient_steps is not None
+    assert found.reaches_equilibrium
+    assert found.equilibrium_step == pytest.approx(expected.transient_steps, abs=60)
+    assert found.adamh_learning_rate == pytest.approx(expected.adamh_learning_rate)
+    assert found.weight_rms_error is None
+
+
+def test_a_short_run_that_a_falling_rate_meets_is_not_in_equilibrium(tmp_path: Path) -> None:
+    schedule = Cosine(num_steps=1000)
+    found = reading(tmp_path, white_noise_rows(ADAMW, schedule, initial_rms=0.02, every=5))
+    assert found.reaches_equilibrium is predict(ADAMW, schedule, initial_rms=0.02).reaches_equilibrium is False
+    assert found.equilibrium_step is None
+    assert any("equilibrium" in reason for reason in found.reasons)
+
+
+def test_without_norms_the_settings_answer(tmp_path: Path) -> None:
+    rows = [{"step": step, "learning_rate": 0.01, "loss": 3 / step**0.1} for step in range(10, 4010, 10)]
+    found = reading(tmp_path, rows, dataclasses.replace(TOLD, initial_rms=0.05))
+    expected = predict(ADAMW, Constant(num_steps=4000), initial_rms=0.05)
+    assert found.equilibrium_step == expected.transient_steps
+    assert found.series["weight_rms_predicted"][-1] == pytest.approx(expected.final_rms, rel=1e-3)
+    assert found.series["angular_update"][-1] == pytest.approx(expected.final_angular_update, rel=1e-3)
+    assert found.series["adamh_learning_rate"][-1] == pytest.approx(expected.adamh_learning_rate, rel=0.01)
+    unknown = reading(tmp_path, rows, Setting())
+    assert unknown.num_relaxations is unknown.reaches_equilibrium is None
+    assert any("--weight-decay" in note for note in unknown.notes)
+    none = reading(tmp_path, rows, Setting(weight_decay=0.0))
+    assert (none.num_relaxations, none.reaches_equilibrium, none.equilibrium_step) == (0, False, None)
+
+
+def test_a_norm_without_its_size(tmp_path: Path) -> None:
+    """Equilibrium needs no scale, angles do; with the number of entries all is as with the RMS."""
+    rows = white_noise_rows(ADAMW, Constant(num_steps=4000), initial_rms=0.02, every=5)
+    norms = [{"step": r["step"], "lr": 0.01, "param_norm": r["weight_rms"] * 50} for r in rows]
+    found = reading(tmp_path, norms)
+    whole = reading(tmp_path, norms, dataclasses.replace(TOLD, num_entries=2500))
+    assert found.equilibrium_step == whole.equilibrium_step is not None
+    assert "angular_update" not in found.series
+    assert found.weight_rms_error_predicted is None
+    assert whole.weight_rms_error_predicted is not None
+    assert whole.weight_rms_error_predicted < 0.01
+
+
+def test_a_history_is_a_trajectory(tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, Constant(num_steps=2000), initial_rms=0.05, every=1)
+    found = reading(tmp_path, rows, dataclasses.replace(TOLD, initial_rms=0.05)).trajectory
+    from theory import predict_trajectory
+
+    theory = predict_trajectory(ADAMW, Constant(num_steps=2000), initial_rms=0.05).at(found.steps)
+    for name in ("weight_rms", "angular_update", "update_rms", "cosine"):
+        np.testing.assert_allclose(getattr(found, name)[100:], getattr(theory, name)[100:], rtol=2e-3)
