@@ -168,6 +168,8 @@ class RadialGradients:
         )
 
     def num_relaxations(self, rates: Array) -> float | None:
+        if not self.white.weight_decay:
+            return 0.0
         moving, taken = rates[rates > 0], self.white.shrinkage(rates)[rates > 0]
         steps = radial.relaxation_steps(moving, taken / moving, direction_ratio=self.network.direction_ratio)
         return float(np.sum(1 / steps))

@@ -57,12 +57,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
-from scipy.signal import lfilter
 
 from theory import momentum
 from theory.checks import InvalidParameter, require_number
 from theory.measured import newest_weight
 from theory.models import Moments
+from theory.recursion import affine_recursion
 from theory.stationary import rate_and_product
 
 Array = NDArray[np.float64]
@@ -320,8 +320,9 @@ def steps_between(
 
 def _average(values: Array, beta: float) -> Array:
     """Bias-corrected running mean."""
-    weights = lfilter([1 - beta], [1, -beta], np.ones_like(values))
-    return np.asarray(lfilter([1 - beta], [1, -beta], values) / weights)
+    kept = np.full(len(values), beta)
+    sums = [affine_recursion(kept, (1 - beta) * each, np.zeros(()))[1:] for each in (values, np.ones_like(values))]
+    return sums[0] / sums[1]
 
 
 def _positive(name: str, value: ArrayLike) -> Array:

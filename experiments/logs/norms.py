@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 
 from experiments.logs.history import Matrix, Series
 from theory import Optimizer
-from theory.models import Moments, OnSphere, model_of
+from theory.models import Moments, OnSphere
+from theory.networks import Model
 from theory.predict import transient_steps
 from theory.recursion import affine_recursion
 
@@ -82,12 +83,12 @@ class Norm:
     budget: ForceBudget | None
 
 
-def predicted_moments(optimizer: Optimizer, rates: Array, initial_rms: float, shape: tuple[int, int] | None) -> Moments:
-    """The moments with the direction that the theory predicts, that of white noise.
+def predicted_moments(model: Model, rates: Array, initial_rms: float) -> Moments:
+    """The moments with the direction that the theory predicts.
 
     rates : (num_steps,) from the first step on, so that the direction has its memory where records begin.
     """
-    return model_of(optimizer, shape=shape).moments(rates, np.array([initial_rms]))
+    return model.moments(rates, np.array([initial_rms]))
 
 
 def each_step(moments: Moments) -> tuple[Array, Array, Array, Array]:
@@ -99,17 +100,18 @@ def each_step(moments: Moments) -> tuple[Array, Array, Array, Array]:
 def follow(
     matrix: Matrix,
     optimizer: Optimizer,
+    model: Model,
     rates: Array,
     *,
     initial_rms: float | None,
-    shape: tuple[int, int] | None,
     after: bool,
     reaches: bool,
 ) -> Norm:
     """Compare a matrix with the theory.
 
-    rates : (num_steps,) of the run. initial_rms : before the first step; None takes the first record. after : whether
-    the direction was recorded after its step. reaches : whether the run is long enough for equilibrium.
+    model : of the optimizer in its network. rates : (num_steps,) of the run. initial_rms : before the first step; None
+    takes the first record. after : whether the direction was recorded after its step. reaches : whether the run is long
+    enough for equilibrium.
     """
     weights = matrix.weight_rms
     start, initial = 0, initial_rms
@@ -120,8 +122,8 @@ def follow(
             start, initial = first, float(weights.values[known][0])
     if initial is None or start >= len(rates):
         return _unknown(matrix, start)
-    held = isinstance(model_of(optimizer, shape=shape), OnSphere)
-    p, s, e, x = (part[start:] for part in each_step(predicted_moments(optimizer, rates, initial, shape)))
+    held = isinstance(model, OnSphere)
+    p, s, e, x = (part[start:] for part in each_step(predicted_moments(model, rates, initial)))
     settled = None if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
     if matrix.norm_only:
         return _unknown(matrix, start, settled)

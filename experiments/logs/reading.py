@@ -18,8 +18,8 @@ from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
 from experiments.logs.verdicts import ending_of, gradient_norm_of
 from theory import Optimizer
-from theory.models import Decoupled, model_of
-from theory.predict import reaches_equilibrium, transient_steps
+from theory.models import OnSphere
+from theory.predict import adamh_learning_rate, reaches_equilibrium, transient_steps
 
 Array = NDArray[np.float64]
 
@@ -51,9 +51,9 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
                 follow(
                     matrix,
                     optimizer,
+                    setting.model(optimizer),
                     rates,
                     initial_rms=setting.initial_rms,
-                    shape=setting.shape,
                     after=setting.recorded == "after",
                     reaches=bool(theory.reaches),
                 )
@@ -119,9 +119,9 @@ def _without_decay(norm: Norm) -> Norm:
 
 def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Array) -> _Theory:
     found = _Theory()
-    model = model_of(optimizer, shape=setting.shape)
+    model = setting.model(optimizer)
     initial = setting.initial_rms or _initial(history)
-    if not isinstance(model, Decoupled):
+    if isinstance(model, OnSphere):
         found.adamh_learning_rate = float(rates.max())
         found.notes.append("the norm is held: there is no transient")
         return found
@@ -140,7 +140,7 @@ def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Arr
         )
         return found
     settled = model.equilibrium(ASSUMED_RMS)
-    found.adamh_learning_rate = settled.angular_update
+    found.adamh_learning_rate = adamh_learning_rate(optimizer, settled.angular_update)
     if initial is None:
         initial = ASSUMED_RMS
         found.notes.append(
@@ -148,7 +148,7 @@ def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Arr
         )
     found.reaches = reaches_equilibrium(model, rates, np.array([initial]), tolerance=TOLERANCE)
     if found.reaches:
-        rms = np.sqrt(predicted_moments(optimizer, rates, initial, setting.shape).rho[:, 0])
+        rms = np.sqrt(predicted_moments(model, rates, initial).rho[:, 0])
         found.step = transient_steps(rms, settled.weight_rms, peak_end=peak_end_of(rates), tolerance=TOLERANCE)
     return found
 

@@ -30,7 +30,7 @@ def thinned_series(
     angles = _pooled(norms, "angles", len(rates))
     predicted, driven = (_pooled(norms, name, len(rates)) for name in ("predicted", "driven"))
     if not norms and decided:
-        moments = predicted_moments(optimizer, rates, setting.initial_rms or ASSUMED_RMS, setting.shape)
+        moments = predicted_moments(setting.model(optimizer), rates, setting.initial_rms or ASSUMED_RMS)
         predicted = np.sqrt(moments.rho[:-1, 0])
         p, s, e, x = each_step(moments)
         angles = turns(moments.rho[:-1, 0], s, p, e, x)

@@ -12,6 +12,7 @@ from experiments.logs.sources.raw_log import to_float
 from experiments.tables.formats import read_raw
 from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Schedule
 from theory.checks import require_integer, require_number
+from theory.networks import WHITE_NOISE, Model, Network, model_of
 
 RUNS_FILE = "runs.csv"
 UNKNOWN_DECAY = 0.0
@@ -27,7 +28,8 @@ class Setting:
 
     learning_rate : peak, for logs without rates. weight_decay : PyTorch's convention. num_steps : of the whole run.
     initial_rms : of the weights before step 1. num_entries : of the pooled weights, where their norm is logged. shape :
-    (d_out, d_in), for Muon. recorded : whether a record was made before or after its step.
+    (d_out, d_in), for Muon. recorded : whether a record was made before or after its step. network : that predictions
+    speak of.
     """
 
     optimizer: str | None = None
@@ -44,6 +46,7 @@ class Setting:
     num_entries: int | None = None
     shape: tuple[int, int] | None = None
     recorded: Literal["before", "after"] = "after"
+    network: Network = WHITE_NOISE
 
     def __post_init__(self) -> None:
         """Raises `InvalidParameter`; what the optimizer and the schedule take is checked by them."""
@@ -65,6 +68,10 @@ class Setting:
             if name in names and getattr(self, name) is not None:
                 told[name] = getattr(self, name)
         return cls(**told)
+
+    def model(self, optimizer: Optimizer) -> Model:
+        """Of the optimizer in the network. Raises `InvalidParameter` where they do not go together."""
+        return model_of(optimizer, self.network, shape=self.shape)
 
     def planned_schedule(self, num_steps: int) -> Schedule:
         """The schedule of the flags over the whole run."""

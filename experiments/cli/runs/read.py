@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.tables.table_flags import pairs
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell, short_number
@@ -80,6 +81,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recorded", choices=("after", "before"), default="after", help="whether a record was made after its step"
     )
+    add_network(parser)
     parser.add_argument(
         "--csv",
         type=Path,
@@ -92,10 +94,12 @@ def run(options: argparse.Namespace) -> int:
     from experiments.logs.reading import read_log
     from experiments.logs.settings import Setting
 
-    names = [field.name for field in dataclasses.fields(Setting)]
+    names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
     given = {name: getattr(options, name) for name in names}
     given["shape"] = None if options.shape is None else tuple(options.shape)
-    reading = read_log(options.log, Setting(**given), dict(pairs("--column", options.column)))
+    with told_by_flag():
+        setting = Setting(**given, network=network_from(options))
+        reading = read_log(options.log, setting, dict(pairs("--column", options.column)))
     if options.csv is not None:
         _write_csv(options.csv, reading)
     if options.json:

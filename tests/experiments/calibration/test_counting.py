@@ -71,7 +71,7 @@ def test_rows_are_those_of_the_seeds(tmp_path: Path) -> None:
     ("arguments", "named"),
     [
         ([], "estimator"),
-        (["losses"], "estimator"),
+        (["laws"], "estimator"),
         (["fit", "--num-sweeps", "0"], "--num-sweeps 0"),
         (["recommend", "--num-sweeps", "many"], "--num-sweeps"),
         (["recommend", "--num-workers", "0"], "--num-workers 0"),
