@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from experiments.files import BadInput, one_line, to_json
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer, TrainConfig
-from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
+from theory import ALL_SCHEDULES, OPTIMIZERS, InvalidParameter, Optimizer, Schedule
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def _make_converter() -> Converter:
     )
     _register_named(converter, Optimizer, OPTIMIZERS)
     _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
-    _register_named(converter, Schedule, SCHEDULES)
+    _register_named(converter, Schedule, ALL_SCHEDULES)
     return converter
 
 

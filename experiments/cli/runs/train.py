@@ -160,9 +160,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
         if not isinstance(config, TrainConfig):
             raise BadInput(f"{options.config}: not the config of a training run")
         return config
-    for name in ("learning_rate", "num_steps"):
-        if getattr(options, name) is None:
-            raise BadInput(f"{flag(name)}: required, unless --config is given")
+    schedule = schedule_from(options)
     optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
     assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
     model = preset(options.preset, options.architecture)
@@ -172,7 +170,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
     config = TrainConfig(
         model=model,
         optimizer=optimizer,
-        schedule=schedule_from(options),
+        schedule=schedule,
         seed=options.seed,
         dtype=options.dtype,
         device=options.device,

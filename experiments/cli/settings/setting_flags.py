@@ -6,29 +6,36 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.rate_file import PREFIX, read_rates
+from experiments.files import BadInput
+from experiments.text import flag
 
 if TYPE_CHECKING:
     from theory import Optimizer, Schedule
 
 DEFAULT_WEIGHT_DECAY = 0.1
+NAMES = (*SCHEDULES, "cosine-restarts")
 
 
 def add_setting(
     parser: argparse.ArgumentParser, optimizers: Sequence[str], *, several: bool = False, required: bool = True
 ) -> None:
-    """Optimizer and schedule. ``several`` allows lists of learning rates and decays; ``required``: rate and steps."""
+    """Optimizer and schedule. ``several`` allows lists of learning rates and decays.
+
+    ``required``: rate and steps, where no file gives them; without it ``--config`` may.
+    """
     group = parser.add_argument_group("optimizer and schedule")
+    parser.set_defaults(several_rates=several)
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     words = ", one or more; every pair of rate and decay is a row" if several else ""
-    unless = "" if required else " (default: none; needed unless --config is given)"
+    unless = f" (default: those of a file: schedule; {'needed' if required else 'or of --config, needed'} without it)"
     group.add_argument("--optimizer", default="adamw", choices=optimizers, help="what turns gradients into steps")
-    group.add_argument(
-        "--learning-rate", type=number, required=required, help=f"peak of the schedule{words}{unless}", **many
-    )
+    group.add_argument("--learning-rate", type=number, help=f"peak of the schedule{words}{unless}", **many)
     group.add_argument(
         "--weight-decay",
         type=number,
@@ -42,9 +49,13 @@ def add_setting(
         ("eps", "added to the root of the mean square (default: the optimizer's own, 1e-8 for Adam)"),
     ):
         group.add_argument(f"--{name}", type=number, help=meaning)
-    group.add_argument("--num-steps", type=whole_number, required=required, help=f"length of the run{unless}")
+    group.add_argument("--num-steps", type=whole_number, help=f"length of the run{unless}")
     group.add_argument(
-        "--schedule", default="constant", choices=SCHEDULES, help="of the learning rate behind the warmup"
+        "--schedule",
+        default="constant",
+        metavar="NAME",
+        help=f"of the learning rate behind the warmup: {', '.join(NAMES)}; or file:PATH, a table with columns step and"
+        " learning_rate or multiplier, straight between its rows",
     )
     group.add_argument("--warmup-steps", type=whole_number, default=0, help="steps of linear rise to the peak")
     group.add_argument(
@@ -52,6 +63,9 @@ def add_setting(
     )
     group.add_argument(
         "--decay-fraction", type=number, default=0.2, help="of the run, in which wsd decays; for wsd only"
+    )
+    group.add_argument(
+        "--num-cycles", type=whole_number, default=2, help="descents of equal length; for cosine-restarts only"
     )
 
 
@@ -102,16 +116,45 @@ def optimizer_from(options: argparse.Namespace, learning_rate: float, weight_dec
 
 
 def schedule_from(options: argparse.Namespace) -> Schedule:
-    """The spec from the flags; raises `InvalidParameter`."""
-    from theory import SCHEDULES, WSD, Constant
+    """The spec from the flags. What its file says of peak and length stands in the options from then on.
 
-    cls = SCHEDULES[options.schedule]
+    Raises `InvalidParameter` and `BadInput`.
+    """
+    from theory import ALL_SCHEDULES, WSD, Constant, CosineRestarts
+
+    name: str = options.schedule
+    if name.startswith(PREFIX):
+        return _schedule_of_file(options, Path(name.removeprefix(PREFIX)))
+    if name not in NAMES:
+        raise BadInput(f"--schedule {name!r}: must be one of {', '.join(NAMES)}, or file:PATH")
+    for field in ("learning_rate", "num_steps"):
+        if getattr(options, field) is None:
+            raise BadInput(f"{flag(field)}: required, where no file is the schedule")
+    cls: Any = ALL_SCHEDULES[name]
     given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}
     if cls is not Constant:
         given["final_fraction"] = options.final_fraction
     if cls is WSD:
         given["decay_fraction"] = options.decay_fraction
-    return cls(**given)
+    if cls is CosineRestarts:
+        given["num_cycles"] = options.num_cycles
+    schedule: Schedule = cls(**given)
+    return schedule
+
+
+def _schedule_of_file(options: argparse.Namespace, path: Path) -> Schedule:
+    if options.warmup_steps:
+        raise BadInput("--warmup-steps: a schedule from a file has its own")
+    rates = read_rates(path)
+    if options.learning_rate is None:
+        if rates.peak is None:
+            raise BadInput(f"--learning-rate: required, since {path} holds multipliers")
+        options.learning_rate = [rates.peak] if options.several_rates else rates.peak
+    elif rates.peak is not None and options.learning_rate not in (rates.peak, [rates.peak]):
+        print(f"note: --learning-rate is the peak; that of {path} is {rates.peak:g}", file=sys.stderr)
+    schedule = rates.schedule(options.num_steps)
+    options.num_steps = schedule.num_steps
+    return schedule
 
 
 def shape_from(options: argparse.Namespace) -> tuple[int, int] | None:

@@ -35,11 +35,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation, why_no_comparison
 
-    shape = shape_from(options)
+    schedule, shape = schedule_from(options), shape_from(options)
     entries = 1024 if shape is None else shape[0] * shape[1]
     config = SimulationConfig(
         optimizer=optimizer_from(options, options.learning_rate, options.weight_decay),
-        schedule=schedule_from(options),
+        schedule=schedule,
         initial_rms=options.initial_rms,
         dim=entries if options.dim is None else options.dim,
         shape=shape,
