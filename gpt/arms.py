@@ -23,7 +23,7 @@ from dataclasses import replace
 from gpt.config import Norm, Steering, TrainConfig
 from gpt.replay import Recording
 from theory.checks import InvalidParameter
-from theory.optimizers import AdamC, AdamH, AdamW, MuonH
+from theory.optimizers import AdamC, AdamH, AdamW, MuonH, pytorch_decay
 from theory.predict import equilibrium
 
 
@@ -48,9 +48,9 @@ def adamh(config: TrainConfig, learning_rate: float | None = None) -> TrainConfi
 
 
 def adamc(config: TrainConfig) -> TrainConfig:
-    """AdamC with the rate and the decay of the AdamW run."""
+    """AdamC with the rate and, at the peak, the decay of the AdamW run."""
     spec = _adamw(config)
-    optimizer = AdamC(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, **_moments(spec))
+    optimizer = AdamC(learning_rate=spec.learning_rate, weight_decay=pytorch_decay(spec), **_moments(spec))
     return replace(config, optimizer=optimizer)
 
 

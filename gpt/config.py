@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from theory.checks import InvalidParameter, require_integer_field, require_kind, require_number
-from theory.optimizers import AdamC, AdamH, AdamW, MuonH
+from theory.optimizers import LATER, AdamC, AdamH, AdamW, MuonH
 from theory.schedules import Schedule
 
 Architecture = Literal["gpt2", "scale-invariant"]
@@ -20,11 +20,6 @@ TrainableOptimizer = AdamW | AdamH | AdamC | MuonH  # those that gpt.optim build
 TRAINABLE_OPTIMIZERS: dict[str, type[TrainableOptimizer]] = {cls.name: cls for cls in get_args(TrainableOptimizer)}
 NAMED_SOURCES = ("pysource", "zipf")
 Norm = Literal["fixed", "recorded"]
-
-
-# Marks a field that older configs do not have. It is left out of files and names while it holds its default, so that
-# those configs keep their names.
-LATER = {"later": True}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
 from gpt.config import TrainableOptimizer, TrainConfig
+from gpt.independent_decay import IndependentDecayAdamW
 from gpt.model import block_matrices
 from gpt.muonh import MuonH
 from theory import optimizers as specs
@@ -36,7 +37,9 @@ def matrix_optimizer(spec: TrainableOptimizer, matrices: Iterable[Tensor]) -> to
     betas = (spec.beta1, spec.beta2)
     if isinstance(spec, specs.AdamH):
         return AdamH(matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps)
-    decayed = AdamC if isinstance(spec, specs.AdamC) else torch.optim.AdamW
+    decayed: type[torch.optim.AdamW] = AdamC if isinstance(spec, specs.AdamC) else torch.optim.AdamW
+    if isinstance(spec, specs.AdamW) and spec.decay == "independent":
+        decayed = IndependentDecayAdamW
     return decayed(
         matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True
     )
@@ -75,6 +78,8 @@ def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:
     studied = f"{type(spec).__name__}, learning rate {spec.learning_rate:g}"
     if isinstance(spec, specs.AdamW | specs.AdamC):
         studied += f", weight decay {spec.weight_decay:g}"
+    if isinstance(spec, specs.AdamW) and spec.decay == "independent":
+        studied += " of every step, whatever the rate"
     how = {MATRICES: studied, OTHERS: f"Adam, learning rate {config.non_matrix_learning_rate:g}, no weight decay"}
     return tuple(
         f"{name}: {how[name]}; {len(group)} tensors, {_count(group):,} parameters ({_kinds(group)})"

@@ -16,6 +16,7 @@ from experiments.cli.parser import Command, Parser, answer
 COMMANDS = {
     "predict": "settings.predict",
     "simulate": "settings.simulate",
+    "convert": "settings.convert",
     "train": "runs.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",

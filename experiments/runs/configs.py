@@ -156,10 +156,16 @@ def _register_named(converter: Converter, union: Any, registry: Mapping[str, typ
         return converter.structure({key: item for key, item in value.items() if key != "name"}, registry[name])
 
     def unstructure(value: Any) -> dict[str, Any]:
-        return {"name": value.name, **converter.unstructure_attrs_asdict(value)}
+        left_out = {f.name for f in dataclasses.fields(value) if _is_left_out(f, getattr(value, f.name))}
+        written = converter.unstructure_attrs_asdict(value)
+        return {"name": value.name, **{key: item for key, item in written.items() if key not in left_out}}
 
     converter.register_structure_hook(union, structure)
     converter.register_unstructure_hook(union, unstructure)
+
+
+def _is_left_out(field: dataclasses.Field[Any], value: object) -> bool:
+    return bool(field.metadata.get("later")) and bool(value == field.default)
 
 
 def _omitted_at_default(cls: type) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
+from experiments.cli.settings.decay_flags import conventions, conventions_in_words
+from experiments.cli.settings.growth_words import growth_in_words, predicted
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell
@@ -42,13 +44,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from theory import Prediction, predict
+    from theory import Prediction
 
     schedule = schedule_from(options)
     settings: list[dict[str, Any]] = []
     for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
         optimizer = optimizer_from(options, rate, decay)
-        prediction = predict(
+        prediction = predicted(
             optimizer,
             schedule,
             initial_rms=options.initial_rms,
@@ -58,13 +60,15 @@ def run(options: argparse.Namespace) -> int:
             shape=shape_from(options),
         )
         named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
-        settings.append({**named, **dataclasses.asdict(prediction)})
+        settings.append({**named, **prediction, **conventions(optimizer)})
     if options.csv is not None:
         _write_csv(options.csv, settings)
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
     elif len(settings) == 1:
-        print(setting_in_words(settings[0], schedule, options.tolerance))
+        words = setting_in_words if settings[0]["equilibrium_rms"] is not None else growth_in_words
+        print(words(settings[0], schedule, options.tolerance))
+        print(conventions_in_words(optimizer))
     else:
         columns = [field.name for field in dataclasses.fields(Prediction) if field.name != "adamh_learning_rate"]
         names = ("learning_rate", "weight_decay", *columns)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, with_decay
 from experiments.cli.settings.rate_file import PREFIX, read_rates
 from experiments.files import BadInput
 from experiments.text import flag
@@ -23,7 +24,12 @@ NAMES = (*SCHEDULES, "cosine-restarts")
 
 
 def add_setting(
-    parser: argparse.ArgumentParser, optimizers: Sequence[str], *, several: bool = False, required: bool = True
+    parser: argparse.ArgumentParser,
+    optimizers: Sequence[str],
+    *,
+    several: bool = False,
+    required: bool = True,
+    optimizer_flag: str = "--optimizer",
 ) -> None:
     """Optimizer and schedule. ``several`` allows lists of learning rates and decays.
 
@@ -34,15 +40,22 @@ def add_setting(
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     words = ", one or more; every pair of rate and decay is a row" if several else ""
     unless = f" (default: those of a file: schedule; {'needed' if required else 'or of --config, needed'} without it)"
-    group.add_argument("--optimizer", default="adamw", choices=optimizers, help="what turns gradients into steps")
+    group.add_argument(
+        optimizer_flag,
+        dest="optimizer",
+        default="adamw",
+        choices=optimizers,
+        help="what turns gradients into steps",
+    )
     group.add_argument("--learning-rate", type=number, help=f"peak of the schedule{words}{unless}", **many)
     group.add_argument(
         "--weight-decay",
         type=number,
-        help=f"PyTorch's convention, a step takes learning rate x decay of the weights{words}"
+        help=f"in the convention of --decay, by default a step takes learning rate x decay of the weights{words}"
         f" (default: {DEFAULT_WEIGHT_DECAY:g}; adamh and muonh have none)",
         **many,
     )
+    add_decay(group)
     for name, meaning in (
         ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
         ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
@@ -83,30 +96,62 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
         metavar=("ROWS", "COLUMNS"),
         help="of the matrix; muon and muonh need it (default: no shape)",
     )
+    group.add_argument(
+        "--muon-scale",
+        choices=MUON_SCALES,
+        help="factor on the polar factor of ROWS x COLUMNS: keller-jordan and torch sqrt(max(1, ROWS/COLUMNS)),"
+        " moonlight .2 sqrt(max(ROWS, COLUMNS)) (default: keller-jordan)",
+    )
+    group.add_argument(
+        "--update-ratio",
+        type=number,
+        help="RMS of Muon's polar factor as computed over that of the exact one; five steps of Newton-Schulz on"
+        " white noise make .93 of a square of 768, .86 of a square of 64 (default: 1)",
+    )
 
 
 def optimizer_from(options: argparse.Namespace, learning_rate: float, weight_decay: float | None) -> Optimizer:
     """The spec from the flags that were given; the rest stays at the optimizer's own defaults.
 
-    Says on stderr which flags the optimizer has no use for. Raises `InvalidParameter`.
+    Says on stderr which flags the optimizer has no use for. Raises `InvalidParameter` and `BadInput`.
     """
+    given = {name: getattr(options, name) for name in ("beta1", "beta2", "eps")}
+    muon = {"scale": getattr(options, "muon_scale", None), "update_ratio": getattr(options, "update_ratio", None)}
+    return build_optimizer(options.optimizer, learning_rate, weight_decay, options.decay, {**given, **muon})
+
+
+MUON_FLAGS = {"scale": "muon_scale"}
+
+
+def build_optimizer(
+    optimizer: str,
+    learning_rate: float,
+    weight_decay: float | None,
+    decay: str | None,
+    given: Mapping[str, Any],
+    *,
+    prefix: str = "",
+) -> Optimizer:
+    """`optimizer_from` of values; those of ``given`` that are None were not. ``prefix`` : of the names of the flags."""
     from theory import OPTIMIZERS, InvalidParameter
 
-    cls = OPTIMIZERS[options.optimizer]
+    name, keywords = with_decay(optimizer, decay, flag=f"--{prefix}decay")
+    cls = OPTIMIZERS[name]
     names = {field.name for field in dataclasses.fields(cls)}
-    given: dict[str, Any] = {"learning_rate": learning_rate}
+    keywords["learning_rate"] = learning_rate
     if "weight_decay" in names:
-        given["weight_decay"] = DEFAULT_WEIGHT_DECAY if weight_decay is None else weight_decay
+        amount = DEFAULT_WEIGHT_DECAY if weight_decay is None else weight_decay
+        keywords["weight_decay"] = amount / learning_rate if decay == "relative" and learning_rate > 0 else amount
     elif weight_decay:
-        print(f"note: {cls.name} has no weight decay; --weight-decay is ignored", file=sys.stderr)
-    for name in ("beta1", "beta2", "eps"):
-        if (value := getattr(options, name)) is not None:
-            if name in names:
-                given[name] = value
-            else:
-                print(f"note: {cls.name} has no {name}; --{name} is ignored", file=sys.stderr)
+        print(f"note: {cls.name} has no weight decay; --{prefix}weight-decay is ignored", file=sys.stderr)
+    for field, value in given.items():
+        if value is not None and field in names:
+            keywords[field] = value
+        elif value is not None:
+            told = flag(MUON_FLAGS.get(field, field)).replace("--", f"--{prefix}")
+            print(f"note: {cls.name} has no {field}; {told} is ignored", file=sys.stderr)
     try:
-        return cls(**given)
+        return cls(**keywords)
     except InvalidParameter as error:
         if error.name != "weight_decay" or weight_decay is not None:
             raise
