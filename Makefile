@@ -11,6 +11,7 @@
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, four core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 
@@ -19,7 +20,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction conversion
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -55,6 +56,9 @@ same-angle: .venv/core
 
 direction: .venv/core
 	$(BIN)/lrbend study direction --results docs/direction
+
+conversion: .venv/core
+	$(BIN)/lrbend study conversion --results docs/conversion
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -2,7 +2,7 @@
 
 The rule: matrices of attention and MLP are trained by the optimizer under study; everything else (embeddings, which
 are also the head, position embeddings, gains, biases) by Adam without decay, at its own learning rate. Both follow the
-same schedule.
+same schedule, unless the matrices have one of their own.
 """
 
 from __future__ import annotations
@@ -65,11 +65,14 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.o
     return optimizers
 
 
-def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], multiplier: float) -> None:
-    """Set every group to its peak times the schedule's multiplier."""
-    for optimizer in optimizers.values():
+def set_learning_rates(
+    optimizers: dict[str, torch.optim.Optimizer], multiplier: float, matrix_multiplier: float | None = None
+) -> None:
+    """Set every group to its peak times the schedule's multiplier, that of the block matrices where it is given."""
+    for name, optimizer in optimizers.items():
+        own = multiplier if matrix_multiplier is None or name != MATRICES else matrix_multiplier
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * multiplier
+            group["lr"] = group["peak_lr"] * own
 
 
 def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:

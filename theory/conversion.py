@@ -169,9 +169,9 @@ def rates_for_angles(
             rates = driven.sphere_rates(turns, drive)
         case Decoupled():
             assert drive is not None
-            share = target.weight_decay if _independent(target) else 0.0  # type: ignore[union-attr]
-            decay = 0.0 if _independent(target) else target.weight_decay  # type: ignore[union-attr]
-            rates = driven.decoupled_rates(turns, drive, initial_rms, weight_decay=decay, share=share)
+            decay: float = getattr(target, "weight_decay", 0.0)
+            held = {"share": decay} if _independent(target) else {"weight_decay": decay}
+            rates = driven.decoupled_rates(turns, drive, initial_rms, **held)
         case _:
             assert_never(found)
     bad = np.flatnonzero(~(rates >= 0))
@@ -190,10 +190,10 @@ def _settled(
 ) -> tuple[float | None, float]:
     r""":math:`\eta\lambda` of the decoupled run that turns like the source at its peak, with the target's update; and
     the RMS of the source there. None where the source has no equilibrium, or the target turns less at any decay."""
-    if getattr(source, "weight_decay", 1.0) == 0:
+    if hasattr(source, "weight_decay") and not source.weight_decay:
         return None, initial_rms
     settled = equilibrium(source, initial_rms=initial_rms, **model)
-    found = model_of(replace(target, learning_rate=1e-3, **_no_decay(target)), **model)
+    found = model_of(_bare(target), **model)
     if isinstance(found, FedBack):
         return None, settled.weight_rms
     autocovariance = found.autocovariance()
@@ -208,17 +208,15 @@ def _settled(
 def _with_decay(target: Optimizer, product: float | None, rms: float, model: dict[str, Any]) -> Optimizer:
     """The target with the decay of the module's rule."""
     if product is None:
-        return replace(target, **_no_decay(target))
+        return _bare(target)
     if _independent(target):
-        return replace(target, weight_decay=product)
+        return _changed(target, weight_decay=product)
     rate = rms / _rms_per_rate(target, product, model)
-    return replace(
-        target, learning_rate=rate, weight_decay=product / rate
-    )  # both, or one may not go with the old other
+    return _changed(target, learning_rate=rate, weight_decay=product / rate)  # both: one may not go with the old other
 
 
 def _matching_rate(target: Optimizer, product: float, rms: float, model: dict[str, Any]) -> float | None:
-    found = model_of(replace(target, learning_rate=1e-3, **_no_decay(target)), **model)
+    found = model_of(_bare(target), **model)
     if isinstance(found, OnSphere):
         return float(stationary.sphere_learning_rate(found.autocovariance(), product))
     decay: float = getattr(target, "weight_decay", 0.0)
@@ -229,13 +227,20 @@ def _matching_rate(target: Optimizer, product: float, rms: float, model: dict[st
 
 
 def _rms_per_rate(target: Optimizer, product: float, model: dict[str, Any]) -> float:
-    found = model_of(replace(target, learning_rate=1e-3, **_no_decay(target)), **model)
+    found = model_of(_bare(target), **model)
     assert isinstance(found, Decoupled)
     return float(stationary.equilibrium_rms(found.autocovariance(), 1.0, product))
 
 
-def _no_decay(target: Optimizer) -> dict[str, float]:
-    return {"weight_decay": 0.0} if hasattr(target, "weight_decay") else {}
+def _bare(target: Optimizer) -> Optimizer:
+    """Without decay: what its update alone says."""
+    return _changed(target, weight_decay=0.0) if hasattr(target, "weight_decay") else target
+
+
+def _changed(target: Optimizer, **values: float) -> Optimizer:
+    spec: Any = target
+    changed: Optimizer = replace(spec, **values)
+    return changed
 
 
 def _independent(target: Optimizer) -> bool:

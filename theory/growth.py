@@ -26,7 +26,7 @@ import numpy as np
 
 from theory.checks import InvalidParameter
 from theory.models import Decoupled, FedBack, OnSphere, model_of
-from theory.optimizers import SGDM, Optimizer
+from theory.optimizers import SGDM, Optimizer, pytorch_decay
 from theory.predict import final_rms, predict_trajectory
 from theory.schedules import Schedule
 
@@ -64,7 +64,7 @@ def grow(optimizer: Optimizer, schedule: Schedule, *, initial_rms: float, **mode
     0.0010 400 0.1021
     """
     found = model_of(optimizer, **model)
-    if isinstance(found, OnSphere) or getattr(optimizer, "weight_decay", 0.0):
+    if isinstance(found, OnSphere) or pytorch_decay(optimizer):
         raise InvalidParameter("optimizer", optimizer.name, "one without weight decay whose norm is not held")
     last = predict_trajectory(
         optimizer, schedule, initial_rms=initial_rms, record_every=max(1, schedule.num_steps - 1), **model

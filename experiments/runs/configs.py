@@ -162,6 +162,10 @@ def _register_named(converter: Converter, union: Any, registry: Mapping[str, typ
 
     converter.register_structure_hook(union, structure)
     converter.register_unstructure_hook(union, unstructure)
+    converter.register_structure_hook(
+        union | None, lambda value, kind: None if value is None else structure(value, kind)
+    )
+    converter.register_unstructure_hook(union | None, lambda value: None if value is None else unstructure(value))
 
 
 def _is_left_out(field: dataclasses.Field[Any], value: object) -> bool:

@@ -62,36 +62,42 @@ def with_decay(optimizer: str, decay: str | None, *, flag: str = "--decay") -> t
 
 def conventions(optimizer: Optimizer) -> dict[str, Any]:
     """What the numbers of a setting mean: convention of the decay, decay of a step at the peak, Muon's scale."""
+    from theory import Muon
     from theory.optimizers import pytorch_decay
 
-    name = convention_of(optimizer)
-    if name is None:
-        return {"decay": None}
-    told: dict[str, Any] = {"decay": name}
-    if name != "coupled":
+    told: dict[str, Any] = {"decay": convention_of(optimizer)}
+    if told["decay"] not in (None, "coupled"):
         told["independent_weight_decay"] = optimizer.learning_rate * pytorch_decay(optimizer)
-    if optimizer.name == "muon":
+    if isinstance(optimizer, Muon):
         told |= {"muon_scale": optimizer.scale, "update_ratio": optimizer.update_ratio}
     return told
 
 
 def convention_of(optimizer: Optimizer) -> str | None:
     """A key of `DECAYS`; None on the sphere."""
-    if not hasattr(optimizer, "weight_decay"):
-        return None
-    own = {"adamc": "adamc", "adam-l2": "coupled"}.get(optimizer.name)
-    if optimizer.name == "sgdm":
-        own = "pytorch" if optimizer.decoupled else "coupled"
-    return own or getattr(optimizer, "decay", "pytorch")
+    from theory import SGDM, AdamC, AdamH, AdamL2, MuonH
+
+    match optimizer:
+        case AdamH() | MuonH():
+            return None
+        case AdamC():
+            return "adamc"
+        case AdamL2():
+            return "coupled"
+        case SGDM():
+            return "pytorch" if optimizer.decoupled else "coupled"
+        case _:
+            return optimizer.decay
 
 
 def conventions_in_words(optimizer: Optimizer) -> str:
     """The same as a sentence."""
+    from theory import AdamH, Muon, MuonH
+
     name = convention_of(optimizer)
-    if name is None:
+    if name is None or isinstance(optimizer, AdamH | MuonH):
         return f"{optimizer.name} has no weight decay."
-    words = f"Decay {optimizer.weight_decay:g} in the convention {name}: a step takes {DECAYS[name]}."  # type: ignore[union-attr]
-    if optimizer.name == "muon":
-        ratio = optimizer.update_ratio
-        words += f" Muon's scale: {optimizer.scale}, update {ratio:g} times the exact polar factor."
+    words = f"Decay {optimizer.weight_decay:g} in the convention {name}: a step takes {DECAYS[name]}."
+    if isinstance(optimizer, Muon):
+        words += f" Muon's scale: {optimizer.scale}, update {optimizer.update_ratio:g} times the exact polar factor."
     return words
