@@ -19,9 +19,9 @@ is trained alike in all arms, which share seed and data:
 
 Decision rule, written before the runs. The noise of a rerun is the root mean square over seeds of (twin - adamw), or,
 where that is smaller, the standard deviation of adamw's final loss over seeds divided by the root of their number: a
-mean over seeds cannot be told from that of other seeds any better. Let d be the mean over seeds of (arm - adamw) and s
-its standard error. An arm ``agrees`` if the size of d is at most twice the noise, ``differs`` if the size of d - 2 s is above it, else it
-is ``not-resolved``.
+mean over seeds cannot be told from that of other seeds any better. Let d be the size of the mean over seeds of
+(arm - adamw), and s its standard error. An arm ``agrees`` if d is at most twice the noise, ``differs`` if d - 2 s is
+above it, else it is ``not-resolved``.
 """
 
 from __future__ import annotations
