@@ -52,8 +52,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--to-initial-rms", type=number, help="root mean square of its weights at the start (default: the source's)"
     )
-    for name in ("beta1", "beta2"):
-        group.add_argument(f"--to-{name}", type=number, help="(default: the source's between Adams, else its own)")
+    for name, meaning in (("beta1", "gradients, or its momentum"), ("beta2", "their squares")):
+        text = f"memory of its mean of {meaning} (default: the source's within a family, else its own)"
+        group.add_argument(f"--to-{name}", type=number, help=text)
     group.add_argument(
         "--to-muon-scale", choices=MUON_SCALES, help="factor on its polar factor (default: keller-jordan)"
     )
