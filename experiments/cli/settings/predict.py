@@ -61,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
         )
         named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
         settings.append({**named, **prediction, **conventions(optimizer)})
+    every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
+    settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
         _write_csv(options.csv, settings)
     if options.json:

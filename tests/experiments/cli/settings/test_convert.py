@@ -88,6 +88,16 @@ def test_no_decay_and_no_start_are_answered(capsys: pytest.CaptureFixture[str]) 
     assert "square root of the steps" in capsys.readouterr().out
 
 
+def test_a_table_holds_rows_with_and_without_decay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "table.csv"
+    setting = ["--learning-rate", "1e-3", "--num-steps", "500", "--weight-decay", "0.1", "0", "--csv", str(path)]
+    rows = answer("predict", setting, capsys)["settings"]
+    assert [row["exponent"] for row in rows] == [None, 0.5]
+    table = np.genfromtxt(path, delimiter=",", names=True, usecols=("equilibrium_rms", "rms_per_growth"))
+    assert np.isnan(table["equilibrium_rms"]).tolist() == [False, True]
+    assert np.isnan(table["rms_per_growth"]).tolist() == [True, False]
+
+
 def test_simulations_without_decay_from_zero(capsys: pytest.CaptureFixture[str]) -> None:
     setting = ["--learning-rate", "1e-2", "--num-steps", "200", "--dim", "512", "--num-replicas", "16"]
     found = answer("simulate", [*setting, "--weight-decay", "0", "--initial-rms", "0"], capsys)
@@ -112,21 +122,16 @@ def test_what_makes_no_sense_is_refused(arguments: list[str], message: str, caps
 def test_an_adamw_trains_with_an_independent_decay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = tmp_path / "lr.csv"
     schedule.write_text("step,learning_rate\n0,0\n2,0.01\n5,0\n")
-    out = tmp_path / "run"
-    setting = [
-        "--schedule",
-        f"file:{schedule}",
-        "--decay",
-        "independent",
-        "--weight-decay",
-        "0.5",
-        "--preset",
-        "cpu-16",
-    ]
+    matrices, out = tmp_path / "matrices.csv", tmp_path / "run"
+    matrices.write_text("step,learning_rate\n0,0.04\n5,0.02\n")
+    rates = ["--schedule", f"file:{schedule}", "--matrix-schedule", str(matrices)]
+    setting = [*rates, "--decay", "independent", "--weight-decay", "0.5", "--preset", "cpu-16"]
     small = ["--source", "zipf", "--batch-size", "2", "--record-every", "1", "--device", "cpu", "--start", "drawn"]
     result = answer("train", [*setting, *small, "--out", str(out)], capsys)
     written = json.loads((Path(result["run_dir"]) / "config.json").read_text())
     assert written["optimizer"]["decay"] == "independent"
     assert written["schedule"] == {"name": "tabulated", "num_steps": 6, "steps": [0, 2, 5], "values": [0.0, 1.0, 0.0]}
+    assert written["optimizer"]["learning_rate"] == 0.04
+    assert written["matrix_schedule"] == {"name": "tabulated", "num_steps": 6, "steps": [0, 5], "values": [1.0, 0.5]}
     summary = json.loads((Path(result["run_dir"]) / "summary.json").read_text())
     assert any("whatever the rate" in line for line in summary["parameter_groups"])
