@@ -11,7 +11,7 @@
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
-# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, four core-minutes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make clean      the environment and caches; runs are kept
 

@@ -35,7 +35,14 @@ def test_the_decision_rule() -> None:
     losses = 2 + 0.01 * rng.normal(size=5)
     near, far = rng.normal(size=(2, 5)) * 1e-3
     rows = [
-        {"adamw": a, "twin": a + n, "converted": a + n, "measured": a + 0.004 + 4 * f, "unconverted": a + 0.1 + f}
+        {
+            "setting": "fast",
+            "adamw": a,
+            "twin": a + n,
+            "converted": a + n,
+            "measured": a + 0.004 + 4 * f,
+            "unconverted": a + 0.1 + f,
+        }
         | {f"{arm}_angle": 1.0 for arm in conversion.ARMS}
         for a, n, f in zip(losses, near, far, strict=True)
     ]
