@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from numpy.typing import ArrayLike
+
 from gpt.config import Norm, Steering, TrainableOptimizer, TrainConfig
 from gpt.replay import Recording
 from theory.checks import InvalidParameter
@@ -56,16 +58,18 @@ def adamc(config: TrainConfig) -> TrainConfig:
     return replace(config, optimizer=optimizer)
 
 
-def converted(config: TrainConfig, target: TrainableOptimizer) -> TrainConfig:
+def converted(config: TrainConfig, target: TrainableOptimizer, angles: ArrayLike | None = None) -> TrainConfig:
     """The run under ``target``, whose block matrices follow the schedule of `theory.conversion.convert`.
 
-    ``target`` keeps its decay. Raises `InvalidParameter` where the matrices do not all start at one ``block_rms``.
+    ``angles`` (num_steps,) in radians are those of the run, by default as predicted. ``target`` keeps its decay. Raises
+    `InvalidParameter` where the matrices do not all start at one ``block_rms``.
     """
     if config.block_rms is None:
         raise InvalidParameter(
             "block_rms", None, "a number: matrices that start at several norms have several schedules"
         )
-    found = convert(config.optimizer, config.schedule, target, initial_rms=config.block_rms, finite_beta2=True)
+    start = config.block_rms
+    found = convert(config.optimizer, config.schedule, target, initial_rms=start, angles=angles, finite_beta2=True)
     assert isinstance(found.optimizer, TrainableOptimizer)  # by the target's
     return replace(config, optimizer=found.optimizer, matrix_schedule=found.schedule)
 

@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, stationary
 from theory.checks import InvalidParameter, require_magnitude
@@ -76,6 +76,7 @@ def convert(
     initial_rms: float,
     target_initial_rms: float | None = None,
     keep_decay: bool = True,
+    angles: ArrayLike | None = None,
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
@@ -87,6 +88,8 @@ def convert(
     target : its betas, convention of decay and the like are kept, its learning rate is not; its decay if
         ``keep_decay``, else that of the module's rule, or 0 where the source has no equilibrium.
     initial_rms, target_initial_rms : of the weights at the start, above 0; the target's is the source's by default.
+    angles : (num_steps,) those of the source in radians, in [0, pi/2), where more is known of them than white noise
+        tells, as from a run; predicted by default. ``largest_angle_error`` then refers to them.
     finite_beta2, gradient_rms, shape : see `theory.models.model_of`.
 
     Raises
@@ -110,23 +113,25 @@ def convert(
     model: dict[str, Any] = {"finite_beta2": finite_beta2, "gradient_rms": gradient_rms, "shape": shape}
     start = initial_rms if target_initial_rms is None else target_initial_rms
     require_magnitude("target_initial_rms", start)
-    angles = _angles(source, schedule, initial_rms, model)
+    turns = _angles(source, schedule, initial_rms, model) if angles is None else np.asarray(angles, np.float64)
+    if turns.shape != (schedule.num_steps,):
+        raise InvalidParameter("angles", f"shape {turns.shape}", f"{schedule.num_steps} numbers, one per step")
     product, rms = _settled(source, target, initial_rms, model)
     if not keep_decay and hasattr(target, "weight_decay"):
         target = _with_decay(target, product, rms, model)
-    rates = rates_for_angles(target, angles, initial_rms=start, **model)
+    rates = rates_for_angles(target, turns, initial_rms=start, **model)
     peak = float(rates.max())
     steps = tuple(range(len(rates)))
     converted = Tabulated(num_steps=len(rates), steps=steps, values=tuple((rates / peak).tolist()))
     found = replace(target, learning_rate=peak)
     first_step = min(max(startup_steps(source.beta1), startup_steps(target.beta1)), len(rates) - 1)
-    error = _largest_error(_angles(found, converted, start, model), angles, first_step)
+    error = _largest_error(_angles(found, converted, start, model), turns, first_step)
     matching = None if product is None else _matching_rate(target, product, rms, model)
     unconverted = None
     if matching is not None:
         try:
             plain = _angles(replace(target, learning_rate=matching), schedule, start, model)
-            unconverted = _largest_error(plain, angles, first_step)
+            unconverted = _largest_error(plain, turns, first_step)
         except InvalidParameter:  # a rate that goes with no such decay
             unconverted = None
     return Conversion(
@@ -134,7 +139,7 @@ def convert(
         schedule=converted,
         initial_rms=start,
         matching_learning_rate=matching,
-        angles=angles,
+        angles=turns,
         first_step=first_step,
         largest_angle_error=error,
         unconverted_angle_error=unconverted,

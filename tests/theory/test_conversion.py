@@ -109,6 +109,14 @@ def test_the_two_conventions_agree_at_a_constant_rate() -> None:
     assert found.unconverted_angle_error == pytest.approx(0, abs=1e-9)
 
 
+def test_angles_from_elsewhere_are_followed() -> None:
+    asked = 0.02 + 0.01 * np.sin(np.arange(120) / 9)
+    found = convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, angles=asked)
+    np.testing.assert_allclose(angles_of(found.optimizer, found.schedule, 0.05), asked, rtol=1e-9)
+    with pytest.raises(InvalidParameter, match="120 numbers"):
+        convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, angles=asked[1:])
+
+
 def test_without_decay_there_is_no_equilibrium_to_match() -> None:
     source = AdamW(learning_rate=0.01, weight_decay=0.0)
     found = convert(source, SCHEDULE, Lion(learning_rate=1e-3, weight_decay=0.5), initial_rms=0.05, keep_decay=False)
