@@ -23,7 +23,7 @@ PAIRS: list[tuple[Optimizer, Optimizer]] = [
 
 @pytest.mark.parametrize(("source", "target"), PAIRS, ids=lambda one: one.name)
 def test_both_turn_alike_within_a_per_cent(source: Optimizer, target: Optimizer) -> None:
-    """From half a relaxation below equilibrium through a decay. Monte Carlo errors of a record are below .2 %; the
+    """From a start off equilibrium through a decay. Monte Carlo errors of a record are below .2 %; the
     largest of some thirty records has a bar of 1 % to itself, and what is not converted misses it by far."""
     found = convert(source, SCHEDULE, target, initial_rms=0.05, keep_decay=False, finite_beta2=True, shape=SHAPE)
     polar = isinstance(source, Muon | MuonH)
