@@ -4,6 +4,7 @@
     at_equilibrium            the norm starts where theory says that it ends: no transient
     adamh                     the norm never moves, the angle is the learning rate
     adamc                     the decay follows the rate, so that the norm stays through the decay of the schedule
+    converted                 another optimizer with the angles that theory gives the run, transient included
     steered                   angle and norm chosen apart, see below
 
 Two schedules of angles (as recorded in a run; or a fixed peak that follows the learning-rate schedule) and two of norms
@@ -20,10 +21,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpt.config import Norm, Steering, TrainConfig
+from numpy.typing import ArrayLike
+
+from gpt.config import Norm, Steering, TrainableOptimizer, TrainConfig
 from gpt.replay import Recording
 from theory.checks import InvalidParameter
-from theory.optimizers import AdamC, AdamH, AdamW, MuonH
+from theory.conversion import convert
+from theory.optimizers import AdamC, AdamH, AdamW, MuonH, pytorch_decay
 from theory.predict import equilibrium
 
 
@@ -48,10 +52,26 @@ def adamh(config: TrainConfig, learning_rate: float | None = None) -> TrainConfi
 
 
 def adamc(config: TrainConfig) -> TrainConfig:
-    """AdamC with the rate and the decay of the AdamW run."""
+    """AdamC with the rate and, at the peak, the decay of the AdamW run."""
     spec = _adamw(config)
-    optimizer = AdamC(learning_rate=spec.learning_rate, weight_decay=spec.weight_decay, **_moments(spec))
+    optimizer = AdamC(learning_rate=spec.learning_rate, weight_decay=pytorch_decay(spec), **_moments(spec))
     return replace(config, optimizer=optimizer)
+
+
+def converted(config: TrainConfig, target: TrainableOptimizer, angles: ArrayLike | None = None) -> TrainConfig:
+    """The run under ``target``, whose block matrices follow the schedule of `theory.conversion.convert`.
+
+    ``angles`` (num_steps,) in radians are those of the run, by default as predicted. ``target`` keeps its decay. Raises
+    `InvalidParameter` where the matrices do not all start at one ``block_rms``.
+    """
+    if config.block_rms is None:
+        raise InvalidParameter(
+            "block_rms", None, "a number: matrices that start at several norms have several schedules"
+        )
+    start = config.block_rms
+    found = convert(config.optimizer, config.schedule, target, initial_rms=start, angles=angles, finite_beta2=True)
+    assert isinstance(found.optimizer, TrainableOptimizer)  # by the target's
+    return replace(config, optimizer=found.optimizer, matrix_schedule=found.schedule)
 
 
 def steered(

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from theory.checks import InvalidParameter, require_integer_field, require_kind, require_number
-from theory.optimizers import AdamC, AdamH, AdamW, MuonH
+from theory.optimizers import LATER, AdamC, AdamH, AdamW, MuonH
 from theory.schedules import Schedule
 
 Architecture = Literal["gpt2", "scale-invariant"]
@@ -20,11 +20,6 @@ TrainableOptimizer = AdamW | AdamH | AdamC | MuonH  # those that gpt.optim build
 TRAINABLE_OPTIMIZERS: dict[str, type[TrainableOptimizer]] = {cls.name: cls for cls in get_args(TrainableOptimizer)}
 NAMED_SOURCES = ("pysource", "zipf")
 Norm = Literal["fixed", "recorded"]
-
-
-# Marks a field that older configs do not have. It is left out of files and names while it holds its default, so that
-# those configs keep their names.
-LATER = {"later": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +129,8 @@ class TrainConfig:
     initial_factor : multiplies every initial weight; 1 + 1e-6 makes a twin that shows what rounding can do.
     steering : lets a schedule of angles and norms decide how far each step of a block matrix goes; None leaves that to
         the optimizer.
+    matrix_schedule : of ``optimizer`` on the block matrices, as long as ``schedule``, which the rest follows; None for
+        the same one. Not beside ``steering``.
 
     Raises
     ------
@@ -157,6 +154,7 @@ class TrainConfig:
     accumulation_steps: int = field(default=1, metadata=LATER)
     initial_factor: float = field(default=1.0, metadata=LATER)
     steering: Steering | None = field(default=None, metadata=LATER)
+    matrix_schedule: Schedule | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, kind in (("model", ModelConfig), ("optimizer", TrainableOptimizer), ("schedule", Schedule)):
@@ -182,6 +180,13 @@ class TrainConfig:
         require_number("initial_factor", self.initial_factor, above=0)
         if not isinstance(self.steering, Steering | None):
             raise InvalidParameter("steering", self.steering, "an object of type Steering, or null")
+        if self.matrix_schedule is not None:
+            require_kind("matrix_schedule", self.matrix_schedule, Schedule)
+            if self.steering is not None:
+                raise InvalidParameter("matrix_schedule", self.matrix_schedule.name, "left out beside steering")
+            if self.matrix_schedule.num_steps != self.schedule.num_steps:
+                length = f"as long as the schedule, {self.schedule.num_steps} steps"
+                raise InvalidParameter("matrix_schedule", self.matrix_schedule.num_steps, length)
 
     @property
     def tokens_per_step(self) -> int:

@@ -2,7 +2,7 @@
 
 The rule: matrices of attention and MLP are trained by the optimizer under study; everything else (embeddings, which
 are also the head, position embeddings, gains, biases) by Adam without decay, at its own learning rate. Both follow the
-same schedule.
+same schedule, unless the matrices have one of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
 from gpt.config import TrainableOptimizer, TrainConfig
+from gpt.independent_decay import IndependentDecayAdamW
 from gpt.model import block_matrices
 from gpt.muonh import MuonH
 from theory import optimizers as specs
@@ -36,7 +37,9 @@ def matrix_optimizer(spec: TrainableOptimizer, matrices: Iterable[Tensor]) -> to
     betas = (spec.beta1, spec.beta2)
     if isinstance(spec, specs.AdamH):
         return AdamH(matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps)
-    decayed = AdamC if isinstance(spec, specs.AdamC) else torch.optim.AdamW
+    decayed: type[torch.optim.AdamW] = AdamC if isinstance(spec, specs.AdamC) else torch.optim.AdamW
+    if isinstance(spec, specs.AdamW) and spec.decay == "independent":
+        decayed = IndependentDecayAdamW
     return decayed(
         matrices, lr=spec.learning_rate, betas=betas, eps=spec.eps, weight_decay=spec.weight_decay, fused=True
     )
@@ -62,11 +65,14 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.o
     return optimizers
 
 
-def set_learning_rates(optimizers: dict[str, torch.optim.Optimizer], multiplier: float) -> None:
-    """Set every group to its peak times the schedule's multiplier."""
-    for optimizer in optimizers.values():
+def set_learning_rates(
+    optimizers: dict[str, torch.optim.Optimizer], multiplier: float, matrix_multiplier: float | None = None
+) -> None:
+    """Set every group to its peak times the schedule's multiplier, that of the block matrices where it is given."""
+    for name, optimizer in optimizers.items():
+        own = multiplier if matrix_multiplier is None or name != MATRICES else matrix_multiplier
         for group in optimizer.param_groups:
-            group["lr"] = group["peak_lr"] * multiplier
+            group["lr"] = group["peak_lr"] * own
 
 
 def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:
@@ -75,6 +81,8 @@ def describe_groups(model: nn.Module, config: TrainConfig) -> tuple[str, ...]:
     studied = f"{type(spec).__name__}, learning rate {spec.learning_rate:g}"
     if isinstance(spec, specs.AdamW | specs.AdamC):
         studied += f", weight decay {spec.weight_decay:g}"
+    if isinstance(spec, specs.AdamW) and spec.decay == "independent":
+        studied += " of every step, whatever the rate"
     how = {MATRICES: studied, OTHERS: f"Adam, learning rate {config.non_matrix_learning_rate:g}, no weight decay"}
     return tuple(
         f"{name}: {how[name]}; {len(group)} tensors, {_count(group):,} parameters ({_kinds(group)})"

@@ -130,6 +130,7 @@ def train(
 
     num_steps = config.schedule.num_steps
     multipliers = config.schedule.multipliers().tolist()
+    matrix_multipliers = (config.matrix_schedule or config.schedule).multipliers().tolist()
     recorded = set(record_steps(num_steps, config.record_every).tolist())
     losses = torch.zeros(num_steps, dtype=torch.float64, device=device)
     start, conditions = 0, [conditions_of(processes)]
@@ -183,7 +184,7 @@ def train(
                 break
             checked = step + 1
             probe.before()
-        set_learning_rates(optimizers, multipliers[step])
+        set_learning_rates(optimizers, multipliers[step], matrix_multipliers[step])
         if before_step is not None:
             before_step(step, matrices)
         for optimizer in optimizers.values():

@@ -71,6 +71,8 @@ class RegressionRun:
                 raise InvalidParameter(name, getattr(self, name), f"a {getattr(kind, '__name__', 'schedule')}")
         if not isinstance(self.optimizer, RegressionOptimizer):
             raise InvalidParameter("optimizer", self.optimizer, "one of AdamW, AdamH, AdamC, SGDM, Muon, MuonH")
+        if getattr(self.optimizer, "decay", "pytorch") != "pytorch":
+            raise InvalidParameter("decay", self.optimizer.decay, "pytorch in this model")  # type: ignore[union-attr]
         require_number("initial_rms", self.initial_rms, at_least=1e-6, at_most=1e6)
         require_integer("seed", self.seed, at_least=0, at_most=2**32 - 1)
         if self.multipliers is not None:

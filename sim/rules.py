@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sim import kernels
 from sim.kernels import Rule
-from theory import adamc
+from theory import adamc, muon
 from theory.checks import InvalidParameter, require_integer
 from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, Optimizer, SignSGDM
 
@@ -58,7 +58,7 @@ def rule_of(optimizer: Optimizer, shape: Shape | None) -> Rule:
                 # A matrix that is taller than wide is stored on its side.
                 short=min(rows, columns),
                 long=max(rows, columns),
-                update_scale=max(1.0, rows / columns) ** 0.5,
+                update_scale=_polar_factor(optimizer, (rows, columns)),
             )
     assert_never(optimizer)
 
@@ -67,7 +67,7 @@ def step_constants(optimizer: Optimizer, rates: Array, start: int) -> Array:
     """The table that `kernels.advance` reads, for the steps from ``start`` on at the given learning rates."""
     table = np.ones((len(rates), kernels.NUM_CONSTANTS))
     table[:, kernels.LEARNING_RATE] = rates
-    table[:, kernels.SHRINK] = rates * _decoupled_decay(optimizer, rates)
+    table[:, kernels.SHRINK] = _shrinkage(optimizer, rates)
     if isinstance(optimizer, AdamW | AdamC | AdamH | AdamL2):
         taken = np.arange(start, start + len(rates)) + 1.0
         table[:, kernels.UNBIAS_FIRST] = 1 / (1 - optimizer.beta1**taken)
@@ -75,16 +75,22 @@ def step_constants(optimizer: Optimizer, rates: Array, start: int) -> Array:
     return table
 
 
-def _decoupled_decay(optimizer: Optimizer, rates: Array) -> float | Array:
+def _shrinkage(optimizer: Optimizer, rates: Array) -> Array | float:
+    """The fraction of the weights that decoupled decay takes off at each step."""
     match optimizer:
         case AdamH() | MuonH() | AdamL2():
             return 0.0
         case SGDM():
-            return optimizer.weight_decay if optimizer.decoupled else 0.0
+            return rates * optimizer.weight_decay if optimizer.decoupled else 0.0
         case AdamC():
-            return adamc.weight_decays(rates, optimizer.learning_rate, optimizer.weight_decay)
+            return rates * adamc.weight_decays(rates, optimizer.learning_rate, optimizer.weight_decay)
         case _:
-            return optimizer.weight_decay
+            return rates * optimizer.weight_decay if optimizer.decay == "pytorch" else optimizer.weight_decay
+
+
+def _polar_factor(optimizer: Muon | MuonH, shape: Shape) -> float:
+    """On the sphere the factor drops out of the steps, not out of the update as it is recorded."""
+    return muon.update_scale(shape) if isinstance(optimizer, MuonH) else optimizer.factor(shape)
 
 
 def _sides(optimizer: Muon | MuonH, shape: Shape | None) -> Shape:

@@ -20,7 +20,8 @@ DOCUMENTS = (
 )
 SOURCES = ("theory", "sim", "gpt", "experiments", "notebooks", "benchmarks")
 LEAST = 40  # commands that are found today; fewer means that the search is broken
-QUICK = ("predict", "simulate", "fit", "attribute", "study")  # seconds, and no training
+OUTPUTS = ("--csv", "--trajectory", "--schedule-out")
+QUICK = ("predict", "convert", "simulate", "fit", "attribute", "study")  # seconds, and no training
 
 
 def commands() -> list[tuple[str, str]]:
@@ -68,7 +69,7 @@ def quick() -> list[list[str]]:
         words = complete(line)
         if where == "README.md" and words is not None and words[0] in QUICK and not any(map(str.isupper, words)):
             files = [word for word in words[1:] if word.endswith((".csv", ".jsonl"))]
-            written = [word for flag, word in itertools.pairwise(words) if flag in ("--csv", "--trajectory")]
+            written = [word for flag, word in itertools.pairwise(words) if flag in OUTPUTS]
             if all((ROOT / file).exists() for file in files if file not in written):
                 chosen.append(words)
     return chosen

@@ -18,10 +18,21 @@ from theory.optimizers import (
 )
 from theory.outcome import RunOutcome
 from theory.predict import Prediction, equilibrium, predict, predict_trajectory
-from theory.schedules import SCHEDULES, WSD, Constant, Cosine, Linear, Schedule
+from theory.schedules import (
+    ALL_SCHEDULES,
+    SCHEDULES,
+    WSD,
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Linear,
+    Schedule,
+    Tabulated,
+)
 from theory.trajectory import Trajectory, record_steps
 
 __all__ = [
+    "ALL_SCHEDULES",
     "OPTIMIZERS",
     "SCHEDULES",
     "SGDM",
@@ -32,6 +43,7 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "CosineRestarts",
     "Equilibrium",
     "InvalidParameter",
     "Linear",
@@ -44,6 +56,7 @@ __all__ = [
     "RunOutcome",
     "Schedule",
     "SignSGDM",
+    "Tabulated",
     "Trajectory",
     "adamh",
     "adamw",

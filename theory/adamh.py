@@ -142,13 +142,4 @@ def rates_for_angles(angles: ArrayLike, beta1: float = 0.9, beta2: float = 0.95)
     turns = np.asarray(angles, dtype=np.float64)
     if not np.all((turns >= 0) & (turns < np.pi / 2)):
         raise InvalidParameter("angles", angles, "at least 0 and below pi/2")
-    steps = np.arange(len(turns))
-    s, r = momentum.update_variance(steps, beta1), momentum.update_carry(steps, beta1, beta2)
-    carry = r[:-1] * np.sqrt(s[:-1] / s[1:])
-    rates, c = np.zeros_like(turns), np.zeros(turns.shape[1:])
-    for t, turn in enumerate(np.tan(turns)):
-        eta = turn / (np.sqrt(1 - c**2) + c * turn)
-        rates[t] = eta
-        if t < len(carry):
-            c = carry[t] * (c - eta) / np.sqrt(1 - 2 * eta * c + eta**2)
-    return rates
+    return driven.sphere_rates(turns, momentum.drive(len(turns), beta1, beta2))

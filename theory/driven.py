@@ -108,3 +108,71 @@ def sphere_cosines(rates: Array, drive: Drive) -> Array:
         share = (carry[t][widen] * share - entry[t][widen] * eta) / norm
         cosine[t + 1] = share.sum(axis=0)
     return cosine
+
+
+def sphere_rates(angles: Array, drive: Drive) -> Array:
+    r"""Learning rates at which each step on the sphere turns by the given angle: `sphere_cosines` inverted.
+
+    From :math:`\theta = \mathrm{atan2}(\eta\sqrt{1-c^2}, 1-\eta c)` with the c that the steps so far have left,
+    :math:`\eta = \tan\theta/(\sqrt{1-c^2} + c\tan\theta)`; that is below 0 where a step along -u cannot turn so far.
+
+    ``angles`` (num_steps, ...) in [0, pi/2); the result has their shape. Modes only.
+    """
+    s, memory = drive.variance, _Memory(drive, angles.shape[1:])
+    rates, c = np.zeros_like(angles), np.zeros(angles.shape[1:])
+    for t, turn in enumerate(np.tan(angles)):
+        rates[t] = eta = turn / (np.sqrt(1 - c**2) + c * turn)
+        if t + 1 < len(angles):
+            shrink = 1 / np.sqrt(1 - 2 * eta * c + eta**2)
+            c = memory.after(t, shrink * eta / np.sqrt(s[t]), shrink) / np.sqrt(s[t + 1])
+    return rates
+
+
+def decoupled_rates(
+    angles: Array, drive: Drive, initial_rms: float | Array, *, weight_decay: float = 0.0, share: float = 0.0
+) -> Array:
+    r"""Learning rates at which each step under decoupled decay turns by the given angle: `moments` inverted.
+
+    With :math:`\alpha = 1 - d - \lambda\eta`, :math:`\tan\theta\,(\alpha\rho - \eta p) = \eta\sqrt{\rho s - p^2}`
+    is linear in the rate,
+
+    .. math:: \eta = \frac{(1-d)\rho\tan\theta}{\sqrt{\rho s - p^2} + (p + \lambda\rho)\tan\theta}
+
+    and the moments go on from there. NaN from the first step on that no rate turns so far: a step along -u turns by
+    less than :math:`\mathrm{atan2}(\sqrt{\rho s-p^2}, -p)`.
+
+    Parameters
+    ----------
+    angles : (num_steps, ...) in [0, pi/2).
+    weight_decay : :math:`\lambda`, which a step takes times its rate.
+    share : d, which every step takes whatever its rate.
+    """
+    s, memory, row = drive.variance, _Memory(drive, angles.shape[1:]), angles.shape[1:]
+    rates, rho, p = np.zeros_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
+    for t, turn in enumerate(np.tan(angles)):
+        across = np.sqrt(np.maximum(rho * s[t] - p**2, 0))
+        possible = across + p * turn > 0
+        below = np.where(possible, across + (p + weight_decay * rho) * turn, np.nan)
+        rates[t] = eta = np.where(turn > 0, (1 - share) * rho * turn / below, 0.0)
+        alpha = 1 - share - weight_decay * eta
+        rho = alpha**2 * rho - 2 * alpha * eta * p + eta**2 * s[t]
+        if t + 1 < len(angles):
+            p = memory.after(t, eta, alpha)
+    return rates
+
+
+class _Memory:
+    """<W u> of the next step, mode by mode, while the steps are still being chosen."""
+
+    def __init__(self, drive: Drive, row: tuple[int, ...]) -> None:
+        if len(drive.lags):
+            raise ValueError("lags that are listed one by one cannot be followed step by step")
+        entries, carries = zip(*drive.modes(), strict=True)
+        column = (-1, len(entries), *(1,) * len(row))
+        self.entry, self.carry = (np.stack(each, axis=1).reshape(column) for each in (entries, carries))
+        self.share = np.zeros((len(entries), *row))
+
+    def after(self, t: int, eta: Array, alpha: Array | float) -> Array:
+        """p at step t + 1, after a step of that length and shrink."""
+        self.share = self.carry[t] * alpha * self.share - self.entry[t] * eta
+        return np.asarray(self.share.sum(axis=0))

@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from theory import adam_l2, adamc, driven, lion, momentum, muon, second_moment, sgdm, stationary
 from theory.checks import InvalidParameter, require_integer, require_magnitude
 from theory.driven import Drive
-from theory.optimizers import SGDM, AdamC, AdamH, AdamL2, AdamW, Lion, Muon, MuonH, Optimizer, SignSGDM
+from theory.optimizers import (
+    SGDM,
+    AdamC,
+    AdamH,
+    AdamL2,
+    AdamW,
+    Lion,
+    Muon,
+    MuonH,
+    Optimizer,
+    SignSGDM,
+    pytorch_decay,
+)
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]
@@ -52,7 +64,8 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Decoupled:
-    """``shrinkage`` maps the rates of a run to the fraction that decay takes off at each step."""
+    """``weight_decay`` at the peak rate, PyTorch's convention; ``shrinkage`` maps the rates of a run to the fraction
+    that decay takes off at each step."""
 
     learning_rate: float
     weight_decay: float
@@ -171,10 +184,12 @@ def model_of(
             assert_never(optimizer)
     if isinstance(optimizer, AdamH | MuonH):
         return OnSphere(optimizer.learning_rate, autocovariance, drive)
-    rate, decay = optimizer.learning_rate, optimizer.weight_decay
+    rate, decay = optimizer.learning_rate, pytorch_decay(optimizer)
 
     def shrinkage(rates: Array) -> Array:
-        return rates * (adamc.weight_decays(rates, rate, decay) if isinstance(optimizer, AdamC) else decay)
+        if isinstance(optimizer, AdamC):
+            return rates * adamc.weight_decays(rates, rate, decay)
+        return rates * decay if optimizer.decay == "pytorch" else np.full_like(rates, optimizer.weight_decay)
 
     return Decoupled(rate, decay, autocovariance, drive, shrinkage)
 
@@ -201,9 +216,10 @@ def _polar(optimizer: Muon | MuonH, shape: tuple[int, int] | None) -> Update:
     for side in shape:
         require_integer("shape", side, at_least=1)
     beta1, nesterov = optimizer.beta1, optimizer.nesterov
+    factor = None if isinstance(optimizer, MuonH) else optimizer.factor(shape)
     return (
-        lambda: muon.autocovariance(shape, beta1, nesterov=nesterov),
-        lambda n: muon.drive(shape, n, beta1, nesterov=nesterov),
+        lambda: muon.autocovariance(shape, beta1, nesterov=nesterov, factor=factor),
+        lambda n: muon.drive(shape, n, beta1, nesterov=nesterov, factor=factor),
     )
 
 

@@ -30,6 +30,11 @@ singular values, so its coefficients are
 
 the expansion of a generating function of Legendre polynomials in Chebyshev's, whence the hypergeometric form.
 
+**Scales** in front of the polar factor: :math:`\sqrt{\max(1, d_{out}/d_{in})}` by Jordan and by default in
+`torch.optim.Muon`; :math:`0.2\sqrt{\max(d_{out}, d_{in})}` in Moonlight (arXiv 2502.16982), torch's
+"match_rms_adamw": then :math:`c_0 = 0.04`. The scale, like the RMS that an approximate polar factor has, multiplies
+norms and drops out of equilibrium angles.
+
 **Limits**: as in `theory.stationary`, with :math:`D = c_0 + 2S(1)`; without momentum :math:`S = 0`. AdamW's formula
 with :math:`U^2 = c_0(1-\beta)/(1+\beta)` in place of :math:`c_0` keeps all the memory that the polar factor forgets.
 
@@ -41,7 +46,9 @@ MuonH: arXiv 2606.16899. Derived here.
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import sympy as sp
@@ -54,6 +61,8 @@ from theory.driven import Drive
 from theory.stationary import Autocovariance
 
 Array = NDArray[np.float64]
+Scale = Literal["keller-jordan", "moonlight", "torch"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
 
 def derive_weights(num_terms: int) -> list[sp.Expr]:
@@ -105,16 +114,50 @@ def _mean_root(j: Array, y: float) -> Array:
     return (density @ root) / density.sum(axis=1)
 
 
-def autocovariance(shape: tuple[int, int], beta1: float = 0.95, *, nesterov: bool = True) -> Autocovariance:
-    """Of one entry of the scaled polar factor of a matrix (d_out, d_in), stationary."""
-    inner = beta1**2 if nesterov else beta1
-    return odd_updates.autocovariance(partial(weights, aspect=_aspect(shape)), inner, beta1, variance=1 / shape[1])
+def autocovariance(
+    shape: tuple[int, int], beta1: float = 0.95, *, nesterov: bool = True, factor: float | None = None
+) -> Autocovariance:
+    """Of one entry of the polar factor of a matrix (d_out, d_in), stationary, times ``factor``; None for Jordan's."""
+    inner, series = beta1**2 if nesterov else beta1, partial(weights, aspect=_aspect(shape))
+    return odd_updates.autocovariance(series, inner, beta1, variance=_variance(shape, factor))
 
 
-def drive(shape: tuple[int, int], num_steps: int, beta1: float = 0.95, *, nesterov: bool = True) -> Drive:
-    """The scaled polar factor from an empty momentum on."""
-    inner = beta1**2 if nesterov else beta1
-    return odd_updates.drive(partial(weights, aspect=_aspect(shape)), num_steps, inner, beta1, variance=1 / shape[1])
+def drive(
+    shape: tuple[int, int], num_steps: int, beta1: float = 0.95, *, nesterov: bool = True, factor: float | None = None
+) -> Drive:
+    """The same from an empty momentum on."""
+    inner, series = beta1**2 if nesterov else beta1, partial(weights, aspect=_aspect(shape))
+    return odd_updates.drive(series, num_steps, inner, beta1, variance=_variance(shape, factor))
+
+
+def update_scale(shape: tuple[int, int], scale: Scale = "keller-jordan") -> float:
+    r"""What the polar factor of a matrix (d_out, d_in) is multiplied with: one of the published `SCALES`."""
+    rows, columns = shape
+    return 0.2 * math.sqrt(max(rows, columns)) if scale == "moonlight" else math.sqrt(max(1.0, rows / columns))
+
+
+def newton_schulz_rms(shape: tuple[int, int], num_iterations: int = 5) -> float:
+    r"""RMS of the polar factor by Newton and Schulz over that of the exact one, for a Gaussian matrix.
+
+    Jordan's iteration :math:`\sigma \leftarrow a\sigma + b\sigma^3 + c\sigma^5` with (3.4445, -4.7750, 2.0315) from
+    :math:`\sigma_i/\|z\|_F`, under the law of Marchenko and Pastur, in exact arithmetic. A momentum of gradients with
+    few large singular values has more small ones, which the iteration leaves below 1: measure those.
+
+    >>> print(f"{newton_schulz_rms((768, 768)):.3f} {newton_schulz_rms((3072, 768)):.3f}")
+    0.925 0.952
+    """
+    y = _aspect(shape)
+    phi = (np.arange(4000) + 0.5) * np.pi / 4000
+    squares = 1 + y + 2 * math.sqrt(y) * np.cos(phi)  # of singular values, in units of the long side
+    density = np.sin(phi) ** 2 / squares
+    sigma = np.sqrt(squares / min(shape))
+    for _ in range(require_integer("num_iterations", num_iterations, at_least=0)):
+        sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
+    return float(np.sqrt(np.sum(density * sigma**2) / np.sum(density)))
+
+
+def _variance(shape: tuple[int, int], factor: float | None) -> float:
+    return 1 / shape[1] if factor is None else factor**2 / max(shape)
 
 
 def _aspect(shape: tuple[int, int]) -> float:

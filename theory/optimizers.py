@@ -1,8 +1,9 @@
 r"""What is trained with: optimizer specifications, stated once.
 
 The closed forms of `theory`, the kernels of `sim` and the torch optimizers of `gpt` are all built from these objects.
-Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate * weight_decay``. Theory and
-simulation cover every `Optimizer`; `gpt.config` says which of them train.
+Weight decay follows PyTorch: one step multiplies the weights by ``1 - learning_rate * weight_decay``, unless an
+optimizer's ``decay`` says otherwise; that of AdamC follows the rate, that of AdamL2 is coupled. Theory and simulation
+cover every `Optimizer`; `gpt.config` says which of them train.
 
 Parameters they share:
 
@@ -10,6 +11,7 @@ learning_rate : peak learning rate eta, above 0. On the sphere the peak step as 
     orthogonal to W, one step turns W by ``atan(learning_rate)``.
 weight_decay : lam (PyTorch convention), at least 0; ``learning_rate * weight_decay`` must stay below 1, or one step
     would flip the sign of the weights.
+decay : "pytorch"; or "independent", where every step takes ``weight_decay`` of the weights, below 1, whatever the rate.
 beta1, beta2 : decay rates of the moment averages, in [0, 1). beta1 is the momentum where there is only one.
 eps : added to the root of the second moment, at least 0.
 
@@ -18,10 +20,23 @@ Every specification raises `InvalidParameter` for a value outside its range.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, get_args
 
 from theory.checks import InvalidParameter, require_number
+from theory.muon import SCALES, Scale, update_scale
+
+Decay = Literal["pytorch", "independent"]
+
+# Marks a field that older configs do not have. It is left out of files and names while it holds its default, so that
+# those configs keep their names.
+LATER: dict[str, Any] = {"later": True}
+
+
+def _without_later(spec: Any) -> str:
+    """As a dataclass shows itself, less what came later and is at its default: texts of old configs stay theirs."""
+    told = [f for f in fields(spec) if not f.metadata.get("later") or getattr(spec, f.name) != f.default]
+    return f"{type(spec).__name__}({', '.join(f'{f.name}={getattr(spec, f.name)!r}' for f in told)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +53,12 @@ class AdamW:
     beta1: float = 0.9
     beta2: float = 0.95
     eps: float = 1e-8
+    decay: Decay = field(default="pytorch", metadata=LATER)
+
+    __repr__ = _without_later
 
     def __post_init__(self) -> None:
-        _require_decayed(self.learning_rate, self.weight_decay)
+        _require_decayed(self.learning_rate, self.weight_decay, self.decay)
         _require_adam(self.beta1, self.beta2, self.eps)
 
 
@@ -137,9 +155,12 @@ class Lion:
     weight_decay: float
     beta1: float = 0.9
     beta2: float = 0.99
+    decay: Decay = field(default="pytorch", metadata=LATER)
+
+    __repr__ = _without_later
 
     def __post_init__(self) -> None:
-        _require_decayed(self.learning_rate, self.weight_decay)
+        _require_decayed(self.learning_rate, self.weight_decay, self.decay)
         require_number("beta1", self.beta1, at_least=0, below=1)
         require_number("beta2", self.beta2, at_least=0, below=1)
 
@@ -153,9 +174,12 @@ class SignSGDM:
     learning_rate: float
     weight_decay: float
     beta1: float = 0.9
+    decay: Decay = field(default="pytorch", metadata=LATER)
+
+    __repr__ = _without_later
 
     def __post_init__(self) -> None:
-        _require_decayed(self.learning_rate, self.weight_decay)
+        _require_decayed(self.learning_rate, self.weight_decay, self.decay)
         require_number("beta1", self.beta1, at_least=0, below=1)
 
 
@@ -165,7 +189,9 @@ class Muon:
 
     .. math:: W_{t+1} = (1 - \eta_t\lambda) W_t - \eta_t\sqrt{\max(1, d_{out}/d_{in})}\;\mathrm{polar}(z_t)
 
-    z is the momentum, or with ``nesterov`` the momentum once more averaged with the gradient.
+    z is the momentum, or with ``nesterov`` the momentum once more averaged with the gradient. ``scale`` may be another
+    factor in front of the polar factor, one of `theory.muon.SCALES`; ``update_ratio``, above 0: RMS of the polar factor
+    as it is computed over that of the exact one (`theory.muon.newton_schulz_rms`).
     """
 
     name: ClassVar[str] = "muon"
@@ -174,11 +200,23 @@ class Muon:
     weight_decay: float
     beta1: float = 0.95
     nesterov: bool = True
+    decay: Decay = field(default="pytorch", metadata=LATER)
+    scale: Scale = field(default="keller-jordan", metadata=LATER)
+    update_ratio: float = field(default=1.0, metadata=LATER)
+
+    __repr__ = _without_later
 
     def __post_init__(self) -> None:
-        _require_decayed(self.learning_rate, self.weight_decay)
+        if self.scale not in SCALES:
+            raise InvalidParameter("scale", self.scale, f"one of {', '.join(SCALES)}")
+        require_number("update_ratio", self.update_ratio, at_least=1e-3, at_most=1e3)
+        _require_decayed(self.learning_rate, self.weight_decay, self.decay)
         require_number("beta1", self.beta1, at_least=0, below=1)
         _require_flag("nesterov", self.nesterov)
+
+    def factor(self, shape: tuple[int, int]) -> float:
+        """What multiplies the exact polar factor of a matrix (d_out, d_in)."""
+        return self.update_ratio * update_scale(shape, self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +241,21 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def _require_decayed(learning_rate: float, weight_decay: float) -> None:
+def pytorch_decay(optimizer: Optimizer) -> float:
+    """``weight_decay`` in PyTorch's convention at the peak rate: an independent one over the rate; 0 on the sphere."""
+    decay: float = getattr(optimizer, "weight_decay", 0.0)
+    return decay / optimizer.learning_rate if getattr(optimizer, "decay", "pytorch") == "independent" else decay
+
+
+def _require_decayed(learning_rate: float, weight_decay: float, decay: str = "pytorch") -> None:
     require_number("learning_rate", learning_rate, above=0)
     require_number("weight_decay", weight_decay, at_least=0)
-    if learning_rate * weight_decay >= 1:
+    if decay not in get_args(Decay):
+        raise InvalidParameter("decay", decay, f"one of {', '.join(get_args(Decay))}")
+    if decay == "independent":
+        if weight_decay >= 1:
+            raise InvalidParameter("weight_decay", weight_decay, "below 1: a step takes that share of the weights")
+    elif learning_rate * weight_decay >= 1:
         raise InvalidParameter(
             "weight_decay",
             weight_decay,

@@ -10,6 +10,8 @@ run equals the *integral*: nothing is lost between the discrete run and the cont
     Cosine    warmup, then half a cosine to ``final_fraction``
     WSD       warmup, 1, then straight to ``final_fraction`` over the last ``decay_fraction`` of the run
               (Hu et al., arXiv 2404.06395)
+    CosineRestarts   warmup, then several half cosines of equal length, each from 1 to ``final_fraction``
+    Tabulated        any multipliers, step by step: each is held for its step, so that sums are integrals here too
 
 Eight steps of a cosine with a warmup of two, and their sum, the integral:
 
@@ -33,63 +35,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory.checks import InvalidParameter, require_integer_field, require_number
-from theory.roots import root_between
-
-
-class Segment(NamedTuple):
-    """A piece of a schedule: from ``first`` to ``last`` over ``length`` steps (not 0)."""
-
-    shape: Literal["ramp", "half cosine"]
-    length: int
-    first: float
-    last: float
-
-    def value(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """s(x) for x in [0, length], in steps from the start of the segment."""
-        z = x / self.length
-        if self.shape == "ramp":
-            return self.first + (self.last - self.first) * z
-        return self.last + (self.first - self.last) * (0.5 + 0.5 * np.cos(np.pi * z))
-
-    def integral(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        r""":math:`\int_0^x s`."""
-        z = x / self.length
-        if self.shape == "ramp":
-            return x * (self.first + 0.5 * (self.last - self.first) * z)
-        mean, amplitude = (self.first + self.last) / 2, (self.first - self.last) / 2
-        return self.length * (mean * z + amplitude * np.sin(np.pi * z) / np.pi)
-
-    def integral_of_square(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        r""":math:`\int_0^x s^2`."""
-        z = x / self.length
-        if self.shape == "ramp":
-            rise = self.last - self.first
-            return x * (self.first**2 + self.first * rise * z + rise**2 * z**2 / 3)
-        mean, amplitude = (self.first + self.last) / 2, (self.first - self.last) / 2
-        return self.length * (
-            (mean**2 + amplitude**2 / 2) * z
-            + 2 * mean * amplitude * np.sin(np.pi * z) / np.pi
-            + amplitude**2 * np.sin(2 * np.pi * z) / (4 * np.pi)
-        )
-
-    def time_at_integral(self, amount: NDArray[np.float64]) -> NDArray[np.float64]:
-        """x in [0, length] at which `integral` is ``amount``, between 0 and that of the whole segment."""
-        if self.shape == "ramp":
-            slope = (self.last - self.first) / self.length
-            root = np.sqrt(np.maximum(self.first**2 + 2 * slope * amount, 0.0))
-            with np.errstate(invalid="ignore"):
-                return np.where(amount > 0, np.minimum(2 * amount / (self.first + root), self.length), 0.0)
-        # Kepler's equation
-        whole = self.integral(np.array(float(self.length)))
-        return root_between(
-            lambda x, wanted: self.integral(x) - wanted, 0.0, float(self.length), np.minimum(amount, whole)
-        )
+from theory.checks import InvalidParameter, require_integer, require_integer_field, require_number
+from theory.segments import Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +53,6 @@ class _Schedule:
     Parameters
     ----------
     num_steps : length T of the run, at least 1.
-    warmup_steps : straight rise from 0 to the peak, between 0 and ``num_steps``.
 
     Raises
     ------
@@ -109,21 +62,13 @@ class _Schedule:
     name: ClassVar[str]
 
     num_steps: int
-    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         require_integer_field(self, "num_steps", at_least=1)
-        require_integer_field(self, "warmup_steps", at_least=0)
-        if self.warmup_steps > self.num_steps:
-            raise InvalidParameter("warmup_steps", self.warmup_steps, f"at most num_steps = {self.num_steps}")
-
-    def _body(self) -> Iterator[Segment]:
-        raise TypeError("use one of Constant, Linear, Cosine, WSD")
 
     def segments(self) -> list[Segment]:
         """The pieces in order, none of zero length; their lengths add up to ``num_steps``."""
-        warmup = Segment("ramp", self.warmup_steps, 0.0, 1.0)
-        return [segment for segment in (warmup, *self._body()) if segment.length]
+        raise TypeError("use one of Constant, Linear, Cosine, WSD, CosineRestarts, Tabulated")
 
     @property
     def peak_end(self) -> int:
@@ -194,7 +139,27 @@ class _Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constant(_Schedule):
+class _WarmedUp(_Schedule):
+    """A schedule that begins with ``warmup_steps`` of a straight rise from 0 to the peak, at most ``num_steps``."""
+
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer_field(self, "warmup_steps", at_least=0)
+        if self.warmup_steps > self.num_steps:
+            raise InvalidParameter("warmup_steps", self.warmup_steps, f"at most num_steps = {self.num_steps}")
+
+    def segments(self) -> list[Segment]:
+        warmup = Segment("ramp", self.warmup_steps, 0.0, 1.0)
+        return [segment for segment in (warmup, *self._body()) if segment.length]
+
+    def _body(self) -> Iterator[Segment]:
+        raise TypeError("use one of Constant, Linear, Cosine, WSD, CosineRestarts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(_WarmedUp):
     """Warmup, then the peak to the end."""
 
     name: ClassVar[str] = "constant"
@@ -204,7 +169,7 @@ class Constant(_Schedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Decaying(_Schedule):
+class _Decaying(_WarmedUp):
     """A schedule that ends at ``final_fraction`` of its peak, in [0, 1]."""
 
     final_fraction: float = 0.0
@@ -252,7 +217,109 @@ class WSD(_Decaying):
         yield Segment("ramp", decay, 1.0, self.final_fraction)
 
 
-Schedule = Constant | Linear | Cosine | WSD
+@dataclass(frozen=True, kw_only=True)
+class CosineRestarts(_Decaying):
+    """Warmup, then ``num_cycles`` half cosines of equal length (up to a step), each from the peak to
+    ``final_fraction`` of it (Loshchilov and Hutter, arXiv 1608.03983); at least one step a cycle."""
+
+    name: ClassVar[str] = "cosine-restarts"
+
+    num_cycles: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most = max(1, self.num_steps - self.warmup_steps)
+        require_integer_field(self, "num_cycles", at_least=1, at_most=most)
+
+    def _body(self) -> Iterator[Segment]:
+        length = self.num_steps - self.warmup_steps
+        ends = [round(length * cycle / self.num_cycles) for cycle in range(self.num_cycles + 1)]
+        for start, end in pairwise(ends):
+            yield Segment("half cosine", end - start, 1.0, self.final_fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tabulated(_Schedule):
+    """Multipliers at some steps, straight lines between them, and the nearest of them before and behind.
+
+    Parameters
+    ----------
+    steps : 0-based, increasing, at least one.
+    values : the multiplier at each of these steps, in [0, 1]; at least one above 0.
+
+    Examples
+    --------
+    A log that was written every fourth step:
+
+    >>> from theory import Tabulated
+    >>> Tabulated(num_steps=9, steps=(0, 4, 8), values=(0.0, 1.0, 0.5)).multipliers().tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0, 0.875, 0.75, 0.625, 0.5]
+    """
+
+    name: ClassVar[str] = "tabulated"
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steps = tuple(require_integer("steps", step, at_least=0) for step in self.steps)
+        values = tuple(require_number("values", _plain(value), at_least=0, at_most=1) for value in self.values)
+        if not steps or len(steps) != len(values):
+            raise InvalidParameter("steps", len(steps), f"as many as values, {len(values)}, and at least one")
+        late = next((b for a, b in pairwise(steps) if b <= a), None)
+        if late is not None:
+            raise InvalidParameter("steps", late, "larger than the one before it")
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "values", values)
+        if not self._multipliers.max() > 0:
+            raise InvalidParameter("values", 0.0, "above 0 at one step of the run at least")
+
+    @cached_property
+    def _multipliers(self) -> NDArray[np.float64]:
+        return np.interp(np.arange(self.num_steps), self.steps, self.values)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps before the multipliers first stop to rise."""
+        stopped = np.flatnonzero(np.diff(self._multipliers) <= 0)
+        return int(stopped[0]) if len(stopped) else self.num_steps - 1
+
+    def segments(self) -> list[Segment]:
+        m = self._multipliers
+        starts = np.flatnonzero(np.diff(m, prepend=np.nan) != 0)
+        lengths = np.diff(starts, append=self.num_steps)
+        return [Segment("ramp", int(n), float(m[i]), float(m[i])) for i, n in zip(starts, lengths, strict=True)]
+
+    @property
+    def peak_end(self) -> int:
+        falls = np.flatnonzero(np.diff(self._multipliers) < 0)
+        return int(falls[0]) + 1 if len(falls) else self.num_steps
+
+    def multipliers(self) -> NDArray[np.float64]:
+        return self._multipliers.copy()
+
+    def value(self, x: ArrayLike) -> NDArray[np.float64]:
+        return self._multipliers[np.minimum(self._times(x).astype(np.int64), self.num_steps - 1)]
+
+    def integral(self, x: ArrayLike) -> NDArray[np.float64]:
+        return self._summed(x, self._multipliers)
+
+    def integral_of_square(self, x: ArrayLike) -> NDArray[np.float64]:
+        return self._summed(x, self._multipliers**2)
+
+    def _summed(self, x: ArrayLike, rates: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.concatenate([[0.0], np.cumsum(rates)])
+        return np.asarray(np.interp(self._times(x), np.arange(self.num_steps + 1), sums))
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+Schedule = Constant | Linear | Cosine | WSD | CosineRestarts | Tabulated
 SCHEDULES: dict[str, type[Constant] | type[Linear] | type[Cosine] | type[WSD]] = {
     cls.name: cls for cls in (Constant, Linear, Cosine, WSD)
 }
+"""Those of one descent, which length and warmup, and at most two fractions, describe."""
+ALL_SCHEDULES: dict[str, type[Schedule]] = {**SCHEDULES, **{cls.name: cls for cls in (CosineRestarts, Tabulated)}}

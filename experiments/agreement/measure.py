@@ -27,6 +27,7 @@ from scipy.stats import t as student
 
 from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
 from theory.momentum import startup_steps
+from theory.optimizers import pytorch_decay
 from theory.recursion import affine_recursion
 
 SETTLED_WITHIN = 0.01
@@ -181,7 +182,7 @@ def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Sche
                 row["predicted_weight_rms_from_update"] = float(
                     adamw.equilibrium_rms(
                         optimizer.learning_rate,
-                        optimizer.weight_decay,
+                        pytorch_decay(optimizer),
                         optimizer.beta1,
                         update_rms=_root_mean_square(trajectory.update_rms[window, j]),
                     )

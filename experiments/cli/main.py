@@ -18,6 +18,7 @@ from experiments.streams import lasting_streams
 COMMANDS = {
     "predict": "settings.predict",
     "simulate": "settings.simulate",
+    "convert": "settings.convert",
     "train": "runs.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",

@@ -18,7 +18,7 @@ from cattrs.gen import make_dict_unstructure_fn, override
 from experiments.files import BadInput, one_line, to_json
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer, TrainConfig
-from theory import OPTIMIZERS, SCHEDULES, InvalidParameter, Optimizer, Schedule
+from theory import ALL_SCHEDULES, OPTIMIZERS, InvalidParameter, Optimizer, Schedule
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def _make_converter() -> Converter:
     )
     _register_named(converter, Optimizer, OPTIMIZERS)
     _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
-    _register_named(converter, Schedule, SCHEDULES)
+    _register_named(converter, Schedule, ALL_SCHEDULES)
     return converter
 
 
@@ -156,10 +156,20 @@ def _register_named(converter: Converter, union: Any, registry: Mapping[str, typ
         return converter.structure({key: item for key, item in value.items() if key != "name"}, registry[name])
 
     def unstructure(value: Any) -> dict[str, Any]:
-        return {"name": value.name, **converter.unstructure_attrs_asdict(value)}
+        left_out = {f.name for f in dataclasses.fields(value) if _is_left_out(f, getattr(value, f.name))}
+        written = converter.unstructure_attrs_asdict(value)
+        return {"name": value.name, **{key: item for key, item in written.items() if key not in left_out}}
 
     converter.register_structure_hook(union, structure)
     converter.register_unstructure_hook(union, unstructure)
+    converter.register_structure_hook(
+        union | None, lambda value, kind: None if value is None else structure(value, kind)
+    )
+    converter.register_unstructure_hook(union | None, lambda value: None if value is None else unstructure(value))
+
+
+def _is_left_out(field: dataclasses.Field[Any], value: object) -> bool:
+    return bool(field.metadata.get("later")) and bool(value == field.default)
 
 
 def _omitted_at_default(cls: type) -> dict[str, Any]:

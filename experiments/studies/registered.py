@@ -188,6 +188,12 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="conversion",
+            question="Does AdamH end where AdamW ends, under the schedule that the theory makes of it?",
+            cost="8 core-minutes",
+            run=_later("conversion", "run_study"),
+        ),
+        RegisteredStudy(
             name="simulation-grid",
             question="Do the closed forms describe the simulated optimizers, over the domain that they state?",
             cost="20 core-minutes",

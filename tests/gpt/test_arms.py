@@ -10,10 +10,10 @@ import torch
 
 import theory
 from gpt import arms
-from gpt.config import TrainConfig, preset
+from gpt.config import Steering, TrainConfig, preset
 from gpt.model import GPT, block_matrices
 from gpt.optim import MATRICES, build_optimizers, set_learning_rates
-from gpt.train import rescale_initial_weights
+from gpt.train import rescale_initial_weights, train
 from theory import InvalidParameter
 
 CONFIG = TrainConfig(
@@ -78,6 +78,52 @@ def test_adamc_decays_with_the_rate() -> None:
     set_learning_rates(optimizers, 0.5)
     optimizers[MATRICES].step()
     torch.testing.assert_close(w.detach(), before * (1 - 1e-2 * 0.3 / 4))
+
+
+def test_an_independent_decay_takes_its_share_whatever_the_rate() -> None:
+    """Zero gradients: decay alone moves a matrix, at half the rate and at none as at the peak."""
+    spec = dataclasses.replace(CONFIG.optimizer, weight_decay=0.02, decay="independent")
+    config = dataclasses.replace(CONFIG, optimizer=spec)
+    model = initial(config)
+    optimizers = build_optimizers(model, config)
+    w = next(iter(block_matrices(model).values()))
+    for multiplier in (1.0, 0.5, 0.0):
+        for p in model.parameters():
+            p.grad = torch.zeros_like(p)
+        before = w.detach().clone()
+        set_learning_rates(optimizers, multiplier)
+        optimizers[MATRICES].step()
+        torch.testing.assert_close(w.detach(), before * 0.98)
+
+
+def test_a_converted_run_changes_optimizer_and_schedule_of_the_matrices_alone() -> None:
+    start = dataclasses.replace(CONFIG, block_rms=0.02)
+    config = arms.converted(start, theory.AdamH(learning_rate=1e-3, beta1=0.8, beta2=0.9, eps=1e-7))
+    assert changed(config) == {"block_rms", "optimizer", "matrix_schedule"}
+    angles = [
+        theory.predict_trajectory(spec, schedule, initial_rms=0.02, finite_beta2=True).angular_update
+        for spec, schedule in ((start.optimizer, start.schedule), (config.optimizer, config.matrix_schedule))
+    ]
+    torch.testing.assert_close(*map(torch.from_numpy, angles))
+    with pytest.raises(InvalidParameter, match="block_rms"):
+        arms.converted(CONFIG, theory.AdamH(learning_rate=1e-3))
+
+
+def test_a_schedule_of_the_matrices_is_as_long_and_moves_them_alone() -> None:
+    half = theory.Tabulated(num_steps=10, steps=(0,), values=(0.5,))
+    config = dataclasses.replace(CONFIG, matrix_schedule=half)
+    with pytest.raises(InvalidParameter, match="matrix_schedule"):
+        dataclasses.replace(CONFIG, matrix_schedule=theory.Linear(num_steps=9))
+    with pytest.raises(InvalidParameter, match="steering"):
+        dataclasses.replace(config, steering=Steering(norm="fixed", angle=0.1))
+    assert CONFIG.checkpoint_digest == dataclasses.replace(config, matrix_schedule=None).checkpoint_digest
+    assert config.checkpoint_digest != CONFIG.checkpoint_digest
+    result = [train(dataclasses.replace(one, source="zipf", device="cpu", eval_batches=1)) for one in (CONFIG, config)]
+    assert result[0].trajectory.relative_update[0] != pytest.approx(result[1].trajectory.relative_update[0], rel=0.3)
+    model = initial(config)
+    optimizers = build_optimizers(model, config)
+    set_learning_rates(optimizers, 0.25, 0.5)
+    assert [one.param_groups[0]["lr"] for one in optimizers.values()] == [0.5e-2, 0.25 * 3e-3]
 
 
 def test_arms_are_made_from_adamw() -> None:

@@ -11,7 +11,7 @@ from scipy.special import hyp2f1
 
 from tests.theory import monte_carlo as mc
 from tests.theory.symbolic import number
-from theory import InvalidParameter, muon, stationary
+from theory import InvalidParameter, Muon, equilibrium, muon, stationary
 
 SUM = muon.derive_sum(3)
 
@@ -92,3 +92,32 @@ def test_bad_shapes_are_refused(shape: tuple[int, int]) -> None:
         muon.autocovariance(shape)
     with pytest.raises(InvalidParameter, match="aspect"):
         muon.weights(3, 1.5)
+
+
+def test_the_scales_are_those_of_torch() -> None:
+    from torch.optim._muon import _adjust_lr
+
+    for shape in ((8, 32), (32, 8), (16, 16)):
+        for scale, name in (("keller-jordan", "original"), ("torch", None), ("moonlight", "match_rms_adamw")):
+            assert muon.update_scale(shape, scale) == pytest.approx(_adjust_lr(1.0, name, shape), rel=1e-12)
+    moonlight = Muon(learning_rate=0.01, weight_decay=0.1, scale="moonlight")
+    assert muon.autocovariance((24, 96), factor=moonlight.factor((24, 96))).variance == pytest.approx(0.04, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (64, 256), (256, 32)])
+def test_newton_schulz_on_a_gaussian_matrix(shape: tuple[int, int]) -> None:
+    z = np.random.default_rng(0).normal(size=shape)
+    x = (z if shape[0] <= shape[1] else z.T) / np.linalg.norm(z)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    assert muon.newton_schulz_rms(shape) == pytest.approx(np.linalg.norm(x) / min(shape) ** 0.5, rel=0.02)
+
+
+def test_a_factor_scales_the_norm_and_not_the_angle() -> None:
+    plain, other = (
+        equilibrium(Muon(learning_rate=0.01, weight_decay=0.1, update_ratio=ratio), initial_rms=1.0, shape=(8, 16))
+        for ratio in (1.0, 0.8)
+    )
+    assert other.weight_rms == pytest.approx(0.8 * plain.weight_rms, rel=1e-12)
+    assert other.angular_update == pytest.approx(plain.angular_update, rel=1e-12)

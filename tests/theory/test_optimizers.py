@@ -168,3 +168,40 @@ def test_a_sphere_turns_like_its_equivalent_decay() -> None:
     other = equilibrium(Muon(**DECAYED), initial_rms=1.0, shape=(32, 8))
     assert one.angular_update == pytest.approx(other.angular_update, rel=1e-9)
     assert one.cosine == pytest.approx(other.cosine, rel=1e-9)
+
+
+@pytest.mark.parametrize(("cls", "shape"), [(AdamW, None), (Lion, None), (SignSGDM, None), (Muon, (8, 8))])
+def test_an_independent_decay_takes_the_same_share_of_every_step(
+    cls: type[AdamW | Lion | SignSGDM | Muon], shape: tuple[int, int] | None
+) -> None:
+    plain = cls(learning_rate=0.01, weight_decay=0.3)
+    independent = cls(learning_rate=0.01, weight_decay=0.003, decay="independent")
+    assert equilibrium(independent, initial_rms=0.1, shape=shape) == equilibrium(plain, initial_rms=0.1, shape=shape)
+    schedule = Cosine(num_steps=300)
+    rates = independent.learning_rate * schedule.multipliers()
+    moments = model_of(independent, shape=shape).moments(rates, np.array([0.1]))
+    np.testing.assert_array_equal(moments.shrinkage, np.full((300, 1), 0.003))
+    assert num_relaxations(independent, schedule) == pytest.approx(2 * 300 * 0.003)
+    # The end of the schedule shrinks the weights of the one, and leaves those of the other alone.
+    ends = [final_rms(one, schedule, initial_rms=0.1, shape=shape) for one in (independent, plain)]
+    assert ends[0] < 0.9 * ends[1]
+
+
+def test_what_came_later_does_not_change_the_text_of_what_was() -> None:
+    assert repr(Lion(**DECAYED)) == "Lion(learning_rate=0.01, weight_decay=1.0, beta1=0.9, beta2=0.99)"
+    assert repr(Muon(**DECAYED, scale="moonlight")).endswith("nesterov=True, scale='moonlight')")
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"decay": "coupled"}, "decay"),
+        ({"decay": "independent", "weight_decay": 1.0}, "weight_decay"),
+        ({"scale": "spectral"}, "scale"),
+        ({"update_ratio": 0.0}, "update_ratio"),
+    ],
+)
+def test_bad_conventions_are_refused(values: dict[str, object], name: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        Muon(**{**DECAYED, **values})  # type: ignore[arg-type]
+    assert caught.value.name == name

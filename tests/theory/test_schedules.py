@@ -6,14 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule
+from theory import WSD, Constant, Cosine, CosineRestarts, InvalidParameter, Linear, Schedule, Tabulated
 
 
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     num_steps = draw(st.integers(1, 300))
     common = {"num_steps": num_steps, "warmup_steps": draw(st.integers(0, num_steps))}
-    kind = draw(st.sampled_from([Constant, Linear, Cosine, WSD]))
+    kind = draw(st.sampled_from([Constant, Linear, Cosine, WSD, CosineRestarts, Tabulated]))
+    if kind is Tabulated:
+        steps = sorted(draw(st.sets(st.integers(0, num_steps + 20), min_size=1, max_size=8)))
+        values = [draw(st.floats(0, 1).filter(lambda v: v == 0 or v > 1e-9)) for _ in steps]
+        values[0] = values[0] or 0.5  # held up to the first row: not all are 0
+        return Tabulated(num_steps=num_steps, steps=tuple(steps), values=tuple(values))
+    if kind is CosineRestarts:
+        common["num_cycles"] = draw(st.integers(1, max(1, min(5, num_steps - common["warmup_steps"]))))
     if kind is not Constant:
         common["final_fraction"] = draw(st.floats(0, 1))
     if kind is WSD:
@@ -46,6 +53,46 @@ def test_shapes_at_known_points() -> None:
     np.testing.assert_allclose(wsd.value([5, 10, 70, 85, 100]), [0.5, 1, 1, 0.5, 0], atol=1e-12)
     assert (wsd.peak_end, cosine.peak_end, Constant(num_steps=7).peak_end) == (70, 10, 7)
     np.testing.assert_allclose(Linear(num_steps=4).multipliers(), [0.875, 0.625, 0.375, 0.125])
+
+
+@given(schedules(), st.floats(0, 1))
+def test_the_time_of_an_integral_inverts_it(schedule: Schedule, share: float) -> None:
+    amount = share * float(schedule.integral(schedule.num_steps))
+    time = float(schedule.time_at_integral(amount))
+    assert schedule.integral(time) == pytest.approx(amount, rel=1e-9, abs=1e-9)
+
+
+def test_restarts_begin_at_the_peak_again() -> None:
+    schedule = CosineRestarts(num_steps=70, warmup_steps=10, num_cycles=3, final_fraction=0.1)
+    one = Cosine(num_steps=20, final_fraction=0.1).multipliers()
+    np.testing.assert_allclose(schedule.multipliers()[10:], np.tile(one, 3))
+    assert (schedule.peak_end, schedule.warmup_steps) == (10, 10)
+
+
+def test_a_table_of_a_schedule_is_that_schedule() -> None:
+    whole = WSD(num_steps=300, warmup_steps=30)
+    rows = (0, 29, 30, 239, 240, 299)  # both ends of every straight piece
+    table = Tabulated(num_steps=300, steps=rows, values=tuple(whole.multipliers()[list(rows)]))
+    np.testing.assert_allclose(table.multipliers(), whole.multipliers(), rtol=1e-12)
+    np.testing.assert_allclose(table.integral([120, 300]), whole.integral([120, 300]), rtol=1e-12)
+    assert (table.warmup_steps, table.peak_end) == (30, 240)
+
+
+@pytest.mark.parametrize(
+    ("steps", "values", "name"),
+    [
+        ((), (), "steps"),
+        ((0, 1), (1.0,), "steps"),
+        ((0, 0), (1.0, 0.5), "steps"),
+        ((0, 1), (1.0, 1.5), "values"),
+        ((0, 1), (0.0, 0.0), "values"),
+        ((0, 20), (0.0, 0.0), "values"),
+    ],
+)
+def test_bad_tables_are_refused_by_name(steps: tuple[int, ...], values: tuple[float, ...], name: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        Tabulated(num_steps=10, steps=steps, values=values)
+    assert caught.value.name == name
 
 
 def test_kappa_counts_relaxations() -> None:

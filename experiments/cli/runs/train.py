@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import TRAINABLE_OPTIMIZERS, add_checkpoint_every, add_device, add_folder, add_seed
 from experiments.cli.parser import Parser, number, whole_number
+from experiments.cli.settings.rate_file import read_rates
 from experiments.cli.settings.setting_flags import add_setting, optimizer_from, schedule_from
 from experiments.files import BadInput, read_json, to_json
 from experiments.text import flag
@@ -45,6 +46,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     """All that the config of a run holds, and nothing else."""
     add_setting(parser, TRAINABLE_OPTIMIZERS, required=False)
+    parser.add_argument(
+        "--matrix-schedule",
+        type=Path,
+        metavar="FILE",
+        help="of the block matrices: a table as --schedule file: takes, such as convert writes; the peak is its own"
+        " unless --learning-rate is given (default: that of --schedule)",
+    )
     model = parser.add_argument_group("model")
     model.add_argument(
         "--preset", default="cpu-32", help="its size, cpu-16 to cpu-128 or 22M to 708M; another name lists all"
@@ -170,9 +178,10 @@ def _config(options: argparse.Namespace) -> TrainConfig:
         if not isinstance(config, TrainConfig):
             raise BadInput(f"{options.config}: not the config of a training run")
         return config
-    for name in ("learning_rate", "num_steps"):
-        if getattr(options, name) is None:
-            raise BadInput(f"{flag(name)}: required, unless --config is given")
+    matrices = None if options.matrix_schedule is None else read_rates(options.matrix_schedule)
+    if matrices is not None and options.learning_rate is None:
+        options.learning_rate = matrices.peak
+    schedule = schedule_from(options)
     optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
     assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
     model = preset(options.preset, options.architecture)
@@ -182,7 +191,7 @@ def _config(options: argparse.Namespace) -> TrainConfig:
     config = TrainConfig(
         model=model,
         optimizer=optimizer,
-        schedule=schedule_from(options),
+        schedule=schedule,
         seed=options.seed,
         dtype=options.dtype,
         device=options.device,
@@ -193,5 +202,6 @@ def _config(options: argparse.Namespace) -> TrainConfig:
         accumulation_steps=options.accumulation_steps,
         gradient_clip=options.gradient_clip,
         compile=options.compile,
+        matrix_schedule=None if matrices is None else matrices.schedule(schedule.num_steps),
     )
     return at_equilibrium(config) if options.start == "equilibrium" else config

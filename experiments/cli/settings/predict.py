@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.decay_flags import conventions, conventions_in_words
+from experiments.cli.settings.growth_words import growth_in_words, predicted
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import BadInput, csv_text, to_json, write_whole
@@ -58,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from theory import Prediction, predict
+    from theory import Prediction
 
     schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
@@ -74,12 +76,14 @@ def run(options: argparse.Namespace) -> int:
         }
         for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
             optimizer = optimizer_from(options, rate, decay)
-            prediction = predict(optimizer, schedule, tolerance=options.tolerance, **model)
+            prediction = predicted(optimizer, schedule, tolerance=options.tolerance, **model)
             named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
             spoken_of = {"network": network.name, "direction_ratio": network.direction_ratio}
-            settings.append({**named, **dataclasses.asdict(prediction), **spoken_of})
+            settings.append({**named, **prediction, **spoken_of, **conventions(optimizer)})
             if options.trajectory is not None:
                 trajectory += [{**named, **row} for row in _records(optimizer, schedule, records, model)]
+    every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
+    settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
         _write_csv("--csv", options.csv, settings)
     if options.trajectory is not None:
@@ -90,7 +94,9 @@ def run(options: argparse.Namespace) -> int:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
     if len(settings) == 1:
-        print(setting_in_words(settings[0], schedule, options.tolerance))
+        words = setting_in_words if settings[0]["equilibrium_rms"] is not None else growth_in_words
+        print(words(settings[0], schedule, options.tolerance))
+        print(conventions_in_words(optimizer))
     else:
         names = ("learning_rate", "weight_decay", *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
@@ -138,8 +144,10 @@ def _records(
     optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]
 ) -> list[dict[str, float]]:
     from theory import predict_trajectory
+    from theory.growth import start_of
 
-    run = predict_trajectory(optimizer, schedule, record_every=record_every, **model)
+    start = start_of(optimizer, **model)
+    run = predict_trajectory(optimizer, schedule, record_every=record_every, **{**model, "initial_rms": start})
     values = zip(run.steps.tolist(), run.weight_rms[:, 0].tolist(), run.angular_update[:, 0].tolist(), strict=True)
     return [dict(zip(RECORDED, row, strict=True)) for row in values]
 

@@ -5,46 +5,70 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, with_decay
+from experiments.cli.settings.rate_file import PREFIX, read_rates
+from experiments.files import BadInput
+from experiments.text import flag
 
 if TYPE_CHECKING:
     from theory import Optimizer, Schedule
 
 DEFAULT_WEIGHT_DECAY = 0.1
+NAMES = (*SCHEDULES, "cosine-restarts")
 
 
 def add_setting(
-    parser: argparse.ArgumentParser, optimizers: Sequence[str], *, several: bool = False, required: bool = True
+    parser: argparse.ArgumentParser,
+    optimizers: Sequence[str],
+    *,
+    several: bool = False,
+    required: bool = True,
+    optimizer_flag: str = "--optimizer",
 ) -> None:
-    """Optimizer and schedule. ``several`` allows lists of learning rates and decays; ``required``: rate and steps."""
+    """Optimizer and schedule. ``several`` allows lists of learning rates and decays.
+
+    ``required``: rate and steps, where no file gives them; without it ``--config`` may.
+    """
     group = parser.add_argument_group("optimizer and schedule")
+    parser.set_defaults(several_rates=several)
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     words = ", one or more; every pair of rate and decay is a row" if several else ""
-    unless = "" if required else " (default: none; needed unless --config is given)"
-    group.add_argument("--optimizer", default="adamw", choices=optimizers, help="what turns gradients into steps")
+    unless = f" (default: those of a file: schedule; {'needed' if required else 'or of --config, needed'} without it)"
     group.add_argument(
-        "--learning-rate", type=number, required=required, help=f"peak of the schedule{words}{unless}", **many
+        optimizer_flag,
+        dest="optimizer",
+        default="adamw",
+        choices=optimizers,
+        help="what turns gradients into steps",
     )
+    group.add_argument("--learning-rate", type=number, help=f"peak of the schedule{words}{unless}", **many)
     group.add_argument(
         "--weight-decay",
         type=number,
-        help=f"PyTorch's convention, a step takes learning rate x decay of the weights{words}"
+        help=f"in the convention of --decay, by default a step takes learning rate x decay of the weights{words}"
         f" (default: {DEFAULT_WEIGHT_DECAY:g}; adamh and muonh have none)",
         **many,
     )
+    add_decay(group)
     for name, meaning in (
         ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
         ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
         ("eps", "added to the root of the mean square (default: the optimizer's own, 1e-8 for Adam)"),
     ):
         group.add_argument(f"--{name}", type=number, help=meaning)
-    group.add_argument("--num-steps", type=whole_number, required=required, help=f"length of the run{unless}")
+    group.add_argument("--num-steps", type=whole_number, help=f"length of the run{unless}")
     group.add_argument(
-        "--schedule", default="constant", choices=SCHEDULES, help="of the learning rate behind the warmup"
+        "--schedule",
+        default="constant",
+        metavar="NAME",
+        help=f"of the learning rate behind the warmup: {', '.join(NAMES)}; or file:PATH, a table with columns step and"
+        " learning_rate or multiplier, straight between its rows",
     )
     group.add_argument("--warmup-steps", type=whole_number, default=0, help="steps of linear rise to the peak")
     group.add_argument(
@@ -52,6 +76,9 @@ def add_setting(
     )
     group.add_argument(
         "--decay-fraction", type=number, default=0.2, help="of the run, in which wsd decays; for wsd only"
+    )
+    group.add_argument(
+        "--num-cycles", type=whole_number, default=2, help="descents of equal length; for cosine-restarts only"
     )
 
 
@@ -69,30 +96,62 @@ def add_matrix(parser: argparse.ArgumentParser) -> None:
         metavar=("ROWS", "COLUMNS"),
         help="of the matrix; muon and muonh need it (default: no shape)",
     )
+    group.add_argument(
+        "--muon-scale",
+        choices=MUON_SCALES,
+        help="factor on the polar factor of ROWS x COLUMNS: keller-jordan and torch sqrt(max(1, ROWS/COLUMNS)),"
+        " moonlight .2 sqrt(max(ROWS, COLUMNS)) (default: keller-jordan)",
+    )
+    group.add_argument(
+        "--update-ratio",
+        type=number,
+        help="RMS of Muon's polar factor as computed over that of the exact one; five steps of Newton-Schulz on"
+        " white noise make .93 of a square of 768, .86 of a square of 64 (default: 1)",
+    )
 
 
 def optimizer_from(options: argparse.Namespace, learning_rate: float, weight_decay: float | None) -> Optimizer:
     """The spec from the flags that were given; the rest stays at the optimizer's own defaults.
 
-    Says on stderr which flags the optimizer has no use for. Raises `InvalidParameter`.
+    Says on stderr which flags the optimizer has no use for. Raises `InvalidParameter` and `BadInput`.
     """
+    given = {name: getattr(options, name) for name in ("beta1", "beta2", "eps")}
+    muon = {"scale": getattr(options, "muon_scale", None), "update_ratio": getattr(options, "update_ratio", None)}
+    return build_optimizer(options.optimizer, learning_rate, weight_decay, options.decay, {**given, **muon})
+
+
+MUON_FLAGS = {"scale": "muon_scale"}
+
+
+def build_optimizer(
+    optimizer: str,
+    learning_rate: float,
+    weight_decay: float | None,
+    decay: str | None,
+    given: Mapping[str, Any],
+    *,
+    prefix: str = "",
+) -> Optimizer:
+    """`optimizer_from` of values; those of ``given`` that are None were not. ``prefix`` : of the names of the flags."""
     from theory import OPTIMIZERS, InvalidParameter
 
-    cls = OPTIMIZERS[options.optimizer]
+    name, keywords = with_decay(optimizer, decay, flag=f"--{prefix}decay")
+    cls = OPTIMIZERS[name]
     names = {field.name for field in dataclasses.fields(cls)}
-    given: dict[str, Any] = {"learning_rate": learning_rate}
+    keywords["learning_rate"] = learning_rate
     if "weight_decay" in names:
-        given["weight_decay"] = DEFAULT_WEIGHT_DECAY if weight_decay is None else weight_decay
+        amount = DEFAULT_WEIGHT_DECAY if weight_decay is None else weight_decay
+        keywords["weight_decay"] = amount / learning_rate if decay == "relative" and learning_rate > 0 else amount
     elif weight_decay:
-        print(f"note: {cls.name} has no weight decay; --weight-decay is ignored", file=sys.stderr)
-    for name in ("beta1", "beta2", "eps"):
-        if (value := getattr(options, name)) is not None:
-            if name in names:
-                given[name] = value
-            else:
-                print(f"note: {cls.name} has no {name}; --{name} is ignored", file=sys.stderr)
+        print(f"note: {cls.name} has no weight decay; --{prefix}weight-decay is ignored", file=sys.stderr)
+    for field, value in given.items():
+        if value is not None and field in names:
+            keywords[field] = value
+        elif value is not None:
+            told = flag(MUON_FLAGS.get(field, field)).replace("--", f"--{prefix}")
+            print(f"note: {cls.name} has no {field}; {told} is ignored", file=sys.stderr)
     try:
-        return cls(**given)
+        return cls(**keywords)
     except InvalidParameter as error:
         if error.name != "weight_decay" or weight_decay is not None:
             raise
@@ -102,16 +161,45 @@ def optimizer_from(options: argparse.Namespace, learning_rate: float, weight_dec
 
 
 def schedule_from(options: argparse.Namespace) -> Schedule:
-    """The spec from the flags; raises `InvalidParameter`."""
-    from theory import SCHEDULES, WSD, Constant
+    """The spec from the flags. What its file says of peak and length stands in the options from then on.
 
-    cls = SCHEDULES[options.schedule]
+    Raises `InvalidParameter` and `BadInput`.
+    """
+    from theory import ALL_SCHEDULES, WSD, Constant, CosineRestarts
+
+    name: str = options.schedule
+    if name.startswith(PREFIX):
+        return _schedule_of_file(options, Path(name.removeprefix(PREFIX)))
+    if name not in NAMES:
+        raise BadInput(f"--schedule {name!r}: must be one of {', '.join(NAMES)}, or file:PATH")
+    for field in ("learning_rate", "num_steps"):
+        if getattr(options, field) is None:
+            raise BadInput(f"{flag(field)}: required, where no file is the schedule")
+    cls: Any = ALL_SCHEDULES[name]
     given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}
     if cls is not Constant:
         given["final_fraction"] = options.final_fraction
     if cls is WSD:
         given["decay_fraction"] = options.decay_fraction
-    return cls(**given)
+    if cls is CosineRestarts:
+        given["num_cycles"] = options.num_cycles
+    schedule: Schedule = cls(**given)
+    return schedule
+
+
+def _schedule_of_file(options: argparse.Namespace, path: Path) -> Schedule:
+    if options.warmup_steps:
+        raise BadInput("--warmup-steps: a schedule from a file has its own")
+    rates = read_rates(path)
+    if options.learning_rate is None:
+        if rates.peak is None:
+            raise BadInput(f"--learning-rate: required, since {path} holds multipliers")
+        options.learning_rate = [rates.peak] if options.several_rates else rates.peak
+    elif rates.peak is not None and options.learning_rate not in (rates.peak, [rates.peak]):
+        print(f"note: --learning-rate is the peak; that of {path} is {rates.peak:g}", file=sys.stderr)
+    schedule = rates.schedule(options.num_steps)
+    options.num_steps = schedule.num_steps
+    return schedule
 
 
 def shape_from(options: argparse.Namespace) -> tuple[int, int] | None:

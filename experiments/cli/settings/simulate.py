@@ -8,8 +8,11 @@ from typing import Any
 
 from experiments.cli.flags import OPTIMIZERS, add_seed
 from experiments.cli.parser import whole_number
+from experiments.cli.settings.decay_flags import conventions, conventions_in_words
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import to_json
+
+SMALLEST_START = 1e-12  # weight RMS of a simulation that stands for 0
 
 SUMMARY = "Monte Carlo of gradient noise against the theory"
 EXAMPLES = (
@@ -34,13 +37,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation, why_no_comparison
+    from theory.growth import start_of
 
-    shape = shape_from(options)
+    schedule, shape = schedule_from(options), shape_from(options)
     entries = 1024 if shape is None else shape[0] * shape[1]
+    optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
+    start = start_of(optimizer, options.initial_rms, gradient_rms=options.gradient_rms, shape=shape)
     config = SimulationConfig(
-        optimizer=optimizer_from(options, options.learning_rate, options.weight_decay),
-        schedule=schedule_from(options),
-        initial_rms=options.initial_rms,
+        optimizer=optimizer,
+        schedule=schedule,
+        initial_rms=start if options.initial_rms else max(start, SMALLEST_START),
         dim=entries if options.dim is None else options.dim,
         shape=shape,
         gradient_rms=options.gradient_rms,
@@ -56,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         "max_abs_z": None,
         "max_relative_error": None,
         "not_compared": why_no_comparison(config.optimizer, gradient_rms=config.gradient_rms),
+        **conventions(optimizer),
     }
     if simulation.outcome.value == "completed" and result["not_compared"] is None:
         result |= dataclasses.asdict(compare_with_theory(config, simulation.trajectory, simulation.standard_error))
@@ -65,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if simulation.outcome.value != "completed":
         print(f"The simulation diverged at step {simulation.diverged_at_step}.")
         return 0
+    print(conventions_in_words(optimizer))
     print(
         f"{config.num_replicas} replicas of {config.dim} entries, {config.schedule.num_steps} steps,"
         f" {result['coordinate_steps_per_second']:.3g} coordinate-steps per second."

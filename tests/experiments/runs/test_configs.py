@@ -14,13 +14,23 @@ from experiments.cli.main import main
 from experiments.files import BadInput, to_json
 from experiments.runs.configs import config_hash, config_text, read_config
 from tests.experiments.conftest import ADAMH, tiny_config, tiny_simulation
-from theory import WSD, Cosine
+from theory import WSD, AdamW, Cosine, CosineRestarts, Muon, Tabulated
 
 CONFIGS = [
     tiny_config(),
     tiny_config(optimizer=ADAMH, schedule=WSD(num_steps=10, decay_fraction=0.5), gradient_clip=1.0),
     tiny_config(schedule=Cosine(num_steps=7)),
     tiny_simulation(),
+    tiny_config(
+        optimizer=AdamW(learning_rate=0.01, weight_decay=1e-3, decay="independent"),
+        schedule=CosineRestarts(num_steps=4, num_cycles=2),
+        matrix_schedule=Tabulated(num_steps=4, steps=(0, 2), values=(0.5, 1.0)),
+    ),
+    tiny_simulation(
+        optimizer=Muon(learning_rate=0.01, weight_decay=0.1, scale="moonlight", update_ratio=0.9),
+        shape=(16, 16),
+        dim=256,
+    ),
 ]
 
 
@@ -36,6 +46,12 @@ def test_every_setting_changes_the_hash() -> None:
     changes: list[dict[str, object]] = [{"seed": 1}, {"optimizer": ADAMH}, {"batch_size": 3}, {"gradient_clip": 1.0}]
     hashes = {config_hash(tiny_config(**change)) for change in [{}, *changes]}
     assert len(hashes) == len(changes) + 1
+
+
+def test_fields_that_came_later_are_not_written_at_their_defaults() -> None:
+    written = json.loads(config_text(tiny_config()))
+    assert not {"matrix_schedule"} & written.keys()
+    assert not {"decay"} & written["optimizer"].keys()
 
 
 def test_json_is_strict() -> None:

@@ -1,0 +1,169 @@
+"""``lrbend convert``: the setting of another optimizer that makes the same angles, its schedule included."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.cli.flags import OPTIMIZERS
+from experiments.cli.parser import number
+from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, conventions, conventions_in_words
+from experiments.cli.settings.setting_flags import (
+    add_matrix,
+    add_setting,
+    build_optimizer,
+    optimizer_from,
+    schedule_from,
+    shape_from,
+)
+from experiments.files import BadInput, csv_text, to_json, write_whole
+from experiments.text import as_cell
+
+if TYPE_CHECKING:
+    from theory import Optimizer
+    from theory.conversion import Conversion
+
+TARGETS = ("adamw", "adamh", "lion", "signsgdm", "muon", "muonh")
+CONVENTIONS = ("pytorch", "independent")
+SHOWN = 50  # multipliers of the schedule that are printed
+TEMPLATE_RATE = 1e-3  # of a target whose own rate is still to be found
+
+SUMMARY = "the setting of another optimizer with the same angles, schedule included"
+EXAMPLES = (
+    "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --schedule-out adamh.csv",
+    "lrbend convert --from adamw --to lion --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --schedule cosine",
+    "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1",
+)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    add_setting(parser, OPTIMIZERS, optimizer_flag="--from")
+    add_matrix(parser)
+    parser.add_argument("--finite-beta2", action="store_true", help="count the noise of Adam's second moment")
+    group = parser.add_argument_group("what it becomes")
+    group.add_argument("--to", choices=TARGETS, required=True, help="the other optimizer")
+    group.add_argument(
+        "--to-weight-decay",
+        type=number,
+        help="its decay (default: the one with which it settles at the RMS where the source settles)",
+    )
+    add_decay(group, "to-", "a step of it takes of the weights", CONVENTIONS)
+    group.add_argument(
+        "--to-initial-rms", type=number, help="root mean square of its weights at the start (default: the source's)"
+    )
+    for name, meaning in (("beta1", "gradients, or its momentum"), ("beta2", "their squares")):
+        text = f"memory of its mean of {meaning} (default: the source's within a family, else its own)"
+        group.add_argument(f"--to-{name}", type=number, help=text)
+    group.add_argument(
+        "--to-muon-scale", choices=MUON_SCALES, help="factor on its polar factor (default: keller-jordan)"
+    )
+    group.add_argument("--to-update-ratio", type=number, help="as --update-ratio, of the target (default: 1)")
+    parser.add_argument(
+        "--schedule-out",
+        type=Path,
+        metavar="FILE",
+        help="write step, multiplier and learning_rate of every step, which --schedule file:FILE reads"
+        " (default: no file)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from theory.conversion import convert
+
+    schedule = schedule_from(options)
+    source = optimizer_from(options, options.learning_rate, options.weight_decay)
+    found = convert(
+        source,
+        schedule,
+        _target(options, source),
+        initial_rms=options.initial_rms,
+        target_initial_rms=options.to_initial_rms,
+        keep_decay=options.to_weight_decay is not None,
+        finite_beta2=options.finite_beta2,
+        gradient_rms=options.gradient_rms,
+        shape=shape_from(options),
+    )
+    if options.schedule_out is not None:
+        _write_schedule(options.schedule_out, found)
+    result = _summary(found)
+    if options.json:
+        print(to_json({**result, "source": {"optimizer": source.name, **conventions(source)}}))
+        return 0
+    print(conventions_in_words(source))
+    for name, value in result.items():
+        if not isinstance(value, list):
+            print(f"{name:28} {as_cell(value)}")
+    print(conventions_in_words(found.optimizer))
+    for line in _in_words(found, options.schedule_out):
+        print(line)
+    return 0
+
+
+def _target(options: argparse.Namespace, source: Optimizer) -> Optimizer:
+    """The spec of the target at a rate that does not matter, and a decay that does only if it is given."""
+    given = {name: getattr(options, f"to_{name}") for name in ("beta1", "beta2")}
+    given |= {"scale": options.to_muon_scale, "update_ratio": options.to_update_ratio}
+    adams, muons = ("adamw", "adamh", "adamc", "adam-l2"), ("muon", "muonh")
+    for family, kept in (
+        (adams, ("beta1", "beta2", "eps")),
+        (muons, ("beta1", "nesterov")),
+        (("lion",), ("beta1", "beta2")),
+    ):
+        if source.name in family and options.to in family:
+            given |= {name: getattr(source, name) for name in kept if given.get(name) is None}
+    decay = options.to_weight_decay
+    rate = TEMPLATE_RATE if decay is None or decay * TEMPLATE_RATE < 1 else 0.5 / decay
+    on_sphere = options.to in ("adamh", "muonh")
+    return build_optimizer(
+        options.to, rate, decay if decay is not None or on_sphere else 0.0, options.to_decay, given, prefix="to-"
+    )
+
+
+def _summary(found: Conversion) -> dict[str, Any]:
+    import numpy as np
+
+    multipliers = found.schedule.multipliers()
+    shown = np.unique(np.linspace(0, len(multipliers) - 1, SHOWN).round().astype(int))
+    return {
+        "optimizer": found.optimizer.name,
+        "learning_rate": found.optimizer.learning_rate,
+        "weight_decay": getattr(found.optimizer, "weight_decay", None),
+        **conventions(found.optimizer),
+        "initial_rms": found.initial_rms,
+        "matching_learning_rate": found.matching_learning_rate,
+        "schedule": multipliers[shown].tolist(),
+        "schedule_steps": shown.tolist(),
+        "first_step": found.first_step,
+        "largest_angle_error": found.largest_angle_error,
+        "unconverted_angle_error": found.unconverted_angle_error,
+    }
+
+
+def _in_words(found: Conversion, path: Path | None) -> list[str]:
+    rates = found.optimizer.learning_rate * found.schedule.multipliers()
+    places = {0: "first", len(rates) // 10: "after a tenth", len(rates) // 2: "halfway", len(rates) - 1: "last"}
+    told = ", ".join(f"{where} {rates[place]:.4g}" for place, where in places.items())
+    lines = [f"Learning rate of a step: {told}."]
+    if found.unconverted_angle_error is not None:
+        lines.append(
+            f"With the rate of equilibrium, {found.matching_learning_rate:.4g}, and the source's own schedule the"
+            f" angles would differ by up to {found.unconverted_angle_error:.2%},"
+            f" here by {found.largest_angle_error:.2g} of themselves."
+        )
+    if path is None:
+        lines.append("--schedule-out FILE writes all of them.")
+    return lines
+
+
+def _write_schedule(path: Path, found: Conversion) -> None:
+    multipliers = found.schedule.multipliers().tolist()
+    rates = (found.optimizer.learning_rate * found.schedule.multipliers()).tolist()
+    rows = [
+        {"step": step, "multiplier": multiplier, "learning_rate": rate}
+        for step, (multiplier, rate) in enumerate(zip(multipliers, rates, strict=True))
+    ]
+    try:
+        write_whole(path, csv_text(rows).encode())
+    except BadInput as error:
+        raise BadInput(f"--schedule-out {error}") from None

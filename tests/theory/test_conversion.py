@@ -1,0 +1,137 @@
+"""Conversions: the inverse of the recursions, what is known in closed form, there and back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from theory import (
+    SGDM,
+    WSD,
+    AdamC,
+    AdamH,
+    AdamW,
+    Constant,
+    Cosine,
+    InvalidParameter,
+    Lion,
+    Muon,
+    MuonH,
+    Optimizer,
+    Schedule,
+    SignSGDM,
+    adamh,
+    equilibrium,
+    predict_trajectory,
+)
+from theory.conversion import convert, rates_for_angles
+
+ADAMW = AdamW(learning_rate=0.01, weight_decay=0.3)
+SHAPE = (24, 8)
+EVERY: list[Optimizer] = [
+    ADAMW,
+    AdamW(learning_rate=0.01, weight_decay=2e-3, decay="independent"),
+    AdamH(learning_rate=0.02),
+    Lion(learning_rate=2e-3, weight_decay=1.0),
+    SignSGDM(learning_rate=2e-3, weight_decay=1.0),
+    Muon(learning_rate=0.01, weight_decay=0.5, scale="moonlight", update_ratio=0.9),
+    MuonH(learning_rate=0.02, beta1=0.9),
+]
+SCHEDULE = WSD(num_steps=120, warmup_steps=10)
+
+
+def angles_of(optimizer: Optimizer, schedule: Schedule, initial_rms: float) -> np.ndarray:
+    return predict_trajectory(optimizer, schedule, initial_rms=initial_rms, shape=SHAPE).angular_update[:, 0]
+
+
+@pytest.mark.parametrize("optimizer", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
+@pytest.mark.parametrize("finite_beta2", [False, True])
+def test_an_optimizer_is_converted_to_itself_by_its_own_rates(optimizer: Optimizer, finite_beta2: bool) -> None:
+    run = predict_trajectory(optimizer, SCHEDULE, initial_rms=0.03, shape=SHAPE, finite_beta2=finite_beta2)
+    stale = replace(optimizer, learning_rate=1e-4)
+    found = rates_for_angles(stale, run.angular_update[:, 0], initial_rms=0.03, shape=SHAPE, finite_beta2=finite_beta2)
+    np.testing.assert_allclose(found, optimizer.learning_rate * SCHEDULE.multipliers(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("source", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
+@pytest.mark.parametrize("target", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
+def test_the_target_turns_like_the_source(source: Optimizer, target: Optimizer) -> None:
+    found = convert(source, SCHEDULE, target, initial_rms=0.05, keep_decay=False, shape=SHAPE)
+    assert found.optimizer.name == target.name
+    np.testing.assert_allclose(
+        angles_of(found.optimizer, found.schedule, found.initial_rms), angles_of(source, SCHEDULE, 0.05), rtol=1e-9
+    )
+    assert found.largest_angle_error < 1e-9
+    assert found.schedule.multipliers().max() == 1
+
+
+@pytest.mark.parametrize("target", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
+def test_at_equilibrium_the_rates_settle_where_the_closed_form_says(target: Optimizer) -> None:
+    settled = equilibrium(ADAMW, initial_rms=1.0)
+    schedule = Constant(num_steps=6000)
+    found = convert(ADAMW, schedule, target, initial_rms=settled.weight_rms, keep_decay=False, shape=SHAPE)
+    last = found.optimizer.learning_rate * found.schedule.multipliers()[-1]
+    assert last == pytest.approx(found.matching_learning_rate, rel=2e-3)
+    if isinstance(target, AdamH):
+        assert found.matching_learning_rate == pytest.approx(adamh.matching_learning_rate(1 - 0.003), rel=1e-9)
+    final = predict_trajectory(found.optimizer, found.schedule, initial_rms=settled.weight_rms, shape=SHAPE)
+    assert final.weight_rms[-1, 0] == pytest.approx(settled.weight_rms, rel=2e-3)
+
+
+@settings(max_examples=20)
+@given(st.floats(0.02, 0.5), st.floats(1e-3, 1.0), st.floats(1e-3, 0.03))
+def test_there_and_back(initial_rms: float, weight_decay: float, rate: float) -> None:
+    source, schedule = AdamW(learning_rate=rate, weight_decay=weight_decay), Cosine(num_steps=80, warmup_steps=8)
+    there = convert(source, schedule, AdamH(learning_rate=0.1), initial_rms=initial_rms)
+    target = AdamW(learning_rate=1e-3, weight_decay=weight_decay)
+    back = convert(there.optimizer, there.schedule, target, initial_rms=initial_rms)
+    assert back.optimizer.learning_rate * back.schedule.multipliers() == pytest.approx(
+        rate * schedule.multipliers(), rel=1e-6
+    )
+
+
+@given(st.floats(0.3, 3.0))
+def test_a_start_at_another_norm_scales_the_rates_and_the_decay(factor: float) -> None:
+    """Weights and rates times c, decay over c: the same angles."""
+    target = AdamW(learning_rate=1e-3, weight_decay=0.3 / factor)
+    found = convert(ADAMW, SCHEDULE, target, initial_rms=0.05, target_initial_rms=0.05 * factor)
+    rates = found.optimizer.learning_rate * found.schedule.multipliers()
+    np.testing.assert_allclose(rates, factor * 0.01 * SCHEDULE.multipliers(), rtol=1e-8)
+
+
+def test_the_two_conventions_agree_at_a_constant_rate() -> None:
+    target = AdamW(learning_rate=1e-3, weight_decay=0.5, decay="independent")
+    found = convert(ADAMW, Constant(num_steps=200), target, initial_rms=0.05, keep_decay=False)
+    assert getattr(found.optimizer, "weight_decay") == pytest.approx(0.003, rel=1e-9)  # noqa: B009
+    np.testing.assert_allclose(found.optimizer.learning_rate * found.schedule.multipliers(), 0.01, rtol=1e-9)
+    assert found.unconverted_angle_error == pytest.approx(0, abs=1e-9)
+
+
+def test_angles_from_elsewhere_are_followed() -> None:
+    asked = 0.02 + 0.01 * np.sin(np.arange(120) / 9)
+    found = convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, angles=asked)
+    np.testing.assert_allclose(angles_of(found.optimizer, found.schedule, 0.05), asked, rtol=1e-9)
+    with pytest.raises(InvalidParameter, match="120 numbers"):
+        convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, angles=asked[1:])
+
+
+def test_without_decay_there_is_no_equilibrium_to_match() -> None:
+    source = AdamW(learning_rate=0.01, weight_decay=0.0)
+    found = convert(source, SCHEDULE, Lion(learning_rate=1e-3, weight_decay=0.5), initial_rms=0.05, keep_decay=False)
+    assert (found.matching_learning_rate, found.unconverted_angle_error) == (None, None)
+    assert getattr(found.optimizer, "weight_decay") == 0  # noqa: B009
+    assert found.largest_angle_error < 1e-9
+
+
+def test_what_cannot_be_converted_is_refused() -> None:
+    for target in (SGDM(learning_rate=0.1, weight_decay=0.1), AdamC(learning_rate=0.01, weight_decay=0.1)):
+        with pytest.raises(InvalidParameter, match="target"):
+            convert(ADAMW, SCHEDULE, target, initial_rms=0.05)
+    with pytest.raises(InvalidParameter, match="target_initial_rms"):
+        convert(ADAMW, SCHEDULE, ADAMW, initial_rms=0.05, target_initial_rms=0.0)
+    with pytest.raises(InvalidParameter, match="angles"):
+        rates_for_angles(ADAMW, np.array([0.1, 1.6]), initial_rms=0.05)
+    with pytest.raises(InvalidParameter, match="within reach of adamw at step"):
+        rates_for_angles(AdamW(learning_rate=1e-3, weight_decay=0.1, beta1=0.99), np.full(40, 1.5), initial_rms=0.05)
