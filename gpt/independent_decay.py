@@ -32,9 +32,15 @@ class IndependentDecayAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         for group in self.param_groups:
             rate, share = float(group["lr"]), group["independent_weight_decay"]
-            group["weight_decay"] = share / rate if rate else 0.0
+            group["weight_decay"] = self.decay_of(group)
             if not rate:
                 for parameter in (p for p in group["params"] if p.grad is not None):
                     parameter.mul_(1 - share)
         loss: float | None = super().step(closure)
         return loss
+
+    @staticmethod
+    def decay_of(group: dict[str, Any]) -> float:
+        """The decay in PyTorch's convention of a step at the learning rate of the group; 0 at a rate of 0."""
+        rate = float(group["lr"])
+        return float(group["independent_weight_decay"]) / rate if rate else 0.0

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from gpt.adamc import AdamC
 from gpt.directions import state_of
+from gpt.independent_decay import IndependentDecayAdamW
 from gpt.sharding import shard_groups, sum_over_shards
 
 
@@ -115,9 +116,9 @@ class StepWatch:
             {key: _frozen(value) for key, value in group.items() if key != "params"}
             for group in self.optimizer.param_groups
         ]
-        if isinstance(self.optimizer, AdamC):  # it sets its decay during the step
+        if isinstance(self.optimizer, AdamC | IndependentDecayAdamW):  # they set their decay during the step
             for group in settings:
-                group["weight_decay"] = AdamC.decay_of(group)
+                group["weight_decay"] = self.optimizer.decay_of(group)
         return settings
 
     def _starts(self) -> None:
