@@ -12,6 +12,7 @@
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
+# make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
@@ -23,7 +24,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm
+.PHONY: setup validate test test-slow test-slurm lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley held-out mutate inverse-norm
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -65,6 +66,9 @@ direction: .venv/core
 
 radial: .venv/core
 	$(BIN)/lrbend study radial-gradients --results docs/radial
+
+held-out: .venv/core
+	$(BIN)/lrbend study held-out-norms --results docs/held-out
 
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley

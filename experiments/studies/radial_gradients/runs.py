@@ -64,12 +64,17 @@ def rows_of(config: TrainConfig) -> pd.DataFrame:
     return rows_of_trajectory(config, train(config).trajectory)
 
 
+def kind_of(matrix: str) -> str:
+    """Of a block matrix, by its name; a key of `theory.radial.KINDS`."""
+    return KINDS.get(matrix.removesuffix(".weight").split(".")[-1], FEED_FORWARD)
+
+
 def rows_of_trajectory(config: TrainConfig, found: Trajectory) -> pd.DataFrame:
     assert isinstance(config.optimizer, AdamW)
     noise = float(stationary_update_rms(config.optimizer.beta1))
     tables = []
     for place, matrix in enumerate(found.matrices):
-        kind = KINDS.get(matrix.removesuffix(".weight").split(".")[-1], FEED_FORWARD)
+        kind = kind_of(matrix)
         columns = {
             "run": label(config),
             "matrix": matrix,
