@@ -52,13 +52,13 @@ def answers_of(settings: pd.DataFrame, num_settings: dict[str, int]) -> pd.DataF
         shared = {"architecture": architecture, "group": group}
         for quantity, target in TARGETS[str(architecture)].items():
             errors = found.set_index("setting")[f"{quantity}_error_predicted"].dropna()
-            noise = found[f"{quantity}_error_white_noise"].dropna()
+            others = found[f"{quantity}_error_white_noise"].dropna()
             sizes = errors.abs()
             rows.append(
                 {**shared, "quantity": quantity, "target": target, "value": sizes.max()}
-                | {"white_noise": noise.abs().max(), "median": sizes.median(), "within": int((sizes <= target).sum())}
+                | {"white_noise": others.abs().max(), "median": sizes.median(), "within": int((sizes <= target).sum())}
                 | {"settings": len(sizes), "met": bool(complete and len(sizes) and sizes.max() <= target)}
-                | {"worst": sizes.idxmax() if len(sizes) else "", "worst_error": errors.loc[sizes.idxmax()]}
+                | {"worst": errors.index[sizes.argmax()], "worst_error": errors.iloc[sizes.argmax()]}
             )
         if architecture == "scale-invariant":
             value, noise = (_rank_correlation(found, source) for source in SOURCES)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments.agreement.matrix_networks import DRIVEN
 from experiments.agreement.measure import FAR_FROM_EQUILIBRIUM, fit_relaxation
 from experiments.studies.held_out.runs import label, network_of
 from gpt.config import TrainConfig
@@ -130,7 +131,7 @@ def _predicted(config: TrainConfig, kind: str, source: str) -> Trajectory:
 
 def _setting(config: TrainConfig, kind: str) -> dict[str, object]:
     architecture = config.model.architecture
-    judged = architecture == "scale-invariant" or kind != "query, key"
+    judged = architecture == "scale-invariant" or kind != DRIVEN
     return dict(zip(SETTING, (architecture, label(config), kind, judged), strict=True))
 
 

@@ -9,13 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from experiments.agreement.matrix_networks import FEED_FORWARD
 from experiments.files import to_json
 from experiments.reports.png import png_bytes
 from experiments.runs.configs import config_to_dict
 from experiments.studies.held_out.answers import TARGETS, answers_of, settings_of
 from experiments.studies.held_out.readings import predictions_of, readings_of
 from experiments.studies.held_out.runs import COLUMNS, SETTINGS, configs, rows_of
-from experiments.studies.radial_gradients.runs import FEED_FORWARD
 from experiments.studies.workplace import Findings, Workplace
 from gpt.config import Architecture, TrainConfig
 from theory import radial

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from experiments.studies.radial_gradients.runs import FEED_FORWARD, kind_of
+from experiments.agreement.matrix_networks import FEED_FORWARD, kind_of, small_gpt2
 from gpt.config import Architecture, TrainConfig, preset
 from gpt.train import train
-from theory import SCHEDULES, AdamW, equilibrium, networks, radial
+from theory import SCHEDULES, AdamW, equilibrium, networks
 
 RECORD_EVERY = 10
 WARMUP = 20
@@ -75,12 +75,7 @@ def network_of(architecture: Architecture, kind: str = FEED_FORWARD) -> networks
     """What predicts the matrices of that kind."""
     if architecture == "scale-invariant":
         return networks.SCALE_INVARIANT
-    return networks.Network(
-        name=networks.GPT2.name,
-        direction_ratio=networks.GPT2.direction_ratio,
-        gradient_history=np.ones,
-        law=radial.KINDS[kind],
-    )
+    return small_gpt2(kind)
 
 
 def configs(architecture: Architecture, settings: Iterable[Setting] | None = None) -> list[TrainConfig]:

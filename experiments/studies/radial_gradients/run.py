@@ -9,11 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from experiments.agreement.matrix_networks import FEED_FORWARD
 from experiments.files import BadInput, to_json
 from experiments.reports.png import png_bytes
 from experiments.runs.configs import config_to_dict
 from experiments.studies.radial_gradients import fits
-from experiments.studies.radial_gradients.runs import FEED_FORWARD, by_kind, configs, growth_windows, rows_of
+from experiments.studies.radial_gradients.runs import by_kind, configs, growth_windows, rows_of
 from experiments.studies.workplace import Findings, Workplace
 from theory import AdamW
 from theory.radial import BURST, DEFAULT, DIRECTION_RATIO, Law

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from experiments.agreement.matrix_networks import FEED_FORWARD, kind_of
 from gpt.config import TrainConfig, preset
 from gpt.train import train
 from theory import AdamW, Constant, Cosine, Schedule, Trajectory
@@ -20,8 +21,6 @@ RECORD_EVERY = 10
 CONSTANT = Constant(num_steps=2000)
 COSINE = Cosine(num_steps=3000, warmup_steps=200, final_fraction=0.1)
 DECAY = 0.1
-KINDS = {"query": "query, key", "key": "query, key", "value": "value, output", "output": "value, output"}
-FEED_FORWARD = "up, down"
 WINDOWS = (20, 200, 500, 1000, 1500, 2000, 2500, 3000)
 
 
@@ -62,11 +61,6 @@ def rows_of(config: TrainConfig) -> pd.DataFrame:
     """A row per record and matrix of one run: run, matrix, kind, num_entries, step, weight_rms, direction_ratio."""
     torch.set_num_threads(1)
     return rows_of_trajectory(config, train(config).trajectory)
-
-
-def kind_of(matrix: str) -> str:
-    """Of a block matrix, by its name; a key of `theory.radial.KINDS`."""
-    return KINDS.get(matrix.removesuffix(".weight").split(".")[-1], FEED_FORWARD)
 
 
 def rows_of_trajectory(config: TrainConfig, found: Trajectory) -> pd.DataFrame:
