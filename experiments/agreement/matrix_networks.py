@@ -48,7 +48,7 @@ def predict_matrices(
     kinds = np.array([kind_of(matrix) if has_kinds(config) else "" for matrix in matrices])
     parts = []
     for kind in dict.fromkeys(kinds.tolist()):
-        places = np.flatnonzero(kinds == kind)
+        places = np.flatnonzero(kinds == kind).tolist()
         names = [matrices[place] for place in places]
         network = network_of(config, names[0])
         run = predict_trajectory(

@@ -54,11 +54,12 @@ def answers_of(settings: pd.DataFrame, num_settings: dict[str, int]) -> pd.DataF
             errors = found.set_index("setting")[f"{quantity}_error_predicted"].dropna()
             others = found[f"{quantity}_error_white_noise"].dropna()
             sizes = errors.abs()
+            worst = int(sizes.argmax())
             rows.append(
                 {**shared, "quantity": quantity, "target": target, "value": sizes.max()}
                 | {"white_noise": others.abs().max(), "median": sizes.median(), "within": int((sizes <= target).sum())}
                 | {"settings": len(sizes), "met": bool(complete and len(sizes) and sizes.max() <= target)}
-                | {"worst": errors.index[sizes.argmax()], "worst_error": errors.iloc[sizes.argmax()]}
+                | {"worst": errors.index[worst], "worst_error": errors.iloc[worst]}
             )
         if architecture == "scale-invariant":
             value, noise = (_rank_correlation(found, source) for source in SOURCES)
