@@ -56,7 +56,6 @@ SETTLED = 400  # steps of these that Adam runs before U is read
 LAGS = 40
 PARTS = ("correlation", "sizes")
 SHOWN = (*PARTS, "whole", "sizes_shuffled", "by_autocorrelation")
-COLUMNS = ("seed", "matrix", *SHOWN, f"lag_{LAGS}")
 
 
 def configs() -> list[TrainConfig]:
@@ -227,4 +226,5 @@ def table_of(
     configs: Sequence[TrainConfig], place: Workplace, make: Callable[[TrainConfig], pd.DataFrame]
 ) -> pd.DataFrame:
     """The rows of all runs; those without a file among the runs of the workplace are made first."""
-    return pd.concat(place.run_tables(configs, make, COLUMNS), ignore_index=True)
+    columns = ("seed", "matrix", *SHOWN, f"lag_{LAGS}")
+    return pd.concat(place.run_tables(configs, make, columns), ignore_index=True)

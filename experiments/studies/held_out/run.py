@@ -8,12 +8,14 @@ from typing import get_args
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from experiments.agreement.matrix_networks import FEED_FORWARD
 from experiments.files import to_json
 from experiments.reports.png import png_bytes
 from experiments.runs.configs import config_to_dict
 from experiments.studies.held_out.answers import TARGETS, answers_of, settings_of
+from experiments.studies.held_out.causes import by_setting, causes_of
 from experiments.studies.held_out.readings import predictions_of, readings_of
 from experiments.studies.held_out.runs import COLUMNS, SETTINGS, configs, rows_of
 from experiments.studies.workplace import Findings, Workplace
@@ -29,7 +31,7 @@ def registered_predictions() -> pd.DataFrame:
 
 def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = rows_of) -> Findings:
     """One CSV file per run; ``config.json`` and ``predictions.csv`` before the first of them, ``matrices.csv``,
-    ``settings.csv``, ``answers.csv`` and ``held_out.png`` after the last."""
+    ``settings.csv``, ``answers.csv``, ``causes.csv`` and ``held_out.png`` after the last."""
     chosen = [config for architecture in SETTINGS for config in configs(architecture)]
     place.make_folders()
     place.write("config.json", to_json([config_to_dict(config) for config in chosen], indent=1) + "\n")
@@ -38,14 +40,16 @@ def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = ro
     readings = pd.concat([readings_of(c, rows) for c, rows in zip(chosen, tables, strict=True)], ignore_index=True)
     settings = settings_of(readings)
     answers = answers_of(settings, {architecture: len(each) for architecture, each in SETTINGS.items()})
-    for name, table in (("matrices", readings), ("settings", settings), ("answers", answers)):
+    causes = by_setting(pd.concat([causes_of(c, rows) for c, rows in zip(chosen, tables, strict=True)]))
+    for name, table in (("matrices", readings), ("settings", settings), ("answers", answers), ("causes", causes)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.4g"))
     place.write("held_out.png", draw(settings))
     return Findings(answers=answers, passed=bool(answers["met"].dropna().all()))
 
 
 def draw(settings: pd.DataFrame) -> bytes:
-    """Errors of the settings' medians by architecture, of the theory and of white noise, with targets; a PNG."""
+    """Errors of the settings' medians by architecture, of the theory and of white noise, with targets; a PNG. Errors
+    above 1 are drawn at 1."""
     figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained", width_ratios=(4, 3, 3))
     judged = settings[settings["group"] == "judged"]
     for panel, (architecture, targets) in zip(panels, TARGETS.items(), strict=False):
@@ -68,4 +72,8 @@ def draw(settings: pd.DataFrame) -> bytes:
     panels[2].plot(ends, ends, color="0.6", lw=0.8)
     panels[2].set(xscale="log", yscale="log", title="scale-invariant", xlabel="predicted first passage (steps)")
     panels[2].set_ylabel("measured")
+    for axis in (panels[2].xaxis, panels[2].yaxis):
+        axis.set_major_locator(FixedLocator([60, 100, 200, 400, 700]))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
     return png_bytes(figure, dpi=120)

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.studies.held_out import answers, readings, runs
+from experiments.studies.held_out import answers, causes, readings, runs
 from experiments.studies.held_out.run import run_study
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
+from theory.radial import NOISE
 
 NAMES = {
     "query, key": "blocks.0.attention.key",
@@ -42,7 +43,7 @@ def test_runs_that_follow_the_theory_meet_every_target(tmp_path: Path) -> None:
     assert judged.loc[("scale-invariant", "first_passage_rank"), "value"] == 1
     assert (judged["white_noise"].dropna() > 0.01).all()
     assert sorted(file.name for file in place.results.iterdir()) == [
-        "answers.csv", "config.json", "held_out.png", "matrices.csv", "predictions.csv", "settings.csv",
+        "answers.csv", "causes.csv", "config.json", "held_out.png", "matrices.csv", "predictions.csv", "settings.csv",
     ]  # fmt: skip
     again = run_study(place, make=lambda config: pytest.fail("made a run that was there"))
     pd.testing.assert_frame_equal(again.answers, found.answers, rtol=1e-4)
@@ -90,3 +91,17 @@ def test_every_setting_is_of_its_own() -> None:
         assert len({runs.label(config) for config in chosen}) == len(settings) >= 12
         assert {s.start for s in settings} >= {0.3, 3}
         assert {s.schedule for s in settings} == {"constant", "cosine", "wsd"}
+
+
+def test_a_direction_that_was_measured_accounts_for_the_norm() -> None:
+    """A run of white noise with a direction 1.2 times as large: the account without force is right, with it is not."""
+    config = runs.configs("gpt2")[0]
+    settled = readings.predicted_matrix(config, "up, down", "white_noise")
+    loud = causes.account_of(config, settled | {"update_rms": 1.2 * settled["update_rms"]}, NOISE)
+    rows = pd.DataFrame({"matrix": NAMES["up, down"], "kind": "up, down", **loud})
+    (row,) = causes.by_setting(causes.causes_of(config, rows)).to_dict("records")
+    assert row["direction_ratio"] == pytest.approx(1.2, rel=1e-3)
+    assert row["force"] == pytest.approx(1, abs=0.04)  # 1 for eta lam to 0
+    assert row["rms_error_measured_direction_without_force"] == pytest.approx(0, abs=1e-9)
+    assert row["force_of_law"] < 0.95
+    assert row["rms_error_measured_direction"] > 0.02
