@@ -14,6 +14,7 @@
 # make angle-law  a loss law of AdamH that knows when the angles come, and AdamW's optima by it: docs/angle-law, resumes
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
+# make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
@@ -26,7 +27,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -74,6 +75,9 @@ direction: .venv/core
 
 radial: .venv/core
 	$(BIN)/lrbend study radial-gradients --results docs/radial
+
+held-out: .venv/core
+	$(BIN)/lrbend study held-out-norms --results docs/held-out
 
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley

@@ -97,7 +97,7 @@ def learning_rate_of_angle(angle: ArrayLike, beta1: ArrayLike = 0.9) -> Array:
     >>> from theory import adamh
     >>> rate = adamh.learning_rate_of_angle(0.05)
     >>> print(f"{rate:.5f} turns by {adamh.angular_update_equilibrium(rate):.5f}")
-    0.05595 turns by 0.05000
+    0.05602 turns by 0.05000
     """
     theta, b = np.asarray(angle, dtype=np.float64), np.asarray(beta1, dtype=np.float64)
     y = (1 + b) * 2 * np.sin(theta / 2) ** 2 / (1 - b * np.cos(theta))

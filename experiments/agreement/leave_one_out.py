@@ -2,9 +2,9 @@ r"""Theory and simulation against measured trajectories: the error of every matr
 with this one left out, relaxation times.
 
 **Error.** :math:`e_t = \ln(\text{measured}/\text{predicted})` of weight RMS and angular update, at every record from
-ten momentum memories on (from the first, in a run shorter than that). The theory starts from the matrix's own initial
-RMS; the simulation, where there is one, from that of the config, and only matrices that start there are compared with
-it. Nothing is fitted.
+ten momentum memories on (from the first, in a run shorter than that). The theory, that of the matrix's network, starts
+from the matrix's own initial RMS; the simulation, where there is one, from that of the config, and only matrices that
+start there are compared with it. Nothing is fitted.
 
 **Calibration.** The closed form states no error of its own, so its interval for a setting comes from the other ones:
 prediction times the 5 % and 95 % quantiles of :math:`e^{e_t}` over the records of all other settings with the same
@@ -26,10 +26,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from experiments.agreement.matrix_networks import predict_matrices
 from experiments.agreement.setting_runs import SettingRuns
 from experiments.runs.run_files import Run
 from experiments.runs.simulation import COMPARED
-from theory import Trajectory, predict_trajectory
+from theory import Trajectory
 from theory.momentum import startup_steps
 
 Array = NDArray[np.float64]
@@ -110,7 +111,7 @@ def _predictions(
     if not len(alive):
         return []
     names = [measured.matrices[j] for j in alive]
-    theory = predict_trajectory(setting.optimizer, setting.schedule, initial_rms=initial[alive], matrices=names)
+    theory = predict_matrices(setting.config, initial_rms=initial[alive], matrices=names)
     found, simulation = [("theory", theory.at(steps), alive)], setting.simulation
     if simulation is not None and np.isin(steps, simulation.trajectory.steps).all():
         started = float(simulation.trajectory.weight_rms[0, 0])

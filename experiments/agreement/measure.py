@@ -2,8 +2,8 @@ r"""Measured trajectories against the theory: equilibrium, update RMS and relaxa
 
 Rules, stated once and applied to measurement and simulation alike:
 
-- **Equilibrium window**: records at the peak learning rate at which the theory, started from the matrix's own
-  initial RMS, is within 1 % of its equilibrium RMS for good.
+- **Equilibrium window**: records at the peak learning rate at which the theory of the matrix's network, started from
+  its own initial RMS, is within 1 % of its equilibrium RMS for good.
 - **Relaxation time**: least squares on the squared weight RMS from the end of warmup s on, of
 
   .. math:: \rho_t = a\,e^{-(t-s)/\tau} + b \int_s^t e^{-(t-t')/\tau}\, U_{t'}^2\, dt'
@@ -17,6 +17,8 @@ Rules, stated once and applied to measurement and simulation alike:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +27,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import t as student
 
-from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, adamw, equilibrium, predict
-from theory.momentum import startup_steps
-from theory.optimizers import pytorch_decay
+from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, equilibrium, predict
+from theory.momentum import startup_steps, stationary_update_rms
+from theory.networks import WHITE_NOISE, Network
 from theory.recursion import affine_recursion
 
 SETTLED_WITHIN = 0.01
@@ -54,11 +56,18 @@ ComparedOptimizer = AdamW | AdamH  # those whose runs are read against the theor
 
 
 def equilibrium_window(
-    optimizer: ComparedOptimizer, schedule: Schedule, steps: NDArray[np.int64], *, initial_rms: float
+    optimizer: ComparedOptimizer,
+    schedule: Schedule,
+    steps: NDArray[np.int64],
+    *,
+    initial_rms: float,
+    network: Network = WHITE_NOISE,
 ) -> NDArray[np.bool_]:
     """Which records count as equilibrium; AdamH, with no norm to relax, from ten momentum memories on."""
     if isinstance(optimizer, AdamW):
-        transient = predict(optimizer, schedule, initial_rms=initial_rms, tolerance=SETTLED_WITHIN).transient_steps
+        transient = predict(
+            optimizer, schedule, initial_rms=initial_rms, tolerance=SETTLED_WITHIN, network=network
+        ).transient_steps
         settled = schedule.num_steps if transient is None else transient
     else:
         settled = startup_steps(optimizer.beta1)
@@ -144,13 +153,22 @@ def _basis(elapsed: Array, drive: Array, relaxation_steps: Array) -> tuple[Array
     return relaxing, affine_recursion(kept, gained, np.zeros(len(relaxation_steps)))
 
 
-def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Schedule) -> pd.DataFrame:
+def _white_noise(matrix: str) -> Network:
+    return WHITE_NOISE
+
+
+def measure(
+    trajectory: Trajectory,
+    optimizer: ComparedOptimizer,
+    schedule: Schedule,
+    network_of: Callable[[str], Network] = _white_noise,
+) -> pd.DataFrame:
     """One row per matrix: what was measured at equilibrium, and what theory says; NaN where undefined.
 
     Columns: ``matrix``; measured ``angular_update``, ``weight_rms``, ``update_rms``, ``relaxation_steps`` with its
     95 % interval ``relaxation_low, relaxation_high``, and ``plain_relaxation_steps`` (with constant U); ``predicted_*``
     for the same; ``predicted_weight_rms_from_update`` (AdamW: with the measured update RMS put in); ``norm_drift``, the
-    largest relative change of the RMS from the first record.
+    largest relative change of the RMS from the first record. ``network_of`` tells a matrix's network by its name.
     """
     fit_range = (trajectory.steps >= schedule.warmup_steps) & (trajectory.steps < schedule.peak_end)
     rows: list[dict[str, Any]] = []
@@ -158,10 +176,10 @@ def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Sche
         return empty_measurement()
     for j, matrix in enumerate(trajectory.matrices):
         rms = trajectory.weight_rms[:, j]
-        initial = float(rms[0])
+        initial, network = float(rms[0]), network_of(matrix)
         try:
-            settled = equilibrium(optimizer, initial_rms=initial)
-            window = equilibrium_window(optimizer, schedule, trajectory.steps, initial_rms=initial)
+            settled = equilibrium(optimizer, initial_rms=initial, network=network)
+            window = equilibrium_window(optimizer, schedule, trajectory.steps, initial_rms=initial, network=network)
         except InvalidParameter:  # no weight decay, or weights that vanished: nothing settles
             rows.append({"matrix": matrix, "norm_drift": float(np.max(np.abs(rms / max(initial, 1e-300) - 1)))})
             continue
@@ -179,14 +197,10 @@ def measure(trajectory: Trajectory, optimizer: ComparedOptimizer, schedule: Sche
                 "update_rms": _root_mean_square(trajectory.update_rms[window, j]),
             }
             if isinstance(optimizer, AdamW):
-                row["predicted_weight_rms_from_update"] = float(
-                    adamw.equilibrium_rms(
-                        optimizer.learning_rate,
-                        pytorch_decay(optimizer),
-                        optimizer.beta1,
-                        update_rms=_root_mean_square(trajectory.update_rms[window, j]),
-                    )
-                )
+                ratio = row["update_rms"] / float(stationary_update_rms(optimizer.beta1))
+                row["predicted_weight_rms_from_update"] = equilibrium(
+                    optimizer, initial_rms=initial, network=replace(network, direction_ratio=ratio)
+                ).weight_rms
                 squared = rms[fit_range] ** 2
                 if _far_from(squared[0], row["weight_rms"] ** 2):
                     steps, drive = trajectory.steps[fit_range], trajectory.update_rms[fit_range, j] ** 2

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from experiments.agreement.matrix_networks import DRIVEN, has_kinds, kind_of
 from experiments.agreement.measure import ComparedOptimizer, measure
 from experiments.agreement.setting_runs import SettingRuns, setting_name
 from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
-from theory import AdamH, AdamW
+from theory import AdamH, AdamW, radial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,13 @@ ADAMW_QUANTITIES = (
     ComparedQuantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", 0.30),
     ComparedQuantity("relaxation, constant U", "plain_relaxation_steps", "predicted_relaxation_steps", math.inf),
 )
+# Of one kind of matrix of gpt2: what `theory.networks.GPT2` is said to be worth in small models, at its far end.
+KIND_QUANTITIES = (
+    ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", 0.20),
+    ComparedQuantity("weight RMS", "weight_rms", "predicted_weight_rms", 0.20),
+    ComparedQuantity("weight RMS, measured U", "weight_rms", "predicted_weight_rms_from_update", 0.20),
+    ComparedQuantity("relaxation (steps)", "relaxation_steps", "predicted_relaxation_steps", math.inf),
+)
 ADAMH_ANGLE = ComparedQuantity("angular update (rad)", "angular_update", "predicted_angular_update", math.inf)
 NORM_DRIFT_LIMIT = 1e-6
 SIMULATION_LIMIT = 0.005
@@ -71,8 +79,9 @@ SIMULATION_STANDARD_ERROR_LIMIT = 0.001
 def prediction_rows(settings: Sequence[SettingRuns], simulations: Sequence[Run]) -> list[PredictionRow]:
     """The rows of every setting in their order, then one for each simulation.
 
-    Verdicts are given on ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory; on AdamH's norm,
-    which is kept whatever the model; and on simulations with beta2 >= 0.999, which `validate` makes precise enough.
+    ``scale-invariant`` runs, whose weights fulfil the assumptions of the theory, are judged against white noise;
+    AdamW's ``gpt2`` runs by kind of matrix, against the network of that kind, queries and keys shown; AdamH's norm,
+    which is kept whatever the model; and simulations with beta2 >= 0.999, which `validate` makes precise enough.
     """
     rows = [row for setting in settings for row in _setting_rows(setting)]
     return rows + [_simulation_row(run) for run in simulations]
@@ -85,9 +94,11 @@ def all_pass(rows: Sequence[PredictionRow]) -> bool:
 
 def _setting_rows(setting: SettingRuns) -> list[PredictionRow]:
     optimizer, measured = setting.optimizer, setting.measured
-    judged = setting.config.model.architecture == "scale-invariant"
     num_diverged = len(setting.runs) - len(setting.completed)
     remark = f"{num_diverged} of {len(setting.runs)} runs diverged" if num_diverged else ""
+    if has_kinds(setting.config):
+        return _kind_rows(setting, remark)
+    judged = setting.config.model.architecture == "scale-invariant"
     simulated = None
     if setting.simulation is not None:
         simulated = measure(setting.simulation.trajectory, optimizer, setting.schedule).iloc[0]
@@ -121,6 +132,23 @@ def _setting_rows(setting: SettingRuns) -> list[PredictionRow]:
             )
         )
     return rows
+
+
+def _kind_rows(setting: SettingRuns, remark: str) -> list[PredictionRow]:
+    """Without simulation, which is one of white noise."""
+    kinds = setting.measured["matrix"].map(kind_of)
+    return [
+        _quantity_row(
+            setting.measured[kinds == kind],
+            quantity,
+            group=f"{setting.title}, {kind}",
+            simulated=None,
+            limit=quantity.limit if kind != DRIVEN and math.isfinite(quantity.limit) else None,
+            remark=remark,
+        )
+        for kind in radial.KINDS
+        for quantity in KIND_QUANTITIES
+    ]
 
 
 def _quantity_row(

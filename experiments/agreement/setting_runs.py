@@ -9,6 +9,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from experiments.agreement.matrix_networks import network_of
 from experiments.agreement.measure import ComparedOptimizer, empty_measurement, measure
 from experiments.runs.configs import config_hash
 from experiments.runs.run_files import Run
@@ -53,7 +54,10 @@ class SettingRuns:
     def measured(self) -> pd.DataFrame:
         """`measure` of every completed run, a row for each matrix, with the name of its ``run``."""
         tables = [
-            measure(run.trajectory, self.optimizer, self.schedule).assign(run=run.path.name) for run in self.completed
+            measure(
+                run.trajectory, self.optimizer, self.schedule, lambda matrix: network_of(self.config, matrix)
+            ).assign(run=run.path.name)
+            for run in self.completed
         ]
         return pd.concat(tables, ignore_index=True) if tables else empty_measurement().assign(run=None)
 

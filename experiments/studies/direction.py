@@ -29,12 +29,8 @@ half of the whole; refuted if in any setting its interval lies above half of the
 
 from __future__ import annotations
 
-import io
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -42,9 +38,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from experiments.files import BadInput, one_line, read_bytes, to_json, write_whole
+from experiments.files import to_json
 from experiments.reports.png import png_bytes
-from experiments.runs.configs import config_hash, config_to_dict
+from experiments.runs.configs import config_to_dict
 from experiments.studies.validate import NON_MATRIX_LEARNING_RATE, PRESET, RECORD_EVERY, SCHEDULE, SETTINGS
 from experiments.studies.workplace import Findings, Workplace
 from gpt.config import TrainConfig, preset
@@ -230,24 +226,5 @@ def table_of(
     configs: Sequence[TrainConfig], place: Workplace, make: Callable[[TrainConfig], pd.DataFrame]
 ) -> pd.DataFrame:
     """The rows of all runs; those without a file among the runs of the workplace are made first."""
-    place.make_folders()
-    files = [place.runs / f"{config_hash(config)}.csv" for config in configs]
-
-    def one(config: TrainConfig, file: Path) -> None:
-        write_whole(file, make(config).to_csv(index=False).encode())
-        print(f"lr {config.optimizer.learning_rate:g}, seed {config.seed}: done", file=sys.stderr, flush=True)
-
-    missing = [(config, file) for config, file in zip(configs, files, strict=True) if not file.exists()]
-    joblib.Parallel(n_jobs=place.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
-    return pd.concat([_read(file) for file in files], ignore_index=True)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    """The rows of one run."""
-    try:
-        run = pd.read_csv(io.BytesIO(read_bytes(file)))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this one again") from None
-    if run.empty or not {"seed", "matrix", *SHOWN, f"lag_{LAGS}"} <= set(run.columns):
-        raise BadInput(f"{file}: damaged (not the rows of a run); delete it to run this one again")
-    return run
+    columns = ("seed", "matrix", *SHOWN, f"lag_{LAGS}")
+    return pd.concat(place.run_tables(configs, make, columns), ignore_index=True)

@@ -176,6 +176,12 @@ STUDIES = {
             run=_later("valley", "run_study"),
         ),
         RegisteredStudy(
+            name="held-out-norms",
+            question="Do the theories of networks predict norm and angle at settings that nobody has trained?",
+            cost="8 core-minutes",
+            run=_later("held_out.run", "run_study"),
+        ),
+        RegisteredStudy(
             name="replay",
             question="Does the norm of a matrix act on training other than through the angle of its steps?",
             cost="4 core-hours (estimated)",

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
+from experiments.agreement.matrix_networks import DRIVEN, FEED_FORWARD
 from experiments.files import BadInput, one_line
-from experiments.studies.radial_gradients.runs import FEED_FORWARD, label
+from experiments.studies.radial_gradients.runs import label
 from gpt.config import TrainConfig
 from theory import AdamW, Cosine
 from theory.radial import BURST_STEPS, DEFAULT, DIRECTION_RATIO, NOISE, Law, moments
@@ -20,7 +21,6 @@ from theory.radial import BURST_STEPS, DEFAULT, DIRECTION_RATIO, NOISE, Law, mom
 Array = NDArray[np.float64]
 Burst = float
 
-DRIVEN = "query, key"  # by the outward gradient throughout
 POOLED = "all but query, key"
 FIRST_STEP = 100  # of a small run that counts
 PYTHIA = ("pythia_lr1e-3_wd0.01_seed3", "pythia_lr1e-3_wd0.05", "pythia_lr3e-4_matrices")

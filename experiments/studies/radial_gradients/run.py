@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.files import BadInput, one_line, to_json, write_whole
+from experiments.agreement.matrix_networks import FEED_FORWARD
+from experiments.files import BadInput, to_json
 from experiments.reports.png import png_bytes
-from experiments.runs.configs import config_hash, config_to_dict
+from experiments.runs.configs import config_to_dict
 from experiments.studies.radial_gradients import fits
-from experiments.studies.radial_gradients.runs import FEED_FORWARD, by_kind, configs, growth_windows, rows_of
+from experiments.studies.radial_gradients.runs import by_kind, configs, growth_windows, rows_of
 from experiments.studies.workplace import Findings, Workplace
-from gpt.config import TrainConfig
 from theory import AdamW
 from theory.radial import BURST, DEFAULT, DIRECTION_RATIO, Law
 
@@ -34,15 +32,7 @@ def run_study(place: Workplace) -> Findings:
         raise BadInput(f"{PUBLIC}: unset; the folder that holds npm_weibull (github.com/tiexinding/NPM-Weibull-public)")
     place.make_folders()
     chosen = configs()
-    files = [place.runs / f"{config_hash(config)}.csv" for config in chosen]
-
-    def one(config: TrainConfig, file: Path) -> None:
-        write_whole(file, rows_of(config).to_csv(index=False, float_format="%.6g").encode())
-        print(f"{file.stem}: done", file=sys.stderr, flush=True)
-
-    missing = [(config, file) for config, file in zip(chosen, files, strict=True) if not file.exists()]
-    joblib.Parallel(n_jobs=place.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
-    tables = [_read(file) for file in files]
+    tables = place.run_tables(chosen, rows_of, COLUMNS)
     windows = pd.concat([growth_windows(c, rows) for c, rows in zip(chosen, tables, strict=True)], ignore_index=True)
     kinds = pd.concat([by_kind(rows) for rows in tables], ignore_index=True)
     laws = fits.laws_table([c for c in chosen if isinstance(c.optimizer, AdamW) and c.optimizer.beta2 == 0.95], kinds)
@@ -86,14 +76,3 @@ def draw(windows: pd.DataFrame, folder: Path) -> bytes:
     right.set(xscale="log", yscale="log", xlim=(50, None), xlabel="step", ylabel="weight RMS (dotted: white noise)")
     right.legend(fontsize=8, frameon=False)
     return png_bytes(figure, dpi=120)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    """The rows of one run."""
-    try:
-        run = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this one again") from None
-    if run.empty or not set(run.columns) >= COLUMNS:
-        raise BadInput(f"{file}: damaged (not the rows of a run); delete it to run this one again")
-    return run

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from experiments.agreement.matrix_networks import FEED_FORWARD, kind_of
 from gpt.config import TrainConfig, preset
 from gpt.train import train
 from theory import AdamW, Constant, Cosine, Schedule, Trajectory
@@ -20,8 +21,6 @@ RECORD_EVERY = 10
 CONSTANT = Constant(num_steps=2000)
 COSINE = Cosine(num_steps=3000, warmup_steps=200, final_fraction=0.1)
 DECAY = 0.1
-KINDS = {"query": "query, key", "key": "query, key", "value": "value, output", "output": "value, output"}
-FEED_FORWARD = "up, down"
 WINDOWS = (20, 200, 500, 1000, 1500, 2000, 2500, 3000)
 
 
@@ -69,7 +68,7 @@ def rows_of_trajectory(config: TrainConfig, found: Trajectory) -> pd.DataFrame:
     noise = float(stationary_update_rms(config.optimizer.beta1))
     tables = []
     for place, matrix in enumerate(found.matrices):
-        kind = KINDS.get(matrix.removesuffix(".weight").split(".")[-1], FEED_FORWARD)
+        kind = kind_of(matrix)
         columns = {
             "run": label(config),
             "matrix": matrix,

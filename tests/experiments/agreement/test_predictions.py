@@ -43,13 +43,13 @@ def test_all_pass_only_if_every_row_with_a_limit_was_measured() -> None:
     assert not all_pass([ROW, replace(ROW, count=0, error=None)])
 
 
-def test_rows_cover_every_setting_and_only_scale_invariant_ones_are_judged(study: tuple[Path, list[Run]]) -> None:
+def test_rows_cover_every_setting_and_those_with_a_theory_are_judged(study: tuple[Path, list[Run]]) -> None:
     _, runs = study
     rows = rows_of(runs)
     titles = {setting.title for setting in group_runs(runs)}
-    assert titles <= {row.group for row in rows}
+    assert all(any(row.group.startswith(title) for row in rows) for title in titles)
     judged = [row.group for row in rows if row.verdict and row.quantity != "norm drift"]
-    assert all("scale-invariant" in group for group in judged)
+    assert all("scale-invariant" in group or group.endswith(("value, output", "up, down")) for group in judged)
     assert sum(not row.group.startswith("Adam") for row in rows) == 2  # the simulations
     drift = [row for row in rows if row.quantity == "norm drift"]
     assert [row.verdict for row in drift] == ["pass"]

@@ -18,7 +18,7 @@ from theory.valley import Valley
 
 # No curvature that comes near its limit, or beyond what is fitted, at any setting.
 SPECTRUM = Valley(beta1=0.9, curvatures=np.array([0.05, 0.5, 2.0]), shares=np.array([0.4, 0.4, 0.2]))
-SIZES = -0.05
+SIZES = -0.06
 MATRICES = ("first", "second")
 At = Callable[[float, float], Valley]  # the valley at (factor, beta1)
 
