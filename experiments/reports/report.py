@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.agreement.leave_one_out import leave_one_out
-from experiments.agreement.predictions import PredictionRow, prediction_rows
+from experiments.agreement.predictions import PredictionRow, all_pass, prediction_rows, tally
 from experiments.agreement.setting_runs import SettingRuns, group_runs
 from experiments.agreement.trajectories import trajectory_table
 from experiments.files import BadInput
@@ -52,13 +52,12 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str) -> Report:
     }
     figures = _run_figures(settings, runs)
     further = leave_one_out_figures(agreement)
-    judged = [row for row in predictions if row.verdict]
     text = render(
         "report.html",
         title=title,
         rows=prediction_cells(predictions),
-        passed=sum(row.verdict == "pass" for row in judged),
-        judged=len(judged),
+        tally=tally(predictions),
+        passed=all_pass(predictions),
         figures=[for_page(figure) for figure in figures],
         predictions_csv=data_uri("text/csv", tables["predictions"].to_csv(index=False).encode()),
         agreement=_agreement_rows(agreement.summary),

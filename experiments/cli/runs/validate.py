@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.agreement.predictions import all_pass
+    from experiments.agreement.predictions import all_pass, tally
     from experiments.reports.prediction_table import predictions_text
     from experiments.reports.report import write_report
     from experiments.studies.validate import run_validation
@@ -36,7 +36,6 @@ def run(options: argparse.Namespace) -> int:
         table = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in report.predictions]
         print(to_json({"passed": passed, "report": str(report.page), "rows": table}))
     else:
-        judged = [row for row in report.predictions if row.verdict]
         print(predictions_text(report.predictions))
-        print(f"\n{sum(row.verdict == 'pass' for row in judged)} of {len(judged)} checks pass.  Report: {report.page}")
+        print(f"\n{tally(report.predictions)}  Report: {report.page}")
     return 0 if passed else 1

@@ -71,10 +71,10 @@ def test_runs_that_follow_the_law_pass_and_others_do_not() -> None:
     rows = rows_of(made())
     judged = {key for key, row in rows.items() if row.limit is not None}
     assert {kind for kind, _ in judged} == {"value, output", "up, down"}
-    assert all(rows[key].verdict == "pass" for key in judged)
+    assert all(rows[key].verdict == "within" for key in judged)
     assert all(abs(rows[key].error or 0) < 0.02 for key in judged)
     off = rows_of(made(1.3))["up, down", "weight RMS"]
-    assert off.verdict == "fail"
+    assert off.verdict == "outside"
     assert off.error == pytest.approx(0.3, abs=0.02)
 
 

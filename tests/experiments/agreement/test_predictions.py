@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from experiments.agreement.predictions import PredictionRow, all_pass, prediction_rows
+from experiments.agreement.predictions import PredictionRow, all_pass, prediction_rows, tally
 from experiments.agreement.setting_runs import group_runs
 from experiments.reports.prediction_table import SHOWN, predictions_text
 from experiments.runs.run_files import Run
@@ -41,6 +41,19 @@ def test_all_pass_only_if_every_row_with_a_limit_was_measured() -> None:
     assert all_pass([ROW, replace(ROW, limit=None, error=9.0)])
     assert not all_pass([ROW, replace(ROW, error=-0.07)])
     assert not all_pass([ROW, replace(ROW, count=0, error=None)])
+
+
+def test_what_is_not_promised_is_counted_apart() -> None:
+    draft = replace(ROW, promised=False)
+    off = replace(draft, error=-0.07)
+    assert (draft.verdict, off.verdict) == ("within", "outside")
+    assert all_pass([ROW, off])
+    said = tally([ROW, replace(ROW, error=-0.07), draft, draft, off, replace(off, limit=None)])
+    assert said == (
+        "1 of 2 checks pass. Of 3 predictions for classic GPT-2, whose law is a draft, 2 are within their limits."
+    )
+    assert tally([ROW]) == "1 of 1 checks pass."
+    assert not tally([replace(ROW, limit=None)])
 
 
 def test_rows_cover_every_setting_and_those_with_a_theory_are_judged(study: tuple[Path, list[Run]]) -> None:
