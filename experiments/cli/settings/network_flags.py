@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from experiments.files import BadInput
 if TYPE_CHECKING:
     from theory.networks import Network
 
+VALLEY = re.compile(r"valley\(([^()]*)\)")
 # Parameters of a network that have other names on the command line.
 FLAG_OF = {
     "direction_ratio": "--direction",
@@ -34,8 +36,9 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--direction",
         metavar="RATIO",
-        help="RMS of Adam's direction over that of white noise: a number, white (1) or measured (0.885, small runs;"
-        " 90 %% of matrices within .81 to .945) (default: white for white-noise, else measured)",
+        help="RMS of Adam's direction over that of white noise: a number, white (1), measured (0.885, small runs; 90 %%"
+        " of matrices within .81 to .945), or valley(CURVATURE,SHAPE), what a loss makes that curves by so much per step"
+        " (theory.valley; 1.15,0.31 in small runs) (default: white for white-noise, else measured)",
     )
     group.add_argument(
         "--early-gradients",
@@ -47,17 +50,27 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def direction_ratio(text: str) -> float:
-    """What ``--direction`` means: a ratio, or the name of one. Raises `BadInput`."""
-    from theory import networks
+def direction_ratio(text: str, beta1: float) -> float:
+    """What ``--direction`` means: a ratio, the name of one, or a valley at this ``beta1``. Raises `BadInput`."""
+    from theory import InvalidParameter, networks, valley
 
+    if found := VALLEY.fullmatch(text):
+        try:
+            curvature, *shape = (number(each.strip()) for each in found[1].split(","))
+            if len(shape) > 1:
+                raise BadInput(f"--direction {text}: must be valley(CURVATURE) or valley(CURVATURE,SHAPE)")
+            return float(valley.direction_ratio(curvature, beta1, *shape))
+        except InvalidParameter as error:
+            raise BadInput(f"--direction {text}: {error.name} must be {error.allowed}") from None
+        except argparse.ArgumentTypeError as error:
+            raise BadInput(f"--direction {text}: {error}") from None
     named = {"white": networks.WHITE, "measured": networks.DIRECTION_RATIO}
     try:
         ratio = named[text] if text in named else number(text)
     except argparse.ArgumentTypeError:
         ratio = 0.0
     if ratio <= 0:
-        raise BadInput(f"--direction {text}: must be a number above 0, white or measured")
+        raise BadInput(f"--direction {text}: must be a number above 0, white, measured or valley(CURVATURE,SHAPE)")
     return ratio
 
 
@@ -69,11 +82,21 @@ def network_from(options: argparse.Namespace) -> Network:
 
     network = networks.NETWORKS[options.network]
     if options.direction is not None:
-        network = replace(network, direction_ratio=direction_ratio(options.direction))
+        network = replace(network, direction_ratio=direction_ratio(options.direction, _beta1(options)))
     if options.early_gradients is not None:
         factor, steps = options.early_gradients
         network = replace(network, gradient_history=networks.EarlyGradients(factor=factor, steps=steps))
     return network
+
+
+def _beta1(options: argparse.Namespace) -> float:
+    """Of the flags, or the optimizer's own; that of AdamW where it has none."""
+    from theory import OPTIMIZERS, AdamW
+
+    if options.beta1 is not None:
+        return float(options.beta1)
+    cls = OPTIMIZERS[options.optimizer or AdamW.name]
+    return float(getattr(cls, "beta1", AdamW.beta1))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.cli.main import main
 from tests.experiments.cli.said import strict_json
+from theory import valley
 
 PREDICT = ["predict", "--learning-rate", "1e-3", "--weight-decay", "0.1", "--num-steps", "20000"]
 
@@ -141,6 +142,21 @@ def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixtur
     assert main([*PREDICT, "--network", "scale-invariant"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")
+
+
+@pytest.mark.parametrize("beta1", ["0.9", "0.5"])
+def test_the_direction_of_a_valley(beta1: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, ratio in (
+        ("valley(1.15)", valley.direction_ratio(1.15, float(beta1))),
+        ("valley(1.15, 0.31)", valley.direction_ratio(1.15, float(beta1), 0.31)),
+    ):
+        assert main([*PREDICT, "--beta1", beta1, "--direction", words, "--json"]) == 0
+        assert strict_json(capsys.readouterr().out)["direction_ratio"] == float(ratio)
+    for wrong in ("valley", "valley()", "valley(-1)", "valley(1,2,3)", "valley(1,0)", "valley(1e6)", "valley(x)"):
+        assert main([*PREDICT, "--direction", wrong]) == 2
+        said = capsys.readouterr()
+        assert said.err.count("\n") == 1
+        assert f"--direction {wrong}" in said.err
 
 
 PYTHIA = "predict --network gpt2 --beta2 0.999 --schedule cosine --final-fraction 0.1 --warmup-steps 200"
