@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number, whole_number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell
 
 if TYPE_CHECKING:
-    from theory import Optimizer, Schedule
+    from matplotlib.figure import Figure
+
+    from experiments.figures.trajectories import PredictedRun
+    from theory import Optimizer, Schedule, Trajectory
 
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
@@ -55,14 +59,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=whole_number,
         help=f"steps between the records of --trajectory (default: as few as leave at most {MOST_RECORDS})",
     )
+    add_plot(parser, "weight RMS and angle per step of every setting, with equilibrium and end of the transient")
 
 
 def run(options: argparse.Namespace) -> int:
     from theory import Prediction, predict
 
+    check_plot(options)
     schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
     trajectory: list[dict[str, Any]] = []
+    drawn: list[PredictedRun] = []
     with told_by_flag():
         network = network_from(options)
         model = {
@@ -79,13 +86,19 @@ def run(options: argparse.Namespace) -> int:
             spoken_of = {"network": network.name, "direction_ratio": network.direction_ratio}
             settings.append({**named, **dataclasses.asdict(prediction), **spoken_of})
             if options.trajectory is not None:
-                trajectory += [{**named, **row} for row in _records(optimizer, schedule, records, model)]
+                trajectory += [{**named, **row} for row in _records(_recorded(optimizer, schedule, records, model))]
+            if options.plot is not None:
+                from experiments.figures.trajectories import PredictedRun
+
+                shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
+                drawn.append(PredictedRun(name=_name(options, optimizer), trajectory=shown, prediction=prediction))
     if options.csv is not None:
         _write_csv("--csv", options.csv, settings)
     if options.trajectory is not None:
         setting_columns = ("learning_rate", "weight_decay") if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
+    write_plot(options, lambda: _draw(drawn, f"{options.optimizer}, network {network.name}", options.tolerance))
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
@@ -134,14 +147,34 @@ def _record_every(options: argparse.Namespace) -> int:
     return require_integer("record_every", options.record_every, at_least=1)
 
 
-def _records(
-    optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]
-) -> list[dict[str, float]]:
+def _recorded(optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]) -> Trajectory:
     from theory import predict_trajectory
 
-    run = predict_trajectory(optimizer, schedule, record_every=record_every, **model)
+    return predict_trajectory(optimizer, schedule, record_every=record_every, **model)
+
+
+def _records(run: Trajectory) -> list[dict[str, float]]:
     values = zip(run.steps.tolist(), run.weight_rms[:, 0].tolist(), run.angular_update[:, 0].tolist(), strict=True)
     return [dict(zip(RECORDED, row, strict=True)) for row in values]
+
+
+def _name(options: argparse.Namespace, optimizer: Optimizer) -> str:
+    """A setting by what differs between them; a single one by both."""
+    several = len(options.learning_rate) > 1, len(options.weight_decay or ()) > 1
+    decay = getattr(optimizer, "weight_decay", None)
+    named = {
+        "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
+        "decay": decay if several[1] or not several[0] else None,
+    }
+    if all(several):
+        return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}"
+    return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None)
+
+
+def _draw(runs: Sequence[PredictedRun], network: str, tolerance: float) -> Figure:
+    from experiments.figures.trajectories import prediction_figure
+
+    return prediction_figure(runs, network=network, tolerance=tolerance)
 
 
 def _write_csv(flag: str, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
