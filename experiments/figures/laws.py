@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from experiments.bend.fit import GroupFit
 from experiments.bend.optimum import CellOptimum, OptimumStatus
@@ -36,6 +37,7 @@ Read = Callable[[Setting], tuple[float, float, float]]  # ln of the optimum at a
 
 POINTS = 41  # of a drawn law
 MOST_AXES, MOST_GROUPS = 4, 7
+MOST_FILLED = 3
 HEIGHT = 3.4
 
 
@@ -44,8 +46,27 @@ def law_axes(group: GroupFit) -> list[str]:
     return [] if group.law.model is None or group.law.joint is None else list(group.law.model.slopes)
 
 
-def draw_group_law(ax: Axes, group: GroupFit, axis: str, index: int) -> list[Array]:
-    """Optima and law of a group along an axis; returns what has to fit on the vertical axis, and at its end."""
+@dataclass(frozen=True)
+class Place:
+    """Which of several groups is drawn: its ``index`` among ``number`` of them. Points of groups stand side by side,
+    and from `MOST_FILLED` groups on bands are told by their edges alone."""
+
+    index: int
+    number: int
+
+    @property
+    def colour(self) -> str:
+        return colour(self.index)
+
+    def beside(self, x: ArrayLike, ends: tuple[float, float]) -> Array:
+        """``x`` moved to the place of the group on a logarithmic axis that spans ``ends``."""
+        step = np.log(max(ends[1] / ends[0], 1.5)) / 90
+        moved: Array = np.asarray(x, np.float64) * np.exp(step * (self.index - (self.number - 1) / 2))
+        return moved
+
+
+def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[Array]:
+    """Optima and law of a group along an axis; returns what has to fit on the vertical axis, the curve first."""
     model, joint = group.law.model, group.law.joint
     assert model is not None
     assert joint is not None
@@ -54,18 +75,17 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, index: int) -> list[Arr
         return joint.averages.along(model.row(setting), 0.95)
 
     values = [cell.key[axis] for cell in group.law.usable]
-    shade = colour(index)
-    drawn = _law(ax, read, model.centre, axis, (min(values), max(values)), index)
+    ends = min(values), max(values)
+    drawn = _law(ax, read, model.centre, axis, ends, place)
     if axis in model.halves:
         tangent = np.zeros(len(model.terms))
-        grid = np.geomspace(min(values), max(values), 2)
         heights = []
-        for value in grid:
+        for value in ends:
             tangent[[0, model.slopes[axis]]] = 1.0, np.log(value / model.centre[axis])
             heights.append(np.exp(joint.averages.along(tangent, 0.95)[0]))
-        ax.plot(grid, heights, color=GREY, linewidth=1, linestyle=":", label="tangent at the middle")
+        ax.plot(ends, heights, color=GREY, linewidth=1, linestyle=":", label="tangent at the middle")
         drawn.append(np.array(heights))
-    drawn += _optima(ax, group.cells, read, model.centre, axis, shade)
+    drawn += _optima(ax, group.cells, read, model.centre, axis, ends, place)
     return drawn
 
 
@@ -83,9 +103,9 @@ def finish_law(ax: Axes, axis: str, drawn: Sequence[Array], labels: Sequence[End
     label_ends(ax, labels, height=height)
 
 
-def end_label(text: str, drawn: Sequence[Array], index: int) -> EndLabel:
+def end_label(text: str, drawn: Sequence[Array], place: Place) -> EndLabel:
     """The name of the curve that was drawn first."""
-    return EndLabel(shortened(text), float(drawn[0][-1, 0]), colour(index))
+    return EndLabel(text, float(drawn[0][-1, 0]), place.colour)
 
 
 @styled
@@ -103,10 +123,11 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
         drawn_here, labels = [], []
         for index, item in enumerate(answered):
             if axis in _slopes(item):
-                drawn = _draw_recommendation(ax, item, axis, index)
+                place = Place(index, len(answered))
+                drawn = _draw_recommendation(ax, item, axis, place)
                 drawn_here += drawn
-                if item.group is not None:
-                    labels.append(end_label(item.group, drawn, index))
+                if len(answered) > 1:
+                    labels.append(end_label(f"{shortened(item.group)}: {_rate(item)}", drawn, place))
         finish_law(ax, axis, drawn_here, labels, height=0.75 * HEIGHT)
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
     lines = [str(line) for item in answered if item.pilot is not None for line in item.pilot.lines]
@@ -121,14 +142,16 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
 
 
 def _recommended(answered: Sequence[Recommendation], level: str) -> str:
-    words = [
-        f"{shortened(item.group) + ': ' if item.group else ''}{short(item.answer.value)}"
-        f" ({short(item.answer.low)} to {short(item.answer.high)})"
-        for item in answered
-        if item.answer is not None
-    ]
     target = ", ".join(f"{short_name(name)} {short(value)}" for name, value in answered[0].target.items())
-    return f"Learning rate{' at ' + target if target else ''}, {level} interval: {'; '.join(words)}"
+    where = f"Optimal learning rate{' at ' + target if target else ''}"
+    if len(answered) > 1:
+        return f"{where}, {len(answered)} groups with {level} intervals"
+    return f"{where}: {_rate(answered[0])}, {level} interval"
+
+
+def _rate(item: Recommendation) -> str:
+    found = item.answer
+    return "" if found is None else f"{short(found.value)} ({short(found.low)} to {short(found.high)})"
 
 
 def _slopes(item: Recommendation) -> list[str]:
@@ -146,7 +169,7 @@ def _point_only(ax: Axes, answered: Sequence[Recommendation]) -> None:
     ax.set(xlim=(-0.6, len(answered) - 0.4), ylabel="optimal learning rate (unit of the table)")
 
 
-def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, index: int) -> list[Array]:
+def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place) -> list[Array]:
     pilot, answer = item.pilot, item.answer
     assert pilot is not None
     assert answer is not None
@@ -158,17 +181,17 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, index: int) 
 
     base = {name: item.target[name] for name in coefficients.model.centre}
     values = [*(cell.key[axis] for cell in pilot.law.usable), base[axis]]
-    drawn = _law(ax, read, base, axis, (min(values), max(values)), index)
-    drawn += _optima(ax, pilot.law.optima, read, base, axis, colour(index))
+    ends = min(values), max(values)
+    drawn = _law(ax, read, base, axis, ends, place)
+    drawn += _optima(ax, pilot.law.optima, read, base, axis, ends, place)
     ax.errorbar(
-        [base[axis]],
+        place.beside([base[axis]], ends),
         [answer.value],
         yerr=bars([answer.value], [answer.low], [answer.high]),
         fmt="D",
         markersize=7,
-        color=colour(index),
+        color=place.colour,
         markeredgecolor="black",
-        ecolor="black",
         capsize=4,
         zorder=4,
         label="target",
@@ -176,16 +199,26 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, index: int) 
     return [*drawn, np.array([answer.low, answer.value, answer.high])]
 
 
-def _law(ax: Axes, read: Read, base: Setting, axis: str, ends: tuple[float, float], index: int) -> list[Array]:
-    """The law along an axis, all else at ``base``, with its interval; the first array is (POINTS, 3)."""
+def _law(ax: Axes, read: Read, base: Setting, axis: str, ends: tuple[float, float], place: Place) -> list[Array]:
+    """The law along an axis, all else at ``base``, with its interval; the one array is (POINTS, 3)."""
     grid = np.geomspace(*ends, POINTS)
     found = np.exp([read({**base, axis: float(value)}) for value in grid])
-    ax.fill_between(grid, found[:, 1], found[:, 2], color=colour(index), alpha=0.18, linewidth=0)
-    ax.plot(grid, found[:, 0], color=colour(index), linestyle=dashes(index), label="law")
+    if place.number < MOST_FILLED:
+        ax.fill_between(grid, found[:, 1], found[:, 2], color=place.colour, alpha=0.13, linewidth=0)
+    ax.plot(grid, found[:, 1:], color=place.colour, linestyle=dashes(place.index), linewidth=0.6, label="_interval")
+    ax.plot(grid, found[:, 0], color=place.colour, linestyle=dashes(place.index), label="law")
     return [found]
 
 
-def _optima(ax: Axes, cells: Iterable[CellOptimum], read: Read, base: Setting, axis: str, shade: str) -> list[Array]:
+def _optima(
+    ax: Axes,
+    cells: Iterable[CellOptimum],
+    read: Read,
+    base: Setting,
+    axis: str,
+    ends: tuple[float, float],
+    place: Place,
+) -> list[Array]:
     """Cells moved along the law to where the other scales are those of ``base``; bounds as triangles."""
     rows: dict[str, list[tuple[float, float, float, float]]] = {"o": [], "^": [], "v": []}
     for cell in cells:
@@ -204,14 +237,13 @@ def _optima(ax: Axes, cells: Iterable[CellOptimum], read: Read, base: Setting, a
     for marker, found in rows.items():
         if found:
             x, y, low, high = np.array(found).T
-            filled = shade if marker == "o" else "white"
             ax.errorbar(
-                x,
+                place.beside(x, ends),
                 y,
                 yerr=bars(y, low, high) if marker == "o" else None,
                 fmt=marker,
-                color=shade,
-                markerfacecolor=filled,
+                color=place.colour,
+                markerfacecolor=place.colour if marker == "o" else "white",
                 elinewidth=0.9,
                 capsize=2,
                 label={"o": "optima", "^": "at least", "v": "at most"}[marker],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,10 +36,15 @@ def parts_figure(found: Attribution, *, title: str) -> Figure:
             ax.set_yticks(range(lines), [name for name, _ in rows])
             ax.set_ylim(lines - 0.4, -0.6)
         ax.axhline(len(parts) - 0.5, color="#bbbbbb", linewidth=0.7)
-    caption = (
-        f"{found.num_cells} of {found.num_cells_in_all} cells. Bars: 95 % intervals, joint over arms. Band: curvature"
-        f" within {found.delta:g} counts as straight. bend = angle + norm + left, where all are identified; open marks:"
-        " the interval holds 0."
+    caption = f"{found.num_cells} of {found.num_cells_in_all} cells."
+    caption += (
+        ""
+        if not axes_of
+        else (
+            f" Bars: 95 % intervals, joint over arms. Band: curvature"
+            f" within {found.delta:g} counts as straight. bend = angle + norm + left, where all are identified; open marks:"
+            " the interval holds 0."
+        )
     )
     if len(found.arms) > len(names):
         caption += f" Shown are {len(names)} of {len(found.arms)} arms."
@@ -58,7 +65,7 @@ def _panel(ax: Axes, rows: list[tuple[str, Contribution]], delta: float) -> None
     for place, (name, part) in enumerate(rows):
         shade = colour(0) if name in SUM[:1] else colour(1) if name in SUM else "#444444"
         if part.value is None or part.low is None or part.high is None:
-            beside = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
+            beside: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
             ax.text(0.98, place, "not identifiable", fontsize=SMALL - 1, color=GREY, **beside)
             continue
         holds_zero = part.low <= 0 <= part.high

@@ -22,6 +22,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
 Params = ParamSpec("Params")
@@ -117,8 +118,8 @@ def short(value: float) -> str:
 
 def captioned(figure: Figure | SubFigure, width: float, title: str, caption: str) -> None:
     """Title above and caption below, broken to the ``width`` of the figure in inches."""
-    figure.suptitle(textwrap.fill(title, int(width * 13)), x=0.01, ha="left", fontsize=10, fontweight="bold")
-    figure.supxlabel(textwrap.fill(caption, int(width * 16.5)), x=0.01, ha="left", fontsize=SMALL, color="#333333")
+    figure.suptitle(textwrap.fill(title, int(width * 11)), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    figure.supxlabel(textwrap.fill(caption, int(width * 16)), x=0.01, ha="left", fontsize=SMALL, color="#333333")
 
 
 def is_wide(values: ArrayLike) -> bool:
@@ -170,7 +171,7 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], *, height: float) -> int:
     to_axes, x_end = ax.transData + ax.transAxes.inverted(), ax.get_xlim()[1]
     at = np.array([to_axes.transform((x_end, label.y))[1] for label in known])
     for label, wanted, place in zip(known, at, _apart(at, gap), strict=True):
-        line = {"transform": ax.transAxes, "clip_on": False, "linewidth": 0.6, "color": label.colour}
+        line: dict[str, Any] = {"transform": ax.transAxes, "clip_on": False, "linewidth": 0.6, "color": label.colour}
         ax.plot([1.0, 1.025], [wanted, place], scalex=False, scaley=False, label="_leader", **line)
         ax.text(
             1.032,
@@ -186,15 +187,12 @@ def label_ends(ax: Axes, labels: Sequence[EndLabel], *, height: float) -> int:
 
 
 def _apart(at: Array, gap: float) -> Array:
-    """Ascending heights at least ``gap`` apart, near ``at``, inside 0 to 1 as far as they fit."""
-    places = at.copy()
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    if len(places) and places[-1] > 1:
-        places[-1] = 1.0
-        for i in range(len(places) - 2, -1, -1):
-            places[i] = min(places[i], places[i + 1] - gap)
-    return places
+    """Ascending heights at least ``gap`` apart, as near to ``at`` as they can be, inside 0 to 1 as far as they fit."""
+    if not len(at):
+        return at
+    steps = gap * np.arange(len(at))
+    wanted: Array = isotonic_regression(at - steps).x
+    return np.clip(wanted, 0.0, max(0.0, 1.0 - steps[-1])) + steps
 
 
 def bars(value: ArrayLike, low: ArrayLike, high: ArrayLike) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from experiments.bend.evidence.cells import Cell, usable_places
 from experiments.bend.fit import GroupFit
 from experiments.bend.optimum import CellOptimum, OptimumStatus
-from experiments.figures.laws import HEIGHT, MOST_AXES, MOST_GROUPS, draw_group_law, end_label, finish_law, law_axes
+from experiments.figures.laws import (
+    HEIGHT,
+    MOST_AXES,
+    MOST_GROUPS,
+    Place,
+    draw_group_law,
+    end_label,
+    finish_law,
+    law_axes,
+)
 from experiments.figures.style import (
     GREY,
     LABELS,
@@ -49,13 +59,14 @@ def sweep_figure(groups: Sequence[GroupFit], *, title: str) -> Figure:
     chosen = every
     if len(every) > MOST_CELLS:
         chosen = [every[i] for i in np.unique(np.linspace(0, len(every) - 1, MOST_CELLS).round().astype(int))]
-    rows = max(1, -(-len(chosen) // COLUMNS))
+    columns = min(COLUMNS, max(1, len(chosen)))
+    rows, width = max(1, -(-len(chosen) // columns)), WIDTH if axes_of else max(6.0, 2.8 * columns)
     heights = [HEIGHT + 0.9] * bool(axes_of) + [CELL_HEIGHT * rows + 1.0]
-    figure = blank(WIDTH, sum(heights))
+    figure = blank(width, sum(heights))
     parts = np.atleast_1d(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights), object))
     if axes_of:
         _laws(parts[0], shown, len(groups), axes_of, title)
-    _cells(parts[-1], shown, chosen, len(every), rows)
+    _cells(parts[-1], shown, chosen, len(every), width)
     return figure
 
 
@@ -65,9 +76,10 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
         everything, labels = [], []
         for index, group in enumerate(groups):
             if axis in law_axes(group):
-                drawn = draw_group_law(ax, group, axis, index)
+                place = Place(index, len(groups))
+                drawn = draw_group_law(ax, group, axis, place)
                 everything += drawn
-                labels += [end_label(group.group, drawn, index)] if group.group is not None else []
+                labels += [end_label(shortened(group.group), drawn, place)] if len(groups) > 1 else []
         finish_law(ax, axis, everything, labels, height=0.75 * HEIGHT)
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
         if len(groups) == 1 and axis in groups[0].curvature:
@@ -89,9 +101,10 @@ def _verdict(group: GroupFit, axis: str) -> str:
 
 
 def _cells(
-    figure: SubFigure, groups: Sequence[GroupFit], chosen: Sequence[tuple[int, int]], number: int, rows: int
+    figure: SubFigure, groups: Sequence[GroupFit], chosen: Sequence[tuple[int, int]], number: int, width: float
 ) -> None:
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    columns = min(COLUMNS, max(1, len(chosen)))
+    grid = figure.subplots(max(1, -(-len(chosen) // columns)), columns, squeeze=False)
     for ax in grid.ravel()[max(1, len(chosen)) :]:
         ax.set_axis_off()
     if not chosen:
@@ -105,7 +118,7 @@ def _cells(
         ax.set_title("\n".join(part for part in (name, shortened(key, 34)) if part), loc="left", fontsize=SMALL)
     for line in grid:
         line[0].set_ylabel(LABELS["loss"], fontsize=SMALL)
-    for ax in grid[-1]:
+    for ax in grid.ravel()[: len(chosen)][-columns:]:  # the lowest of each column
         ax.set_xlabel(LABELS["learning_rate"], fontsize=SMALL)
     caption = (
         "Filled: losses that were fitted, means over seeds; bars: one standard error as the fit weighs them, far from"
@@ -159,7 +172,7 @@ def _cell(ax: Axes, cell: Cell, optimum: CellOptimum, fitted: _Fitted | None, sh
         ax.axvline(optimum.learning_rate, color=shade, linewidth=1, label="optimum")
     errors = fitted.errors if fitted else None
     ax.errorbar(np.exp(used.x), used.loss, yerr=errors, fmt="o", markersize=3.5, color="black", label="losses")
-    beside = {"markersize": 3.5, "color": GREY, "markerfacecolor": "none"}
+    beside: dict[str, Any] = {"markersize": 3.5, "color": GREY, "markerfacecolor": "none"}
     ax.plot(rates[left_out], cell.loss[left_out], "o", label="left out", **beside)
     if fitted:
         ax.plot(np.exp(fitted.x), fitted.loss, color=shade, linewidth=1.3, label="fitted")

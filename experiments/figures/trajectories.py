@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from experiments.figures.style import (
@@ -32,6 +33,7 @@ Array = NDArray[np.float64]
 QUANTITIES = ("weight_rms", "angular_update")
 MOST_MARKED = 12  # settings whose equilibria and transients do not hide each other
 DEEPEST = 1e4  # ratio that an axis of angles spans at most: under a schedule that ends at zero they go on falling
+CUT = " What is less than a 10,000th of the largest lies below the picture."
 WIDTH, HEIGHT = 10.0, 3.6
 THEORY, SIMULATION = "#000000", colour(0)
 
@@ -51,7 +53,7 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
     figure = blank(WIDTH, HEIGHT + 0.6)
     panels = figure.subplots(1, 2)
     marked = len(runs) <= MOST_MARKED
-    num_named = len(runs)
+    num_named, cut = len(runs), False
     for ax, quantity in zip(panels, QUANTITIES, strict=True):
         ends, drawn = [], []
         for place, run in enumerate(runs):
@@ -63,6 +65,7 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
                 color=colour(place),
                 linestyle=dashes(place),
                 marker="o" if len(steps) == 1 else None,
+                clip_on=len(steps) > 1,
                 label=run.name,
             )
             drawn += [values, [settled] if marked else []]
@@ -72,15 +75,16 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
             ends.append(EndLabel(run.name, float(values[-1]), colour(place)))
             if len(runs) == 1:
                 ends = [EndLabel("equilibrium", settled, GREY)]
-        _finish(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        cut |= _finish(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
-    caption = f"Dotted: equilibrium at the peak rate. Circle: first step within {tolerance:.3g} of it (relative)."
+    caption = f"Dotted: equilibrium at the peak rate. Circle: first step within {100 * tolerance:.3g} % of it."
     if not marked:
         caption = f"Equilibria and ends of transients are not marked for more than {MOST_MARKED} settings."
     if num_named < len(runs):
         caption += f" {num_named} of {len(runs)} curves are named."
+    caption += CUT if cut else ""
     title = f"{runs[0].name}; {network}" if len(runs) == 1 else f"{len(runs)} settings; {network}"
     captioned(figure, WIDTH, f"Closed form: {title}", f"{caption} Closed form: nothing is fitted, no error bars.")
     return figure
@@ -101,7 +105,7 @@ def simulation_figure(
     ``theory`` is at the same steps, None without one, for the reason ``why_not``. ``compared`` (num_records,): the
     records that were compared; those that were not are grey in the difference.
     """
-    rows = 1 if theory is None else 2
+    rows, cut = 1 if theory is None else 2, False
     figure = blank(WIDTH, HEIGHT * (0.8 * rows + 0.35))
     grid = figure.subplots(rows, 2, squeeze=False, sharex="col")
     for column, quantity in enumerate(QUANTITIES):
@@ -121,7 +125,7 @@ def simulation_figure(
             _difference(grid[1, column], steps, values, spread, expected, chosen)
             grid[1, column].set_ylabel(f"difference in {'RMS' if column == 0 else 'angle'} (%)")
         ends.append(EndLabel("simulation", float(values[-1]), SIMULATION))
-        _finish(ax, quantity, steps, np.concatenate(drawn))
+        cut |= _finish(ax, quantity, steps, np.concatenate(drawn))
         label_ends(ax, ends, height=0.6 * HEIGHT)
         ax.set_xlabel(LABELS["step"] if theory is None else "")
     caption = "Band: two Monte Carlo standard errors either side of the simulation."
@@ -129,6 +133,7 @@ def simulation_figure(
         caption += f" No closed form: {why_not}." if why_not else ""
     elif compared is not None and not compared.all():
         caption += " Grey: records that are not compared (start of the momentum, updates below float32)."
+    caption += CUT if cut else ""
     captioned(figure, WIDTH, f"Simulation of noise: {title}", caption)
     return figure
 
@@ -168,16 +173,16 @@ def _difference(
     ax.set(ylim=(-reach, reach), xlabel=LABELS["step"])
 
 
-def _finish(ax: Axes, quantity: str, steps: NDArray[np.int64], values: Array) -> None:
-    """Scales, limits and labels."""
+def _finish(ax: Axes, quantity: str, steps: NDArray[np.int64], values: Array) -> bool:
+    """Scales, limits and labels; whether something lies below the picture."""
+    known = positive(values)
     if is_wide(values):
-        known = positive(values)
         bottom = max(known.min(), known.max() / DEEPEST)
         log_axis(ax.yaxis, [bottom, known.max()])
         ax.set_ylim(bottom / 1.3, known.max() * 1.3)
     else:
-        known = values[np.isfinite(values)]
-        top = float(known.max()) if len(known) and known.max() > 0 else 1.0
-        ax.set_ylim(0, 1.12 * top)
+        ax.set_ylim(0, 1.12 * float(known.max(initial=0.0)) or 1.0)
     ax.set_xlim(0, max(int(steps[-1]), 1))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.set(xlabel=LABELS["step"], ylabel=LABELS[quantity])
+    return is_wide(values) and bool(known.min() < known.max() / DEEPEST)
