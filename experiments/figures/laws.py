@@ -38,6 +38,7 @@ Read = Callable[[Setting], tuple[float, float, float]]  # ln of the optimum at a
 POINTS = 41  # of a drawn law
 MOST_AXES, MOST_GROUPS = 4, 7
 MOST_FILLED = 3
+SIDE_BY_SIDE = " Points of groups stand side by side."
 HEIGHT = 3.4
 
 
@@ -113,7 +114,7 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
     """The law of every group along each scale, others at the target's, with the run to be made and its interval."""
     answered = [item for item in found if item.answer is not None and item.pilot is not None][:MOST_GROUPS]
     axes_of = list(dict.fromkeys(axis for item in answered for axis in _slopes(item)))[:MOST_AXES]
-    width = max(6.5, 4.8 * len(axes_of) + 0.8)
+    width = max(6.5, 4.8 * len(axes_of) + 0.8) + 3.0 * len(axes_of) * (len(answered) > 1)
     figure = blank(width, HEIGHT + 1.1)
     panels = figure.subplots(1, max(1, len(axes_of)), squeeze=False)[0]
     if not axes_of:
@@ -135,6 +136,7 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
         f"Diamond: the run to be made, bars: {level} interval of its optimum; band: the same along the law. Points:"
         " optima of cells moved along the law to the target's other scales, bars: 95 %; triangles: bounds only."
         + "".join(f" In the table {line}." for line in dict.fromkeys(lines))
+        + SIDE_BY_SIDE * (len(answered) > 1)
         + _more(len(found), len(answered), "groups")
     )
     captioned(figure, width, _recommended(answered, level), caption)

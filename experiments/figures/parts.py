@@ -37,15 +37,11 @@ def parts_figure(found: Attribution, *, title: str) -> Figure:
             ax.set_ylim(lines - 0.4, -0.6)
         ax.axhline(len(parts) - 0.5, color="#bbbbbb", linewidth=0.7)
     caption = f"{found.num_cells} of {found.num_cells_in_all} cells."
-    caption += (
-        ""
-        if not axes_of
-        else (
-            f" Bars: 95 % intervals, joint over arms. Band: curvature"
-            f" within {found.delta:g} counts as straight. bend = angle + norm + left, where all are identified; open marks:"
-            " the interval holds 0."
+    if axes_of:
+        caption += (
+            f" Bars: 95 % intervals, joint over arms. Band: curvature within {found.delta:g} counts as straight."
+            " bend = angle + norm + left, where all are identified. Open marks: the interval holds 0."
         )
-    )
     if len(found.arms) > len(names):
         caption += f" Shown are {len(names)} of {len(found.arms)} arms."
     captioned(figure, width, title, caption)

@@ -33,6 +33,7 @@ GREY = "#6e6e6e"
 DPI = 150
 SMALL = 8  # points, of captions and labels
 WIDE = 10.0  # decades apart or not: ratio from which an axis is logarithmic
+SUBDIVISIONS = ((8, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (30, (1.0, 2.0, 5.0)), (300, (1.0, 3.0)))  # of a decade, by span
 LONGEST = 28  # characters of a label
 LABELS = {
     "step": "step",
@@ -119,7 +120,7 @@ def short(value: float) -> str:
 def captioned(figure: Figure | SubFigure, width: float, title: str, caption: str) -> None:
     """Title above and caption below, broken to the ``width`` of the figure in inches."""
     figure.suptitle(textwrap.fill(title, int(width * 11)), x=0.01, ha="left", fontsize=10, fontweight="bold")
-    figure.supxlabel(textwrap.fill(caption, int(width * 16)), x=0.01, ha="left", fontsize=SMALL, color="#333333")
+    figure.supxlabel(textwrap.fill(caption, int(width * 15)), x=0.01, ha="left", fontsize=SMALL, color="#333333")
 
 
 def is_wide(values: ArrayLike) -> bool:
@@ -141,7 +142,15 @@ def log_axis(axis: Axis, values: ArrayLike, *, most: int = 6) -> None:
     if ratio < 3:
         axis.set_major_locator(MaxNLocator(max(2, most - 2)))
     else:
-        subs = (1.0, 2.0, 5.0) if ratio < 30 else (1.0, 3.0) if ratio < 300 else (1.0,)
+        subs = (
+            (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+            if ratio < 8
+            else (1.0, 2.0, 5.0)
+            if ratio < 30
+            else (1.0, 3.0)
+            if ratio < 300
+            else (1.0,)
+        )
         axis.set_major_locator(LogLocator(subs=subs, numticks=most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())

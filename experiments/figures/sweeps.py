@@ -18,6 +18,7 @@ from experiments.figures.laws import (
     HEIGHT,
     MOST_AXES,
     MOST_GROUPS,
+    SIDE_BY_SIDE,
     Place,
     draw_group_law,
     end_label,
@@ -88,6 +89,7 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
         "Points: optima of cells, moved along the law to the middle of the other scales; bars and bands: 95 %"
         " intervals; triangles: bounds of optima outside their grids. Dotted: the straight law, tangent at the middle."
     )
+    caption += SIDE_BY_SIDE * (len(groups) > 1)
     if len(groups) < number:
         caption += f" Shown are {len(groups)} of {number} groups."
     captioned(figure, WIDTH, title, caption)
