@@ -33,11 +33,11 @@ from experiments.text import short_name
 
 Array = NDArray[np.float64]
 Setting = Mapping[str, float]
-Read = Callable[[Setting], tuple[float, float, float]]  # ln of the optimum at a setting, with its interval
 
 POINTS = 41  # of a drawn law
 MOST_AXES, MOST_GROUPS = 4, 7
 MOST_FILLED = 3
+WIDEST_BAND = 100.0  # factor above the curve and below it that the picture has room for
 SIDE_BY_SIDE = " Points of groups stand side by side."
 HEIGHT = 3.4
 
@@ -45,6 +45,16 @@ HEIGHT = 3.4
 def law_axes(group: GroupFit) -> list[str]:
     """The scales along which a group's law has a slope."""
     return [] if group.law.model is None or group.law.joint is None else list(group.law.model.slopes)
+
+
+@dataclass(frozen=True)
+class _Law:
+    """How a law is read: ``row`` of its terms at a setting, the ``mean`` of such a row, ln of the optimum, and its
+    ``interval``, low and high."""
+
+    row: Callable[[Setting], Array]
+    mean: Callable[[Array], float]
+    interval: Callable[[Array], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -72,21 +82,24 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[A
     assert model is not None
     assert joint is not None
 
-    def read(setting: Setting) -> tuple[float, float, float]:
-        return joint.averages.along(model.row(setting), 0.95)
-
+    averages = joint.averages
+    law = _Law(
+        row=model.row,
+        mean=lambda row: float(averages.weights @ (averages.centres @ row)),
+        interval=lambda row: averages.along(row, 0.95)[1:],
+    )
     values = [cell.key[axis] for cell in group.law.usable]
     ends = min(values), max(values)
-    drawn = _law(ax, read, model.centre, axis, ends, place)
+    drawn = _draw_law(ax, law, model.centre, axis, ends, place)
     if axis in model.halves:
         tangent = np.zeros(len(model.terms))
         heights = []
         for value in ends:
             tangent[[0, model.slopes[axis]]] = 1.0, np.log(value / model.centre[axis])
-            heights.append(np.exp(joint.averages.along(tangent, 0.95)[0]))
+            heights.append(np.exp(law.mean(tangent)))
         ax.plot(ends, heights, color=GREY, linewidth=1, linestyle=":", label="tangent at the middle")
         drawn.append(np.array(heights))
-    drawn += _optima(ax, group.cells, read, model.centre, axis, ends, place)
+    drawn += _optima(ax, group.cells, law, model.centre, axis, ends, place)
     return drawn
 
 
@@ -177,15 +190,20 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place
     assert answer is not None
     coefficients = pilot.coefficients
 
-    def read(setting: Setting) -> tuple[float, float, float]:
-        found = coefficients.predict(coefficients.row(setting), item.confidence, scatter=True)
-        return found.value, found.low, found.high
+    def interval(row: Array) -> tuple[float, float]:
+        found = coefficients.predict(row, item.confidence, scatter=True)
+        return found.low, found.high
 
+    law = _Law(
+        row=coefficients.row,
+        mean=lambda row: float(coefficients.weights @ (coefficients.centres @ row)),
+        interval=interval,
+    )
     base = {name: item.target[name] for name in coefficients.model.centre}
     values = [*(cell.key[axis] for cell in pilot.law.usable), base[axis]]
     ends = min(values), max(values)
-    drawn = _law(ax, read, base, axis, ends, place)
-    drawn += _optima(ax, pilot.law.optima, read, base, axis, ends, place)
+    drawn = _draw_law(ax, law, base, axis, ends, place)
+    drawn += _optima(ax, pilot.law.optima, law, base, axis, ends, place)
     ax.errorbar(
         place.beside([base[axis]], ends),
         [answer.value],
@@ -201,21 +219,25 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place
     return [*drawn, np.array([answer.low, answer.value, answer.high])]
 
 
-def _law(ax: Axes, read: Read, base: Setting, axis: str, ends: tuple[float, float], place: Place) -> list[Array]:
-    """The law along an axis, all else at ``base``, with its interval; the one array is (POINTS, 3)."""
+def _draw_law(ax: Axes, law: _Law, base: Setting, axis: str, ends: tuple[float, float], place: Place) -> list[Array]:
+    """The law along an axis, all else at ``base``, with its interval; the one array is (POINTS, 3).
+
+    A band that is very wide leaves the picture, so that the points can be seen.
+    """
     grid = np.geomspace(*ends, POINTS)
-    found = np.exp([read({**base, axis: float(value)}) for value in grid])
+    rows = [law.row({**base, axis: float(value)}) for value in grid]
+    found = np.exp(np.clip([(law.mean(row), *law.interval(row)) for row in rows], -300, 300))
     if place.number < MOST_FILLED:
         ax.fill_between(grid, found[:, 1], found[:, 2], color=place.colour, alpha=0.13, linewidth=0)
     ax.plot(grid, found[:, 1:], color=place.colour, linestyle=dashes(place.index), linewidth=0.6, label="_interval")
     ax.plot(grid, found[:, 0], color=place.colour, linestyle=dashes(place.index), label="law")
-    return [found]
+    return [np.clip(found, found[:, 0].min() / WIDEST_BAND, found[:, 0].max() * WIDEST_BAND)]
 
 
 def _optima(
     ax: Axes,
     cells: Iterable[CellOptimum],
-    read: Read,
+    law: _Law,
     base: Setting,
     axis: str,
     ends: tuple[float, float],
@@ -227,7 +249,7 @@ def _optima(
         if axis not in cell.key or any(cell.key.get(name, 0) <= 0 for name in base):
             continue
         value = cell.key[axis]
-        factor = float(np.exp(read({**base, axis: value})[0] - read(cell.key)[0]))
+        factor = float(np.exp(law.mean(law.row({**base, axis: value}) - law.row(cell.key))))
         low, high = (np.nan if end is None else end * factor for end in (cell.low, cell.high))
         if cell.status is OptimumStatus.INTERIOR and cell.learning_rate is not None:
             rows["o"].append((value, cell.learning_rate * factor, low, high))

@@ -77,6 +77,8 @@ def test_updates_below_the_resolution_of_the_weights_are_not_compared(
     difference = (late[name] / late[f"{name}_theory"] - 1)[resolved].abs()
     assert difference.max() == pytest.approx(result["max_relative_error"], rel=1e-9)
     assert late["step"][difference.idxmax()] == result["largest_at_step"]
+    assert main([*flags, "--learning-rate", "1e-4"]) == 0
+    assert f"({name.replace('_', ' ')}, step {result['largest_at_step']})" in capsys.readouterr().out
     z = ((late[name] - late[f"{name}_theory"]) / late[f"{name}_standard_error"])[resolved].abs().max()
     assert result["max_abs_z"] >= z > 1
 
