@@ -146,8 +146,8 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
     lines = [str(line) for item in answered if item.pilot is not None for line in item.pilot.lines]
     caption = (
-        f"Diamond: the run to be made, bars: {level} interval of its optimum; band: the same along the law. Points:"
-        " optima of cells moved along the law to the target's other scales, bars: 95 %; triangles: bounds only."
+        f"Diamond: the run to be made, bars: {level} interval of its optimum; thin lines: the same along the law."
+        " Points: optima of cells moved along the law to the target's other scales, bars: 95 %; triangles: bounds only."
         + "".join(f" In the table {line}." for line in dict.fromkeys(lines))
         + SIDE_BY_SIDE * (len(answered) > 1)
         + _more(len(found), len(answered), "groups")

@@ -86,7 +86,7 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
         if len(groups) == 1 and axis in groups[0].curvature:
             ax.set_title(_verdict(groups[0], axis), loc="left", fontsize=SMALL)
     caption = (
-        "Points: optima of cells, moved along the law to the middle of the other scales; bars and bands: 95 %"
+        "Points: optima of cells, moved along the law to the middle of the other scales; bars and thin lines: 95 %"
         " intervals; triangles: bounds of optima outside their grids. Dotted: the straight law, tangent at the middle."
     )
     caption += SIDE_BY_SIDE * (len(groups) > 1)
