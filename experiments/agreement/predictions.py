@@ -213,7 +213,7 @@ def _simulation_row(run: Run) -> PredictionRow:
     bias = agreement.get("mean_relative_bias") or {}
     judged = config.optimizer.beta2 >= 0.999
     precise = standard_error is not None and standard_error <= SIMULATION_STANDARD_ERROR_LIMIT
-    remark = "diverged"
+    remark = "diverged" if run.summary.get("outcome") == "diverged" else "not compared"
     if agreement:
         remark = f"max |z| {agreement['max_abs_z']:.1f}, standard error {standard_error:.2%}"
         remark += f", mean bias RMS {bias['weight_rms']:+.2%} angle {bias['angular_update']:+.2%}"

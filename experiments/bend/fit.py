@@ -77,6 +77,7 @@ class GroupFit:
     shape: Mapping[str, float] | None
     noise_ratio: Mapping[str, float]
     notes: tuple[str, ...]
+    law: ScalingLaw
     effective: GroupFit | None = None
     exponents_by_batch: tuple[BatchExponents, ...] = ()
 
@@ -235,6 +236,7 @@ def fit_group(
         shape=dict(zip(("skew", "growth", "split"), map(float, joint.shape), strict=True)) if joint else None,
         noise_ratio=ratios,
         notes=tuple(notes),
+        law=law,
         exponents_by_batch=at_batch,
     )
 

@@ -67,7 +67,8 @@ class Recommendation:
     ones. answer : the learning rate, None if refused for the ``reason``. in_angle : the same by the law in mean angle,
     None unless asked for and known. beyond : by axis, the factor by which the target is outside the table's range, 1
     inside. norms : how far the norms of the pilot runs had come, None where the table does not tell. assumptions,
-    warnings, notes : phrases. next_runs : the further cells that would narrow the interval most, best first.
+    warnings, notes : phrases. next_runs : the further cells that would narrow the interval most, best first. pilot :
+    the law that was read, None if there is no answer.
     """
 
     group: str | None
@@ -85,6 +86,7 @@ class Recommendation:
     notes: tuple[str, ...]
     next_runs: tuple[NextRun, ...]
     reason: str | None = None
+    pilot: PilotLaw | None = None
 
 
 def recommend(
@@ -202,6 +204,7 @@ def _recommend(
         ),
         notes=tuple(notes),
         next_runs=tuple(nexts),
+        pilot=pilot,
     )
 
 

@@ -16,7 +16,7 @@ from experiments.runs.configs import config_text
 from experiments.runs.progress import progress_writer
 from experiments.runs.provenance import provenance
 from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
-from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation
+from experiments.runs.simulation import SimulationConfig, compare_with_theory, run_simulation, theory_of
 from theory import InvalidParameter, RunOutcome, Trajectory
 
 if TYPE_CHECKING:
@@ -166,8 +166,10 @@ def simulate_run(study: Path, label: str, config: SimulationConfig) -> Path:
         if partial is None:
             return final
         simulation = run_simulation(config)
-        completed = simulation.outcome is RunOutcome.COMPLETED
-        agreement = compare_with_theory(config, simulation.trajectory, simulation.standard_error) if completed else None
+        agreement = None
+        if simulation.outcome is RunOutcome.COMPLETED:
+            predicted = theory_of(config, simulation.trajectory.steps)
+            agreement = compare_with_theory(config, predicted, simulation.trajectory, simulation.standard_error)
         summary = {
             "outcome": simulation.outcome,
             "diverged_at_step": simulation.diverged_at_step,

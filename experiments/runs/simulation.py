@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SMALLEST_CORRECTED_BETA2 = 0.1  # below it `theory.second_moment` gives no correction
 LARGEST_DECAY_PER_STEP = 0.03  # beyond it one second moment for all entries is too coarse for Adam with L2
 COMPARED = ("weight_rms", "angular_update")
+RESOLVED = 64 * 2.0**-24  # radians per step: above, rounding weights to float32 moves the angle by less than 1e-4 of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,8 @@ class Agreement:
     max_relative_standard_error : largest relative Monte Carlo standard error.
     mean_relative_bias : per quantity, mean signed relative difference, simulation minus theory.
     first_step : comparisons start here, ten memories of the first moment after the start.
+    largest_at_step, largest_in : where the relative difference is largest, step and quantity.
+    num_unresolved : records from there on that are not compared, their update being below `RESOLVED`.
     """
 
     max_abs_z: float
@@ -71,6 +74,9 @@ class Agreement:
     max_relative_standard_error: float
     mean_relative_bias: dict[str, float]
     first_step: int
+    largest_at_step: int
+    largest_in: str
+    num_unresolved: int
 
 
 def natural_scale(optimizer: Optimizer) -> Literal["constant", "inverse-norm"]:
@@ -110,12 +116,9 @@ def run_simulation(config: SimulationConfig, *, num_threads: int | None = None) 
     )
 
 
-def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standard_error: Trajectory) -> Agreement:
-    """Compare records from ``10/(1-beta1)`` on, or all records of a shorter run.
-
-    A record whose standard error is zero (a norm held by construction) counts in the relative error only. Ask
-    `why_no_comparison` first: `InvalidParameter` where the theory has no value.
-    """
+def theory_of(config: SimulationConfig, steps: NDArray[np.int64]) -> Trajectory:
+    """The closed form of a simulation at those steps. Ask `why_no_comparison` first: `InvalidParameter` where the
+    theory has no value."""
     predicted = predict_trajectory(
         config.optimizer,
         config.schedule,
@@ -124,11 +127,37 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
         gradient_rms=config.gradient_rms,
         shape=config.shape,
     )
-    predicted = predicted.at(trajectory.steps)
+    return predicted.at(steps)
+
+
+def compared_from(config: SimulationConfig, steps: NDArray[np.int64]) -> int:
+    """The first step that is compared: ``10/(1-beta1)``, or the first of a run that ends before."""
     first_step = startup_steps(config.optimizer.beta1)
-    if trajectory.steps[-1] < first_step:
-        first_step = 0
-    kept = trajectory.steps >= first_step
+    return 0 if steps[-1] < first_step else first_step
+
+
+def is_resolved(predicted: Trajectory) -> NDArray[np.bool_]:
+    """(num_records,) whether weights in float32 can show the update: its angle is at least `RESOLVED`.
+
+    A weight of magnitude w is stored in steps of about 2^-23 w. Where a schedule ends at zero, the last updates are
+    smaller than that, and what is simulated is the rounding.
+    """
+    return predicted.angular_update[:, 0] >= RESOLVED
+
+
+def compare_with_theory(
+    config: SimulationConfig, predicted: Trajectory, trajectory: Trajectory, standard_error: Trajectory
+) -> Agreement | None:
+    """Compare records from `compared_from` on, as far as `is_resolved`; None if there is no such record.
+
+    ``predicted`` is `theory_of` the same steps. A record whose standard error is zero (a norm held by construction)
+    counts in the relative error only.
+    """
+    first_step = compared_from(config, trajectory.steps)
+    late, resolved = trajectory.steps >= first_step, is_resolved(predicted)
+    kept = late & resolved
+    if not kept.any():
+        return None
     z, relative, relative_error = [], [], []
     bias: dict[str, float] = {}
     for name in COMPARED:
@@ -139,12 +168,16 @@ def compare_with_theory(config: SimulationConfig, trajectory: Trajectory, standa
         relative.append(difference / theory)
         relative_error.append(error / theory)
         bias[name] = float(np.mean(difference / theory))
+    which, place = np.unravel_index(np.argmax(np.abs(relative)), np.shape(relative))
     return Agreement(
         max_abs_z=_largest(z),
         max_relative_error=_largest(relative),
         max_relative_standard_error=_largest(relative_error),
         mean_relative_bias=bias,
         first_step=first_step,
+        largest_at_step=int(trajectory.steps[kept][place]),
+        largest_in=COMPARED[which],
+        num_unresolved=int((late & ~resolved).sum()),
     )
 
 

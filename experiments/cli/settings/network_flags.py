@@ -37,7 +37,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--direction",
         metavar="RATIO",
         help="RMS of Adam's direction over that of white noise: a number, white (1), measured (0.885, small runs; 90 %%"
-        " of matrices within .81 to .945), or valley(CURVATURE,SHAPE), what a loss makes that curves by so much per step"
+        " of matrices within .81 to .945), or valley(CURVATURE,SHAPE), by what the loss curves in a step"
         " (theory.valley; 1.15,0.31 in small runs) (default: white for white-noise, else measured)",
     )
     group.add_argument(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number, whole_number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import conventions, conventions_in_words
 from experiments.cli.settings.growth_words import growth_in_words, predicted
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
@@ -19,7 +20,10 @@ from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell
 
 if TYPE_CHECKING:
-    from theory import Optimizer, Schedule
+    from matplotlib.figure import Figure
+
+    from experiments.figures.trajectories import PredictedRun
+    from theory import Optimizer, Schedule, Trajectory
 
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
@@ -29,6 +33,7 @@ EXAMPLES = (
 )
 
 RECORDED = ("step", "weight_rms", "angular_update")
+MARKED = ("equilibrium_rms", "angular_update_equilibrium", "transient_steps")  # in a picture
 MOST_RECORDS = 1000  # of a trajectory, unless --record-every asks for more
 
 
@@ -57,14 +62,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=whole_number,
         help=f"steps between the records of --trajectory (default: as few as leave at most {MOST_RECORDS})",
     )
+    add_plot(parser, "weight RMS and angle per step of every setting, with equilibrium and end of the transient")
 
 
 def run(options: argparse.Namespace) -> int:
     from theory import Prediction
 
+    check_plot(options)
     schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
     trajectory: list[dict[str, Any]] = []
+    drawn: list[PredictedRun] = []
     with told_by_flag():
         network = network_from(options)
         model = {
@@ -81,7 +89,13 @@ def run(options: argparse.Namespace) -> int:
             spoken_of = {"network": network.name, "direction_ratio": network.direction_ratio}
             settings.append({**named, **prediction, **spoken_of, **conventions(optimizer)})
             if options.trajectory is not None:
-                trajectory += [{**named, **row} for row in _records(optimizer, schedule, records, model)]
+                trajectory += [{**named, **row} for row in _records(_recorded(optimizer, schedule, records, model))]
+            if options.plot is not None:
+                from experiments.figures.trajectories import PredictedRun
+
+                shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
+                said = {name: prediction[name] for name in MARKED}
+                drawn.append(PredictedRun(name=_name(options, optimizer), trajectory=shown, **said))
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
@@ -90,6 +104,7 @@ def run(options: argparse.Namespace) -> int:
         setting_columns = ("learning_rate", "weight_decay") if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
+    write_plot(options, lambda: _draw(drawn, f"{options.optimizer}, network {network.name}", options.tolerance))
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
@@ -140,16 +155,36 @@ def _record_every(options: argparse.Namespace) -> int:
     return require_integer("record_every", options.record_every, at_least=1)
 
 
-def _records(
-    optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]
-) -> list[dict[str, float]]:
+def _recorded(optimizer: Optimizer, schedule: Schedule, record_every: int, model: Mapping[str, Any]) -> Trajectory:
     from theory import predict_trajectory
     from theory.growth import start_of
 
     start = start_of(optimizer, **model)
-    run = predict_trajectory(optimizer, schedule, record_every=record_every, **{**model, "initial_rms": start})
+    return predict_trajectory(optimizer, schedule, record_every=record_every, **{**model, "initial_rms": start})
+
+
+def _records(run: Trajectory) -> list[dict[str, float]]:
     values = zip(run.steps.tolist(), run.weight_rms[:, 0].tolist(), run.angular_update[:, 0].tolist(), strict=True)
     return [dict(zip(RECORDED, row, strict=True)) for row in values]
+
+
+def _name(options: argparse.Namespace, optimizer: Optimizer) -> str:
+    """A setting by what differs between them; a single one by both."""
+    several = len(options.learning_rate) > 1, len(options.weight_decay or ()) > 1
+    decay = getattr(optimizer, "weight_decay", None)
+    named = {
+        "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
+        "decay": decay if several[1] or not several[0] else None,
+    }
+    if all(several):
+        return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}"
+    return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None)
+
+
+def _draw(runs: Sequence[PredictedRun], network: str, tolerance: float) -> Figure:
+    from experiments.figures.trajectories import prediction_figure
+
+    return prediction_figure(runs, network=network, tolerance=tolerance)
 
 
 def _write_csv(flag: str, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import add_folder
 from experiments.cli.parser import number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import (
     add_columns,
     add_delta,
@@ -22,6 +23,8 @@ from experiments.files import BadInput, to_json
 from experiments.text import counted, flag
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from experiments.attribution.parts import Arm, Attribution, AxisAttribution, Contribution
     from experiments.attribution.rivals import Rival, RivalAxis
     from experiments.bend.optimum import CellOptimum
@@ -65,6 +68,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     rivals.add_argument("--steepest", type=number, default=2.0, help="exponent beyond which no rival is believed")
     add_delta(parser)
     add_folder(parser, "out", "the page, its figures and their tables", without="no page")
+    add_plot(parser, "the parts of the curvature along every scale with their intervals")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     from experiments.bend.scaling_law import AXES
     from theory.checks import require_number
 
+    check_plot(options)
     require_number("delta", options.delta, above=0)
     require_number("steepest", options.steepest, above=0)
     places, rivals = _places(options.arm), _rivals(options.rival)
@@ -110,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
         from experiments.reports.attribution_report import write_attribution
 
         page = write_attribution(found, judged, optima, options.out, title=f"Attribution of the bend: {options.table}")
+    write_plot(options, lambda: _draw(found, options.table.name))
     if options.json:
         answer = as_dict(found, judged)
         if runs is not None:
@@ -121,6 +127,12 @@ def run(options: argparse.Namespace) -> int:
     lines = [] if runs is None else rows_in_words(runs)
     print("\n".join([*lines, attribution_in_words(found, judged), *([] if page is None else [f"\n{page}"])]))
     return 0
+
+
+def _draw(found: Attribution, table: str) -> Figure:
+    from experiments.figures.parts import parts_figure
+
+    return parts_figure(found, title=f"What makes the bend of {table}")
 
 
 def _read_runs(options: argparse.Namespace, rivals: Mapping[str, float | None]) -> RunTable:

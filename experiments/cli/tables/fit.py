@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import (
     add_delta,
     add_law,
@@ -19,6 +20,8 @@ from experiments.files import to_json
 from experiments.text import aligned, counted, short_name, short_number
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from experiments.bend.differences import Difference
     from experiments.bend.exponents import Exponent
     from experiments.bend.fit import BendFit, Curvature, GroupFit
@@ -38,16 +41,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_table(parser)
     add_law(parser)
     add_delta(parser)
+    add_plot(parser, "the optima along every scale with their law, and the losses of cells with the fitted curves")
 
 
 def run(options: argparse.Namespace) -> int:
     from experiments.bend.fit import fit_bend
 
+    check_plot(options)
     table, effective = read_runs(options), angle_from(options)
     straight = options.law == "straight"
     fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
+    write_plot(options, lambda: _draw(fit, options.table.name))
     print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
+
+
+def _draw(fit: BendFit, table: str) -> Figure:
+    from experiments.figures.sweeps import sweep_figure
+
+    return sweep_figure(fit.groups, title=f"Optimal learning rates of {table}")
 
 
 def as_dict(fit: BendFit) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import LOSS_LAWS, SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import add_source, conditions_from, pairs, rows_in_words, sentence, with_rows
 from experiments.files import BadInput, to_json
 from experiments.text import aligned, flag, short_number
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.figures.ranking import Entry
     from experiments.losses.final_loss import Prediction, Target
     from experiments.losses.settings import Setting
 
@@ -72,16 +76,47 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="of the peak, where a decay ends (default: the table's, else 0)",
     )
     choice.add_argument("--warmup-steps", type=whole_number, help=f"of a straight rise {FREQUENT}")
+    add_plot(parser, "the ranking, or the rows without a loss, with their intervals")
 
 
 def run(options: argparse.Namespace) -> int:
     from theory.checks import require_number
 
+    check_plot(options)
     require_number("confidence", options.confidence, above=0, below=1)
     read, groups = _of_curves(options) if options.curves or options.table.is_dir() else _of_table(options)
+    write_plot(options, lambda: _draw(groups, options.confidence))
     found = with_rows(read, groups)
     print(to_json(found) if options.json else losses_in_words(read, groups))
     return 0
+
+
+def _draw(groups: Sequence[dict[str, Any]], confidence: float) -> Figure:
+    from experiments.figures.ranking import ranking_figure
+
+    panels = [(str(group.get("group") or ""), _drawn_entries(group)) for group in groups]
+    panels = [(name, entries) for name, entries in panels if entries]
+    if not panels:
+        raise BadInput("--plot: nothing to rank; give --num-steps and candidates, or rows without a loss")
+    return ranking_figure(panels, confidence=confidence)
+
+
+def _drawn_entries(group: dict[str, Any]) -> list[Entry]:
+    """The ranking, where there is none the rows without a loss that could be predicted."""
+    from experiments.figures.ranking import Entry
+
+    entries = group["ranking"] or [one for one in group.get("predictions", ()) if one.get("loss") is not None]
+    return [
+        Entry(name=_run_name(one), loss=one["loss"], low=one["low"], high=one["high"], outside=bool(one["outside"]))
+        for one in entries
+    ]
+
+
+def _run_name(one: dict[str, Any]) -> str:
+    decay = "" if one["decay_fraction"] is None else f", decay {one['decay_fraction']:g} {one['decay_type']}"
+    end = "" if one["final_fraction"] is None else f", ends at {one['final_fraction']:g}"
+    line = f"line {one['line']}: " if "line" in one else ""
+    return f"{line}{one['schedule']}, rate {one['learning_rate']:g}{decay}{end}"
 
 
 def _of_table(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.parser import number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import (
     add_law,
     add_table,
@@ -22,6 +23,8 @@ from experiments.files import BadInput, to_json
 from experiments.text import aligned, counted, flag, short_name, short_number
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from experiments.recommend.next_run import NextRun
     from experiments.recommend.prediction import Predicted
     from experiments.recommend.recommendation import Answer, Recommendation
@@ -54,12 +57,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         target.add_argument(flag(name), type=number, help=meaning)
     target.add_argument("--at", action="append", metavar="NAME=VALUE", help=AT)
     parser.add_argument("--confidence", type=number, default=0.90, help="of the interval")
+    add_plot(parser, "the law along every scale with the run to be made and its interval")
 
 
 def run(options: argparse.Namespace) -> int:
     from experiments.recommend.recommendation import recommend
     from experiments.recommend.target_run import TargetRun
 
+    check_plot(options)
     runs = read_runs(options)
     target = TargetRun(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
     found = recommend(
@@ -70,8 +75,15 @@ def run(options: argparse.Namespace) -> int:
         effective=angle_from(options),
         straight=options.law == "straight",
     )
+    write_plot(options, lambda: _draw(found))
     print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0
+
+
+def _draw(found: Sequence[Recommendation]) -> Figure:
+    from experiments.figures.laws import recommendation_figure
+
+    return recommendation_figure(found)
 
 
 def _at(options: argparse.Namespace) -> dict[str, float]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from experiments.cli.main import main
 from experiments.runs.configs import config_from_dict, config_to_dict
-from experiments.runs.simulation import SimulationConfig, why_no_comparison
+from experiments.runs.simulation import RESOLVED, SimulationConfig, why_no_comparison
 from theory import OPTIMIZERS, Constant
 from theory.optimizers import AdamL2, AdamW, Muon
 
@@ -52,3 +54,37 @@ def test_a_config_of_a_matrix_survives_storage() -> None:
         shape=(4, 8),
     )
     assert config_from_dict(SimulationConfig, json.loads(json.dumps(config_to_dict(config))), where="here") == config
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_updates_below_the_resolution_of_the_weights_are_not_compared(
+    schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last angle of a cosine is 1e-9: with it, a correct simulation is off by tens of standard errors."""
+    path = tmp_path / "run.csv"
+    flags = [*SIMULATE[:-1], "--schedule", schedule, "--record-every", "1", "--num-replicas", "32", "--csv", str(path)]
+    assert main([*flags, "--learning-rate", "1e-4", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["max_abs_z"] < 6
+    assert result["max_relative_error"] < 0.03
+    rows = pd.read_csv(path)
+    assert rows["step"].tolist() == list(range(300))
+    late = rows[rows["step"] >= result["first_step"]]
+    resolved = late["angular_update_theory"] >= RESOLVED
+    assert result["num_unresolved"] == int((~resolved).sum())
+    assert (result["num_unresolved"] > 0) == (schedule == "cosine")
+    name = result["largest_in"]
+    difference = (late[name] / late[f"{name}_theory"] - 1)[resolved].abs()
+    assert difference.max() == pytest.approx(result["max_relative_error"], rel=1e-9)
+    assert late["step"][difference.idxmax()] == result["largest_at_step"]
+    assert main([*flags, "--learning-rate", "1e-4"]) == 0
+    assert f"({name.replace('_', ' ')}, step {result['largest_at_step']})" in capsys.readouterr().out
+    z = ((late[name] - late[f"{name}_theory"]) / late[f"{name}_standard_error"])[resolved].abs().max()
+    assert result["max_abs_z"] >= z > 1
+
+
+def test_a_run_of_which_nothing_can_be_resolved_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SIMULATE, "--learning-rate", "1e-9", "--num-steps", "20"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert "float32" in result["not_compared"]
+    assert result["max_abs_z"] is None

@@ -1,0 +1,90 @@
+"""Pictures of closed forms and of simulations carry the numbers of both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.figures.style import picture_bytes
+from experiments.figures.trajectories import PredictedRun, prediction_figure, simulation_figure
+from tests.experiments.figures.drawn import line, lines, words
+from theory import AdamW, Constant, Linear, Trajectory, predict, predict_trajectory
+from theory.trajectory import FIELDS
+
+
+def run(rate: float, num_steps: int = 20_000) -> PredictedRun:
+    optimizer, schedule = AdamW(learning_rate=rate, weight_decay=0.1), Constant(num_steps=num_steps)
+    said = predict(optimizer, schedule, initial_rms=0.02)
+    return PredictedRun(
+        name=f"learning rate {rate:g}",
+        trajectory=predict_trajectory(optimizer, schedule, initial_rms=0.02, record_every=max(1, num_steps // 100)),
+        equilibrium_rms=said.equilibrium_rms,
+        angular_update_equilibrium=said.angular_update_equilibrium,
+        transient_steps=said.transient_steps,
+    )
+
+
+def test_a_setting_with_its_equilibrium_and_the_end_of_its_transient() -> None:
+    shown = run(1e-3)
+    figure = prediction_figure([shown], network="adamw, network white-noise", tolerance=0.05)
+    for ax, quantity in zip(figure.axes, ("weight_rms", "angular_update"), strict=True):
+        x, y = line(ax, shown.name)
+        np.testing.assert_array_equal(x, shown.trajectory.steps)
+        np.testing.assert_array_equal(y, getattr(shown.trajectory, quantity)[:, 0])
+    (_, height), (step, reached) = (
+        line(figure.axes[0], f"equilibrium {shown.name}"),
+        line(figure.axes[0], f"transient ends {shown.name}"),
+    )
+    assert height[0] == shown.equilibrium_rms
+    assert step[0] == shown.transient_steps
+    assert reached[0] == pytest.approx(0.95 * height[0], rel=1e-3)
+    assert {"weight RMS (unit of the weights)", "angle per step (rad)", "step"} <= set(words(figure).splitlines())
+    assert "network white-noise" in words(figure)
+
+
+def test_several_settings_are_named_where_they_end() -> None:
+    figure = prediction_figure([run(1e-3), run(3e-3)], network="n", tolerance=0.05)
+    texts = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
+    assert set(texts) == {"learning rate 0.001", "learning rate 0.003"}
+    assert texts["learning rate 0.003"] > texts["learning rate 0.001"]
+
+
+@pytest.mark.parametrize("number", [1, 40])
+def test_one_step_and_many_settings(number: int) -> None:
+    shown = [run(rate, num_steps=1) for rate in np.geomspace(1e-8, 1e-1, number)]
+    figure = prediction_figure(shown, network="n", tolerance=0.05)
+    assert picture_bytes(figure, "png")
+    assert len([each for each in figure.axes[0].lines if str(each.get_label()).startswith("learning rate")]) == number
+
+
+def simulated(theory: Trajectory, by: float) -> Trajectory:
+    return Trajectory(steps=theory.steps, matrices=("m",), **{name: by * getattr(theory, name) for name in FIELDS})
+
+
+def test_a_simulation_its_band_and_what_was_not_compared() -> None:
+    schedule = Linear(num_steps=40)
+    theory = predict_trajectory(AdamW(learning_rate=0.01, weight_decay=0.1), schedule, initial_rms=0.02)
+    compared = theory.steps >= 10
+    shown = simulation_figure(simulated(theory, 1.01), simulated(theory, 0.002), theory, compared, title="t")
+    upper, lower = shown.axes[:2], shown.axes[2:]
+    for ax, below, quantity in zip(upper, lower, ("weight_rms", "angular_update"), strict=True):
+        expected = getattr(theory, quantity)[:, 0]
+        np.testing.assert_allclose(line(ax, "simulation")[1], 1.01 * expected)
+        np.testing.assert_allclose(line(ax, "closed form")[1], expected)
+        difference = line(below, "difference")[1]
+        np.testing.assert_array_equal(np.isfinite(difference), compared)
+        np.testing.assert_allclose(difference[compared], 1.0, rtol=1e-9)
+        band = below.collections[0].get_paths()[0].vertices[:, 1]
+        assert band.min() == pytest.approx(1 - 0.4)
+        assert band.max() == pytest.approx(1 + 0.4)
+        assert len(lines(below, "not compared")) == 1
+    assert "two Monte Carlo standard errors" in words(shown).replace("\n", " ")
+    assert picture_bytes(shown, "svg")
+
+
+def test_without_a_closed_form_it_is_said_why() -> None:
+    theory = predict_trajectory(AdamW(learning_rate=0.01, weight_decay=0.1), Constant(num_steps=1), initial_rms=0.02)
+    figure = simulation_figure(theory, simulated(theory, 0.0), None, title="t", why_not="it diverged")
+    assert len(figure.axes) == 2
+    assert "it diverged" in words(figure)
+    assert picture_bytes(figure, "png")
