@@ -83,6 +83,8 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
     caption = f"Dotted: equilibrium at the peak rate. Circle: first step within {100 * tolerance:.3g} % of it."
+    if all(run.equilibrium_rms is None for run in runs):
+        caption = "Without decay there is no equilibrium."
     if not marked:
         caption = f"Equilibria and ends of transients are not marked for more than {MOST_MARKED} settings."
     if num_named < len(runs):
