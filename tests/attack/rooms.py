@@ -141,20 +141,18 @@ def _finishes(one: Try, sandbox: Path, run: str) -> None:
 
 def _same_runs(one: Try, sandbox: Path, run: str) -> None:
     """One run in ``made``, the one of the corpus, and nothing half done beside it."""
-    made = find_runs(sandbox / "made")
+    made, reference = find_runs(sandbox / "made"), sandbox / run
+    if one.words[0] == "sweep":
+        (reference,) = find_runs(sandbox / "swept")
     if len(made) != 1 or list((sandbox / "made").glob(".*.partial")):
         one.faults.append(f"{len(made)} finished runs in place of one")
         return
     for name in KEPT:
-        if _comparable(made[0] / name) != _comparable(sandbox / run / name):
+        if (made[0] / name).read_bytes() != (reference / name).read_bytes():
             one.faults.append(f"another {name}")
-    losses = [json.loads((path / "summary.json").read_text())["final_loss"] for path in (made[0], sandbox / run)]
+    losses = [json.loads((path / "summary.json").read_text())["final_loss"] for path in (made[0], reference)]
     if losses[0] != losses[1]:
         one.faults.append("another final loss")
-
-
-def _comparable(path: Path) -> bytes:
-    return path.read_bytes()
 
 
 @contextlib.contextmanager

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
+from experiments.cli.flags import num_workers
 from experiments.cli.main import main
+from experiments.runs import local
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import is_finished, partial_path
 from experiments.runs.run_files import load_run
@@ -36,6 +39,21 @@ def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert not (tmp_path / "ran").exists()
     assert len(numbers(tmp_path / "out")) == 4
+
+
+def test_as_many_workers_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`taskset` and batch systems give a process some of the cores."""
+    asked: list[int] = []
+    monkeypatch.setattr(local, "_in_pool", lambda jobs, workers: asked.append(workers) or [])
+    monkeypatch.setattr(local, "_here", lambda jobs: asked.append(1) or [(job.path, local._Answer.DONE) for job in jobs])
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert num_workers(Namespace(num_workers=None)) == 1
+        local.try_jobs([Job(tmp_path, f"run{seed}", tiny_config(seed=seed)) for seed in range(3)])
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert asked == [1]
 
 
 def test_torchrun_is_started_without_the_current_folder(tmp_path: Path) -> None:
