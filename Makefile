@@ -15,6 +15,7 @@
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
+# make fuzz       hostile commands, damaged files, kills, small disks: ten minutes, FUZZ="--tries 5000 --budget 9000 --seed 1"
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
@@ -25,7 +26,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law fuzz
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -79,6 +80,9 @@ valley: .venv/core
 
 mutate: .venv/dev
 	$(BIN)/python tests/mutate.py $(MUTATE)
+
+fuzz: .venv/dev
+	$(BIN)/python -m tests.attack.attack $(FUZZ)
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

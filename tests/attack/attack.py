@@ -46,7 +46,8 @@ def main() -> int:
     if not corpus.exists():
         make_corpus(corpus)
     numbers = range(options.tries) if options.only is None else [options.only]
-    start, rooms, faults, skipped = time.monotonic(), Counter[str](), Counter[str](), Counter[str]()
+    start = time.monotonic()
+    rooms, codes, faults, skipped = Counter[str](), Counter[int](), Counter[str](), Counter[str]()
     for number in numbers:
         if options.only is None and time.monotonic() - start > options.budget:
             break
@@ -57,11 +58,12 @@ def main() -> int:
             skipped[str(reason)] += 1
             continue
         rooms[one.room] += 1
+        codes.update([one.said.code] if one.said else [])
         faults.update({fault.split(":")[0][:60] for fault in one.faults})
         if one.faults or options.only is not None:
             _show(one, options.seed, everything=options.only is not None)
     total = sum(rooms.values())
-    counts = {"seed": options.seed, "tries": total, "rooms": dict(rooms), "skipped": dict(skipped)}
+    counts = {"seed": options.seed, "tries": total, "rooms": dict(rooms), "exit_codes": dict(codes), "skipped": dict(skipped)}
     print(json.dumps({**counts, "seconds": round(time.monotonic() - start), "faults": dict(faults.most_common())}))
     if not faults and options.out is None:
         lock_away(out)

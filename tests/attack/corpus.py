@@ -41,7 +41,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "diagnose": ("runs --num-batches 3", "RUN"),
     "verify": ("runs", "RUN", "runs half"),
     "prepare": ("fineweb --out made --num-tokens 100 --tokens-per-shard 50 --validation-tokens 10",),
-    "validate": ("--out made",),
+    "validate": ("--out made --num-workers 1",),
     "plan": ("study.json", "lr-transfer-small"),
     "sweep": ("study.json --out swept --num-workers 1", "study.json --out made --num-workers 1"),
     "study": ("", "same-angle --option table=table.csv", "replay --option earlier=runs --runs made"),
@@ -49,7 +49,11 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "recommend": ("table.csv --num-params 1e9 --num-tokens 1e11", "table.json --num-params 1e9 --num-tokens 1e11"),
     "attribute": ("optima.csv --optima --arm reference=own:own --arm adamh=steady:fixed:angle --out made",),
     "losses": ("losses.csv --num-params 100000000 --num-steps 2000", "losses.csv", "curves --curves --num-steps 300"),
-    "calibrate": ("fit --num-sweeps 1 --out made", "real --data . --out made", "losses --data . --out made"),
+    "calibrate": (
+        "fit --num-sweeps 1 --out made --num-workers 1",
+        "real --data . --out made --num-workers 1",
+        "losses --data . --out made",
+    ),
     "report": ("runs", "RUN", "made"),
 }
 

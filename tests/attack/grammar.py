@@ -56,14 +56,14 @@ def flags() -> dict[str, tuple[argparse.Action, ...]]:
     }
 
 
-def hostile_command(rng: random.Random, command: str, run: str) -> list[str]:
-    """One command line. run : the finished run of the corpus."""
+def hostile_command(rng: random.Random, command: str, run: str, *, changes: int) -> list[str]:
+    """One command line. run : the finished run of the corpus. changes : of it, to one that works."""
     words = [command, *rng.choice(TEMPLATES.get(command, ("",))).split()]
-    for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 5))):
+    for _ in range(changes):
         words = _changed(rng, words)
     if rng.random() < 0.4 and "--json" not in words:
         words.append("--json")
-    if rng.random() < 0.01:
+    if changes and rng.random() < 0.02:
         words = rng.choice((["--help"], [command, "--help"], [], ["no-such-command"], ["--version"], [command, "--"]))
     return [word.replace("RUN", run) for word in words]
 

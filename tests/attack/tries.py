@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 HANG = 60.0  # seconds: of work for a command that only reads, of silence for every other, of ending after Ctrl-C
 WORK = 2.5  # seconds of a CPU after which work that was asked for is interrupted
 WORKING = {"train", "replay", "diagnose", "validate", "sweep", "study", "simulate", "calibrate", "prepare", "report"}
+PATIENCE = 15.0  # seconds after which it is interrupted in any case: others may do the work
 MEMORY = 3 << 30  # bytes beyond what is imported
 LARGEST_FILE = 64 << 20
 
@@ -93,7 +94,7 @@ def call(
                 kill(child, seconds)
             worked = _cpu_seconds(child)
             works = arguments and arguments[0] in WORKING
-            if not ended and works and worked > WORK:
+            if not ended and works and (worked > WORK or seconds > PATIENCE):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGINT)
                 ended, interrupted_at = "interrupted", seconds
@@ -230,8 +231,9 @@ def _hostile_try(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
     from tests.attack.corpus import TEMPLATES
 
     name = rng.choice(sorted(TEMPLATES))
-    one.words = hostile_command(rng, name, run)
-    if rng.random() < 0.55:
+    damaged = rng.random() < 0.6
+    one.words = hostile_command(rng, name, run, changes=rng.choice((0, 0, 0, 1) if damaged else (0, 1, 1, 2, 3, 5)))
+    if damaged:
         named = tuple(word for word in one.words[1:] if word and not word.startswith(("-", "..", "/", "x/", "odd")))
         files = files_below(sandbox, (*(n for n in named if len(n) < 200), *ALSO_READ.get(name, ())))
         for path in rng.sample(files, min(len(files), rng.choice((1, 1, 1, 2, 4)))):
