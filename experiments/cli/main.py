@@ -36,12 +36,16 @@ COMMANDS = {
 }
 
 DESCRIPTION = "Why the optimal learning rate bends: closed forms, simulation and real GPT-2 runs of the same settings."
+QUIET = "ignore:resource_tracker"  # joblib warns of what workers leave that were stopped, and removes it
 EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that a command starts takes code from the current folder
+    known = os.environ.get("PYTHONWARNINGS", "")
+    if QUIET not in known:
+        os.environ["PYTHONWARNINGS"] = f"{known},{QUIET}".strip(",")
     with lasting_streams() as output:
         try:
             options = build_parser().parse_args(arguments)
