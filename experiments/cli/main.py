@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
 
-from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
-from experiments.streams import lasting_streams
+try:
+    from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
+    from experiments.streams import lasting_streams
+except KeyboardInterrupt:  # Ctrl-C in the first moment
+    sys.exit(130)
 
 COMMANDS = {
     "predict": "settings.predict",

@@ -1,6 +1,6 @@
 """The attack: hostile commands by the thousand, counted. ``make fuzz`` runs it.
 
-    python -m tests.attack.attack [--tries 1000] [--budget 600] [--seed 0] [--only NUMBER] [--out FOLDER]
+    python -m tests.attack.attack [--tries 1000] [--budget 600] [--seed 0] [--only NUMBER] [--room KIND] [--out FOLDER]
 
 Commands from the grammars of all parsers on a small corpus of files of every kind, which are damaged; kills at random
 times, small disks, closed pipes, odd environments. Faults are tracebacks, warnings, hangs, other exit codes than 0, 1,
@@ -37,6 +37,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which no further try begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this try and show all of it")
+    parser.add_argument("--room", choices=list(ROOMS), help="tries of this kind alone")
     parser.add_argument("--out", type=Path, help="where the folders of faults stay (default: a temporary folder)")
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp(prefix="lrbend-attack-"))
@@ -53,7 +54,7 @@ def main() -> int:
             break
         lock_away(out / f"{options.seed}-{number}")
         try:
-            one = attack_once(number, options.seed, corpus, out, ROOMS)
+            one = attack_once(number, options.seed, corpus, out, ROOMS, room=options.room)
         except NoDisk as reason:
             skipped[str(reason)] += 1
             continue
@@ -61,7 +62,7 @@ def main() -> int:
         codes.update([one.said.code] if one.said else [])
         faults.update({fault.split(":")[0][:60] for fault in one.faults})
         if one.faults or options.only is not None:
-            _show(one, options.seed, everything=options.only is not None)
+            _show(one, options.seed, options.room, everything=options.only is not None)
     total = sum(rooms.values())
     counts = {"seed": options.seed, "tries": total, "rooms": dict(rooms), "exit_codes": dict(codes), "skipped": dict(skipped)}
     print(json.dumps({**counts, "seconds": round(time.monotonic() - start), "faults": dict(faults.most_common())}))
@@ -70,11 +71,12 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def _show(one: Try, seed: int, *, everything: bool) -> None:
+def _show(one: Try, seed: int, room: str | None, *, everything: bool) -> None:
+    only = f"--seed {seed} --only {one.number}" + (f" --room {room}" if room else "")
     print(f"{'; '.join(one.faults) or 'no fault'}\n  {one.command()}")
     if one.done_before:
         print(f"  after: {'; '.join(one.done_before)}")
-    print(f"  {one.folder}; again: python -m tests.attack.attack --seed {seed} --only {one.number}", flush=True)
+    print(f"  {one.folder}; again: python -m tests.attack.attack {only}", flush=True)
     if one.said is not None:
         err = one.said.err if everything else one.said.err[-1500:]
         print("".join(f"    | {line}\n" for line in err.replace("\x1b", "ESC").splitlines()[-40:]), end="")

@@ -200,8 +200,10 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def attack_once(number: int, seed: int, corpus: Path, place: Path, rooms: dict[str, Callable[..., None]]) -> Try:
-    """The try of that number: everything in it follows from the seed."""
+def attack_once(
+    number: int, seed: int, corpus: Path, place: Path, rooms: dict[str, Callable[..., None]], *, room: str | None = None
+) -> Try:
+    """The try of that number: everything in it follows from the seed, and from the ``room`` if one is asked for."""
     rng = random.Random(f"{seed}:{number}")
     sandbox = place / f"{seed}-{number}" / "a" / "sandbox"
     sandbox.parent.mkdir(parents=True)
@@ -211,6 +213,7 @@ def attack_once(number: int, seed: int, corpus: Path, place: Path, rooms: dict[s
     make_odd_things(sandbox / "odd")
     os.chdir(before_odd)
     name = rng.choices([None, *rooms], weights=[60, *[1] * len(rooms)])[0]
+    name = room or name
     one = Try(number, name or "command", [], folder=sandbox.parents[1])
     if name:
         rooms[name](one, rng, sandbox, run)
