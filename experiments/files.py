@@ -89,8 +89,8 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
     """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
 
-    Text that a spreadsheet would compute gets an apostrophe (`inert`). Raises ValueError for a row with a key that is no
-    column. Without rows and columns there is no text.
+    Text that a spreadsheet would compute gets an apostrophe (`inert`). Raises ValueError for a row with a key that is
+    no column. Without rows and columns there is no text.
     """
     rows = list(rows)
     names = list(columns or (rows[0] if rows else ()))

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gpt.config import Device, TrainConfig
 from theory.checks import InvalidParameter
 
-# Seconds for all to come together, and for an answer of each to the others afterwards: one that is gone ends the others.
+# Seconds for all to come together, and for an answer of each to the others: one that is gone ends the others.
 TIMEOUT, LONGEST_TIMEOUT = 300.0, 1e6
 MOST_PROCESSES = 2**20
 

@@ -52,6 +52,7 @@ def try_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> dict[Pat
     this process may use; a single worker is this process itself.
     """
     from joblib import cpu_count
+
     waiting = {job.path: job for job in jobs if not run_directory.is_finished(job.path)}
     faults: dict[Path, str] = {}
     if waiting:

@@ -4,8 +4,8 @@
 
 Commands from the grammars of all parsers on a small corpus of files of every kind, which are damaged; kills at random
 times, small disks, closed pipes, odd environments. Faults are tracebacks, warnings, hangs, other exit codes than 0, 1,
-2 (and 130 after Ctrl-C), more or fewer than one line for bad input, no JSON where it was asked for, files outside of the
-folder, terminal escapes, and finished runs that change, get lost or double.
+2 (and 130 after Ctrl-C), more or fewer than one line for bad input, no JSON where it was asked for, files outside of
+the folder, terminal escapes, and finished runs that change, get lost or double.
 
 Prints each fault with the command that repeats it, then counts. Exit code 1 if there was a fault.
 """
@@ -64,8 +64,10 @@ def main() -> int:
         if one.faults or options.only is not None:
             _show(one, options.seed, options.room, everything=options.only is not None)
     total = sum(rooms.values())
-    counts = {"seed": options.seed, "tries": total, "rooms": dict(rooms), "exit_codes": dict(codes), "skipped": dict(skipped)}
-    print(json.dumps({**counts, "seconds": round(time.monotonic() - start), "faults": dict(faults.most_common())}))
+    told = {"rooms": rooms, "exit_codes": codes, "skipped": skipped, "faults": faults}
+    counts = {name: dict(counter.most_common()) for name, counter in told.items()}
+    seconds = round(time.monotonic() - start)
+    print(json.dumps({"seed": options.seed, "tries": total, "seconds": seconds, **counts}))
     if not faults and options.out is None:
         lock_away(out)
     return 1 if faults else 0

@@ -89,7 +89,7 @@ def make_corpus(folder: Path) -> None:
             half = Job(Path("half"), training_label(config), config, checkpoint_every=4)
             with contextlib.suppress(_Stopped):
                 train_run(half, _stop_late)
-            assert main("sweep study.json --out swept --num-workers 1".split()) == 0
+            assert main(["sweep", "study.json", "--out", "swept", "--num-workers", "1"]) == 0
         assert (partial_path(half.path) / "checkpoint.previous.pt").exists()
         for lock in Path().rglob("lock"):
             lock.unlink()

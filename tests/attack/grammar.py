@@ -14,7 +14,7 @@ from experiments.cli.parser import number, whole_number
 from tests.attack.corpus import TEMPLATES
 
 NUMBERS = (
-    *("nan", "inf", "-inf", "0", "-0", "-0.0", "1e308", "-1e308", "1.7976931348623157e308", "1e309", "1e-310", "5e-324"),
+    *("nan", "inf", "-inf", "0", "-0", "-0.0", "1e308", "-1e308", "1.7976931348623157e308", "1e309", "1e-310"),
     *("1e300", "1e-300", "-1", "1", "2", "3", "0.5", "1e-8", "1 ", " 1", "1_000", "0x10", "1,5", "1e", "--1", "\u0661"),
 )
 WHOLE_NUMBERS = (

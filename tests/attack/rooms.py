@@ -19,8 +19,8 @@ from pathlib import Path
 from experiments.runs.run_directory import find_runs
 from tests.attack.tries import ROOT, Try, call, faults_of
 
-TRAIN = "train --config config.json --out made --checkpoint-every 2".split()
-SWEEP = "sweep study.json --out made --num-workers 1 --checkpoint-every 2 --json".split()
+TRAIN = ["train", "--config", "config.json", "--out", "made", "--checkpoint-every", "2"]
+SWEEP = ["sweep", "study.json", "--out", "made", "--num-workers", "1", "--checkpoint-every", "2", "--json"]
 KEPT = ("loss.csv", "config.json")
 ENVIRONMENTS = (
     *({"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "-1"}, {"WORLD_SIZE": ""}),
@@ -35,7 +35,7 @@ ENVIRONMENTS = (
     *({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "nonsense"}, {"PYTHONIOENCODING": "ascii"}, {"TMPDIR": "/proc"}),
     *({"COLUMNS": "0"}, {"COLUMNS": "x"}, {"TERM": ""}, {"PYTHONWARNINGS": "error"}, {"SLURM_PROCID": "1"}),
 )
-START_ONLY = {"OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MPLBACKEND", "LC_ALL", "LRBEND_PROCESS_TIMEOUT", "PYTHONWARNINGS"}
+START_ONLY = {"OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
 HARMLESS = ("plan lr-transfer-small", "fit table.csv --json", " ".join(TRAIN), "report runs", "verify runs half")
 
 

@@ -34,7 +34,7 @@ def test_nothing_breaks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said", "fault"),
     [
-        ("fit x", Said(1, "", "Traceback (most recent call last):\n  x\nKeyError: 'a'\n", 1), "traceback KeyError: 'a'"),
+        ("fit x", Said(1, "", "Traceback (most recent call last):\nKeyError: 'a'\n", 1), "traceback KeyError: 'a'"),
         ("fit x", Said(2, "", "", 1), "0 lines say what is wrong"),
         ("fit x", Said(2, "", "lrbend fit: error: a\nlrbend fit: error: b\n", 1), "2 lines say what is wrong"),
         ("fit x", Said(-11, "", "", 1), "exit code -11"),

@@ -75,7 +75,10 @@ def call(
     real: bool = False,
     kill: Callable[[int, float], None] | None = None,
 ) -> Said:
-    """Run ``lrbend ARGUMENTS`` in ``folder``. real : as a process of its own, not forked. kill : looks on and may end it."""
+    """Run ``lrbend ARGUMENTS`` in ``folder``.
+
+    real : as a process of its own, not forked. kill : looks on, and may send signals.
+    """
     out, err = folder.parent / "stdout", folder.parent / "stderr"
     start = time.monotonic()
     child = os.fork()

@@ -45,7 +45,8 @@ def test_as_many_workers_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPat
     """`taskset` and batch systems give a process some of the cores."""
     asked: list[int] = []
     monkeypatch.setattr(local, "_in_pool", lambda jobs, workers: asked.append(workers) or [])
-    monkeypatch.setattr(local, "_here", lambda jobs: asked.append(1) or [(job.path, local._Answer.DONE) for job in jobs])
+    done = local._Answer.DONE
+    monkeypatch.setattr(local, "_here", lambda jobs: asked.append(1) or [(job.path, done) for job in jobs])
     cores = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(cores)})
