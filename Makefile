@@ -15,7 +15,7 @@
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
-# make fuzz       hostile commands, damaged files, kills, small disks: ten minutes, FUZZ="--tries 5000 --budget 9000 --seed 1"
+# make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes

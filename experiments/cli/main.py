@@ -46,6 +46,7 @@ EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that a command starts takes code from the current folder
+    os.environ["MPLBACKEND"] = "Agg"  # figures become files here; a name that matplotlib does not know stops its import
     known = os.environ.get("PYTHONWARNINGS", "")
     if QUIET not in known:
         os.environ["PYTHONWARNINGS"] = f"{known},{QUIET}".strip(",")

@@ -21,6 +21,7 @@ from tests.attack.tries import ROOT, Try, call, faults_of
 
 TRAIN = ["train", "--config", "config.json", "--out", "made", "--checkpoint-every", "2"]
 SWEEP = ["sweep", "study.json", "--out", "made", "--num-workers", "1", "--checkpoint-every", "2", "--json"]
+SIMULATE = "simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 20 --dim 8 --num-replicas 2"
 KEPT = ("loss.csv", "config.json")
 ENVIRONMENTS = (
     *({"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "-1"}, {"WORLD_SIZE": ""}),
@@ -36,7 +37,14 @@ ENVIRONMENTS = (
     *({"COLUMNS": "0"}, {"COLUMNS": "x"}, {"TERM": ""}, {"PYTHONWARNINGS": "error"}, {"SLURM_PROCID": "1"}),
 )
 START_ONLY = {"OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
-HARMLESS = ("plan lr-transfer-small", "fit table.csv --json", " ".join(TRAIN), "report runs", "verify runs half")
+HARMLESS = (
+    "plan lr-transfer-small",
+    "fit table.csv --json",
+    " ".join(TRAIN),
+    "report runs",
+    "verify runs half",
+    SIMULATE,
+)
 
 
 def killed(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:

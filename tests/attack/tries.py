@@ -172,11 +172,11 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
     """What no command may do, whatever it was given."""
     if said.ended == "hang":
         return ["hang"]
-    found = []
+    found = []  # a shell makes 130 of -SIGINT, with which Python ends where Ctrl-C came in the middle of an import
     if "Traceback (most recent call last)" in said.err:
         last = [line for line in said.err.splitlines() if re.match(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
         found.append("traceback " + (last[-1][:80] if last else ""))
-    elif said.code not in ((0, 1, 2, 130) if said.ended else (0, 1, 2)):
+    elif said.code not in ((0, 1, 2, 130, -signal.SIGINT) if said.ended else (0, 1, 2)):
         found.append(f"exit code {said.code}")
     if warning := re.search(r"\b\w*Warning:.{0,60}", said.err):
         found.append(f"warning {warning[0]}")

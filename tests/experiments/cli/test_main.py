@@ -136,3 +136,11 @@ sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_backend_that_matplotlib_does_not_know() -> None:
+    """matplotlib reads the variable when it is imported, and raises."""
+    code = "import sys; from experiments.cli.main import main; main(['study']); import experiments.reports.png"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MPLBACKEND": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
