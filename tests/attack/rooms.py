@@ -22,6 +22,8 @@ from tests.attack.tries import ROOT, Try, call, faults_of
 TRAIN = ["train", "--config", "config.json", "--out", "made", "--checkpoint-every", "2"]
 SWEEP = ["sweep", "study.json", "--out", "made", "--num-workers", "1", "--checkpoint-every", "2", "--json"]
 SIMULATE = "simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 20 --dim 8 --num-replicas 2"
+START_ONLY = {"OMP_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
+START_ONLY |= {"NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER"}
 KEPT = ("loss.csv", "config.json")
 ENVIRONMENTS = (
     *({"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "-1"}, {"WORLD_SIZE": ""}),
@@ -34,9 +36,9 @@ ENVIRONMENTS = (
     *({"LRBEND_PROCESS_TIMEOUT": "x"}, {"LRBEND_PROCESS_TIMEOUT": "nan"}, {"LRBEND_CACHE": ""}, {"HOME": "/proc"}),
     *({"MPLBACKEND": "nonsense"}, {"OMP_NUM_THREADS": "x"}, {"NUMBA_NUM_THREADS": "x"}, {"NUMBA_CACHE_DIR": "/proc"}),
     *({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "nonsense"}, {"PYTHONIOENCODING": "ascii"}, {"TMPDIR": "/proc"}),
+    *({"NUMBA_NUM_THREADS": "0"}, {"NUMBA_THREADING_LAYER": "x"}, {"MPLCONFIGDIR": "/proc"}),
     *({"COLUMNS": "0"}, {"COLUMNS": "x"}, {"TERM": ""}, {"PYTHONWARNINGS": "error"}, {"SLURM_PROCID": "1"}),
 )
-START_ONLY = {"OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
 HARMLESS = (
     "plan lr-transfer-small",
     "fit table.csv --json",
