@@ -195,12 +195,13 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """A digest of every file of every finished run."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.glob("runs/*/*")
-        if path.is_file() and not path.is_symlink()
-    }
+    """A digest of every file of every finished run, as far as it can be read."""
+    found = {}
+    for path in folder.glob("runs/*/*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def attack_once(
