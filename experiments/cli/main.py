@@ -6,11 +6,14 @@ a tenth of a second, since a command imports what it works with when it runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 try:
     from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = os.environ.get("PYTHONWARNINGS", "")
     if QUIET not in known:
         os.environ["PYTHONWARNINGS"] = f"{known},{QUIET}".strip(",")
-    with lasting_streams() as output:
+    with lasting_streams() as output, _interrupts_arrive():
         try:
             options = build_parser().parse_args(arguments)
             return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
@@ -59,6 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("lrbend: stopped", file=sys.stderr)
             return EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def _interrupts_arrive() -> Iterator[None]:
+    """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another."""
+
+    def hook(lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            threading.Timer(0.05, signal.pthread_kill, again).start()  # not here: this is a finaliser still
+        else:
+            before(lost)
+
+    again = threading.main_thread().ident, signal.SIGINT
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def build_parser() -> Parser:

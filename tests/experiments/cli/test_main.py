@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,21 @@ def test_a_backend_that_matplotlib_does_not_know() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MPLBACKEND": "nonsense"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class StoppedInAFinaliser:
+    def __del__(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_finaliser_is_heard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(options: object) -> int:
+        StoppedInAFinaliser()
+        time.sleep(20)
+        return 0
+
+    monkeypatch.setattr("experiments.cli.settings.predict.run", run)
+    assert main(PREDICT) == 130
+    said = capsys.readouterr().err
+    assert "stopped" in said
+    assert "Traceback" not in said
