@@ -16,6 +16,7 @@
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
+# make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
@@ -27,7 +28,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -86,6 +87,9 @@ mutate: .venv/dev
 	$(BIN)/python tests/mutate.py $(MUTATE)
 conversion: .venv/core
 	$(BIN)/lrbend study conversion --results docs/conversion
+
+fuzz: .venv/dev
+	$(BIN)/python -m tests.attack.attack $(FUZZ)
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

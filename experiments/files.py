@@ -89,16 +89,35 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
     """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
 
-    Raises ValueError for a row with a key that is no column. Without rows and columns there is no text.
+    Text that a spreadsheet would compute gets an apostrophe (`inert`). Raises ValueError for a row with a key that is
+    no column. Without rows and columns there is no text.
     """
     rows = list(rows)
     names = list(columns or (rows[0] if rows else ()))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=names, lineterminator="\n")
     if names:
-        writer.writeheader()
-    writer.writerows(rows)
+        writer.writerow({name: inert(name) for name in names})
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()
+
+
+def inert(value: Any) -> Any:
+    """The value of a cell such that no spreadsheet takes it for a formula; numbers, also as text, stay as they are.
+
+    >>> inert("=1+1"), inert("-1e-3"), inert("lion"), inert(-2)
+    ("'=1+1", '-1e-3', 'lion', -2)
+    """
+    if not isinstance(value, str):
+        return value
+    value = value.replace("\r", "\n")  # which `csv` puts into quotes
+    if not value.startswith(("=", "+", "-", "@", "\t", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,6 +2,8 @@
 
 Progress on stderr is dropped while nobody takes it, other lines after a few seconds. A stdout that fails, closed, full
 or without a reader, makes the command fail when it is done, not before.
+
+Control characters, which may come from the cells and names of other people's files, are shown, not sent: ``\\x1b``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from typing import Any, TextIO, cast
 
 PIECE = 1000  # characters, of at most four bytes: a pipe that is ready takes 4096
 PATIENCE = 5.0  # seconds for a line on stderr that nobody takes
+# What moves or paints on a terminal, or turns the direction of writing; a progress bar has its carriage returns.
+CONTROLS = [*range(9), 11, 12, *range(14, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+CONTROLS += range(0xD800, 0xE000)  # halves of letters, as names in other encodings have: no stream takes them
+SHOWN = {number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" for number in CONTROLS}
 
 
 class Stream:
@@ -35,11 +41,12 @@ class Stream:
         if self._stream is None:
             self.fault = self.fault or ("it is closed" if text else "")
             return len(text)
-        for start in range(0, len(text), PIECE):
+        shown = text.translate(SHOWN)
+        for start in range(0, len(shown), PIECE):
             if self.fault or not self._is_taken(text):
                 break
             with self._noting_faults():
-                self._stream.write(text[start : start + PIECE])
+                self._stream.write(shown[start : start + PIECE])
                 if not self._patient:
                     self._stream.flush()
         return len(text)

@@ -85,8 +85,8 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
                     raise
             flush_folder(folder.parent)
         except OSError as error:
-            if error.errno is None:  # NumPy's, of a disk that is full
-                raise OSError(None, str(error), str(folder)) from error
+            if error.filename is None:  # of a disk that is full; NumPy's has no number either
+                raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
             raise
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,8 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 from gpt.config import Device, TrainConfig
 from theory.checks import InvalidParameter
 
-# For all to come together, and for an answer of each to the others afterwards: a process that is gone ends the others.
-TIMEOUT = timedelta(seconds=float(os.environ.get("LRBEND_PROCESS_TIMEOUT", "300")))
+# Seconds for all to come together, and for an answer of each to the others: one that is gone ends the others.
+TIMEOUT, LONGEST_TIMEOUT = 300.0, 1e6
+MOST_PROCESSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,17 @@ def join_processes(config: TrainConfig) -> Processes:
     """
     if not dist.is_initialized() and (size := os.environ.get("WORLD_SIZE", "1")) != "1":
         allowed = "unset, or set by torchrun together with RANK, MASTER_ADDR and MASTER_PORT"
+        seconds = _timeout()
         try:
-            if not 0 <= int(os.environ.get("RANK", "-1")) < int(size):
+            if not 0 <= int(os.environ.get("RANK", "-1")) < int(size) <= MOST_PROCESSES:
+                raise ValueError
+            if not 0 <= int(os.environ.get("MASTER_PORT", "0")) < 2**16:
                 raise ValueError
             backend = "nccl" if pick_device(config.device).type == "cuda" else "gloo"
-            dist.init_process_group(backend, timeout=TIMEOUT)
+            dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
         except ValueError:
             raise InvalidParameter("WORLD_SIZE", size, allowed) from None
         except dist.DistError as error:
-            seconds = TIMEOUT.total_seconds()
             reason = " ".join(str(error).split())[:150]
             line = f"that of processes which answer within {seconds:g} seconds, or unset ({reason})"
             raise InvalidParameter("WORLD_SIZE", size, line) from None
@@ -118,6 +121,14 @@ def join_processes(config: TrainConfig) -> Processes:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     return Processes(rank, count, device)
+
+
+def _timeout() -> float:
+    text = os.environ.get("LRBEND_PROCESS_TIMEOUT", "") or str(TIMEOUT)
+    with suppress(ValueError):
+        if 0 < float(text) <= LONGEST_TIMEOUT:
+            return float(text)
+    raise InvalidParameter("LRBEND_PROCESS_TIMEOUT", text, f"seconds, above 0 and at most {LONGEST_TIMEOUT:g}")
 
 
 def pick_device(device: Device) -> torch.device:

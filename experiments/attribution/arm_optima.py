@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.files import BadInput
+from experiments.tables.numbers import LARGEST, SMALLEST
 from experiments.tables.run_table import DECAYS, SCALES
 
 Array = NDArray[np.float64]
@@ -87,8 +88,8 @@ def optima_from_frame(frame: pd.DataFrame, *, arm: str = "arm") -> dict[str, tup
     if frame.duplicated([arm, *scales]).any():
         raise BadInput("optima: two rows for one cell and arm")
     for name in scales:
-        if not np.isfinite(numbers[name]).all():
-            raise BadInput(f"optima: {name} is not a finite number in every row")
+        if not numbers[name].abs().between(SMALLEST, LARGEST).where(numbers[name] != 0, True).all():
+            raise BadInput(f"optima: {name} is not a number between {SMALLEST:g} and {LARGEST:g} in every row")
     labels = frame[arm].astype(str)
     words = frame["status"].astype(str) if "status" in frame.columns else labels.map(lambda _: "interior")
     result: dict[str, tuple[CellOptimum, ...]] = {}
@@ -108,7 +109,7 @@ def _optimum(key: dict[str, float], row: Mapping[Any, Any], word: str) -> CellOp
 
     def number(name: str) -> float | None:
         value = float(row.get(name, np.nan))
-        return value if np.isfinite(value) and value > 0 else None
+        return value if SMALLEST <= value <= LARGEST else None
 
     interior = word == OptimumStatus.INTERIOR.value
     return CellOptimum(

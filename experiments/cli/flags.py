@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from experiments.cli.parser import whole_number
@@ -70,8 +69,10 @@ def add_num_workers(parser: argparse._ActionsContainer) -> None:
 
 def num_workers(options: argparse.Namespace) -> int:
     """How many processes ``--num-workers`` asks for; raises `InvalidParameter`."""
+    from joblib import cpu_count
+
     from theory.checks import require_integer
 
     if options.num_workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return int(cpu_count())
     return require_integer("num_workers", options.num_workers, at_least=1)

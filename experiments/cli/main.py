@@ -6,14 +6,20 @@ a tenth of a second, since a command imports what it works with when it runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
-from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
-from experiments.streams import lasting_streams
+try:
+    from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
+    from experiments.streams import lasting_streams
+except KeyboardInterrupt:  # Ctrl-C in the first moment
+    sys.exit(130)
 
 COMMANDS = {
     "predict": "settings.predict",
@@ -38,13 +44,18 @@ COMMANDS = {
 }
 
 DESCRIPTION = "Why the optimal learning rate bends: closed forms, simulation and real GPT-2 runs of the same settings."
+QUIET = "ignore:resource_tracker"  # joblib warns of what workers leave that were stopped, and removes it
 EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no process that a command starts takes code from the current folder
-    with lasting_streams() as output:
+    os.environ["MPLBACKEND"] = "Agg"  # figures become files here; a name that matplotlib does not know stops its import
+    known = os.environ.get("PYTHONWARNINGS", "")
+    if QUIET not in known:
+        os.environ["PYTHONWARNINGS"] = f"{known},{QUIET}".strip(",")
+    with lasting_streams() as output, _interrupts_arrive():
         try:
             options = build_parser().parse_args(arguments)
             return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
@@ -53,6 +64,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("lrbend: stopped", file=sys.stderr)
             return EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def _interrupts_arrive() -> Iterator[None]:
+    """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another."""
+
+    def hook(lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            threading.Timer(0.05, signal.pthread_kill, again).start()  # not here: this is a finaliser still
+        else:
+            before(lost)
+
+    again = threading.main_thread().ident, signal.SIGINT
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def build_parser() -> Parser:

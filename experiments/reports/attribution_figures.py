@@ -66,7 +66,9 @@ def optima_figure(table: pd.DataFrame) -> Figure | None:
                     np.abs([rate - part["low"].to_numpy(float), part["high"].to_numpy(float) - rate]), posinf=0.0
                 )
                 ax.errorbar(part[axis], rate, yerr=bars, fmt="o-", ms=3, lw=0.8, capsize=2, color=f"C{place % 10}")
-            ax.set(xscale="log", yscale="log", xlabel=axis, title=name if line == 0 else "")
+            ax.set(xscale="log", yscale="log", xlabel=axis)
+            if line == 0:
+                ax.set_title(name, parse_math=False)  # a name may have dollars
             for each, values in ((ax.xaxis, table[axis]), (ax.yaxis, arm["learning_rate"])):
                 each.set_major_locator(LogLocator(subs=_subdivisions(values.astype(float)), numticks=8))
                 each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))

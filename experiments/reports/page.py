@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from experiments.files import BadInput, write_whole
+from experiments.files import BadInput, inert, write_whole
 
 DPI = 110
 
@@ -51,7 +51,7 @@ def write_page(
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror})") from None
     for stem, table in [*tables.items(), *((figure.name, figure.table) for figure in figures)]:
-        write_whole(folder / f"{stem}.csv", table.to_csv(index=False, float_format=f"%.{digits}g").encode())
+        write_whole(folder / f"{stem}.csv", _csv(table, digits))
     for figure in figures:
         write_whole(folder / f"{figure.name}.png", figure.png)
     page = directory / f"{name}.html"
@@ -72,7 +72,13 @@ def for_page(figure: Figure) -> dict[str, str]:
 
 def table_uri(table: pd.DataFrame) -> str:
     """A table as a link that holds it."""
-    return data_uri("text/csv", table.to_csv(index=False, float_format="%.6g").encode())
+    return data_uri("text/csv", _csv(table, 6))
+
+
+def _csv(table: pd.DataFrame, digits: int) -> bytes:
+    """Names of arms and columns come from tables of other people."""
+    shown = table.rename(columns=inert).map(inert)
+    return shown.to_csv(index=False, float_format=f"%.{digits}g").encode(errors="replace")
 
 
 def data_uri(kind: str, content: bytes) -> str:

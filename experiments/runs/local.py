@@ -48,13 +48,15 @@ def run_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> list[Pat
 def try_jobs(jobs: Iterable[Job], *, num_workers: int | None = None) -> dict[Path, str]:
     """The same, but a run that fails does not stop the others; returns a line per run that failed.
 
-    A progress bar over the steps of all unfinished runs goes to stderr. ``num_workers`` defaults to one per core; a
-    single worker is this process itself.
+    A progress bar over the steps of all unfinished runs goes to stderr. ``num_workers`` defaults to one per core that
+    this process may use; a single worker is this process itself.
     """
+    from joblib import cpu_count
+
     waiting = {job.path: job for job in jobs if not run_directory.is_finished(job.path)}
     faults: dict[Path, str] = {}
     if waiting:
-        workers = min(num_workers or os.cpu_count() or 1, len(waiting))
+        workers = min(num_workers or cpu_count(), len(waiting))
         with ProgressBar({path: job.config.schedule.num_steps for path, job in waiting.items()}):
             deaths = 0
             while waiting:

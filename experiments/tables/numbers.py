@@ -3,11 +3,13 @@
 ``k, m, b, g, t`` behind a number, or million and so on, are powers of a thousand (b and g both 10^9), where the column
 may have them. A comma
 is a thousands separator, or a decimal point: which, is told by the table as a whole (`commas`), never number by number.
-A percentage is text: 50% of what is not known.
+A percentage is text: 50% of what is not known. Sizes that no quantity of a run has, beyond `LARGEST` or below
+`SMALLEST`, are infinite or 0, so that no product of some of them overflows.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ Commas = Literal["thousands", "decimal"]
 SUFFIXES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 WORDS = "k|thousand|m|million|b|bn|billion|g|t|trillion"
 UNITS = r"(?:\s*(?:param(?:eter)?s|tokens|steps))?"
+SMALLEST, LARGEST = 1e-30, 1e30
 EMPTY = frozenset({"", "-", "na", "n/a", "none", "null"})
 THOUSANDS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
 SURELY_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}((,\d{3}){2,}|,\d{3}\.\d+)")
@@ -48,8 +51,8 @@ def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "th
     nothing = np.zeros(len(values), bool)
     try:
         if bool not in set(map(type, values)):
-            return Parsed(np.array([float(value) for value in values], np.float64), nothing, nothing)
-    except (TypeError, ValueError):
+            return Parsed(_possible(np.array([float(value) for value in values], np.float64)), nothing, nothing)
+    except (TypeError, ValueError, OverflowError):
         pass
     numbers, text, empty = np.full(len(values), np.nan), nothing.copy(), nothing.copy()
     rewritten = None
@@ -66,7 +69,12 @@ def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "th
             text[place] = True
         else:
             numbers[place] = plain
-    return Parsed(numbers, text, empty, rewritten)
+    return Parsed(_possible(numbers), text, empty, rewritten)
+
+
+def _possible(numbers: Array) -> Array:
+    size = np.abs(numbers)
+    return np.where(size > LARGEST, np.copysign(np.inf, numbers), np.where(size < SMALLEST, 0.0, numbers))
 
 
 def number(value: object) -> float | None:
@@ -77,6 +85,8 @@ def number(value: object) -> float | None:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return None
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def is_empty(value: object) -> bool:

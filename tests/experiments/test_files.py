@@ -15,14 +15,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.files import BadInput, csv_text, read_bytes, read_json, write_whole
+from experiments.files import BadInput, csv_text, inert, read_bytes, read_json, write_whole
 
-cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=8)
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=8).filter(lambda x: inert(x) == x)
 
 
 @given(st.lists(st.fixed_dictionaries({"a": cells, "b,c": cells}), min_size=1, max_size=4))
 def test_rows_come_back(rows: list[dict[str, str]]) -> None:
     assert list(csv.DictReader(io.StringIO(csv_text(rows), newline=""), strict=True)) == rows
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "@SUM(A1)", "+1+1", "-2+3", "\t=1", "\r=1", '=HYPERLINK("x")', "-"])
+def test_a_formula_is_text(cell: str) -> None:
+    (header, row) = csv.reader(io.StringIO(csv_text([{cell: cell}]), newline=""))
+    assert header == row == ["'" + cell.replace("\r", "\n")]
+
+
+@pytest.mark.parametrize("cell", ["-1e-3", "+2", "-inf", "adamw-1", -1, "", None])
+def test_what_is_no_formula_stays(cell: object) -> None:
+    assert inert(cell) == cell
 
 
 def test_columns_come_in_the_order_that_is_asked_for() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.streams import lasting_streams
+
 ROOT = Path(__file__).parents[2]
 WORK = """
 import sys, time
@@ -99,3 +101,13 @@ def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: s
     code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)
     assert code == (0 if output == "slow" else 2)  # a slow reader has it in the pipe
     assert (tmp_path / "work").read_text() == "done"
+
+
+def test_nothing_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of columns and arms come from other people's files."""
+    with lasting_streams():
+        print("arm \x1b[2J\x9b\x07 \u202etxet \udcff é\tü")
+        print("\r 50 %\x1b]0;x\x07", file=sys.stderr)
+    said = capsys.readouterr()
+    assert said.out == "arm \\x1b[2J\\x9b\\x07 \\u202etxet \\udcff é\tü\n"
+    assert said.err == "\r 50 %\\x1b]0;x\\x07\n"

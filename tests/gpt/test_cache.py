@@ -128,3 +128,14 @@ def test_threads_of_one_process_get_the_same_folder() -> None:
         thread.join()
     assert len(found) == 4
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError("64 requested and 0 written")])
+def test_a_full_disk_is_that_of_the_cache(error: OSError, folder: Path) -> None:
+    def fail(work: Path) -> None:
+        raise error
+
+    with pytest.raises(OSError, match=r"requested|No space") as caught:
+        cached_folder("entry", fail)
+    assert caught.value.filename == str(folder / "entry")
+    assert not list(folder.glob("entry*"))

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,49 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     process.stdout.close()
     _, error = process.communicate(timeout=60)
     assert b"Traceback" not in error
+
+
+@pytest.mark.parametrize("module", ["experiments.cli.parser", "experiments.streams", "theory", "argparse", "json"])
+def test_ctrl_c_in_the_first_moment(module: str) -> None:
+    """While the first modules are read: exit code 130, no traceback."""
+    code = f"""
+import sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Stop())
+from experiments.cli.main import main
+sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".split()))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_backend_that_matplotlib_does_not_know() -> None:
+    """matplotlib reads the variable when it is imported, and raises."""
+    code = "import sys; from experiments.cli.main import main; main(['study']); import experiments.reports.png"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MPLBACKEND": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class StoppedInAFinaliser:
+    def __del__(self) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_in_a_finaliser_is_heard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(options: object) -> int:
+        StoppedInAFinaliser()
+        time.sleep(20)
+        return 0
+
+    monkeypatch.setattr("experiments.cli.settings.predict.run", run)
+    assert main(PREDICT) == 130
+    said = capsys.readouterr().err
+    assert "stopped" in said
+    assert "Traceback" not in said

@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
+from experiments.cli.flags import num_workers
 from experiments.cli.main import main
+from experiments.runs import local
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import is_finished, partial_path
 from experiments.runs.run_files import load_run
@@ -38,6 +41,22 @@ def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(numbers(tmp_path / "out")) == 4
 
 
+def test_as_many_workers_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`taskset` and batch systems give a process some of the cores."""
+    asked: list[int] = []
+    monkeypatch.setattr(local, "_in_pool", lambda jobs, workers: asked.append(workers) or [])
+    done = local._Answer.DONE
+    monkeypatch.setattr(local, "_here", lambda jobs: asked.append(1) or [(job.path, done) for job in jobs])
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        assert num_workers(Namespace(num_workers=None)) == 1
+        local.try_jobs([Job(tmp_path, f"run{seed}", tiny_config(seed=seed)) for seed in range(3)])
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert asked == [1]
+
+
 def test_torchrun_is_started_without_the_current_folder(tmp_path: Path) -> None:
     job = Job(tmp_path, "run", tiny_config())
     assert torchrun_command(job, 2, tmp_path / "job.json")[1] == "-P"
@@ -56,7 +75,21 @@ MODEL = ("--preset", "cpu-16", "--learning-rate", "1e-2", "--num-steps", "40", "
 TRAIN = ("train", *MODEL, "--record-every", "1", "--source", "./text")
 
 
-@pytest.mark.parametrize("launch", [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "2"}, {"WORLD_SIZE": "two"}])
+HERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "2", "RANK": "2"},
+        {"WORLD_SIZE": "two"},
+        {"WORLD_SIZE": "9" * 30, "RANK": "0", **HERE},
+        {"WORLD_SIZE": "2", "RANK": "0", **HERE, "MASTER_PORT": "99999999"},
+        {"LRBEND_PROCESS_TIMEOUT": "soon", "WORLD_SIZE": "2", "RANK": "0", **HERE},
+        {"LRBEND_PROCESS_TIMEOUT": "nan", "WORLD_SIZE": "2", "RANK": "0", **HERE},
+    ],
+)
 def test_a_launch_that_makes_no_sense_is_one_line(
     launch: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +99,7 @@ def test_a_launch_that_makes_no_sense_is_one_line(
     assert main([*TRAIN, "--out", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "WORLD_SIZE" in said
+    assert next(iter(launch)) in said
 
 
 def test_a_model_that_cannot_fit_says_what_it_needs(

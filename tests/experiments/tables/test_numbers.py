@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.bend.fit import fit_bend
 from experiments.files import BadInput
 from experiments.tables.numbers import commas, parse
 from experiments.tables.reading import read_table
@@ -89,3 +90,19 @@ def test_a_table_with_decimal_commas(tmp_path: Path) -> None:
     np.testing.assert_allclose(table.numbers["learning_rate"], [run["learning_rate"] for run in sweep()])
     assert set(table.numbers["num_tokens"]) == {2.5e9}
     assert any("'2,5B' is read as 2500000000" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("values", [["1e300", "-1e308", "1e-310", "-5e-324"], [10**400, -(10**400), 1e-300, "1e-31"]])
+def test_sizes_that_no_quantity_has(values: list[object]) -> None:
+    np.testing.assert_array_equal(parse(values).numbers, [np.inf, -np.inf, 0, 0])
+
+
+@pytest.mark.parametrize("column", ["num_params", "num_tokens", "learning_rate", "weight_decay", "loss", "batch_size"])
+@pytest.mark.parametrize("value", [1e300, 1e-310])
+def test_a_table_of_extremes_overflows_nowhere(column: str, value: float, tmp_path: Path) -> None:
+    """One run of them; a warning of NumPy's would fail the test."""
+    scales = {"num_params": 1e8, "num_tokens": 1e9, "batch_size": 5e5, "weight_decay": 0.1}
+    rows = [{**row, **scales} for row in sweep()]
+    fits = fit_bend(read_table(write_csv(tmp_path / "runs.csv", [*rows, {**rows[0], column: value}])))
+    (found,) = (cell.learning_rate for fit in fits.groups for cell in fit.cells if cell.num_runs > 1)
+    assert found == pytest.approx(4e-3, rel=0.2)

@@ -1,0 +1,51 @@
+"""A few seconds of the attack; ``make fuzz`` has minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.attack.tries import ROOT, Said, faults_of
+
+SEED, SECONDS = 0, 15
+
+
+def test_nothing_breaks(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.attack.attack", "--seed", str(SEED), "--budget", str(SECONDS)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "attack")],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1])["tries"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "fault"),
+    [
+        ("fit x", Said(1, "", "Traceback (most recent call last):\nKeyError: 'a'\n", 1), "traceback KeyError: 'a'"),
+        ("fit x", Said(2, "", "", 1), "0 lines say what is wrong"),
+        ("fit x", Said(2, "", "lrbend fit: error: a\nlrbend fit: error: b\n", 1), "2 lines say what is wrong"),
+        ("fit x", Said(-11, "", "", 1), "exit code -11"),
+        ("fit x", Said(130, "", "lrbend fit: stopped", 1), "exit code 130"),
+        ("fit x --json", Said(0, '{"a": NaN}', "", 1), "not JSON: NaN"),
+        ("fit x", Said(0, "", "x.py:1: RuntimeWarning: overflow\n", 1), "warning RuntimeWarning: overflow"),
+        ("fit x", Said(0, "arm \x1b[2J", "", 1), "terminal escape"),
+        ("fit x", Said(0, "", "", 99, "hang"), "hang"),
+        ("fit x", Said(2, "", "lrbend fit: error: a: must be b\n", 1), None),
+        ("train", Said(130, "", "lrbend train: stopped", 1, "interrupted"), None),
+    ],
+)
+def test_what_is_a_fault(words: str, said: Said, fault: str | None) -> None:
+    assert faults_of(words.split(), said) == ([fault] if fault else [])

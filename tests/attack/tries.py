@@ -1,0 +1,258 @@
+"""One try: a copy of the corpus, damaged or short of something, a command in a process of its own, and a judgement.
+
+A child is forked from a process that has imported everything, which takes milliseconds where a start takes a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.attack.corpus import ALSO_READ, copy_corpus
+from tests.attack.damage import damage, files_below, lock_away, make_odd_things
+from tests.attack.grammar import hostile_command
+
+ROOT = Path(__file__).parents[2]
+HANG = 60.0  # seconds: of work for a command that only reads, of silence for every other, of ending after Ctrl-C
+WORK = 2.5  # seconds of a CPU after which work that was asked for is interrupted
+WORKING = {"train", "replay", "diagnose", "validate", "sweep", "study", "simulate", "calibrate", "prepare", "report"}
+PATIENCE = 15.0  # seconds after which it is interrupted in any case: others may do the work
+MEMORY = 3 << 30  # bytes beyond what is imported
+LARGEST_FILE = 64 << 20
+
+Ending = Callable[[int, float], bool]  # of (process id, seconds so far): True once a signal was sent
+
+
+@dataclass
+class Said:
+    """What a command left: its exit code (negative: a signal), its streams, and whether it had to be ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    ended: str = ""  # "", "interrupted" or "hang"
+
+
+@dataclass
+class Try:
+    """One try and what was wrong with it: ``faults`` is a list of kinds, empty if all was well."""
+
+    number: int
+    room: str
+    words: list[str]
+    done_before: list[str] = field(default_factory=list)
+    said: Said | None = None
+    faults: list[str] = field(default_factory=list)
+    folder: Path | None = None
+
+    def command(self) -> str:
+        text = shlex.join(["lrbend", *self.words]).encode(errors="backslashreplace").decode()
+        return text if len(text) < 400 else text[:400] + " ..."
+
+
+def call(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    memory: int = MEMORY,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    real: bool = False,
+    kill: Callable[[int, float], None] | None = None,
+) -> Said:
+    """Run ``lrbend ARGUMENTS`` in ``folder``.
+
+    real : as a process of its own, not forked. kill : looks on, and may send signals.
+    """
+    out, err = folder.parent / "stdout", folder.parent / "stderr"
+    start = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _in_child(arguments, folder, environment or {}, memory, (stdout, stderr), (out, err), real)
+    ended, code = "", None
+    try:
+        while code is None:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                code = os.waitstatus_to_exitcode(status)
+                break
+            time.sleep(0.003)
+            seconds = time.monotonic() - start
+            if kill is not None:
+                kill(child, seconds)
+            worked = _cpu_seconds(child)
+            works = arguments and arguments[0] in WORKING
+            if not ended and works and (worked > WORK or seconds > PATIENCE):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGINT)
+                ended, interrupted_at = "interrupted", seconds
+            too_long = worked > HANG or (seconds > HANG and worked < 1)
+            if too_long or (ended == "interrupted" and seconds - interrupted_at > HANG):
+                ended = "hang"
+                os.killpg(child, signal.SIGABRT)
+                _, status = os.waitpid(child, 0)
+                code = os.waitstatus_to_exitcode(status)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)  # what it may have started
+    texts = [path.read_bytes().decode(errors="replace") if path.exists() else "" for path in (out, err)]
+    return Said(code, *texts, time.monotonic() - start, ended)
+
+
+def _in_child(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: dict[str, str],
+    memory: int,
+    given: tuple[int | None, int | None],
+    files: tuple[Path, Path],
+    real: bool,
+) -> None:
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(folder)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.update({"LRBEND_CACHE": "cache", "HF_HUB_OFFLINE": "1", "HOME": str(folder), **environment})
+        for number, (one, file) in enumerate(zip(given, files, strict=True), start=1):
+            target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if one is None else one
+            os.dup2(target, number)
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if real:
+            os.environ["PYTHONPATH"] = str(ROOT)
+            command = [sys.executable, "-m", "experiments.cli.main", *arguments]
+            os.execv(sys.executable, [word.replace("\0", "") for word in command])
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
+        from experiments.cli.main import main
+
+        try:
+            code = main(arguments) or 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _cpu_seconds(process: int) -> float:
+    try:
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def faults_of(words: Sequence[str], said: Said) -> list[str]:
+    """What no command may do, whatever it was given."""
+    if said.ended == "hang":
+        return ["hang"]
+    found = []  # a shell makes 130 of -SIGINT, with which Python ends where Ctrl-C came in the middle of an import
+    if "Traceback (most recent call last)" in said.err:
+        last = [line for line in said.err.splitlines() if re.match(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+        found.append("traceback " + (last[-1][:80] if last else ""))
+    elif said.code not in ((0, 1, 2, 130, -signal.SIGINT) if said.ended else (0, 1, 2)):
+        found.append(f"exit code {said.code}")
+    if warning := re.search(r"\b\w*Warning:.{0,60}", said.err):
+        found.append(f"warning {warning[0]}")
+    if said.code == 2 and not found:
+        errors = [line for line in said.err.splitlines() if "error:" in line or "lrbend sweep:" in line]
+        if len(errors) != 1:
+            found.append(f"{len(errors)} lines say what is wrong")
+    if "\x1b[2J" in said.err + said.out:
+        found.append("terminal escape")
+    if said.code == 0 and "--json" in words and not {"-h", "--help"} & set(words):
+        try:
+            json.loads(said.out, parse_constant=lambda word: (_ for _ in ()).throw(ValueError(word)))
+        except ValueError as error:
+            found.append(f"not JSON: {str(error)[:40]}")
+    return found
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """A digest of every file of every finished run, as far as it can be read."""
+    found = {}
+    for path in folder.glob("runs/*/*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def attack_once(
+    number: int, seed: int, corpus: Path, place: Path, rooms: dict[str, Callable[..., None]], *, room: str | None = None
+) -> Try:
+    """The try of that number: everything in it follows from the seed, and from the ``room`` if one is asked for."""
+    rng = random.Random(f"{seed}:{number}")
+    sandbox = place / f"{seed}-{number}" / "a" / "sandbox"
+    sandbox.parent.mkdir(parents=True)
+    run = copy_corpus(corpus, sandbox)
+    before_odd = Path.cwd()
+    os.chdir(sandbox)
+    make_odd_things(sandbox / "odd")
+    os.chdir(before_odd)
+    name = rng.choices([None, *rooms], weights=[60, *[1] * len(rooms)])[0]
+    name = room or name
+    one = Try(number, name or "command", [], folder=sandbox.parents[1])
+    if name:
+        rooms[name](one, rng, sandbox, run)
+    else:
+        _hostile_try(one, rng, sandbox, run)
+    strangers = {path.name for path in sandbox.parent.iterdir()} - {"sandbox", "stdout", "stderr"}
+    strangers |= {path.name for path in sandbox.parents[1].iterdir()} - {"a"}
+    if ".." in str(one.words):
+        strangers = set()  # it was told to
+    one.faults += [f"wrote outside: {sorted(strangers)[0]}"] if strangers else []
+    if not one.faults:
+        lock_away(sandbox)
+        lock_away(sandbox.parents[1])
+    return one
+
+
+def _hostile_try(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
+    from tests.attack.corpus import TEMPLATES
+
+    name = rng.choice(sorted(TEMPLATES))
+    damaged = rng.random() < 0.6
+    one.words = hostile_command(rng, name, run, changes=rng.choice((0, 0, 0, 1) if damaged else (0, 1, 1, 2, 3, 5)))
+    if damaged:
+        named = tuple(word for word in one.words[1:] if word and not word.startswith(("-", "..", "/", "x/", "odd")))
+        files = files_below(sandbox, (*(n for n in named if len(n) < 200), *ALSO_READ.get(name, ())))
+        for path in rng.sample(files, min(len(files), rng.choice((1, 1, 1, 2, 4)))):
+            one.done_before.append(f"{damage(rng, path)} {path.relative_to(sandbox)}")
+    before = contents(sandbox)
+    memory = rng.choice((MEMORY,) * 9 + (50 << 20, 150 << 20))
+    if memory != MEMORY:
+        one.done_before.append(f"{memory >> 20} MB of memory")
+    one.said = call(one.words, sandbox, memory=memory, real=rng.random() < 0.01)
+    one.faults = faults_of(one.words, one.said)
+    after = contents(sandbox)
+    kept = {path for path in before if after.get(path) == before[path]}
+    lost = {path for path in set(before) - kept if not path.endswith("checksums.json")}
+    if lost and not any(word.startswith("runs") for word in one.words if "/" in word):
+        one.faults.append(f"changed a finished run: {sorted(lost)[0]}")
