@@ -96,12 +96,12 @@ def test_every_setting_is_of_its_own() -> None:
 def test_a_direction_that_was_measured_accounts_for_the_norm() -> None:
     """A run of white noise with a direction 1.2 times as large: the account without force is right, with it is not."""
     config = runs.configs("gpt2")[0]
-    settled = readings.predicted_matrix(config, "up, down", "white_noise")
+    settled = readings.predicted_matrix(config, "value, output", "white_noise")
     loud = causes.account_of(config, settled | {"update_rms": 1.2 * settled["update_rms"]}, NOISE)
-    rows = pd.DataFrame({"matrix": NAMES["up, down"], "kind": "up, down", **loud})
+    rows = pd.DataFrame({"matrix": NAMES["value, output"], "kind": "value, output", **loud})
     (row,) = causes.by_setting(causes.causes_of(config, rows)).to_dict("records")
     assert row["direction_ratio"] == pytest.approx(1.2, rel=1e-3)
     assert row["force"] == pytest.approx(1, abs=0.04)  # 1 for eta lam to 0
     assert row["rms_error_measured_direction_without_force"] == pytest.approx(0, abs=1e-9)
-    assert row["force_of_law"] < 0.95
-    assert row["rms_error_measured_direction"] > 0.02
+    assert row["force_of_law"] < 0.9
+    assert row["rms_error_measured_direction"] > 0.05
