@@ -50,12 +50,7 @@ EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # no process that a command starts takes code from the current folder
-    os.environ["MPLBACKEND"] = "Agg"  # figures become files here; a name that matplotlib does not know stops its import
-    known = os.environ.get("PYTHONWARNINGS", "")
-    if QUIET not in known:
-        os.environ["PYTHONWARNINGS"] = f"{known},{QUIET}".strip(",")
-    with lasting_streams() as output, _interrupts_arrive():
+    with _environment(), lasting_streams() as output, _interrupts_arrive():
         try:
             options = build_parser().parse_args(arguments)
             return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
@@ -64,6 +59,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print("lrbend: stopped", file=sys.stderr)
             return EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """The environment of a command and of what it starts; a notebook that calls one has its own again behind it."""
+    known = os.environ.get("PYTHONWARNINGS", "")
+    ours = {
+        "PYTHONSAFEPATH": "1",  # no process that a command starts takes code from the current folder
+        "MPLBACKEND": "Agg",  # figures become files here; a name that matplotlib does not know stops its import
+        "PYTHONWARNINGS": known if QUIET in known else f"{known},{QUIET}".strip(","),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=600.0, help="seconds after which no further try begins")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this try and show all of it")
-    parser.add_argument("--room", choices=list(ROOMS), help="tries of this kind alone")
+    parser.add_argument("--room", choices=["command", *ROOMS], help="tries of this kind alone")
     parser.add_argument("--out", type=Path, help="where the folders of faults stay (default: a temporary folder)")
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp(prefix="lrbend-attack-"))

@@ -172,9 +172,10 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
     """What no command may do, whatever it was given."""
     if said.ended == "hang":
         return ["hang"]
+    err = said.err if not said.ended else _FINALISER.sub(_of_others, said.err)
     found = []  # a shell makes 130 of -SIGINT, with which Python ends where Ctrl-C came in the middle of an import
-    if "Traceback (most recent call last)" in said.err:
-        last = [line for line in said.err.splitlines() if re.match(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
+    if "Traceback (most recent call last)" in err:
+        last = [line for line in err.splitlines() if re.match(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
         found.append("traceback " + (last[-1][:80] if last else ""))
     elif said.code not in ((0, 1, 2, 130, -signal.SIGINT) if said.ended else (0, 1, 2)):
         found.append(f"exit code {said.code}")
@@ -192,6 +193,16 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
         except ValueError as error:
             found.append(f"not JSON: {str(error)[:40]}")
     return found
+
+
+_FINALISER = re.compile(r"Exception ignored in: .*\nTraceback \(most recent call last\):\n(?:[ \t].*\n)+.*\n?")
+
+
+def _of_others(block: re.Match[str]) -> str:
+    """A traceback out of a finaliser, unless a file of ours is in it: Ctrl-C leaves objects of libraries half made."""
+    files = re.findall(r'File "([^"]*)"', block[0])
+    ours = [file for file in files if Path(file).is_relative_to(ROOT) and "site-packages" not in file]
+    return block[0] if ours else ""
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -219,7 +230,7 @@ def attack_once(
     name = rng.choices([None, *rooms], weights=[60, *[1] * len(rooms)])[0]
     name = room or name
     one = Try(number, name or "command", [], folder=sandbox.parents[1])
-    if name:
+    if name in rooms:
         rooms[name](one, rng, sandbox, run)
     else:
         _hostile_try(one, rng, sandbox, run)

@@ -139,12 +139,15 @@ sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".
     assert "Traceback" not in done.stderr
 
 
-def test_a_backend_that_matplotlib_does_not_know() -> None:
-    """matplotlib reads the variable when it is imported, and raises."""
-    code = "import sys; from experiments.cli.main import main; main(['study']); import experiments.reports.png"
+def test_a_backend_that_matplotlib_does_not_know(tmp_path: Path) -> None:
+    """matplotlib reads the variable when it is imported, and raises; behind the command it is as it was."""
+    words = [*PREDICT, "--plot", str(tmp_path / "x.png")]
+    code = f"import os; from experiments.cli.main import main; main({words}); print(os.environ['MPLBACKEND'])"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MPLBACKEND": "nonsense"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("nonsense\n")
+    assert (tmp_path / "x.png").stat().st_size > 1000
 
 
 class StoppedInAFinaliser:
