@@ -1,4 +1,4 @@
-"""A few seconds of the attack; ``make fuzz`` has minutes."""
+"""Forty tries of the attack; ``make fuzz`` has minutes."""
 
 from __future__ import annotations
 
