@@ -183,7 +183,10 @@ def _config(options: argparse.Namespace) -> TrainConfig:
         options.learning_rate = matrices.peak
     schedule = schedule_from(options)
     optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
-    assert isinstance(optimizer, TrainableOptimizer)  # by the choices of the flag
+    if not isinstance(
+        optimizer, TrainableOptimizer
+    ):  # the choices of --optimizer are; a convention of decay may not be
+        raise BadInput(f"--decay {options.decay}: makes {optimizer.name} of it, which lrbend train has not")
     model = preset(options.preset, options.architecture)
     if options.vocab_size is not None:
         require_integer("vocab_size", options.vocab_size, at_least=1, at_most=MOST_TOKENS)

@@ -31,6 +31,10 @@ BAD = {
     "no command": ([], "COMMAND"),
     "missing flag": (["predict", "--learning-rate", "1e-3"], "--num-steps"),
     "zero over the norm": ([*PREDICT, "--network", "gpt2", "--initial-rms", "0"], "--initial-rms 0.0"),
+    "decay that train has not": (
+        ["train", "--learning-rate", "1e-2", "--num-steps", "3", "--decay", "coupled"],
+        "--decay coupled",
+    ),
     "negative initial RMS": ([*PREDICT, "--initial-rms", "-1"], "--initial-rms -1.0"),
     "tolerance": ([*PREDICT, "--tolerance", "1.5"], "--tolerance 1.5"),
     "csv nowhere": ([*PREDICT, "--csv", "/no/such/folder/table.csv"], "--csv"),
