@@ -1,0 +1,47 @@
+r"""Does the transient of the weight norm move AdamW's optimal learning rate in real training?
+
+Question. In an exactly scale-invariant GPT the initial norm of the block matrices changes neither the initial function
+nor anything that a step can see but the angle by which it turns. If AdamW's best learning rate depends on the initial
+norm, and less so in longer runs, the transient did it: nothing else differs.
+
+Hypotheses, with numbers in ``predictions.csv``, written before the runs by two accounts without a constant fitted to
+AdamW:
+
+- *law*: `theory.two_clocks` with the constants that AdamH's runs gave (`docs/angle-law`), the angles of AdamW by theory;
+- *mean angle*: the best learning rate is the one whose mean angle by theory is `MEAN_ANGLE`, that of AdamH at its
+  measured optimum (`docs/same-angle`: 0.0083 at 1,600 steps, 0.0078 at 3,200).
+
+They give ln eta*(14.4)/eta*(1.6), the shift between starts at a RMS of 14.4 and of 1.6, as .67 and .56 at 1,600 steps,
+.45 and .43 at 3,200, .36 and .31 at 6,400.
+
+Method. `experiments.studies.same_angle`'s model (2 layers, width 32), text, batch, schedule (linear after a warmup of a
+twentieth) and Adam at 0.01 on all else. Arms, all AdamW: every block matrix started at a RMS of 1.6, of 14.4, or at the
+equilibrium of the run's own peak rate, decay 0.1; and *weak decay*: 0.02 from a RMS of 0.53, where about one relaxation
+is made at the optimum of 1,600 steps and three at that of 3,200. AdamH at 1,600 and 3,200 steps is that of
+`docs/same-angle`, same seeds, and is run here at 6,400 and 12,800. Five learning rates, a factor of 2 apart, around the
+geometric mean of both predictions; seeds 0, 1, 2, the same in every cell, so that initial weights and batches are
+paired. Where the lowest mean loss of a cell stands at an end of its grid, a rate beyond it is added, at most twice.
+Lengths 1,600, 3,200, 6,400, 12,800, in this order, all arms of one before the next; as far as the time allows, and what
+was not run is said. Optima and intervals are those of `lrbend fit`, arm by arm; arms and lengths count as independent,
+which is careful, since their seeds are paired. Runs that diverge stay in the table and count as `lrbend fit` counts
+them; no cell is left out unless its optimum has no interval, and then it is shown as such.
+
+*Symmetry*: the change (eta, lam, RMS_0) -> (c eta, lam/c, c RMS_0) alters no angle. Float64, eps 1e-20, 400 steps at a
+rate of 0.1 from a RMS of 1.6, seeds 0, 1, 2, c = 0.1 and 3, beside a twin whose initial weights are multiplied by
+1 + 1e-6.
+
+Decision rule, written before the runs.
+
+1. The transient moves the optimum at a length if the 95 % interval of the shift excludes 0; an account is refuted there
+   if it lies outside that interval.
+2. The effect fades if the shift at 1,600 steps less that at 3,200 (later: each length less the next) is above 0 by more
+   than 1.64 standard errors; otherwise fading is not shown.
+3. One curve: over all cells with an interval, ln of the measured against ln of the predicted optimum, least squares
+   weighted by the optima's errors, for each account: it holds if the slope lies within 0.9 to 1.1 and the root mean
+   square of ln(measured/predicted) is below 0.15; refuted if the slope's 95 % interval excludes that range or the root
+   mean square is above 0.15 by more than the optima's errors explain (chi^2 at 5 %); else open.
+4. The symmetry holds if the root mean square over seeds of the loss's change is at most twice the twin's, for both c.
+
+Power. `predictions.expected_error` has the standard error of each optimum for the law's losses and the noise between
+seeds of `docs/same-angle`; ``predictions.csv`` lists it.
+"""

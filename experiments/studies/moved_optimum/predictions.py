@@ -1,0 +1,87 @@
+"""What two accounts say of the optima before the runs, and how well the runs can tell them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from experiments.files import BadInput, one_line
+from experiments.studies.angle_law.answers import RATES, adamw_angles
+from experiments.studies.angle_law.fit import adamh_angles
+from experiments.studies.angle_law.runs import line
+from experiments.studies.moved_optimum.runs import ADAMH, ARMS, LENGTHS, SEEDS, Arm, grid
+from theory.two_clocks import TwoClockLaw, best_learning_rate
+
+Array = NDArray[np.float64]
+
+MEAN_ANGLE = 0.0081  # rad per step at AdamH's measured optimum, 1,600 and 3,200 steps of docs/same-angle
+SEED_NOISE = {1600: 0.0236, 3200: 0.0083}  # nats, AdamH between seeds, same place; 3,200 stands for longer runs
+ACCOUNTS = ("law", "mean_angle")
+
+
+def read_law(table: Path) -> TwoClockLaw:
+    """The constants in a ``law.csv`` of the study angle-law. Raises `BadInput`."""
+    try:
+        rows = pd.read_csv(table).set_index("quantity")["value"]
+        return TwoClockLaw(**{name: float(rows[name]) for name in TwoClockLaw.__dataclass_fields__})
+    except (OSError, ValueError, KeyError) as error:
+        raise BadInput(f"{table}: not the constants of angle-law ({one_line(error)})") from None
+
+
+def predictions_of(law: TwoClockLaw) -> pd.DataFrame:
+    """A row per arm and length: the optimum by both accounts, the centre of the grid, relaxations that the law's
+    optimum makes, the expected standard error of ln(optimum)."""
+    rows = []
+    for num_steps in LENGTHS:
+        for arm in ARMS:
+            angles = angles_of(arm, RATES, num_steps)
+            by_law = best_learning_rate(law, RATES, angles, line(num_steps))[0]
+            by_angle = float(np.exp(np.interp(np.log(MEAN_ANGLE), np.log(angles.mean(axis=0)), np.log(RATES))))
+            centre = float(np.sqrt(by_law * by_angle))
+            rows.append(
+                {
+                    "arm": arm.name,
+                    "num_steps": num_steps,
+                    "weight_decay": arm.weight_decay,
+                    "initial_rms": arm.initial_rms,
+                    "law": by_law,
+                    "mean_angle": by_angle,
+                    "centre": centre,
+                    "num_relaxations": 2 * (arm.weight_decay or 0.0) * by_law * line(num_steps).sum(),
+                    "expected_error": expected_error(law, arm, num_steps, centre),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def angles_of(arm: Arm, rates: Array, num_steps: int) -> Array:
+    """By theory; (num_steps, n) radians per step."""
+    if arm.weight_decay is None:
+        return np.stack([adamh_angles(float(rate), num_steps) for rate in rates], axis=1)
+    return adamw_angles(rates, num_steps, arm.initial_rms, arm.weight_decay)
+
+
+def expected_error(law: TwoClockLaw, arm: Arm, num_steps: int, centre: float) -> float:
+    """Standard error of the vertex of a parabola through the law's losses on the grid, from the noise between seeds."""
+    rates = np.array(grid(centre))
+    losses = law.loss(angles_of(arm, rates, num_steps), line(num_steps))
+    design = np.vander(np.log(rates / centre), 3)
+    inverse = np.linalg.inv(design.T @ design)
+    quadratic, linear, _ = inverse @ design.T @ losses
+    if quadratic <= 0:
+        return float("nan")
+    gradient = np.array([linear / (2 * quadratic**2), -1 / (2 * quadratic), 0.0])
+    noise = SEED_NOISE.get(num_steps, SEED_NOISE[3200]) / np.sqrt(len(SEEDS))
+    return float(noise * np.sqrt(gradient @ inverse @ gradient))
+
+
+def adamh_rows(same_angle: pd.DataFrame) -> pd.DataFrame:
+    """Runs of AdamH at the lengths that this study does not run, under its columns. Raises `BadInput`."""
+    needed = ("arm", "num_steps", "learning_rate", "seed", "loss", "num_params", "num_tokens")
+    if missing := [name for name in needed if name not in same_angle.columns]:
+        raise BadInput(f"runs of same-angle: no column {', '.join(missing)}")
+    rows = same_angle[(same_angle["arm"] == "adamh") & same_angle["num_steps"].isin(set(LENGTHS) - set(ADAMH.lengths))]
+    return rows.assign(arm=ADAMH.name)

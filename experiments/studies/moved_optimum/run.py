@@ -1,0 +1,77 @@
+"""The study from its runs to its answers, a cell at a time, as far as it is let."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.files import BadInput, one_line, open_regular, to_json
+from experiments.runs.configs import config_to_dict
+from experiments.studies.moved_optimum.answers import answers_of, optima_of
+from experiments.studies.moved_optimum.figure import draw
+from experiments.studies.moved_optimum.predictions import adamh_rows, predictions_of, read_law
+from experiments.studies.moved_optimum.runs import (
+    ARMS,
+    COLUMNS,
+    LENGTHS,
+    SEEDS,
+    config_of,
+    make_cell,
+    plant,
+    rows_of,
+    symmetry_configs,
+)
+from experiments.studies.workplace import Findings, Workplace
+
+
+def run_study(
+    place: Workplace,
+    lengths: Sequence[int] = LENGTHS,
+    earlier: Path | None = None,
+    same_angle: Path = Path("docs/same-angle"),
+    angle_law: Path = Path("docs/angle-law"),
+) -> Findings:
+    """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every cell; then ``optima.csv``,
+    ``answers.csv`` and ``moved_optimum.png``.
+
+    lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
+    of this study, whose rows stand for their runs. same_angle, angle_law : folders with the results of those studies.
+    """
+    place.make_folders()
+    predictions = predictions_of(read_law(angle_law / "law.csv"))
+    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
+    first = [config_of(arm, LENGTHS[0], 0.01, SEEDS[0]) for arm in ARMS]
+    place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
+    others = adamh_rows(_read(same_angle / "runs.csv"))
+    if earlier is not None:
+        plant(place, _read(earlier))
+    symmetry = list(symmetry_configs())
+    tables = [pd.concat(place.run_tables([config for _, config in symmetry], rows_of, COLUMNS[1:]), ignore_index=True)]
+    tables[0]["arm"] = [label for label, _ in symmetry]
+    for row in predictions.to_dict("records"):
+        arm = next(one for one in ARMS if one.name == row["arm"])
+        if row["num_steps"] not in arm.lengths:
+            continue
+        cell = make_cell(place, arm, row["num_steps"], row["centre"], train=row["num_steps"] in lengths)
+        if cell is not None:
+            tables.append(cell)
+            place.write("runs.csv", pd.concat(tables)[list(COLUMNS)].to_csv(index=False, float_format="%.8g"))
+    runs = pd.concat(tables, ignore_index=True)
+    optima = optima_of(runs, others, predictions)
+    answers = answers_of(runs, optima)
+    for name, table in (("optima", optima), ("answers", answers)):
+        place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
+    place.write("moved_optimum.png", draw(runs, others, optima))
+    return Findings(answers=answers)
+
+
+def _read(table: Path) -> pd.DataFrame:
+    try:
+        with open_regular(table) as file:
+            return pd.read_csv(file)
+    except BadInput:
+        raise
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{table}: {one_line(error)}") from None

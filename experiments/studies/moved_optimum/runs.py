@@ -1,0 +1,172 @@
+"""The arms, their grids, and what is kept of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+
+from experiments.files import BadInput, write_whole
+from experiments.runs.configs import config_hash
+from experiments.studies.workplace import Workplace
+from gpt.arms import at_equilibrium
+from gpt.config import TrainConfig, preset
+from gpt.train import train
+from theory import AdamH, AdamW, Linear
+
+LENGTHS = (1600, 3200, 6400, 12800)
+SEEDS = (0, 1, 2)
+NUM_RATES, FACTOR, MOST_ADDED = 5, 2.0, 2
+RECORD_EVERY = 20
+TWIN_FACTOR = 1 + 1e-6
+SCALES = (0.1, 3.0)  # of the symmetry
+SMALL_EPS = 1e-20  # in its runs, since gradients scale and eps does not
+COLUMNS = (
+    "arm",
+    "num_steps",
+    "learning_rate",
+    "weight_decay",
+    "initial_rms",
+    "seed",
+    "loss",
+    "loss_se",
+    "outcome",
+    "mean_angle",
+    "final_rms",
+    "num_params",
+    "num_tokens",
+    "seconds",
+    "run",
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``initial_rms`` None for a start at the equilibrium of the run's own rate; ``weight_decay`` None for AdamH."""
+
+    name: str
+    weight_decay: float | None
+    initial_rms: float | None
+    lengths: tuple[int, ...] = LENGTHS
+
+
+ADAMH = Arm("adamh", None, None, LENGTHS[2:])  # shorter ones are those of same-angle
+ARMS = (
+    Arm("start 1.6", 0.1, 1.6),
+    Arm("start 14.4", 0.1, 14.4),
+    Arm("equilibrium", 0.1, None),
+    Arm("weak decay", 0.02, 0.53),
+    ADAMH,
+)
+
+
+def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> TrainConfig:
+    """One run."""
+    decay = arm.weight_decay
+    config = TrainConfig(
+        model=preset("cpu-32", "scale-invariant"),
+        optimizer=AdamH(learning_rate=learning_rate)
+        if decay is None
+        else AdamW(learning_rate=learning_rate, weight_decay=decay),
+        non_matrix_learning_rate=1e-2,
+        schedule=Linear(num_steps=num_steps, warmup_steps=num_steps // 20),
+        seed=seed,
+        device="cpu",
+        record_every=RECORD_EVERY,
+        block_rms=arm.initial_rms,
+    )
+    return config if decay is None or arm.initial_rms is not None else at_equilibrium(config)
+
+
+def grid(centre: float) -> tuple[float, ...]:
+    """Learning rates around ``centre``."""
+    powers = np.arange(NUM_RATES) - NUM_RATES // 2
+    return tuple(float(f"{rate:.3g}") for rate in centre * FACTOR**powers)
+
+
+def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
+    """The runs of a cell, those missing made, its grid widened where the lowest mean loss stands at an end.
+
+    Without ``train`` None for a cell with a run missing.
+    """
+    rates = list(grid(centre))
+    while True:
+        configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in SEEDS]
+        if not train and not all((place.runs / f"{config_hash(config)}.csv").exists() for config in configs):
+            return None
+        rows = pd.concat(place.run_tables(configs, rows_of, COLUMNS[1:]), ignore_index=True).assign(arm=arm.name)
+        if len(rates) >= NUM_RATES + MOST_ADDED or (beyond := rate_beyond(rows)) is None:
+            return rows[list(COLUMNS)]
+        rates.append(beyond)
+
+
+def rate_beyond(rows: pd.DataFrame) -> float | None:
+    """The rate to add to a cell; None if its lowest mean loss lies inside. A diverged run counts as a loss of inf."""
+    means = rows.fillna({"loss": np.inf}).groupby("learning_rate")["loss"].mean()
+    best = float(means.idxmin())
+    if best == means.index.min():
+        return float(f"{best / FACTOR:.3g}")
+    return float(f"{best * FACTOR:.3g}") if best == means.index.max() else None
+
+
+def rows_of(config: TrainConfig) -> pd.DataFrame:
+    """The row of one run, without its arm."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    found = train(config)
+    optimizer = config.optimizer
+    row = {
+        "num_steps": config.schedule.num_steps,
+        "learning_rate": optimizer.learning_rate,
+        "weight_decay": getattr(optimizer, "weight_decay", 0.0),
+        "initial_rms": float(np.mean(list(found.initial_weight_rms.values()))),
+        "seed": config.seed,
+        "loss": found.final_loss,
+        "loss_se": found.final_loss_se,
+        "outcome": found.outcome.value,
+        "mean_angle": float(np.nanmean(found.trajectory.angular_update)),
+        "final_rms": float(np.mean(list(found.final_weight_rms.values()))),
+        "num_params": found.num_params,
+        "num_tokens": config.schedule.num_steps * config.tokens_per_step,
+        "seconds": round(time.perf_counter() - start, 1),
+        "run": config_hash(config),
+    }
+    return pd.DataFrame([row])
+
+
+def symmetry_configs() -> Iterator[tuple[str, TrainConfig]]:
+    """Label and run: ``base``, ``twin`` and a change of scale, for every seed."""
+    arm = Arm("symmetry", 0.1, 1.6)
+    for seed in SEEDS:
+        base = config_of(arm, 400, 0.1, seed)
+        optimizer = replace(base.optimizer, eps=SMALL_EPS)
+        base = replace(base, optimizer=optimizer, dtype="float64", record_every=10)
+        yield "base", base
+        yield "twin", replace(base, initial_factor=TWIN_FACTOR)
+        for scale in SCALES:
+            yield f"scale {scale:g}", scaled(base, scale)
+
+
+def scaled(config: TrainConfig, scale: float) -> TrainConfig:
+    """The same run in other units of the block matrices; of AdamW, with a ``block_rms``."""
+    optimizer = config.optimizer
+    assert isinstance(optimizer, AdamW)
+    assert config.block_rms is not None
+    rate, decay = scale * optimizer.learning_rate, optimizer.weight_decay / scale
+    changed = replace(optimizer, learning_rate=rate, weight_decay=decay)
+    return replace(config, optimizer=changed, block_rms=scale * config.block_rms)
+
+
+def plant(place: Workplace, earlier: pd.DataFrame) -> None:
+    """Rows of an earlier table stand for the runs they came from. Raises `BadInput` for a table of another kind."""
+    if missing := [name for name in COLUMNS if name not in earlier.columns]:
+        raise BadInput(f"earlier table: no column {', '.join(missing)}")
+    place.make_folders()
+    for name, rows in earlier.groupby("run"):
+        path = place.runs / f"{name}.csv"
+        if not path.exists():
+            write_whole(path, rows.drop(columns="arm").to_csv(index=False).encode())
