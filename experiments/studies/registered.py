@@ -107,6 +107,12 @@ def _optimizers(text: str) -> tuple[str, ...]:
     return names
 
 
+def _lengths(text: str) -> tuple[int, ...]:
+    if text == "none":
+        return ()
+    return tuple(_whole_number(part) for part in text.split(","))
+
+
 def _later(module: str, function: str) -> Callable[..., Any]:
     """A function of a study's module, which is imported when it is called."""
 
@@ -155,6 +161,18 @@ STUDIES = {
             options=(
                 Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
                 Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
+            ),
+        ),
+        RegisteredStudy(
+            name="moved-optimum",
+            question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
+            cost="10 core-hours for all lengths, 1.5 up to 3,200 steps (estimated)",
+            run=_later("moved_optimum.run", "run_study"),
+            options=(
+                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
+                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
             ),
         ),
         RegisteredStudy(

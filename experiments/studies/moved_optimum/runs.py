@@ -107,7 +107,7 @@ def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: 
 def rate_beyond(rows: pd.DataFrame) -> float | None:
     """The rate to add to a cell; None if its lowest mean loss lies inside. A diverged run counts as a loss of inf."""
     means = rows.fillna({"loss": np.inf}).groupby("learning_rate")["loss"].mean()
-    best = float(means.idxmin())
+    best = float(means.index[int(means.argmin())])
     if best == means.index.min():
         return float(f"{best / FACTOR:.3g}")
     return float(f"{best * FACTOR:.3g}") if best == means.index.max() else None
@@ -142,8 +142,8 @@ def symmetry_configs() -> Iterator[tuple[str, TrainConfig]]:
     """Label and run: ``base``, ``twin`` and a change of scale, for every seed."""
     arm = Arm("symmetry", 0.1, 1.6)
     for seed in SEEDS:
+        optimizer = AdamW(learning_rate=0.1, weight_decay=0.1, eps=SMALL_EPS)
         base = config_of(arm, 400, 0.1, seed)
-        optimizer = replace(base.optimizer, eps=SMALL_EPS)
         base = replace(base, optimizer=optimizer, dtype="float64", record_every=10)
         yield "base", base
         yield "twin", replace(base, initial_factor=TWIN_FACTOR)
