@@ -35,10 +35,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from theory import slow_norm
+from theory import slow_norm, slow_radial
 from theory.checks import InvalidParameter, require_number
 from theory.effective_lr import signal_share, update_rms
 from theory.momentum import stationary_update_rms
+from theory.networks import GPT2, NETWORKS, WHITE_NOISE, Network
 from theory.schedules import Schedule
 
 Array = NDArray[np.float64]
@@ -93,8 +94,10 @@ class Setting:
     """What is trained, but for the learning rate: numbers above 0, or arrays that broadcast.
 
     ``schedule`` gives the shape and is stretched to num_tokens / tokens_per_step steps. ``weight_decay`` (PyTorch
-    convention, 0 allowed) and ``initial_rms`` matter to AdamW only, as does ``direction_ratio``: the RMS of Adam's
-    direction over that of white noise, about 0.885 on real gradients (`docs/direction`). Raises `InvalidParameter`.
+    convention, 0 allowed) and ``initial_rms`` matter to AdamW only, as do ``network``, which says how the norm moves,
+    and ``direction_ratio``, which multiplies that of the network: the RMS of Adam's direction over that of white noise,
+    about 0.885 on real gradients (`docs/direction`). What the second moment remembers, and with it a history of the
+    gradient's size, is not in the slow limit. Raises `InvalidParameter`.
     """
 
     num_params: ArrayLike
@@ -106,6 +109,7 @@ class Setting:
     initial_rms: ArrayLike = 0.02
     direction_ratio: ArrayLike = 1.0
     beta1: float = 0.9
+    network: Network = WHITE_NOISE
 
     def __post_init__(self) -> None:
         for name in AXES:
@@ -117,6 +121,8 @@ class Setting:
         if self.optimizer not in ("adamw", "adamh"):
             raise InvalidParameter("optimizer", self.optimizer, "'adamw' or 'adamh'")
         require_number("beta1", self.beta1, at_least=0, below=1)
+        if self.network.name not in NETWORKS:
+            raise InvalidParameter("network", self.network.name, f"one of {', '.join(NETWORKS)}")
 
     @property
     def num_steps(self) -> Array:
@@ -214,14 +220,28 @@ def _angle_per_rate(
 ) -> Array:
     r"""AdamW's angle over its learning rate at the times x: the one place where a law asks for the norm.
 
-    :math:`U/\mathrm{RMS}` with :math:`\dot\rho = -2\lambda\eta\rho + \eta^2U^2/q`: in units of :math:`U/\sqrt q` the
-    norm is that of white noise from a start that is smaller by this ratio.
+    :math:`U/\mathrm{RMS}` with :math:`\dot\rho = -2\lambda\eta\rho + \eta^2U^2F/q`: without a force, F = 1, the norm in
+    units of :math:`U/\sqrt q` is that of white noise from a start that is smaller by this ratio.
     """
+    ratio = ratio * setting.network.direction_ratio
+    white = stationary_update_rms(setting.beta1)
+    if setting.network.name == GPT2.name:
+        rms = slow_radial.weight_rms(
+            setting.schedule,
+            x.ravel(),
+            learning_rate=eta,
+            weight_decay=decay,
+            initial_rms=initial,
+            direction_ratio=ratio,
+            stretch=stretch,
+            law=setting.network.law,
+        )
+        return ratio * white / rms.reshape(*x.shape[:-1], -1)
     root = np.sqrt(stretch)  # k times as long is the same path at sqrt(k) eta and sqrt(k) lam
     rms = slow_norm.weight_rms(
         setting.schedule, x, learning_rate=eta * root, weight_decay=decay * root, initial_rms=initial / ratio
     )
-    return stationary_update_rms(setting.beta1) / rms
+    return white / rms
 
 
 def _nodes(schedule: Schedule) -> tuple[Array, Array]:

@@ -25,7 +25,8 @@ constant rate turns by :math:`\theta_{eq}` from the first step. Decay and initia
 :math:`(\eta, \lambda, \mathrm{RMS}_0) \to (c\eta, \lambda/c, c\,\mathrm{RMS}_0)` leaves every loss as it is.
 
 **A shorter direction**, as on real gradients (``direction_ratio`` of `theory.angle_law.Setting`, about 0.885), is a
-start that is higher by its inverse: w grows by as much, and the equilibrium angle stays.
+start that is higher by its inverse: w grows by as much, and the equilibrium angle stays. ``network`` of the same
+setting asks for the norm of another network; classic GPT-2's (`theory.slow_radial`) has the symmetry too.
 """
 
 from __future__ import annotations
