@@ -121,16 +121,8 @@ class InverseNorm:
         return replace(self.settled.equilibrium(initial_rms), relaxation_steps=float(1 / rate))
 
     def moments(self, rates: Array, initial_rms: Array) -> Moments:
-        history = self.network.gradient_history
-        return inverse_norm.moments(
-            rates[:, None],
-            self.settled.shrinkage(rates)[:, None],
-            self.beta1,
-            self.beta2,
-            initial_rms,
-            direction_ratio=self.network.direction_ratio,
-            gradient_scale=None if history is None else history(len(rates)),
-        )
+        taken = self.settled.shrinkage(rates)[:, None]
+        return moments_of(self.network, rates[:, None], taken, self.beta1, self.beta2, initial_rms)
 
     def num_relaxations(self, rates: Array) -> float | None:
         return float(np.sum(inverse_norm.relaxation_rates(self.settled.shrinkage(rates), self.beta2)))
@@ -158,17 +150,8 @@ class RadialGradients:
         )
 
     def moments(self, rates: Array, initial_rms: Array) -> Moments:
-        history = self.network.gradient_history
-        return radial.moments(
-            rates[:, None],
-            self.white.shrinkage(rates)[:, None],
-            self.beta1,
-            self.beta2,
-            initial_rms,
-            direction_ratio=self.network.direction_ratio,
-            gradient_scale=None if history is None else history(len(rates)),
-            law=self.network.law,
-        )
+        taken = self.white.shrinkage(rates)[:, None]
+        return moments_of(self.network, rates[:, None], taken, self.beta1, self.beta2, initial_rms)
 
     def num_relaxations(self, rates: Array) -> float | None:
         if not self.white.weight_decay:
@@ -177,6 +160,28 @@ class RadialGradients:
         ratio, law = self.network.direction_ratio, self.network.law
         steps = radial.relaxation_steps(moving, taken / moving, direction_ratio=ratio, law=law)
         return float(np.sum(1 / steps))
+
+
+def moments_of(
+    network: Network, rates: Array, shrinkage: Array, beta1: float, beta2: float, initial_rms: Array
+) -> Moments:
+    """Of AdamW's weights in any of `NETWORKS`.
+
+    ``rates`` and ``shrinkage`` (num_steps, ...) at every step; ``initial_rms`` broadcasts against a row.
+    """
+    history = network.gradient_history
+    scale = None if history is None else history(len(rates))
+    ratio = network.direction_ratio
+    if network.name == "scale-invariant":
+        return inverse_norm.moments(
+            rates, shrinkage, beta1, beta2, initial_rms, direction_ratio=ratio, gradient_scale=scale
+        )
+    law = network.law
+    if network.name == "white-noise":
+        law, scale = radial.NOISE, np.ones(len(rates))
+    return radial.moments(
+        rates, shrinkage, beta1, beta2, initial_rms, direction_ratio=ratio, gradient_scale=scale, law=law
+    )
 
 
 Model = Decoupled | OnSphere | FedBack | InverseNorm | RadialGradients

@@ -34,8 +34,9 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory import adamw, momentum, slow_norm
+from theory import adamw, momentum, network_grid, slow_norm
 from theory.checks import InvalidParameter, require_number
+from theory.networks import WHITE_NOISE, Network
 from theory.roots import root_between
 from theory.schedules import Schedule
 
@@ -206,11 +207,13 @@ def run_grid(
     tolerance: float = 0.05,
     steps: ArrayLike = (),
     total_angle: bool = False,
+    network: Network = WHITE_NOISE,
 ) -> GridRun:
     """The exact recursion of `theory.adamw` for many settings at once, in memory that does not grow with the steps.
 
     ``learning_rate`` (peak), ``weight_decay`` (0 allowed) and ``initial_rms`` broadcast. ``steps``: 0-based steps to
-    record, increasing. ``total_angle`` costs about as much as everything else. Raises `InvalidParameter`.
+    record, increasing. ``total_angle`` costs about as much as everything else. ``network``: another than white noise
+    takes its own recursion and equilibrium, and longer. Raises `InvalidParameter`.
     """
     require_number("tolerance", tolerance, above=0, below=1)
     settings = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (learning_rate, weight_decay, initial_rms)))
@@ -225,10 +228,13 @@ def run_grid(
     records = np.asarray(steps, dtype=np.int64)
     if np.any((records < 0) | (records >= schedule.num_steps)) or np.any(np.diff(records) <= 0):
         raise InvalidParameter("steps", steps, f"increasing, between 0 and {schedule.num_steps - 1}")
-    blocks = [
-        _advance(schedule, eta[i], lam[i], initial[i], beta1, beta2, tolerance, records, total_angle)
-        for i in (slice(k, k + BLOCK) for k in range(0, eta.size, BLOCK))
-    ]
+    if network != WHITE_NOISE:
+        blocks = [network_grid.advance(network, schedule, eta, lam, initial, beta1, beta2, tolerance, records)]
+    else:
+        blocks = [
+            _advance(schedule, eta[i], lam[i], initial[i], beta1, beta2, tolerance, records, total_angle)
+            for i in (slice(k, k + BLOCK) for k in range(0, eta.size, BLOCK))
+        ]
     whole = {key: np.concatenate([block[key] for block in blocks], axis=-1) for key in blocks[0]}
     whole = {key: values.reshape((*values.shape[:-1], *shape)) for key, values in whole.items()}
     decay = 2 * settings[0] * settings[1] * float(schedule.integral(schedule.num_steps))
@@ -326,6 +332,7 @@ def transient_map(
     beta1: float = 0.9,
     beta2: float = 0.95,
     tolerance: float = 0.05,
+    network: Network = WHITE_NOISE,
 ) -> TransientMap:
     """Length of the transient at every pair of learning rate and weight decay, by `run_grid`: ready for contours."""
     rates, decays = np.asarray(learning_rates, np.float64), np.asarray(weight_decays, np.float64)
@@ -337,6 +344,7 @@ def transient_map(
         beta1=beta1,
         beta2=beta2,
         tolerance=tolerance,
+        network=network,
     )
     return TransientMap(
         learning_rates=rates,

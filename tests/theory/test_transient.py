@@ -23,6 +23,7 @@ from theory import (
     predict_trajectory,
     transient,
 )
+from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, Network
 from theory.predict import final_rms
 
 CONTOUR = transient.derive_contour()
@@ -201,3 +202,24 @@ def test_bad_remainders_and_fractions_are_refused() -> None:
         transient.forgetting_steps(Constant(num_steps=10), 0.0, learning_rate=1e-3, weight_decay=0.1)
     with pytest.raises(InvalidParameter, match="fraction"):
         transient.transient_contour(0.0, num_steps=10, initial_rms=0.02)
+
+
+@pytest.mark.parametrize("network", [GPT2, SCALE_INVARIANT, replace(WHITE_NOISE, direction_ratio=0.9)])
+def test_a_grid_in_a_network_is_its_single_predictions(network: Network) -> None:
+    """In blocks of one setting or of all; without decay there is no transient to end."""
+    schedule, rates = WSD(num_steps=300, warmup_steps=5), np.array([0.01, 0.03])
+    records = np.array([0, 100, 299])
+    setting = {"learning_rate": rates, "weight_decay": np.array([[1.5], [6.0], [0.0]]), "initial_rms": 0.05}
+    found = transient.run_grid(schedule, **setting, steps=records, total_angle=True, network=network)
+    for i, j in np.ndindex(2, 2):
+        optimizer = AdamW(learning_rate=rates[j], weight_decay=setting["weight_decay"][i, 0])
+        one = predict(optimizer, schedule, initial_rms=0.05, network=network)
+        path = predict_trajectory(optimizer, schedule, initial_rms=0.05, network=network)
+        assert found.transient_steps[i, j] == (np.inf if one.transient_steps is None else one.transient_steps)
+        assert found.final_rms[i, j] == pytest.approx(one.final_rms, rel=1e-6)
+        np.testing.assert_allclose(found.weight_rms[:, i, j], path.weight_rms[records, 0], rtol=1e-6)
+        np.testing.assert_allclose(found.angular_update[:, i, j], path.angular_update[records, 0], rtol=1e-6)
+        assert found.total_angle is not None
+        assert found.total_angle[i, j] == pytest.approx(path.angular_update.sum(), rel=1e-6)
+    assert np.all(np.isinf(found.transient_steps[2]))
+    assert len(np.unique(found.transient_steps[:2])) > 2
