@@ -23,6 +23,7 @@ import numpy as np
 from experiments.bend.evidence.cells import Cell, make_cells, stack, usable_places
 from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
 from experiments.bend.interval import optimum_intervals
+from experiments.bend.odd_cells import odd_cell, odd_cell_note
 from experiments.bend.optimum import CellOptimum, OptimumStatus, judge_optimum, optimum_alone
 from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses
@@ -125,8 +126,15 @@ def fit_scaling_law(
 
 
 def scatter_notes(law: ScalingLaw) -> list[str]:
-    """A phrase where the optima lie so far off the law that the table itself is in doubt."""
-    if law.joint is None or law.joint.variances.tau <= LARGE_SCATTER:
+    """A phrase where one optimum lies far off the law of the others, or all of them so far that the table itself is in
+    doubt."""
+    if law.joint is None or law.model is None:
+        return []
+    places = np.flatnonzero(law.inside)
+    straight = law.model.columns[np.ix_(places, law.model.orders < 2)]
+    if (odd := odd_cell(straight, law.joint.optimum[places])) is not None:
+        return [odd_cell_note([cell.key for cell in law.usable], places[odd[0]], odd[1])]
+    if law.joint.variances.tau <= LARGE_SCATTER:
         return []
     factor = np.exp(law.joint.variances.tau)
     return [f"optima scatter by a factor of {factor:.2g} about the law: mixed units in a column, or another law"]
