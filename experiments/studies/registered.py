@@ -164,6 +164,12 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="transient-length",
+            question="How long is the norm's transient over learning rates and decays, and is it as long as predicted?",
+            cost="25 core-minutes (estimated)",
+            run=_later("transient_length.run", "run_study"),
+        ),
+        RegisteredStudy(
             name="moved-optimum",
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="10 core-hours for all lengths, 1.5 up to 3,200 steps (estimated)",

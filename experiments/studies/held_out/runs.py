@@ -81,13 +81,14 @@ def network_of(architecture: Architecture, kind: str = FEED_FORWARD) -> networks
 def configs(architecture: Architecture, settings: Iterable[Setting] | None = None) -> list[TrainConfig]:
     """The runs, setting by setting; those of the study by default."""
     return [
-        _config(architecture, setting, seed)
+        config_of(architecture, setting, seed)
         for setting in (SETTINGS[architecture] if settings is None else settings)
         for seed in range(setting.num_seeds)
     ]
 
 
-def _config(architecture: Architecture, setting: Setting, seed: int) -> TrainConfig:
+def config_of(architecture: Architecture, setting: Setting, seed: int) -> TrainConfig:
+    """One run of a setting."""
     optimizer = AdamW(
         learning_rate=setting.learning_rate,
         weight_decay=setting.weight_decay,
