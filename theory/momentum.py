@@ -73,9 +73,16 @@ def autocovariance(beta1: float) -> Autocovariance:
 
 
 def drive(num_steps: int, beta1: float, beta2: float) -> Drive:
-    """The direction as a process from the first gradient on: one mode, entered with s * r and carried on by r."""
-    steps = np.arange(num_steps)
-    s, r = update_variance(steps, beta1), update_carry(steps, beta1, beta2)
+    """The direction as a process from the first gradient on: one mode, entered with s * r and carried on by r.
+
+    Once both averages have forgotten their start, to the last bit, every step is as the one before it: powers are taken
+    up to there.
+    """
+    steps = np.arange(min(num_steps, _forgotten_steps(beta1, beta2) + 1))
+    s, r = (
+        np.concatenate([values, np.full(num_steps - len(steps), values[-1])])
+        for values in (update_variance(steps, beta1), update_carry(steps, beta1, beta2))
+    )
 
     def modes() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         yield s * r, r
@@ -86,6 +93,12 @@ def drive(num_steps: int, beta1: float, beta2: float) -> Drive:
 def startup_steps(beta1: float) -> int:
     """Ten memories of the first moment, 10/(1 - beta1): from here on the start of the averages is forgotten."""
     return math.ceil(10 / (1 - beta1) - 1e-9)
+
+
+def _forgotten_steps(*betas: float) -> int:
+    """First step t with beta^(t+1) below 2^-54 for each of them: 1 plus or minus it is 1."""
+    slowest = max(betas)
+    return math.ceil(54 * math.log(2) / -math.log(slowest)) if slowest > 0 else 0
 
 
 def _mean_root(samples: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_banded
+from scipy.linalg.lapack import dtbtrs
 
 Array = NDArray[np.float64]
 
@@ -26,9 +26,10 @@ def affine_recursion(factor: Array, offset: Array, initial: Array) -> Array:
             x[t + 1] += offset[t]
         return x
     x[1:] = offset
-    bands = np.ones((2, len(x)))  # diagonal, and below it -factor
+    bands = np.ones((2, len(x)), order="F")  # diagonal, and below it -factor
     for setting in np.ndindex(x.shape[1:]):
-        bands[1, :-1] = -factor[(slice(None), *setting)]
         column = (slice(None), *setting)
-        x[column] = solve_banded((1, 0), bands, x[column], check_finite=False)
+        bands[1, :-1] = -factor[column]
+        solved, _ = dtbtrs(bands, x[column], uplo="L", diag="U")
+        x[column] = np.reshape(solved, len(x))
     return x

@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "settings.predict",
     "simulate": "settings.simulate",
     "convert": "settings.convert",
+    "explore": "settings.explore",
     "train": "runs.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",

@@ -104,11 +104,8 @@ def answer(
     try:
         code = run(options)
         return code or (0 if output is None else missing_output(output, prog=prog))
-    except InvalidParameter as error:
-        name = flag(error.name) if hasattr(options, error.name) else error.name
-        return _fail(f"{where} {name} {str(error.value)[:400]}: must be {error.allowed}")
-    except BadInput as error:
-        return _fail(f"{where} {error}")
+    except (InvalidParameter, BadInput) as error:
+        return _fail(f"{where} {told(error, options)}")
     except OSError as error:
         place = error.filename or getattr(options, "out", "output")
         return _fail(f"{where} {place}: {error.strerror or error}")
@@ -121,6 +118,16 @@ def answer(
     except KeyboardInterrupt:
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
+
+
+def told(error: ValueError, options: argparse.Namespace) -> str:
+    """What an `InvalidParameter` or a `BadInput` says, with the flag where the parameter is one of ``options``."""
+    from theory import InvalidParameter
+
+    if not isinstance(error, InvalidParameter):
+        return str(error)
+    name = flag(error.name) if hasattr(options, error.name) else error.name
+    return f"{name} {str(error.value)[:400]}: must be {error.allowed}"
 
 
 def missing_output(output: Stream, *, prog: str) -> int:

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from experiments.bend.fit import GroupFit
 from experiments.bend.optimum import CellOptimum, OptimumStatus
+from experiments.figures.colours import GREY
 from experiments.figures.style import (
-    GREY,
     EndLabel,
     axis_label,
     bars,

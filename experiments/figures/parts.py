@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.attribution.parts import Attribution, AxisAttribution, Contribution
-from experiments.figures.style import GREY, SMALL, bars, blank, captioned, colour, said, shortened, styled
+from experiments.figures.colours import GREY
+from experiments.figures.style import SMALL, bars, blank, captioned, colour, said, shortened, styled
 
 SUM = ("bend", "angle", "norm", "left")  # the first is the sum of the others
 MOST_ARMS = 12

@@ -1,8 +1,7 @@
 """The style of all pictures: colours, axes, labels, captions, and their bytes.
 
-Colours are those of Okabe and Ito (2008), which the colour-blind tell apart, in an order in which neighbours differ in
-lightness too; lines differ in their dashes as well, so that a print without colour can be read. Text is never taken
-for a formula: a group may be called ``a_$b$``.
+Lines differ in their dashes as well as in colour, so that a print without colour can be read. Text is never taken for a
+formula: a group may be called ``a_$b$``.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
+from experiments.figures.colours import COLOURS, GREY
+
 Array = NDArray[np.float64]
 Params = ParamSpec("Params")
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (10, 2, 1.5, 2, 1.5, 2)))
-GREY = "#6e6e6e"
 DPI = 150
 SMALL = 8  # points, of captions and labels
 WIDE = 10.0  # decades apart or not: ratio from which an axis is logarithmic

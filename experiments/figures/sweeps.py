@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from experiments.bend.evidence.cells import Cell, usable_places
 from experiments.bend.fit import GroupFit
 from experiments.bend.optimum import CellOptimum, OptimumStatus
+from experiments.figures.colours import GREY
 from experiments.figures.laws import (
     HEIGHT,
     MOST_AXES,
@@ -26,7 +27,6 @@ from experiments.figures.laws import (
     law_axes,
 )
 from experiments.figures.style import (
-    GREY,
     LABELS,
     SMALL,
     axis_label,

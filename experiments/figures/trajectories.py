@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from experiments.figures.colours import GREY
 from experiments.figures.style import (
-    GREY,
     LABELS,
     SMALL,
     EndLabel,

@@ -22,6 +22,7 @@ from theory import (
     predict,
     predict_trajectory,
     transient,
+    transient_map,
 )
 from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, Network
 from theory.predict import final_rms
@@ -170,7 +171,7 @@ def test_contours_cover_what_a_start_from_nothing_allows() -> None:
 
 def test_a_map_has_its_axes_and_its_contours() -> None:
     rates, decays = np.geomspace(1e-3, 3e-2, 4), np.geomspace(0.02, 0.3, 3)
-    plane = transient.transient_map(
+    plane = transient_map.transient_map(
         Constant(num_steps=4000), learning_rates=rates, weight_decays=decays, initial_rms=0.02
     )
     assert plane.transient_steps.shape == plane.num_relaxations.shape == (3, 4)

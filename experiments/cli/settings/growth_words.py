@@ -36,6 +36,11 @@ def predicted(
 def growth_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """A setting without decay in words a person can check."""
     lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
+    return "\n".join([*lines, growth_verdict(setting)])
+
+
+def growth_verdict(setting: Mapping[str, Any]) -> str:
+    """How the norm of a setting without decay grows."""
     root = {0.25: "fourth root", 0.5: "square root"}[setting["exponent"]]
     verdict = f"Without decay there is no equilibrium: the weight RMS grows like the {root} of the steps"
     if setting["rms_per_growth"] is not None:
@@ -44,4 +49,4 @@ def growth_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: f
             f" ({setting['outgrown_steps']:.4g} steps). The angle per step then falls like one over the root of the"
             " steps, whatever the learning rate"
         )
-    return "\n".join([*lines, verdict + "."])
+    return verdict + "."

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from experiments.figures.trajectories import PredictedRun
     from theory import Optimizer, Schedule, Trajectory
+    from theory.networks import Network
 
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
@@ -74,20 +75,13 @@ def run(options: argparse.Namespace) -> int:
     trajectory: list[dict[str, Any]] = []
     drawn: list[PredictedRun] = []
     with told_by_flag():
-        network = network_from(options)
-        model = {
-            "initial_rms": options.initial_rms,
-            "finite_beta2": options.finite_beta2,
-            "gradient_rms": options.gradient_rms,
-            "shape": shape_from(options),
-            "network": network,
-        }
+        model = model_from(options)
+        network = model["network"]
         for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
             optimizer = optimizer_from(options, rate, decay)
-            prediction = predicted(optimizer, schedule, tolerance=options.tolerance, **model)
-            named = {"learning_rate": rate, "weight_decay": getattr(optimizer, "weight_decay", None)}
-            spoken_of = {"network": network.name, "direction_ratio": network.direction_ratio}
-            settings.append({**named, **prediction, **spoken_of, **conventions(optimizer)})
+            prediction = setting_answer(optimizer, schedule, options.tolerance, model)
+            named = {name: prediction[name] for name in ("learning_rate", "weight_decay")}
+            settings.append(prediction)
             if options.trajectory is not None:
                 trajectory += [{**named, **row} for row in _records(_recorded(optimizer, schedule, records, model))]
             if options.plot is not None:
@@ -115,13 +109,49 @@ def run(options: argparse.Namespace) -> int:
     else:
         names = ("learning_rate", "weight_decay", *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
-    print(f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}.")
+    print(worth_in_words(network))
     return 0
+
+
+def model_from(options: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of `theory.predict.predict` that say what is predicted, with the initial RMS as it was given."""
+    return {
+        "initial_rms": options.initial_rms,
+        "finite_beta2": options.finite_beta2,
+        "gradient_rms": options.gradient_rms,
+        "shape": shape_from(options),
+        "network": network_from(options),
+    }
+
+
+def setting_answer(
+    optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The JSON object of one setting."""
+    network = model["network"]
+    return {
+        "learning_rate": optimizer.learning_rate,
+        "weight_decay": getattr(optimizer, "weight_decay", None),
+        **predicted(optimizer, schedule, tolerance=tolerance, **model),
+        "network": network.name,
+        "direction_ratio": network.direction_ratio,
+        **conventions(optimizer),
+    }
+
+
+def worth_in_words(network: Network) -> str:
+    """What the predictions of a network are known to be worth."""
+    return f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}."
 
 
 def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """One setting in words a person can check."""
     lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
+    return "\n".join([*lines, verdict_in_words(setting, schedule, tolerance)])
+
+
+def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
+    """Whether a setting with an equilibrium comes to it."""
     transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
     band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
     if setting["relaxation_steps"] is None:
@@ -142,7 +172,7 @@ def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
             f" By its decay time the run holds {setting['num_relaxations']:.3g} relaxations: as many at a constant rate"
             f" {would} reach equilibrium."
         )
-    return "\n".join([*lines, verdict])
+    return verdict
 
 
 def _record_every(options: argparse.Namespace) -> int:

@@ -1,0 +1,199 @@
+"""``lrbend explore``: a page in the browser that shows what the theory says while one moves a slider."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import re
+import shlex
+import threading
+import webbrowser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from experiments.cli.parser import EXIT_INTERRUPTED, Parser, told, whole_number
+from experiments.cli.settings import predict
+from experiments.cli.settings.decay_flags import OF, convention_of, conventions_in_words
+from experiments.cli.settings.growth_words import growth_verdict
+from experiments.cli.settings.network_flags import told_by_flag
+from experiments.cli.settings.rate_file import PREFIX
+from experiments.cli.settings.setting_flags import optimizer_from, schedule_from
+from experiments.files import BadInput, to_json
+from experiments.text import flag
+
+if TYPE_CHECKING:
+    from experiments.explore.asked import Asked
+    from experiments.explore.measured import Measured
+    from theory import Optimizer, Schedule
+
+SUMMARY = "a page in the browser: norm, angle and transient of a setting, as fast as a slider moves"
+EXAMPLES = (
+    "lrbend explore",
+    "lrbend explore --port 8765 --no-browser",
+    "lrbend explore --run docs/radial/trajectories.csv --run docs/same-angle/runs.csv",
+)
+FIELD = re.compile(r"--([a-z0-9-]+)")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--port", type=whole_number, default=0, help="of 127.0.0.1, where the page is served; 0 takes a free one"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    parser.add_argument(
+        "--run",
+        dest="paths",
+        action="append",
+        type=Path,
+        metavar="PATH",
+        help="lay what was measured over the predictions: a run directory, a folder of them, a log as lrbend read takes"
+        " it, a table with a run or a record a row; repeatable (default: nothing)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from experiments.explore.fields import for_page
+    from experiments.explore.page import page_maker
+    from experiments.explore.server import Explorer, Server
+    from theory.checks import require_integer
+
+    require_integer("port", options.port, at_least=0, at_most=65535)
+    measured = [for_browser(each) for path in options.paths or () for each in _measured(path)]
+    page = page_maker(for_page(OF))
+    try:
+        server = Server(options.port, Explorer(Fields().read, measured), page)
+    except OSError as error:
+        raise BadInput(f"--port {options.port}: cannot be served on ({error.strerror or error})") from None
+    with server:
+        print(to_json({"address": server.url}) if options.json else server.url, flush=True)
+        if not options.no_browser:  # some browsers keep who opens them waiting
+            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+    return EXIT_INTERRUPTED
+
+
+def _open(address: str) -> None:
+    with contextlib.suppress(webbrowser.Error, OSError):
+        webbrowser.open(address)
+
+
+def _measured(path: Path) -> list[Measured]:
+    from experiments.explore.measured import read_measured, require_some
+    from theory import InvalidParameter
+
+    try:
+        found = read_measured(path)
+    except InvalidParameter as error:
+        raise BadInput(f"--run {path}: {error}") from None
+    require_some(found)
+    return found
+
+
+class Fields:
+    """Fields of the page as flags of ``lrbend predict``: the same parser, the same checks, the same numbers."""
+
+    def __init__(self) -> None:
+        self._parser = _Refusing(prog="lrbend predict")
+        predict.add_flags(self._parser)
+
+    def read(self, fields: Mapping[str, str]) -> Asked:
+        """The setting of the fields that mean something to its optimizer and schedule. Raises `RefusedField`."""
+        from experiments.explore.asked import MOST_STEPS, RefusedField
+        from experiments.explore.fields import NAMES, fields_of
+        from theory import InvalidParameter
+
+        given = {name: text.strip() for name, text in fields.items() if text.strip()}
+        unknown = next((name for name in given if name not in NAMES), None)
+        if unknown is not None:
+            raise RefusedField(f"{unknown[:40]}: not a field of the page", None)
+        if given.get("schedule", "").startswith(PREFIX):
+            raise RefusedField(f"--schedule {given['schedule']}: the page reads no file", "schedule")
+        meant = fields_of(given.get("optimizer", "adamw"), given.get("schedule", "constant"))
+        words = [word for name in meant if name in given for word in _words(name, given[name])]
+        options = argparse.Namespace()
+        try:
+            options = self._parser.parse_args(words)
+            if options.num_steps is not None and options.num_steps > MOST_STEPS:
+                raise BadInput(f"--num-steps {options.num_steps}: must be at most {MOST_STEPS} in the page")
+            return self._asked(options, " ".join(["lrbend", "predict", *map(shlex.quote, words)]))
+        except (InvalidParameter, BadInput) as error:
+            line = told(error, options)
+            found = FIELD.match(line)
+            name = found[1].replace("-", "_") if found else getattr(error, "name", None)
+            raise RefusedField(line, name if name in NAMES else None) from None
+
+    def _asked(self, options: argparse.Namespace, command: str) -> Asked:
+        from experiments.explore.asked import Asked
+        from theory.growth import start_of
+
+        schedule = schedule_from(options)
+        with told_by_flag():
+            model = predict.model_from(options)
+            decay = None if options.weight_decay is None else options.weight_decay[0]
+            optimizer = optimizer_from(options, options.learning_rate[0], decay)
+            answer = predict.setting_answer(optimizer, schedule, options.tolerance, model)
+            start = start_of(optimizer, **model)
+        settles = answer["equilibrium_rms"] is not None
+        verdict = predict.verdict_in_words(answer, schedule, options.tolerance) if settles else growth_verdict(answer)
+        network = model["network"]
+        return Asked(
+            optimizer=optimizer,
+            schedule=schedule,
+            model={**model, "initial_rms": start},
+            tolerance=options.tolerance,
+            answer=answer,
+            words=verdict,
+            worth=f"{conventions_in_words(optimizer)} {predict.worth_in_words(network)}",
+            command=command,
+        )
+
+
+class _Refusing(Parser):
+    """Raises where the command line would end."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise BadInput((message or "").removeprefix(f"{self.prog}: error: ").strip())
+
+
+def _words(name: str, text: str) -> Sequence[str]:
+    """A field as the words of a command line."""
+    if name == "finite_beta2":
+        return [flag(name)] if text == "1" else []
+    if name == "shape":
+        return [flag(name), *text.replace(",", " ").replace("x", " ").split()]
+    return [flag(name), text]
+
+
+def for_browser(measured: Measured) -> dict[str, Any]:
+    """Something measured as the page takes it; ``fields`` : its setting, None where it is not known."""
+    return {
+        "name": measured.name,
+        "kind": measured.kind,
+        "curves": measured.curves,
+        "ends": measured.ends,
+        "notes": measured.notes,
+        "fields": None if measured.setting is None else fields_from(*measured.setting),
+    }
+
+
+def fields_from(optimizer: Optimizer, schedule: Schedule, initial_rms: float) -> dict[str, str] | None:
+    """The fields that stand for a setting, `Fields.read` backwards; None for a schedule that no field names."""
+    from experiments.explore.fields import SCHEDULE_NAMES, fields_of
+
+    if schedule.name not in SCHEDULE_NAMES:
+        return None
+    convention = convention_of(optimizer)
+    known: dict[str, Any] = {
+        **{field.name: getattr(optimizer, field.name) for field in dataclasses.fields(optimizer)},
+        **{field.name: getattr(schedule, field.name) for field in dataclasses.fields(schedule)},
+        "optimizer": optimizer.name,
+        "schedule": schedule.name,
+        "initial_rms": float(f"{initial_rms:.6g}"),
+        "decay": convention if convention in OF and optimizer.name in OF[convention] else "",
+    }
+    return {
+        name: str(known[name]) for name in fields_of(optimizer.name, schedule.name) if known.get(name) not in (None, "")
+    }

@@ -1,0 +1,43 @@
+"""A setting as the explorer is asked for it: fields of text from the page, read by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.files import BadInput
+from theory import Optimizer, Schedule
+
+MOST_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """A setting that was understood.
+
+    model : keywords of `theory.predict_trajectory` beside optimizer and schedule, with an initial RMS above 0.
+    tolerance : where a transient ends. answer : what ``lrbend predict --json`` prints. words : the verdict, in a
+    sentence or two. worth : what the network's predictions are worth. command : a command line that gives ``answer``.
+    """
+
+    optimizer: Optimizer
+    schedule: Schedule
+    model: Mapping[str, Any]
+    tolerance: float
+    answer: Mapping[str, Any]
+    words: str
+    worth: str
+    command: str
+
+
+class RefusedField(BadInput):
+    """What one field holds cannot be used. field : its name, None where no single one is to blame."""
+
+    def __init__(self, message: str, field: str | None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+Reader = Callable[[Mapping[str, str]], Asked]
+"""Fields by name to a setting; raises `RefusedField`."""

@@ -1,0 +1,164 @@
+"""The best learning rate along model size or data under a stated loss law, where it bends, and why.
+
+The law is that of `theory.angle_law`. Its constants belong to whoever types them; those that the page starts with are
+the example of ``notebooks/bend.md`` and fit nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from experiments.explore.answers import shortened
+from experiments.explore.asked import Asked, RefusedField
+from theory import InvalidParameter, slopes
+from theory.angle_law import AngleLaw, Setting, angle_and_excess, excess_loss
+from theory.bend import Direction, predict_bend
+from theory.checks import require_number
+from theory.optimal_lr import LOWEST, OptimumOutcome, optimal_learning_rate
+
+AXES = ("num_params", "num_tokens")
+LAW = {"C1": 2.0, "a1": 0.43, "C2": 1.0, "a2": 1.4, "B2": 0.1, "noise_growth": 0.4}
+SCALE = {"num_params": 1e8, "num_tokens": 1e10, "tokens_per_step": 2.0**19}
+POINTS, DECADES = 13, 2.0  # along the axis, to either side
+LOSSES = 121  # learning rates at which the loss is drawn
+FROZEN, DEEP = 0.5, 50.0  # relaxations in the run: below one the norm is frozen, above the other equilibrium is deep
+NAMES = {"adamw": "AdamW", "adamh": "AdamH"}
+SPAN = {"num_params": (1e3, 1e15), "num_tokens": (1e6, 1e17), "tokens_per_step": (1.0, 1e9)}
+
+
+def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
+    """Optima of AdamW and AdamH along ``axis``, the loss over the rate at the middle, and the bend there in words.
+
+    ``given`` : text for `SCALE`, `LAW` and ``axis``. Schedule, decay, initial RMS, beta1 and the size of the direction
+    are those of the setting. Raises `RefusedField`.
+    """
+    numbers = {name: _number(name, given.get(name, ""), default) for name, default in {**SCALE, **LAW}.items()}
+    axis = given.get("axis", "") or AXES[0]
+    if axis not in AXES:
+        raise RefusedField(f"axis {axis}: must be one of {', '.join(AXES)}", "axis")
+    try:
+        for name, (low, high) in SPAN.items():
+            require_number(name, numbers[name], at_least=low, at_most=high)
+        law = AngleLaw(**{name: numbers[name] for name in LAW})
+        middle = _setting(asked, numbers)
+        return _answer(law, middle, axis, asked)
+    except InvalidParameter as error:
+        raise RefusedField(f"{error.name} {error.value}: must be {error.allowed}", error.name) from None
+
+
+def _setting(asked: Asked, numbers: Mapping[str, float]) -> Setting:
+    decay = asked.answer["weight_decay"]
+    if asked.answer["decay"] in ("independent", "relative"):
+        decay = decay / asked.optimizer.learning_rate
+    return Setting(
+        num_params=numbers["num_params"],
+        num_tokens=numbers["num_tokens"],
+        tokens_per_step=numbers["tokens_per_step"],
+        schedule=asked.schedule,
+        weight_decay=0.1 if decay is None else decay,
+        initial_rms=asked.model["initial_rms"],
+        direction_ratio=asked.model["network"].direction_ratio,
+        beta1=getattr(asked.optimizer, "beta1", 0.9),
+    )
+
+
+def _answer(law: AngleLaw, middle: Setting, axis: str, asked: Asked) -> dict[str, Any]:
+    at = float(getattr(middle, axis))
+    scales = at * np.geomspace(10**-DECADES, 10**DECADES, POINTS)
+    curves = []
+    for optimizer in NAMES:
+        runs = replace(middle, optimizer=optimizer).at(axis, scales)  # type: ignore[arg-type]
+        found = optimal_learning_rate(law, runs, loss_resolution=0)
+        known = found.outcome == OptimumOutcome.FOUND
+        curves.append(
+            {
+                "optimizer": optimizer,
+                "scale": shortened(scales),
+                "learning_rate": shortened(np.where(known, found.learning_rate, np.nan)),
+                "mean_angle": shortened(np.where(known, found.mean_angle, np.nan)),
+                "num_relaxations": shortened(runs.num_relaxations(found.learning_rate) if optimizer == "adamw" else []),
+            }
+        )
+    bend = predict_bend(law, middle, axis)
+    straight = predict_bend(law, replace(middle, optimizer="adamh"), axis)
+    rates = np.geomspace(LOWEST * 1e3, min(1.0, 0.99 / max(float(np.asarray(middle.weight_decay)), 1e-9)), LOSSES)
+    losses = excess_loss(law, middle, rates)
+    own = asked.optimizer.learning_rate
+    own_angle, own_loss = angle_and_excess(law, middle, own)
+    numbers = {
+        "learning_rate": float(bend.learning_rate),
+        "num_relaxations": float(bend.num_relaxations),
+        "slope": float(bend.slope),
+        "slope_adamh": float(straight.slope),
+        "curvature": float(bend.curvature),
+        "direction": bend.direction.item().value,
+        "window_parameter": float(slopes.window_parameter(middle.weight_decay, _start(middle), middle.num_steps)),
+        "num_steps": float(middle.num_steps),
+    }
+    return {
+        "axis": axis,
+        "at": at,
+        "curves": curves,
+        "loss": {"learning_rate": shortened(rates), "excess": shortened(losses)},
+        "own": {"learning_rate": own, "excess": float(own_loss), "mean_angle": float(own_angle)},
+        **numbers,
+        "words": in_words(axis=axis, **numbers),
+    }
+
+
+def in_words(
+    *,
+    axis: str,
+    learning_rate: float,
+    num_relaxations: float,
+    slope: float,
+    slope_adamh: float,
+    curvature: float,
+    direction: str,
+    window_parameter: float,
+    num_steps: float,
+) -> list[str]:
+    """Where the optimum stands and why it bends there; the regimes are those of `theory.bend` and `theory.slopes`."""
+    along = "model size N" if axis == "num_params" else "data D"
+    if not np.isfinite(learning_rate):
+        return ["No single best learning rate: the loss is flat, or lowest at the edge of what was looked at."]
+    n, w = num_relaxations, window_parameter
+    words = [
+        f"The best learning rate is {learning_rate:.3g}; its run of {num_steps:,.0f} steps holds {n:.3g} relaxations."
+    ]
+    if n > DEEP:
+        why = "Deep in equilibrium the angle goes like the root of the rate, so that the optimum falls twice as steeply"
+        words.append(f"{why} as the best angle does (a little less if the rate decays to zero).")
+    elif n < FROZEN:
+        words.append("The norm is all but frozen: the angle goes like the rate itself, and so does the optimum.")
+    else:
+        start = "above its balance, which bends the optimum up" if w > 1 else "low, which bends it down first, then up"
+        words.append(
+            "The transient is a good part of the run: the angle is on its way from the root of the rate to the rate"
+            f" itself. With 2λ RMS₀ √T = {w:.2g} the norm starts {start}."
+        )
+    steep = f"AdamW's optimum goes like {along[-1]}^{slope:.2f} here, AdamH's like {along[-1]}^{slope_adamh:.2f}"
+    bent = {
+        Direction.UP.value: f"it bends up (curvature {curvature:+.3f}): a line through smaller runs ends too low",
+        Direction.DOWN.value: f"it bends down (curvature {curvature:+.3f}): a line through smaller runs ends too high",
+        Direction.STRAIGHT.value: f"it is straight here (curvature {curvature:+.3f})",
+        Direction.NOT_IDENTIFIABLE.value: "its curvature cannot be told: the loss is too flat, or has two minima",
+    }
+    words.append(f"{steep}; along {along} {bent[direction]}.")
+    return words
+
+
+def _start(setting: Setting) -> np.ndarray:
+    """The start in units of the direction: a shorter one is a higher start."""
+    return np.asarray(setting.initial_rms, np.float64) / np.asarray(setting.direction_ratio, np.float64)
+
+
+def _number(name: str, text: str, default: float) -> float:
+    try:
+        return float(text) if text.strip() else default
+    except ValueError:
+        raise RefusedField(f"{name} {text[:40]!r}: not a number", name) from None
