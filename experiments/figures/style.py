@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
@@ -26,6 +26,7 @@ from scipy.optimize import isotonic_regression
 
 Array = NDArray[np.float64]
 Params = ParamSpec("Params")
+Drawn = TypeVar("Drawn")
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (10, 2, 1.5, 2, 1.5, 2)))
@@ -62,11 +63,11 @@ STYLE = {
 }
 
 
-def styled(draw: Callable[Params, Figure]) -> Callable[Params, Figure]:
+def styled(draw: Callable[Params, Drawn]) -> Callable[Params, Drawn]:
     """What a function draws is drawn in this style, whatever the settings of the process are."""
 
     @wraps(draw)
-    def inside(*args: Params.args, **kwargs: Params.kwargs) -> Figure:
+    def inside(*args: Params.args, **kwargs: Params.kwargs) -> Drawn:
         with rc_context(STYLE):  # type: ignore[arg-type]
             return draw(*args, **kwargs)
 
