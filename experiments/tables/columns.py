@@ -98,7 +98,7 @@ def find_columns(
         elif name not in constants and not (name == DECAYS[0] and DECAYS[1] in columns):
             _by_alias(raw, name, taken, found, missing)
     asked = {f"--axis {name}={theirs}": theirs for name, theirs in axes.items()}
-    asked |= {f"--group {name}": name for name in groups} | where
+    asked |= {f"--group {name}": name for name in groups} | dict(where)
     known = {*raw.header, *found.places}
     missing += [f"{flag}: there is no such column" for flag, name in asked.items() if name not in known]
     missing += [
