@@ -19,6 +19,7 @@
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
+# make samples    small tables with planted laws to try the commands on: docs/samples
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make clean      the environment and caches; runs are kept
@@ -28,7 +29,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz samples
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -96,6 +97,9 @@ bench: .venv/dev
 
 replay-study: .venv/core
 	$(BIN)/lrbend study replay --results docs/replay
+
+samples: .venv/core
+	$(BIN)/python -m experiments.calibration.samples docs/samples
 
 calibrate: .venv/core
 	$(BIN)/lrbend calibrate fit --num-sweeps 120 --out docs/calibration

@@ -24,7 +24,8 @@ class PredictionRow:
     ``measured`` is the median over matrices and seeds, ``low`` and ``high`` the range; ``error`` the median of
     measured / predicted - 1 (for a norm drift, and for simulation against theory, the largest deviation).
     ``limit`` is the largest absolute error that passes, None where no verdict is given. ``promised`` is False where the
-    theory is a draft, whose rows are judged and counted apart.
+    theory is a draft, whose rows are judged and counted apart. ``seed_low`` and ``seed_high`` are the smallest and
+    the largest ``error`` of a single seed, None with fewer than two.
     """
 
     group: str
@@ -39,6 +40,8 @@ class PredictionRow:
     count: int
     remark: str = ""
     promised: bool = True
+    seed_low: float | None = None
+    seed_high: float | None = None
 
     @property
     def verdict(self) -> str | None:
@@ -78,6 +81,7 @@ ADAMH_ANGLE = ComparedQuantity("angular update (rad)", "angular_update", "predic
 NORM_DRIFT_LIMIT = 1e-6
 SIMULATION_LIMIT = 0.005
 SIMULATION_STANDARD_ERROR_LIMIT = 0.001
+MOST_NAMED = 3  # predictions that fail, in a sentence
 
 
 def prediction_rows(settings: Sequence[SettingRuns], simulations: Sequence[Run]) -> list[PredictionRow]:
@@ -98,16 +102,40 @@ def all_pass(rows: Sequence[PredictionRow]) -> bool:
 
 
 def tally(rows: Sequence[PredictionRow]) -> str:
-    """How many checks pass, and of the draft of classic GPT-2 how many lie within their limits, in a sentence each."""
-    verdicts = [row.verdict for row in rows]
-    passed, judged = verdicts.count("pass"), verdicts.count("pass") + verdicts.count("fail")
-    within, drafted = verdicts.count("within"), verdicts.count("within") + verdicts.count("outside")
-    parts = [f"{passed} of {judged} checks pass."] if judged else []
+    """How many judged predictions hold and which do not; of the draft of classic GPT-2 how many are off by more than
+    their limit, and by how much; the largest error of what has no limit. A sentence each; empty if nothing is judged.
+    """
+    judged = [row for row in rows if row.verdict in ("pass", "fail")]
+    drafted = [row for row in rows if row.verdict in ("within", "outside")]
+    parts = []
+    if judged:
+        failed = [row for row in judged if row.verdict == "fail"]
+        names = [f"{row.quantity} of {row.group} ({_off(row)})" for row in failed[:MOST_NAMED]]
+        more = f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else ""
+        parts.append(f"{len(judged) - len(failed)} of {len(judged)} judged predictions hold")
+        parts[-1] += f"; not {', '.join(names)}{more}." if failed else "."
     if drafted:
-        parts.append(
-            f"Of {drafted} predictions for classic GPT-2, whose law is a draft, {within} are within their limits."
+        outside = [row for row in drafted if row.verdict == "outside"]
+        parts.append(f"Of {len(drafted)} for classic GPT-2, whose law is a draft, ")
+        parts[-1] += (
+            f"{len(outside)} are off by more than their limit, {_farthest(outside)}." if outside else "all hold."
         )
+    shown = [row for row in rows if row.limit is None and row.predicted and row.error is not None]
+    if parts and shown:
+        parts.append(f"What has no limit is off {_farthest(shown)}.")
     return " ".join(parts)
+
+
+def _farthest(rows: Sequence[PredictionRow]) -> str:
+    known = [row for row in rows if row.error is not None]
+    if not known:
+        return "by an unknown amount"
+    row = max(known, key=lambda each: abs(each.error or 0.0))
+    return f"by up to {abs(row.error or 0.0):.0%} ({row.quantity} of {row.group})"
+
+
+def _off(row: PredictionRow) -> str:
+    return "unknown" if row.error is None else f"{row.error:+.0%}" if row.predicted else f"{row.error:.1g}"
 
 
 def _setting_rows(setting: SettingRuns) -> list[PredictionRow]:
@@ -182,6 +210,7 @@ def _quantity_row(
 ) -> PredictionRow:
     known = table[[quantity.measured, quantity.predicted]].astype(float).dropna()
     values, predicted = known[quantity.measured], known[quantity.predicted]
+    by_seed = (values / predicted).groupby(table["run"].loc[known.index]).median() - 1
     some = len(known) > 0
     return PredictionRow(
         group=group,
@@ -196,6 +225,8 @@ def _quantity_row(
         count=len(known),
         remark=remark or _coverage(len(known), len(table)),
         promised=promised,
+        seed_low=float(by_seed.min()) if len(by_seed) > 1 else None,
+        seed_high=float(by_seed.max()) if len(by_seed) > 1 else None,
     )
 
 

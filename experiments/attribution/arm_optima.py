@@ -77,9 +77,9 @@ def optima_from_frame(frame: pd.DataFrame, *, arm: str = "arm") -> dict[str, tup
     Columns: ``arm``, ``learning_rate``, any of `KEYS`, and, if they are there, ``low, high`` (95 %) and ``status``, one
     of `OptimumStatus`. A learning rate that is missing is not known. Raises `BadInput`.
     """
-    for name in (arm, "learning_rate"):
-        if name not in frame.columns:
-            raise BadInput(f"optima: no column {name}; it has {', '.join(map(str, frame.columns))[:200]}")
+    missing = [f"no column {name}" for name in (arm, "learning_rate") if name not in frame.columns]
+    if missing:
+        raise BadInput(f"optima: {'; '.join(missing)}; it has {', '.join(map(str, frame.columns))[:200]}")
     scales = [name for name in KEYS if name in frame.columns]
     try:
         numbers = frame[[*scales, *(c for c in ("learning_rate", "low", "high") if c in frame)]].astype(float)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
@@ -27,6 +27,7 @@ from experiments.figures.colours import COLOURS, GREY
 
 Array = NDArray[np.float64]
 Params = ParamSpec("Params")
+Drawn = TypeVar("Drawn")
 
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (10, 2, 1.5, 2, 1.5, 2)))
 DPI = 150
@@ -61,11 +62,11 @@ STYLE = {
 }
 
 
-def styled(draw: Callable[Params, Figure]) -> Callable[Params, Figure]:
+def styled(draw: Callable[Params, Drawn]) -> Callable[Params, Drawn]:
     """What a function draws is drawn in this style, whatever the settings of the process are."""
 
     @wraps(draw)
-    def inside(*args: Params.args, **kwargs: Params.kwargs) -> Figure:
+    def inside(*args: Params.args, **kwargs: Params.kwargs) -> Drawn:
         with rc_context(STYLE):  # type: ignore[arg-type]
             return draw(*args, **kwargs)
 

@@ -41,6 +41,7 @@ def parts_figure(parts: pd.DataFrame) -> Figure:
         caption="95 % intervals, joint over arms.",
         png=png_bytes(figure, DPI),
         table=known,
+        wide=len(axes_of) > 1,
     )
 
 
@@ -79,6 +80,7 @@ def optima_figure(table: pd.DataFrame) -> Figure | None:
         caption="95 % intervals; lines join cells that differ in the axis alone. Rates as in the table.",
         png=png_bytes(figure, DPI),
         table=table,
+        wide=len(names) > 1,
     )
 
 

@@ -12,7 +12,7 @@ from experiments.attribution.rivals import Rival
 from experiments.attribution.tables import optima_table, parts_table, rivals_table
 from experiments.bend.optimum import CellOptimum
 from experiments.reports.attribution_figures import optima_figure, parts_figure
-from experiments.reports.page import for_page, render, table_uri, write_page
+from experiments.reports.page import for_page, render, table_link, write_page
 
 
 def write_attribution(
@@ -35,9 +35,9 @@ def write_attribution(
         arms=[f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items()],
         notes=found.notes,
         parts=[_part_row(row) for row in tables["parts"].to_dict("records")],
-        parts_csv=table_uri(tables["parts"]),
+        parts_data=table_link("parts", tables["parts"]),
         rivals=[_rival_row(row) for row in tables["rivals"].to_dict("records")] if rivals else [],
-        rivals_csv=table_uri(tables["rivals"]) if rivals else "",
+        rivals_data=table_link("rivals", tables["rivals"]) if rivals else None,
         figures=[for_page(figure) for figure in figures],
     )
     return write_page(text, tables, figures, directory, name="attribution", digits=6)

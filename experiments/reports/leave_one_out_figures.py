@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Picture
 
 from experiments.agreement.leave_one_out import LEVEL, NO_MOVEMENT, LeaveOneOut
-from experiments.reports.page import DPI, Figure
+from experiments.figures.style import GREY, SMALL, blank, colour, log_axis, shortened, styled
+from experiments.reports.page import DPI, WIDTH, Figure
 from experiments.reports.png import png_bytes
 from experiments.runs.simulation import COMPARED
 
-COLOURS = {"theory": "black", "simulation": "#00b7e0"}
+MARKS = {"theory": ("o", colour(0)), "simulation": ("D", colour(1))}
 MOST_NAMED = 30  # settings whose names fit beside an axis
+FARTHEST = 20.0  # ratio at which an axis of relaxation times ends
+NAMES = {"weight_rms": "weight RMS", "angular_update": "angle per step"}
 
 
+@styled
 def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
     """Those for which there is something to draw."""
     moving = found.matrices[found.matrices["rms_error"] > NO_MOVEMENT] if len(found.matrices) else found.matrices
@@ -30,76 +37,84 @@ def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
 
 def _error_figure(matrices: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(matrices["setting"]))
-    figure, axes = plt.subplots(1, 2, figsize=(11, _height(settings)), constrained_layout=True, sharey=True)
-    for axis, quantity in zip(axes, COMPARED, strict=True):
-        for shift, (source, colour) in zip((-0.15, 0.15), COLOURS.items(), strict=True):
-            rows = matrices[(matrices["quantity"] == quantity) & (matrices["source"] == source)]
-            height = [settings.index(name) + shift for name in rows["setting"]]
-            axis.plot(rows["rms_error"], height, "o", ms=3, alpha=0.4, color=colour, label=source)
-        axis.set(xscale="log", xlabel=f"error of {quantity.replace('_', ' ')}: RMS of ln(measured/predicted)")
-    _name_settings(axes[0], settings)
-    axes[0].legend(fontsize=7)
+    picture, axes = _panels(settings)
+    for ax, quantity in zip(axes, COMPARED, strict=True):
+        _points(ax, matrices[matrices["quantity"] == quantity], "rms_error", settings, alpha=0.5)
+        log_axis(ax.xaxis, matrices["rms_error"].to_numpy(float))
+        ax.set_title(NAMES[quantity], loc="left")
+        ax.set_xlabel("RMS of ln(measured / predicted)")
     return Figure(
         name="held-out-errors",
         title="Error of every matrix",
         caption="A point for each block matrix of each run, over all its records. Nothing is fitted.",
-        png=png_bytes(figure, DPI),
+        png=png_bytes(picture, DPI),
         table=matrices,
     )
 
 
 def _calibration_figure(calibration: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(calibration["setting"]))
-    figure, axes = plt.subplots(1, 2, figsize=(11, _height(settings)), constrained_layout=True, sharey=True)
-    for axis, quantity in zip(axes, COMPARED, strict=True):
-        for source, colour in COLOURS.items():
-            rows = calibration[(calibration["quantity"] == quantity) & (calibration["source"] == source)]
-            axis.plot(
-                rows["inside"], [settings.index(name) for name in rows["setting"]], "o", color=colour, label=source
-            )
-        axis.axvline(LEVEL, color="grey", linewidth=1)
-        axis.set(xlim=(-0.03, 1.03), xlabel=f"share of points inside, {quantity.replace('_', ' ')}")
-    _name_settings(axes[0], settings)
-    axes[0].legend(fontsize=7)
+    picture, axes = _panels(settings)
+    for ax, quantity in zip(axes, COMPARED, strict=True):
+        _points(ax, calibration[calibration["quantity"] == quantity], "inside", settings, alpha=1.0)
+        ax.axvline(LEVEL, color=GREY, linewidth=1)
+        ax.set_title(NAMES[quantity], loc="left")
+        ax.set(xlim=(-0.03, 1.03), xlabel="share of points inside")
     return Figure(
         name="held-out-inside",
         title="Calibration on held-out settings",
         caption=f"Share of the points of a setting inside the interval made from the others; the line is {LEVEL:.0%}.",
-        png=png_bytes(figure, DPI),
+        png=png_bytes(picture, DPI),
         table=calibration,
     )
 
 
 def _relaxation_figure(relaxations: pd.DataFrame) -> Figure:
     rows = relaxations.sort_values(["setting", "ratio"], kind="stable").reset_index(drop=True)
-    figure, axis = plt.subplots(figsize=(11, 3.8), constrained_layout=True)
-    place = np.arange(len(rows))
-    for index, (setting, part) in enumerate(rows.groupby("setting", sort=False)):
-        ratio = part["ratio"].to_numpy(float)
-        limits = np.clip(part[["low", "high"]].to_numpy(float).T / part["predicted"].to_numpy(float), 0.05, 20)
-        at, shown = place[part.index], np.clip(ratio, 0.05, 20)
-        axis.vlines(at, *limits, color=f"C{index % 10}", linewidth=1)
-        axis.plot(at, shown, "o", ms=3, color=f"C{index % 10}", label=str(setting))
-    axis.axhline(1, color="black", linewidth=1)
-    axis.set(yscale="log", ylabel="fitted / theory", xticks=[])
-    axis.set_title("relaxation time of the squared norm", fontsize=10)
-    axis.legend(fontsize=7, ncols=2)
+    settings = list(dict.fromkeys(rows["setting"]))
+    picture = blank(WIDTH, 1.2 + 0.5 * min(len(settings), MOST_NAMED))
+    ax = picture.subplots()
+    bounds = rows[["low", "high"]].to_numpy(float) / rows["predicted"].to_numpy(float)[:, None]
+    low, high = np.clip(bounds, 1 / FARTHEST, FARTHEST).T
+    for place, (_, part) in enumerate(rows.groupby("setting", sort=False)):
+        at = place + (np.linspace(-0.36, 0.36, len(part)) if len(part) > 1 else np.zeros(1))
+        ax.hlines(at, low[part.index], high[part.index], color=colour(place % 2), linewidth=0.8)
+        ax.plot(np.clip(part["ratio"], 1 / FARTHEST, FARTHEST), at, "o", ms=2, color=colour(place % 2))
+    ax.axvline(1, color="black", linewidth=1)
+    log_axis(ax.xaxis, np.concatenate([low, high, [1.0]]))
+    ax.set_xlabel("fitted / theory")
+    _name_settings(ax, settings)
     holds = float(rows["holds_theory"].mean())
     return Figure(
         name="held-out-relaxation",
-        title="Relaxation time by fit",
+        title="Relaxation time of the squared norm, by fit",
         caption=f"A bar for each matrix that starts far from equilibrium, 95 %; {holds:.0%} of {len(rows)} hold the"
         " theory's. The interval knows the noise of the steps, not a signal that drifts.",
-        png=png_bytes(figure, DPI),
+        png=png_bytes(picture, DPI),
         table=rows,
     )
 
 
-def _height(settings: list[str]) -> float:
-    return 1.2 + 0.3 * min(len(settings), MOST_NAMED)
+def _panels(settings: Sequence[str]) -> tuple[Picture, Sequence[Axes]]:
+    """One above the other, their rows named."""
+    picture = blank(WIDTH, 2 * (0.9 + 0.24 * min(len(settings), MOST_NAMED)))
+    axes = list(picture.subplots(2, 1))
+    for ax in axes:
+        _name_settings(ax, settings)
+    handles = [axes[0].plot([], [], mark, color=shade, label=name)[0] for name, (mark, shade) in MARKS.items()]
+    picture.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+    return picture, axes
 
 
-def _name_settings(axis: plt.Axes, settings: list[str]) -> None:
+def _points(ax: Axes, rows: pd.DataFrame, column: str, settings: Sequence[str], *, alpha: float) -> None:
+    for shift, (source, (mark, shade)) in zip((-0.15, 0.15), MARKS.items(), strict=True):
+        part = rows[rows["source"] == source]
+        height = [settings.index(name) + shift for name in part["setting"]]
+        ax.plot(part[column], height, mark, ms=3, mew=0, alpha=alpha, color=shade)
+
+
+def _name_settings(ax: Axes, settings: Sequence[str]) -> None:
+    """From above to below; every so many where there are too many."""
     named = settings[:: -(-len(settings) // MOST_NAMED)]
-    axis.set_yticks([settings.index(name) for name in named], named, fontsize=7)
-    axis.invert_yaxis()
+    ax.set_yticks([settings.index(name) for name in named], [shortened(name, 40) for name in named], fontsize=SMALL)
+    ax.set_ylim(len(settings) - 0.4, -0.6)

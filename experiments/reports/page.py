@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.files import BadInput, inert, write_whole
 
-DPI = 110
+WIDTH = 5.2  # inches of a figure: two stand side by side on a desk, one fills a phone
+DPI = 120
+PACKED_FROM = 20_000  # bytes of CSV from which a page holds it compressed
 
 
 @dataclass(frozen=True)
 class Figure:
-    """``name`` is a file stem, ``table`` the numbers behind the picture, one row per point."""
+    """``name`` is a file stem, ``table`` the numbers behind the picture, one row per point; a ``wide`` one has a row of
+    the page for itself."""
 
     name: str
     title: str
     caption: str
     png: bytes
     table: pd.DataFrame
+    wide: bool = False
 
 
 def render(template: str, **values: object) -> str:
@@ -59,20 +64,27 @@ def write_page(
     return page
 
 
-def for_page(figure: Figure) -> dict[str, str]:
+def for_page(figure: Figure) -> dict[str, object]:
     """A figure as its template wants it, picture and numbers inside."""
     return {
         "title": figure.title,
         "caption": figure.caption,
-        "name": figure.name,
         "image": data_uri("image/png", figure.png),
-        "csv": table_uri(figure.table),
+        "data": table_link(figure.name, figure.table),
+        "wide": figure.wide,
     }
 
 
-def table_uri(table: pd.DataFrame) -> str:
-    """A table as a link that holds it."""
-    return data_uri("text/csv", _csv(table, 6))
+def table_link(name: str, table: pd.DataFrame) -> dict[str, str]:
+    """A table inside a link: its ``text``, the ``file`` it is saved as, and the ``href`` that holds it.
+
+    A long one is compressed; beside the page every one lies as plain CSV (`write_page`).
+    """
+    content = _csv(table, 6)
+    if len(content) < PACKED_FROM:
+        return {"text": "CSV", "file": f"{name}.csv", "href": data_uri("text/csv", content)}
+    packed = gzip.compress(content, mtime=0)
+    return {"text": "CSV, gzip", "file": f"{name}.csv.gz", "href": data_uri("application/gzip", packed)}
 
 
 def _csv(table: pd.DataFrame, digits: int) -> bytes:

@@ -76,8 +76,12 @@ def find_columns(
     axes: Mapping[str, str],
     groups: Sequence[str],
     others: Sequence[str],
+    where: Mapping[str, str],
 ) -> Found:
-    """Raises `BadInput`, one line that names everything that is missing at once."""
+    """``where``: the columns that conditions ask for, by the flag that does.
+
+    Raises `BadInput`, one line that names everything that is missing at once.
+    """
     found = Found()
     missing: list[str] = []
     taken = {*columns.values(), *axes.values(), *others}
@@ -93,6 +97,13 @@ def find_columns(
             _tell_beside(raw, name, taken, found)
         elif name not in constants and not (name == DECAYS[0] and DECAYS[1] in columns):
             _by_alias(raw, name, taken, found, missing)
+    asked = {f"--axis {name}={theirs}": theirs for name, theirs in axes.items()}
+    asked |= {f"--group {name}": name for name in groups} | dict(where)
+    known = {*raw.header, *found.places}
+    missing += [f"{flag}: there is no such column" for flag, name in asked.items() if name not in known]
+    missing += [
+        f"{name!r} is not one further column" for name in others if name not in raw.header and name not in COLUMNS
+    ]
     if missing:
         raise BadInput(f"{raw.where}: {'; '.join(missing)}; it has {raw.shown}")
     ours = {name: raw.header[place] for name, place in found.places.items()}

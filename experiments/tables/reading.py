@@ -80,7 +80,15 @@ def table_from_frame(frame: pd.DataFrame, how: How | None = None) -> RunTable:
 
 def clean(raw: RawTable, how: How) -> RunTable:
     """What can be used of a source, and what there is to say of it. Raises `BadInput`, one line."""
-    found = find_columns(raw, how.columns, how.constants, axes=how.axes, groups=how.groups, others=how.others)
+    found = find_columns(
+        raw,
+        how.columns,
+        how.constants,
+        axes=how.axes,
+        groups=how.groups,
+        others=how.others,
+        where={f"--where {condition}": condition.column for condition in how.where},
+    )
     if not raw.num_rows:
         raise BadInput(f"{raw.where}: no rows below the header")
     names = {name: raw.header[place] for name, place in found.places.items()}

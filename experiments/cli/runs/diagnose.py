@@ -62,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
             values = "  ".join(f"{name} {results[-1][name]:.4g}" for name in COLUMNS)
             print(f"{one.path.name}  {values}", flush=True)
     if options.json:
-        print(to_json(results))
+        counts = {"num_runs": len(results), "num_stopped": len(runs) - len(ended)}
+        print(to_json({**counts, "runs": results}))
     return 0
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "how much of a bend angles, norm or something else can make"
 EXAMPLES = (
+    "lrbend attribute docs/samples/arms.csv --optima",
     "lrbend attribute docs/solvable-bend/optima.csv --optima --where problem=eigenvectors --arm reference=own:own"
     " --arm 'equilibrium start=steady:own' --arm adamh=steady:fixed:angle",
     "lrbend attribute docs/same-angle/runs.csv --arm equilibrium=steady:own --arm adamh=steady:fixed:angle"

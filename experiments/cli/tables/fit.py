@@ -31,9 +31,9 @@ MOST_CELLS_SHOWN = 40
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
 EXAMPLES = (
+    "lrbend fit docs/samples/sweep.csv",
     "lrbend fit docs/same-angle/runs.csv --group arm --where outcome=completed",
     "lrbend fit docs/same-angle/runs.csv --column optimizer=arm --effective --schedule constant",
-    "lrbend fit docs/same-angle/runs.csv --column num_params=d_model --column optimizer=arm --delta 0.2 --json",
 )
 
 

@@ -28,8 +28,9 @@ ANGLE = {"weight_decay": 0.1, "initial_rms": 0.02}  # of curves, which do not te
 
 SUMMARY = "from final losses or loss curves to the loss of another schedule, size and length, ranked"
 EXAMPLES = (
-    "lrbend losses runs.csv --num-params 1e9 --num-tokens 2e10",
-    "lrbend losses runs.csv --num-steps 50000 --schedule cosine wsd --learning-rate 1e-3 2e-3 --decay-fraction 0.1 0.2",
+    "lrbend losses docs/samples/losses.csv",
+    "lrbend losses docs/samples/losses.csv --num-params 1e8 --num-steps 20000 --schedule cosine wsd"
+    " --learning-rate 1e-3 2e-3 --decay-fraction 0.1 0.4",
     "lrbend losses curves --num-steps 72000 --schedule cosine wsd linear --json",
 )
 

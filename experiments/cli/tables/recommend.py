@@ -44,6 +44,7 @@ AT = "of an --axis, or independent_weight_decay; repeatable (default: the table'
 
 SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
 EXAMPLES = (
+    "lrbend recommend docs/samples/sweep.csv --num-params 2e9 --num-tokens 1e11",
     "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6",
     "lrbend recommend docs/same-angle/runs.csv --column optimizer=arm --num-tokens 4e6 --confidence 0.8 --json",
 )

@@ -23,7 +23,8 @@ from experiments.studies.workplace import Findings, Workplace
 
 
 def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
-    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv`` and a figure per problem."""
+    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv``, a figure per problem, and
+    ``carried.png``."""
     place.make_folders()
     place.write("config.json", to_json(study, indent=1) + "\n")
     tables = {}
@@ -36,6 +37,7 @@ def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     for problem in study.problems:
         place.write(f"{problem.name}.png", figure.draw(optima, problem.name))
+    place.write("carried.png", figure.draw_carried(optima, study.problems[0].name))
     return Findings(answers=answers)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from experiments.agreement.predictions import PredictionRow, all_pass, prediction_rows, tally
 from experiments.agreement.setting_runs import group_runs
 from experiments.reports.prediction_table import SHOWN, predictions_text
 from experiments.runs.run_files import Run
 from experiments.runs.simulation import SimulationConfig
+from tests.experiments.conftest import ADAMW, tiny_config
+from theory import Constant, predict_trajectory
 
 ROW = PredictionRow(
     group="g",
@@ -48,12 +52,33 @@ def test_what_is_not_promised_is_counted_apart() -> None:
     off = replace(draft, error=-0.07)
     assert (draft.verdict, off.verdict) == ("within", "outside")
     assert all_pass([ROW, off])
-    said = tally([ROW, replace(ROW, error=-0.07), draft, draft, off, replace(off, limit=None)])
+    far = replace(off, error=-0.5, limit=None, quantity="far")
+    said = tally([ROW, replace(ROW, error=-0.07), draft, draft, off, far])
     assert said == (
-        "1 of 2 checks pass. Of 3 predictions for classic GPT-2, whose law is a draft, 2 are within their limits."
+        "1 of 2 judged predictions hold; not q of g (-7%). Of 3 for classic GPT-2, whose law is a draft, 1 are off by"
+        " more than their limit, by up to 7% (q of g). What has no limit is off by up to 50% (far of g)."
     )
-    assert tally([ROW]) == "1 of 1 checks pass."
+    assert tally([ROW]) == "1 of 1 judged predictions hold."
     assert not tally([replace(ROW, limit=None)])
+
+
+def test_the_spread_over_seeds_is_that_of_single_seeds(study: tuple[Path, list[Run]]) -> None:
+    """Runs that are the theory itself, but for norms that are 2 % and 5 % larger."""
+    schedule = Constant(num_steps=400, warmup_steps=5)
+    theory = predict_trajectory(ADAMW, schedule, initial_rms=0.25, record_every=5)
+    runs = [
+        replace(
+            study[1][0],
+            path=Path(f"run-{seed}"),
+            config=tiny_config(seed=seed, schedule=schedule),
+            trajectory=replace(theory, weight_rms=theory.weight_rms * factor),
+        )
+        for seed, factor in enumerate((1.02, 1.05))
+    ]
+    row = next(row for row in prediction_rows(group_runs(runs), []) if row.quantity == "weight RMS")
+    assert [row.seed_low, row.error, row.seed_high] == pytest.approx([0.02, 0.035, 0.05], abs=2e-3)
+    alone = next(row for row in prediction_rows(group_runs(runs[:1]), []) if row.quantity == "weight RMS")
+    assert (alone.seed_low, alone.seed_high) == (None, None)
 
 
 def test_rows_cover_every_setting_and_those_with_a_theory_are_judged(study: tuple[Path, list[Run]]) -> None:

@@ -1,18 +1,23 @@
 """Reports: self-contained and complete, whatever lies in the directory."""
 
+import base64
+import gzip
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.agreement.predictions import prediction_rows
 from experiments.agreement.setting_runs import group_runs
 from experiments.cli.main import main
+from experiments.reports.page import for_page
 from experiments.reports.report import write_report
-from experiments.reports.run_figures import loss_figure
+from experiments.reports.run_figures import loss_figure, trajectory_figure
 from experiments.reports.run_tables import losses_table
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import find_runs
@@ -47,14 +52,52 @@ def test_the_page_is_self_contained_and_has_the_numbers_behind_every_figure(
     links.feed(text)
     images = [value for tag, value in links.found if tag == "img"]
     assert len(images) == 5  # three settings, the losses, the errors of the matrices
-    assert "Agreement on held-out settings" in text
-    assert all(value.startswith("data:") for _, value in links.found)
+    assert all(value.startswith("data:") or f'id="{value[1:]}"' in text for _, value in links.found)
     assert "A &lt;title&gt; &amp; more" in text
     for name in re.findall(r'download="([^"]+)"', text):
-        assert len(pd.read_csv(page.parent / "report" / name)) > 0
+        assert len(pd.read_csv(page.parent / "report" / name.removesuffix(".gz"))) > 0
     for run in study[1]:
         assert run.path.name in text
     assert not list(page.parent.rglob("*.partial"))
+
+
+def test_the_answer_stands_first_and_figures_before_tables(page: Path) -> None:
+    text = page.read_text()
+    places = [text.index(mark) for mark in ('class="answer', "<nav", "<figure", 'id="predictions"', 'id="runs"')]
+    assert places == sorted(places)
+    assert 'name="viewport"' in text
+    lines = re.findall(r"<tr>.*?</tr>", text, flags=re.S)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", line, flags=re.S) for line in lines]
+    assert rows
+    assert not [row for row in rows if len(row) > 1 and not any(cell.strip(" -\n") for cell in row[1:])]
+
+
+def test_one_setting_of_validate_weighs_an_eighth_of_two_megabytes_at_most() -> None:
+    """Three runs of 12 matrices, 161 records, in noise, which does not compress; the rest of the page is small."""
+    draw = np.random.default_rng(0)
+    keys = {("measured", place): f"measured, seed {place}" for place in range(3)} | {("theory", 0): "theory from 1"}
+    steps = np.repeat(np.arange(0, 1610, 10), 12)
+    parts = {
+        key: pd.DataFrame(
+            {
+                "series": series,
+                "matrix": [f"blocks.{j // 6}.{'abcdef'[j % 6]}" for j in range(12)] * 161,
+                "step": steps,
+                "weight_rms": draw.uniform(0.1, 0.2, len(steps)),
+                "angular_update": draw.uniform(0.01, 0.02, len(steps)),
+            }
+        )
+        for key, series in keys.items()
+    }
+    figure = trajectory_figure(pd.concat(parts, names=["source", "place", None]), title="t", num_runs=3, num_steps=1600)
+    shown = for_page(figure)
+    assert len(str(shown)) < 250_000
+    link = shown["data"]
+    assert isinstance(link, dict)
+    assert link["file"] == "trajectory-t.csv.gz"
+    kept = gzip.decompress(base64.b64decode(link["href"].partition(",")[2]))
+    assert len(pd.read_csv(io.BytesIO(kept))) == len(figure.table)
+    assert "3 seeds: over the second half they differ by" in figure.caption
 
 
 def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], page: Path) -> None:
@@ -84,6 +127,10 @@ def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.Cap
     runs = [load_run(path) for path in find_runs(tmp_path)]
     assert len(group_runs(runs)) == len(configs)
     assert not [row for row in prediction_rows(group_runs(runs), []) if row.verdict]
+    text = (tmp_path / "report.html").read_text()
+    assert "judged" not in text.partition("<nav")[0]
+    for word in ("Without weight decay", "did not end", "Too short to settle", "One seed"):
+        assert word in text
     assert len(list((tmp_path / "report").glob("trajectory-*.csv"))) == len(configs)
 
 

@@ -38,14 +38,16 @@ def config_of(run_dir: Path) -> TrainConfig:
 def test_every_run_is_measured_once_and_the_table_knows(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = find_runs(finished / "out")
     assert main(["diagnose", str(finished / "out"), "--num-batches", "6", "--json"]) == 0
-    first = json.loads(capsys.readouterr().out)
+    told = json.loads(capsys.readouterr().out)
+    first = told["runs"]
+    assert (told["num_runs"], told["num_stopped"]) == (len(runs), 0)
     assert [Path(row["run_dir"]) for row in first] == runs
     for row in first:
         assert all(math.isfinite(row[name]) for name in COLUMNS if name != "noise_scale")
         assert 0 < row["sign_agreement"] < 1
     stamp = (runs[0] / FILE).stat().st_mtime_ns
     assert main(["diagnose", str(runs[0]), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == first[:1]
+    assert json.loads(capsys.readouterr().out)["runs"] == first[:1]
     assert (runs[0] / FILE).stat().st_mtime_ns == stamp
     study = tiny_study(finished / "study", num_rates=1, num_seeds=2)
     assert not sweep(study, finished / "out", lambda jobs: try_jobs(jobs, num_workers=1)).faults
@@ -119,7 +121,7 @@ def test_a_run_that_diverged_is_answered(tmp_path: Path, capsys: pytest.CaptureF
     (run,) = find_runs(tmp_path)
     capsys.readouterr()
     assert main(["diagnose", str(tmp_path), "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    (row,) = json.loads(capsys.readouterr().out)["runs"]
     assert row["outcome"] == "diverged"
     assert row["diverged_at_step"] == load_run(run).summary["diverged_at_step"]
     assert row["weight_rms_last"] > 1000 * row["weight_rms_first"]

@@ -46,7 +46,7 @@ def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch:
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
     study_run.run_study(place, SMALL)
     written = sorted(file.name for file in place.results.iterdir())
-    assert written == ["answers.csv", "config.json", "eigenvectors.png", "optima.csv"]
+    assert written == ["answers.csv", "carried.png", "config.json", "eigenvectors.png", "optima.csv"]
     assert len(list(place.runs.iterdir())) == 3
     optima, answers = (pd.read_csv(place.results / name) for name in ("optima.csv", "answers.csv"))
     assert len(optima) == 3 * 9

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.files import BadInput
-from experiments.tables.reading import How, read_table
+from experiments.tables.filters import Condition
+from experiments.tables.reading import How, read_table, table_from_frame
 from experiments.tables.run_table import RunTable
 from tests.experiments.tables.made import sweep, write_csv
 
@@ -108,6 +110,20 @@ def test_everything_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         assert phrase in str(error.value)
     with pytest.raises(BadInput, match="learning_rate=a: no such column; --column loss=b: no such column"):
         read(tmp_path, {}, How(columns={"learning_rate": "a", "loss": "b"}))
+
+
+def test_flags_that_name_no_column_are_told_together() -> None:
+    how = How(
+        axes={"depth": "layers"},
+        groups=["arm"],
+        others=["sharpness"],
+        where=[Condition.read("state=done")],
+        columns={"seed": "s"},
+    )
+    with pytest.raises(BadInput) as told:
+        table_from_frame(pd.DataFrame({"learning_rate": [1.0], "x": [2.0]}), how)
+    for name in ("no column loss", "depth=layers", "--group arm", "'sharpness'", "--where state=done", "seed=s"):
+        assert name in str(told.value)
 
 
 def test_axes_and_groups(tmp_path: Path) -> None:
