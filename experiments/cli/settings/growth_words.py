@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from experiments.text import as_cell
+from experiments.cli.settings.setting_words import numbers_in_words
 
 if TYPE_CHECKING:
     from theory import Optimizer, Schedule
@@ -35,7 +35,7 @@ def predicted(
 
 def growth_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """A setting without decay in words a person can check."""
-    lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
+    lines = numbers_in_words(setting)
     root = {0.25: "fourth root", 0.5: "square root"}[setting["exponent"]]
     verdict = f"Without decay there is no equilibrium: the weight RMS grows like the {root} of the steps"
     if setting["rms_per_growth"] is not None:
