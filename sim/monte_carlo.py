@@ -28,6 +28,7 @@ from sim.threads import threads
 from theory import Optimizer, Schedule, Trajectory, record_steps
 from theory.checks import require_integer, require_kind, require_number
 from theory.outcome import RunOutcome
+from theory.schedules import ScheduleLike, as_schedule
 from theory.trajectory import FIELDS
 
 Array = NDArray[np.float64]
@@ -66,7 +67,7 @@ class Simulation:
 
 def simulate(
     optimizer: Optimizer,
-    schedule: Schedule,
+    schedule: ScheduleLike,
     *,
     initial_rms: float,
     dim: int | None = None,
@@ -85,6 +86,7 @@ def simulate(
 
     Parameters
     ----------
+    schedule : or multipliers of the peak rate, one a step.
     initial_rms : weight RMS of every replica at the start, from 1e-12 to 1e12.
     dim : entries of a replica, at least 2; 1024 by default. Blocks of 256 are the unit of cost.
     shape : rows and columns, in place of ``dim``. Muon and MuonH need it; the shorter side is the unit of their cost,
@@ -118,7 +120,7 @@ def simulate(
     True
     """
     require_kind("optimizer", optimizer, Optimizer)
-    require_kind("schedule", schedule, Schedule)
+    schedule = as_schedule(schedule)
     require_kind("noise", noise, GradientNoise)
     require_number("initial_rms", initial_rms, at_least=1e-12, at_most=1e12)
     dim = require_integer("dim", entries_of(dim, shape, DEFAULT_DIM), at_least=2, at_most=2**31)

@@ -42,7 +42,7 @@ from theory.momentum import startup_steps
 from theory.optimizers import AdamC, Optimizer
 from theory.predict import equilibrium, predict_trajectory
 from theory.roots import solve_rising
-from theory.schedules import Schedule, Tabulated
+from theory.schedules import ScheduleLike, Tabulated, as_schedule
 
 Array = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class Conversion:
 
 def convert(
     source: Optimizer,
-    schedule: Schedule,
+    schedule: ScheduleLike,
     target: Optimizer,
     *,
     initial_rms: float,
@@ -110,6 +110,7 @@ def convert(
     >>> found.largest_angle_error < 1e-9
     True
     """
+    schedule = as_schedule(schedule)
     model: dict[str, Any] = {"finite_beta2": finite_beta2, "gradient_rms": gradient_rms, "shape": shape}
     start = initial_rms if target_initial_rms is None else target_initial_rms
     require_magnitude("target_initial_rms", start)
@@ -186,7 +187,7 @@ def rates_for_angles(
     return rates
 
 
-def _angles(optimizer: Optimizer, schedule: Schedule, initial_rms: float, model: dict[str, Any]) -> Array:
+def _angles(optimizer: Optimizer, schedule: ScheduleLike, initial_rms: float, model: dict[str, Any]) -> Array:
     return predict_trajectory(optimizer, schedule, initial_rms=initial_rms, **model).angular_update[:, 0]
 
 

@@ -29,7 +29,7 @@ from theory.models import Decoupled, OnSphere
 from theory.networks import model_of
 from theory.optimizers import SGDM, Optimizer, pytorch_decay
 from theory.predict import final_rms, predict_trajectory
-from theory.schedules import Schedule
+from theory.schedules import ScheduleLike, as_schedule
 
 FROM_ZERO = 1e-20  # RMS that stands for weights of zero: its square is lost beside one step
 
@@ -50,7 +50,7 @@ class Growth:
     final_angular_update: float
 
 
-def grow(optimizer: Optimizer, schedule: Schedule, *, initial_rms: float, **model: Any) -> Growth:
+def grow(optimizer: Optimizer, schedule: ScheduleLike, *, initial_rms: float, **model: Any) -> Growth:
     """What a run without decay does; the keywords are those of `theory.networks.model_of`.
 
     Raises `InvalidParameter` for an optimizer on the sphere or with decay.
@@ -64,7 +64,7 @@ def grow(optimizer: Optimizer, schedule: Schedule, *, initial_rms: float, **mode
     >>> print(f"{run.rms_per_growth:.4f} {run.outgrown_steps:.0f} {run.final_rms:.4f}")
     0.0010 400 0.1020
     """
-    found = model_of(optimizer, **model)
+    schedule, found = as_schedule(schedule), model_of(optimizer, **model)
     if isinstance(found, OnSphere) or pytorch_decay(optimizer):
         raise InvalidParameter("optimizer", optimizer.name, "one without weight decay whose norm is not held")
     last = predict_trajectory(

@@ -121,12 +121,16 @@ class OnSphere:
 
 @dataclass(frozen=True, eq=False)
 class FedBack:
-    """``settle`` gives the equilibrium, ``run`` the moments rho, p and s, ``relaxation_steps`` those at given rates."""
+    """``settle`` gives the equilibrium, ``run`` the moments rho, p and s, ``relaxation_steps`` those at given rates.
+
+    ``power`` of the squared RMS that relaxes exponentially, on a slow way to equilibrium from afar.
+    """
 
     settle: Callable[[], Equilibrium]
     run: Callable[[Array, Array], tuple[Array, Array, Array]]
     relaxation_steps: Callable[[Array], Array]
     decoupled_decay: float
+    power: float = 1.0
 
     def equilibrium(self, initial_rms: float) -> Equilibrium:
         return self.settle()
@@ -241,7 +245,7 @@ def _sgdm(optimizer: SGDM, gradient_rms: float) -> FedBack:
     def run(rates: Array, initial_rms: Array) -> tuple[Array, Array, Array]:
         return sgdm.moments(rates, decay, beta1, initial_rms, decoupled=decoupled, gradient_rms=gradient_rms)
 
-    return FedBack(settle, run, relaxation_steps, decay if decoupled else 0.0)
+    return FedBack(settle, run, relaxation_steps, decay if decoupled else 0.0, power=2.0)
 
 
 def _adam_l2(optimizer: AdamL2, gradient_rms: float, finite_beta2: bool) -> FedBack:

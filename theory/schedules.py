@@ -13,6 +13,8 @@ run equals the *integral*: nothing is lost between the discrete run and the cont
     CosineRestarts   warmup, then several half cosines of equal length, each from 1 to ``final_fraction``
     Tabulated        any multipliers, step by step: each is held for its step, so that sums are integrals here too
 
+Where a function takes a schedule it takes an array of multipliers as well, one a step (`as_schedule`).
+
 Eight steps of a cosine with a warmup of two, and their sum, the integral:
 
 >>> from theory import WSD, Cosine
@@ -318,8 +320,30 @@ def _plain(value: object) -> object:
 
 
 Schedule = Constant | Linear | Cosine | WSD | CosineRestarts | Tabulated
+ScheduleLike = Schedule | ArrayLike
 SCHEDULES: dict[str, type[Constant] | type[Linear] | type[Cosine] | type[WSD]] = {
     cls.name: cls for cls in (Constant, Linear, Cosine, WSD)
 }
-"""Those of one descent, which length and warmup, and at most two fractions, describe."""
+"""Those of one descent."""
 ALL_SCHEDULES: dict[str, type[Schedule]] = {**SCHEDULES, **{cls.name: cls for cls in (CosineRestarts, Tabulated)}}
+
+
+def as_schedule(schedule: ScheduleLike) -> Schedule:
+    """The schedule itself, or the `Tabulated` of multipliers (num_steps,) in [0, 1]; raises `InvalidParameter`.
+
+    >>> from theory.schedules import as_schedule
+    >>> as_schedule([0.5, 1.0, 0.5]).integral(3)
+    array(2.)
+    """
+    if isinstance(schedule, Schedule):
+        return schedule
+    allowed = f"one of {', '.join(ALL_SCHEDULES)}, or multipliers of the peak in [0, 1], one a step"
+    try:
+        values = np.asarray(schedule, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidParameter("schedule", schedule, allowed) from None
+    if values.ndim != 1 or not len(values):
+        raise InvalidParameter("schedule", f"of shape {values.shape}", allowed)
+    if values.max() > 1:
+        raise InvalidParameter("schedule", float(values.max()), "at most 1: rates are to be divided by their peak")
+    return Tabulated(num_steps=len(values), steps=tuple(range(len(values))), values=tuple(values.tolist()))

@@ -48,7 +48,8 @@ from scipy.special import dawsn, erfcx, exprel, gamma
 from theory.checks import InvalidParameter, require_number
 from theory.momentum import stationary_update_rms
 from theory.recursion import affine_recursion
-from theory.schedules import Schedule, Segment
+from theory.schedules import Schedule, ScheduleLike, as_schedule
+from theory.segments import Segment
 
 Array = NDArray[np.float64]
 
@@ -106,12 +107,13 @@ def remembered_square(segment: Segment, x: ArrayLike, decay: ArrayLike) -> Array
     return result
 
 
-def nu(schedule: Schedule, x: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike) -> Array:
+def nu(schedule: ScheduleLike, x: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike) -> Array:
     r""":math:`\nu(x)`: the part of the squared weight RMS that the updates up to time x (in steps) have left.
 
     ``x`` in [0, num_steps]; ``learning_rate`` the peak. All three broadcast; zero weight decay is allowed.
     Raises `InvalidParameter` for a time outside the run, a rate not above 0, a negative decay.
     """
+    schedule = as_schedule(schedule)
     times, eta, lam = _settings(schedule, x, learning_rate, weight_decay)
     total, start = np.zeros(times.shape), 0
     for segment in schedule.segments():
@@ -123,7 +125,7 @@ def nu(schedule: Schedule, x: ArrayLike, *, learning_rate: ArrayLike, weight_dec
 
 
 def weight_rms(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     x: ArrayLike,
     *,
     learning_rate: ArrayLike,
@@ -131,13 +133,14 @@ def weight_rms(
     initial_rms: ArrayLike,
 ) -> Array:
     r"""Weight RMS :math:`\sqrt{\rho(x)}` in the slow limit, under any schedule; arguments broadcast as in `nu`."""
+    schedule = as_schedule(schedule)
     times, eta, lam = _settings(schedule, x, learning_rate, weight_decay)
     remembered = np.exp(-2 * lam * eta * schedule.integral(times))
     return np.sqrt(np.square(initial_rms) * remembered + nu(schedule, times, learning_rate=eta, weight_decay=lam))
 
 
 def angular_update(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     x: ArrayLike,
     *,
     learning_rate: ArrayLike,
@@ -147,7 +150,7 @@ def angular_update(
 ) -> Array:
     r"""Angle per step in radians in the slow limit, :math:`\theta = \eta_t\sqrt{q/\rho}`."""
     rms = weight_rms(schedule, x, learning_rate=learning_rate, weight_decay=weight_decay, initial_rms=initial_rms)
-    return np.asarray(learning_rate) * schedule.value(x) * stationary_update_rms(beta1) / rms
+    return np.asarray(learning_rate) * as_schedule(schedule).value(x) * stationary_update_rms(beta1) / rms
 
 
 def slow_angular_updates(
@@ -186,7 +189,7 @@ def slow_angular_updates(
 
 
 def lag(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     x: ArrayLike,
     *,
     learning_rate: ArrayLike,
@@ -196,7 +199,9 @@ def lag(
     r"""Weight RMS over the equilibrium :math:`\sqrt{\eta_t/2\lambda}` of the moment; inf where the rate is 0."""
     rms = weight_rms(schedule, x, learning_rate=learning_rate, weight_decay=weight_decay, initial_rms=initial_rms)
     with np.errstate(divide="ignore"):
-        return rms / np.sqrt(np.asarray(learning_rate) * schedule.value(x) / (2 * np.asarray(weight_decay)))
+        return rms / np.sqrt(
+            np.asarray(learning_rate) * as_schedule(schedule).value(x) / (2 * np.asarray(weight_decay))
+        )
 
 
 def linear_decay_rms(remaining: ArrayLike, num_relaxations: ArrayLike) -> Array:

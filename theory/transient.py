@@ -38,7 +38,7 @@ from theory import adamw, momentum, network_grid, slow_norm
 from theory.checks import InvalidParameter, require_number
 from theory.networks import WHITE_NOISE, Network
 from theory.roots import root_between
-from theory.schedules import Schedule
+from theory.schedules import Schedule, ScheduleLike, as_schedule
 
 Array = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ F, n, T, edge, rms0 = sp.symbols("F n T epsilon R_0", positive=True)
 
 
 def forgetting_steps(
-    schedule: Schedule, remainder: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike
+    schedule: ScheduleLike, remainder: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike
 ) -> Array:
     r"""Steps until :math:`e^{-2\kappa}`, the weight of the start in the squared RMS, is down to ``remainder``.
 
@@ -61,11 +61,11 @@ def forgetting_steps(
     left = np.asarray(remainder, np.float64)
     if not np.all((left > 0) & (left <= 1)):
         raise InvalidParameter("remainder", remainder, "above 0 and at most 1")
-    return schedule.time_at_integral(-np.log(left) * adamw.relaxation_steps(learning_rate, weight_decay))
+    return as_schedule(schedule).time_at_integral(-np.log(left) * adamw.relaxation_steps(learning_rate, weight_decay))
 
 
 def decay_time_transient_steps(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     *,
     learning_rate: ArrayLike,
     weight_decay: ArrayLike,
@@ -75,11 +75,11 @@ def decay_time_transient_steps(
     """The formula for a constant rate, read in decay time; inf where the run ends before. Good while the rate does
     not decay: see the module for its error."""
     constant = adamw.slow_transient_steps(learning_rate, weight_decay, initial_rms, tolerance)
-    return schedule.time_at_integral(constant)
+    return as_schedule(schedule).time_at_integral(constant)
 
 
 def slow_transient_steps(
-    schedule: Schedule, *, learning_rate: float, weight_decay: float, initial_rms: float, tolerance: float = 0.05
+    schedule: ScheduleLike, *, learning_rate: float, weight_decay: float, initial_rms: float, tolerance: float = 0.05
 ) -> float:
     """End of the transient under any schedule, from the closed form of the norm; inf if there is none.
 
@@ -87,7 +87,7 @@ def slow_transient_steps(
     are not seen.
     """
     require_number("tolerance", tolerance, above=0, below=1)
-    target = np.sqrt(learning_rate / (2 * weight_decay))
+    schedule, target = as_schedule(schedule), np.sqrt(learning_rate / (2 * weight_decay))
 
     def beyond(x: Array) -> Array:
         """How far outside the tolerance."""
@@ -197,7 +197,7 @@ class GridRun:
 
 
 def run_grid(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     *,
     learning_rate: ArrayLike,
     weight_decay: ArrayLike,
@@ -216,6 +216,7 @@ def run_grid(
     takes its own recursion and equilibrium, and longer. Raises `InvalidParameter`.
     """
     require_number("tolerance", tolerance, above=0, below=1)
+    schedule = as_schedule(schedule)
     settings = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (learning_rate, weight_decay, initial_rms)))
     shape, (eta, lam, initial) = settings[0].shape, (v.ravel() for v in settings)
     for name, values, allowed in (

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from theory import slow_norm
 from theory.checks import require_number
 from theory.networks import WHITE_NOISE, Network
-from theory.schedules import Schedule
+from theory.schedules import Schedule, ScheduleLike
 from theory.transient import run_grid
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ class TransientMap:
 
 
 def transient_map(
-    schedule: Schedule,
+    schedule: ScheduleLike,
     *,
     learning_rates: ArrayLike,
     weight_decays: ArrayLike,

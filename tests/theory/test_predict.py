@@ -1,5 +1,6 @@
 """Predictions: the transient by its definition, known values, and the shape of trajectories."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -21,10 +22,13 @@ from theory import (
     Trajectory,
     adamh,
     adamw,
+    equilibrium,
     predict,
     predict_trajectory,
 )
-from theory.predict import transient_steps
+from theory.networks import SCALE_INVARIANT
+from theory.predict import final_rms, num_relaxations, transient_steps
+from theory.transient import slow_transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
 
@@ -66,6 +70,67 @@ def test_an_angle_out_of_adamhs_reach_has_no_rate() -> None:
     assert wild.adamh_learning_rate is not None
     flung = predict(SignSGDM(learning_rate=0.999, weight_decay=1.0, beta1=0.0), Constant(num_steps=10), initial_rms=1)
     assert flung.adamh_learning_rate is None
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "tolerance"),
+    [
+        (OPTIMIZER, 1e-3),
+        (Lion(learning_rate=1e-3, weight_decay=0.1), 1e-3),
+        (SGDM(learning_rate=0.1, weight_decay=1e-3, decoupled=True), 5e-3),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_steps_to_equilibrium_look_beyond_the_run(optimizer: Optimizer, tolerance: float) -> None:
+    """A run of 10 steps says when a run of 30,000 gets there, from below and from above."""
+    settled = equilibrium(optimizer, initial_rms=0.02).weight_rms
+    starts = [0.1 * settled, 5 * settled]
+    long = predict(optimizer, Constant(num_steps=30_000), initial_rms=starts)
+    short = predict(optimizer, Constant(num_steps=10), initial_rms=starts)
+    for run, expected in zip(short, long, strict=True):
+        assert expected.transient_steps == expected.steps_to_equilibrium
+        assert run.steps_to_equilibrium == pytest.approx(expected.transient_steps, rel=tolerance)
+        assert not run.reaches_equilibrium
+
+
+def test_a_start_at_equilibrium_and_a_norm_that_is_held_take_no_steps() -> None:
+    settled = equilibrium(OPTIMIZER, initial_rms=0.02).weight_rms
+    assert predict(OPTIMIZER, Constant(num_steps=10), initial_rms=settled).steps_to_equilibrium == 0
+    assert predict(AdamH(learning_rate=0.01), Constant(num_steps=10), initial_rms=0.5).steps_to_equilibrium == 0
+
+
+def test_several_starts_are_several_predictions() -> None:
+    schedule, starts = WSD(num_steps=500), np.array([0.02, 0.07, 0.2])
+    together = predict(OPTIMIZER, schedule, initial_rms=starts, network=SCALE_INVARIANT)
+    alone = tuple(predict(OPTIMIZER, schedule, initial_rms=start, network=SCALE_INVARIANT) for start in starts.tolist())
+    assert len({run.final_rms for run in together}) == 3
+    for one, other in zip(together, alone, strict=True):
+        found = dataclasses.asdict(one), dataclasses.asdict(other)
+        for name, value in found[0].items():
+            assert value == (found[1][name] if value is None else pytest.approx(found[1][name], rel=1e-12))
+
+
+def test_multipliers_of_ones_own_are_a_schedule() -> None:
+    schedule = WSD(num_steps=400, warmup_steps=20)
+    own = schedule.multipliers()
+    assert predict(OPTIMIZER, own, initial_rms=0.02) == predict(OPTIMIZER, schedule, initial_rms=0.02)
+    paths = [
+        predict_trajectory(OPTIMIZER, each, initial_rms=0.02).angular_update for each in (schedule, own, list(own))
+    ]
+    for path in paths[1:]:
+        np.testing.assert_array_equal(path, paths[0])
+    assert final_rms(OPTIMIZER, own, initial_rms=0.02) == final_rms(OPTIMIZER, schedule, initial_rms=0.02)
+    assert num_relaxations(OPTIMIZER, own) == num_relaxations(OPTIMIZER, schedule)
+    rates = dict(learning_rate=1e-3, weight_decay=1.0, initial_rms=0.02)  # noqa: C408
+    same = [slow_transient_steps(each, **rates) for each in (schedule, own)]
+    assert same[1] == pytest.approx(same[0], rel=5e-3)
+
+
+@pytest.mark.parametrize("bad", [[], [[1.0]], [0.5, 2.0], [0.5, -0.1], [0.0], [np.nan], "cosine", 3, None, [None]])
+def test_a_schedule_that_is_none_is_refused_by_name(bad: object) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        predict(OPTIMIZER, bad, initial_rms=0.02)  # type: ignore[call-overload]
+    assert caught.value.name in ("schedule", "values")
 
 
 def test_a_short_run_does_not_reach_equilibrium() -> None:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.cli.parser import EXIT_INTERRUPTED, Parser, told, whole_number
 from experiments.cli.settings import predict
 from experiments.cli.settings.decay_flags import OF, convention_of, conventions_in_words
-from experiments.cli.settings.growth_words import growth_verdict
 from experiments.cli.settings.network_flags import told_by_flag
 from experiments.cli.settings.rate_file import PREFIX
-from experiments.cli.settings.setting_flags import optimizer_from, schedule_from
+from experiments.cli.settings.setting_flags import DEFAULT_INITIAL_RMS, optimizer_from, schedule_from
+from experiments.cli.settings.setting_words import worth_in_words
 from experiments.files import BadInput, to_json
 from experiments.text import flag
 
@@ -131,13 +131,12 @@ class Fields:
 
         schedule = schedule_from(options)
         with told_by_flag():
-            model = predict.model_from(options)
+            model = predict.model_from(options, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
             decay = None if options.weight_decay is None else options.weight_decay[0]
             optimizer = optimizer_from(options, options.learning_rate[0], decay)
             answer = predict.setting_answer(optimizer, schedule, options.tolerance, model)
             start = start_of(optimizer, **model)
-        settles = answer["equilibrium_rms"] is not None
-        verdict = predict.verdict_in_words(answer, schedule, options.tolerance) if settles else growth_verdict(answer)
+            verdict = predict.verdict_of(answer, optimizer, schedule, options.tolerance, model)
         network = model["network"]
         return Asked(
             optimizer=optimizer,
@@ -146,7 +145,7 @@ class Fields:
             tolerance=options.tolerance,
             answer=answer,
             words=verdict,
-            worth=f"{conventions_in_words(optimizer)} {predict.worth_in_words(network)}",
+            worth=f"{conventions_in_words(optimizer)} {worth_in_words(network)}",
             command=command,
         )
 

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from experiments.text import as_cell
-
 if TYPE_CHECKING:
     from theory import Optimizer, Schedule
 
@@ -31,12 +29,6 @@ def predicted(
         growth = dataclasses.asdict(grow(optimizer, schedule, initial_rms=start, **model))
         nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prediction))
         return {**nothing, **WITHOUT_DECAY, **growth}
-
-
-def growth_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
-    """A setting without decay in words a person can check."""
-    lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
-    return "\n".join([*lines, growth_verdict(setting)])
 
 
 def growth_verdict(setting: Mapping[str, Any]) -> str:

@@ -13,9 +13,23 @@ from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number, whole_number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import conventions, conventions_in_words
-from experiments.cli.settings.growth_words import growth_in_words, predicted
+from experiments.cli.settings.growth_words import growth_verdict, predicted
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
-from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
+from experiments.cli.settings.setting_flags import (
+    DEFAULT_INITIAL_RMS,
+    add_matrix,
+    add_setting,
+    optimizer_from,
+    schedule_from,
+    shape_from,
+)
+from experiments.cli.settings.setting_words import (
+    adamh_in_words,
+    assumed_in_words,
+    numbers_in_words,
+    verdict_in_words,
+    worth_in_words,
+)
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell
 
@@ -24,15 +38,16 @@ if TYPE_CHECKING:
 
     from experiments.figures.trajectories import PredictedRun
     from theory import Optimizer, Schedule, Trajectory
-    from theory.networks import Network
 
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
     "lrbend predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --initial-rms 0.02",
     "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 0.3 --num-steps 2e4 --csv table.csv",
+    "lrbend predict --learning-rate 1e-3 --num-steps 2e4 --initial-rms 0.02 0.07 0.3",
     "lrbend predict --network scale-invariant --beta2 0.999 --learning-rate 1e-3 --num-steps 2e4 --trajectory run.csv",
 )
 
+NAMED = ("learning_rate", "weight_decay", "initial_rms")  # what tells settings of a table apart
 RECORDED = ("step", "weight_rms", "angular_update")
 MARKED = ("equilibrium_rms", "angular_update_equilibrium", "transient_steps")  # in a picture
 MOST_RECORDS = 1000  # of a trajectory, unless --record-every asks for more
@@ -40,7 +55,7 @@ MOST_RECORDS = 1000  # of a trajectory, unless --record-every asks for more
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, OPTIMIZERS, several=True)
-    add_matrix(parser)
+    add_matrix(parser, several=True)
     add_network(parser)
     parser.add_argument(
         "--finite-beta2", action="store_true", help="correct for the noise of Adam's second moment, 1 %% at beta2 0.95"
@@ -75,12 +90,13 @@ def run(options: argparse.Namespace) -> int:
     trajectory: list[dict[str, Any]] = []
     drawn: list[PredictedRun] = []
     with told_by_flag():
-        model = model_from(options)
-        network = model["network"]
-        for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
+        starts = options.initial_rms or [DEFAULT_INITIAL_RMS]
+        for rate, decay, start in itertools.product(options.learning_rate, options.weight_decay or [None], starts):
+            model = model_from(options, start)
+            network = model["network"]
             optimizer = optimizer_from(options, rate, decay)
             prediction = setting_answer(optimizer, schedule, options.tolerance, model)
-            named = {name: prediction[name] for name in ("learning_rate", "weight_decay")}
+            named = {name: prediction[name] for name in NAMED}
             settings.append(prediction)
             if options.trajectory is not None:
                 trajectory += [{**named, **row} for row in _records(_recorded(optimizer, schedule, records, model))]
@@ -89,13 +105,14 @@ def run(options: argparse.Namespace) -> int:
 
                 shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
                 said = {name: prediction[name] for name in MARKED}
-                drawn.append(PredictedRun(name=_name(options, optimizer), trajectory=shown, **said))
+                name = _name(options, optimizer, start if len(starts) > 1 else None)
+                drawn.append(PredictedRun(name=name, trajectory=shown, **said))
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
         _write_csv("--csv", options.csv, settings)
     if options.trajectory is not None:
-        setting_columns = ("learning_rate", "weight_decay") if len(settings) > 1 else ()
+        setting_columns = _names(starts) if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
     write_plot(options, lambda: _draw(drawn, f"{options.optimizer}, network {network.name}", options.tolerance))
@@ -103,20 +120,24 @@ def run(options: argparse.Namespace) -> int:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
     if len(settings) == 1:
-        words = setting_in_words if settings[0]["equilibrium_rms"] is not None else growth_in_words
-        print(words(settings[0], schedule, options.tolerance))
+        print("\n".join(numbers_in_words(settings[0])))
+        print(verdict_of(settings[0], optimizer, schedule, options.tolerance, model))
         print(conventions_in_words(optimizer))
     else:
-        names = ("learning_rate", "weight_decay", *(field.name for field in dataclasses.fields(Prediction)))
+        names = (*_names(starts), *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
+        print("Angles are in radians per step; an RMS is that of the entries of the matrix.")
+    if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
+        print(adamh_in_words(optimizer))
+    print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
     print(worth_in_words(network))
     return 0
 
 
-def model_from(options: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `theory.predict.predict` that say what is predicted, with the initial RMS as it was given."""
+def model_from(options: argparse.Namespace, initial_rms: float) -> dict[str, Any]:
+    """The keywords of `theory.predict.predict` that say what is predicted."""
     return {
-        "initial_rms": options.initial_rms,
+        "initial_rms": initial_rms,
         "finite_beta2": options.finite_beta2,
         "gradient_rms": options.gradient_rms,
         "shape": shape_from(options),
@@ -127,11 +148,12 @@ def model_from(options: argparse.Namespace) -> dict[str, Any]:
 def setting_answer(
     optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The JSON object of one setting."""
+    """The JSON object of one setting; ``model`` from `model_from`."""
     network = model["network"]
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", None),
+        "initial_rms": model["initial_rms"],
         **predicted(optimizer, schedule, tolerance=tolerance, **model),
         "network": network.name,
         "direction_ratio": network.direction_ratio,
@@ -139,40 +161,20 @@ def setting_answer(
     }
 
 
-def worth_in_words(network: Network) -> str:
-    """What the predictions of a network are known to be worth."""
-    return f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}."
+def _names(starts: Sequence[float]) -> tuple[str, ...]:
+    """The columns that tell settings of a table apart; the initial RMS only where there are several."""
+    return ("learning_rate", "weight_decay", *(("initial_rms",) if len(starts) > 1 else ()))
 
 
-def setting_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
-    """One setting in words a person can check."""
-    lines = [f"{name:28} {as_cell(value)}" for name, value in setting.items()]
-    return "\n".join([*lines, verdict_in_words(setting, schedule, tolerance)])
-
-
-def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
-    """Whether a setting with an equilibrium comes to it."""
-    transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
-    band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
-    if setting["relaxation_steps"] is None:
-        verdict = "The norm is fixed: there is no transient."
-    elif transient is None:
-        which = "the equilibrium of the peak rate" if decays else "its equilibrium"
-        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of {which}."
-    else:
-        verdict = (
-            f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
-            f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
-        )
-        if decays and abs(last) > tolerance:
-            verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
-    if decays and setting["relaxation_steps"] is not None:
-        would = "would" if setting["reaches_equilibrium"] else "would not"
-        verdict += (
-            f" By its decay time the run holds {setting['num_relaxations']:.3g} relaxations: as many at a constant rate"
-            f" {would} reach equilibrium."
-        )
-    return verdict
+def verdict_of(
+    setting: Mapping[str, Any], optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
+) -> str:
+    """How far the run of a `setting_answer` gets, in words."""
+    settled = setting["equilibrium_rms"]
+    if settled is None:
+        return growth_verdict(setting)
+    there = predicted(optimizer, schedule, tolerance=tolerance, **{**model, "initial_rms": settled})
+    return verdict_in_words(setting, schedule, tolerance, there["steps_to_equilibrium"])
 
 
 def _record_every(options: argparse.Namespace) -> int:
@@ -198,17 +200,18 @@ def _records(run: Trajectory) -> list[dict[str, float]]:
     return [dict(zip(RECORDED, row, strict=True)) for row in values]
 
 
-def _name(options: argparse.Namespace, optimizer: Optimizer) -> str:
-    """A setting by what differs between them; a single one by both."""
+def _name(options: argparse.Namespace, optimizer: Optimizer, start: float | None) -> str:
+    """A setting by what differs between them; a single one by rate and decay."""
     several = len(options.learning_rate) > 1, len(options.weight_decay or ()) > 1
     decay = getattr(optimizer, "weight_decay", None)
     named = {
         "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
         "decay": decay if several[1] or not several[0] else None,
     }
+    from_ = "" if start is None else f", from RMS {start:g}"
     if all(several):
-        return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}"
-    return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None)
+        return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}{from_}"
+    return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None) + from_
 
 
 def _draw(runs: Sequence[PredictedRun], network: str, tolerance: float) -> Figure:

@@ -19,7 +19,7 @@ from experiments.text import flag
 if TYPE_CHECKING:
     from theory import Optimizer, Schedule
 
-DEFAULT_WEIGHT_DECAY = 0.1
+DEFAULT_WEIGHT_DECAY, DEFAULT_INITIAL_RMS = 0.1, 0.02
 NAMES = (*SCHEDULES, "cosine-restarts")
 
 
@@ -82,10 +82,18 @@ def add_setting(
     )
 
 
-def add_matrix(parser: argparse.ArgumentParser) -> None:
-    """The matrix that is trained, and the noise that stands for its gradients."""
+def add_matrix(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """The matrix that is trained, and the noise that stands for its gradients.
+
+    ``several`` allows a list of initial RMS, which is then None where none is given.
+    """
     group = parser.add_argument_group("matrix and noise")
-    group.add_argument("--initial-rms", type=number, default=0.02, help="root mean square of the weights at the start")
+    start = "root mean square of the weights at the start"
+    if several:
+        text = f"{start}, one or more; each is a row (default: {DEFAULT_INITIAL_RMS:g})"
+        group.add_argument("--initial-rms", type=number, nargs="+", help=text)
+    else:
+        group.add_argument("--initial-rms", type=number, default=DEFAULT_INITIAL_RMS, help=start)
     group.add_argument(
         "--gradient-rms", type=number, default=1.0, help="root mean square of the noise; matters to sgdm and adam-l2"
     )

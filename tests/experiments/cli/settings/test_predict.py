@@ -105,6 +105,34 @@ def test_a_trajectory_has_a_row_per_record(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.csv"]
 
 
+def test_several_starts_give_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    starts, path = ["0.02", "0.07", "0.5"], tmp_path / "run.csv"
+    flags = [*PREDICT[:-1], "5000", "--initial-rms", *starts]
+    assert main([*flags, "--json", "--trajectory", str(path), "--record-every", "2500"]) == 0
+    settings = strict_json(capsys.readouterr().out)["settings"]
+    assert [row["initial_rms"] for row in settings] == [0.02, 0.07, 0.5]
+    assert [row["steps_to_equilibrium"] for row in settings] == pytest.approx([11_210, 0, 30_900], rel=5e-3)
+    assert [row["initial_rms"] for row in rows_of(path)] == [0.02] * 3 + [0.07] * 3 + [0.5] * 3
+
+    assert main(flags) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["learning_rate", "weight_decay", "initial_rms"]
+    assert [row.split()[2] for row in rows[:3]] == starts
+    assert any("lrbend convert --to adamh" in row for row in rows)
+    assert any(row == "Assumed: beta1 0.9, beta2 0.95, eps 1e-08, a constant rate without warmup." for row in rows)
+
+
+def test_a_run_that_is_too_short_says_how_far_it_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PREDICT[:-1], "5000"]) == 0
+    said = capsys.readouterr().out
+    assert "At the peak rate it takes 11,211 steps, and the run is worth 5,000 of those (45%); it ends at 81%" in said
+    assert "An initial RMS of 0.07068 would have no transient." in said
+    assert "0.0032445    rad per step, 0.186 degrees" in said
+    wild = ["predict", "--learning-rate", "0.1", "--weight-decay", "1", "--num-steps", "100"]
+    assert main(wild) == 0
+    assert "has a transient too, of 38 steps" in capsys.readouterr().out
+
+
 def test_trajectories_of_several_settings_name_them(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     several = ["predict", "--learning-rate", "1e-3", "3e-3", "--weight-decay", "0.1", "1", "--num-steps", "50"]

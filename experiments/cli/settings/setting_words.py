@@ -1,0 +1,111 @@
+"""A predicted setting in words: its numbers with their units, how far the run gets, and what was assumed."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from experiments.text import as_cell
+
+if TYPE_CHECKING:
+    from theory import Optimizer, Schedule
+    from theory.networks import Network
+
+ANGLES = ("angular_update_equilibrium", "final_angular_update")
+UNITS = {
+    "initial_rms": "per entry of the matrix",
+    "equilibrium_rms": "per entry of the matrix",
+    "final_rms": "per entry of the matrix",
+    "relaxation_steps": "steps",
+    "transient_steps": "steps",
+    "steps_to_equilibrium": "steps at the peak rate",
+    **dict.fromkeys(ANGLES, "rad per step"),
+}
+
+
+def numbers_in_words(setting: Mapping[str, Any]) -> list[str]:
+    """A line per number, with its unit."""
+    lines = []
+    for name, value in setting.items():
+        unit = UNITS.get(name, "") if value is not None else ""
+        if unit and name in ANGLES:
+            unit += f", {math.degrees(value):.3g} degrees"
+        lines.append(f"{name:28} {as_cell(value):12} {unit}".rstrip())
+    return lines
+
+
+def verdict_in_words(
+    setting: Mapping[str, Any], schedule: Schedule, tolerance: float, settled_start: float | None
+) -> str:
+    """Whether a setting with an equilibrium comes to it, and from which start there is no transient.
+
+    settled_start : how many steps at the peak rate it takes from a start at the equilibrium RMS.
+    """
+    from theory.predict import decay_time_steps
+
+    transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
+    band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
+    if setting["relaxation_steps"] is None:
+        return "The norm is fixed: there is no transient."
+    if transient is None:
+        which = "the equilibrium of the peak rate" if decays else "its equilibrium"
+        verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of {which}."
+    else:
+        verdict = (
+            f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
+            f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
+        )
+        if decays and abs(last) > tolerance:
+            verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
+    if decays:
+        would = "would" if setting["reaches_equilibrium"] else "would not"
+        verdict += (
+            f" By its decay time the run holds {setting['num_relaxations']:.3g} relaxations: as many at a constant rate"
+            f" {would} reach equilibrium."
+        )
+    needed, worth = setting["steps_to_equilibrium"], decay_time_steps(schedule.multipliers())
+    if needed > worth:
+        verdict += (
+            f" At the peak rate it takes {needed:,.0f} steps, and the run is worth {worth:,} of those"
+            f" ({worth / needed:.0%}); it ends at {1 + last:.0%} of that RMS."
+        )
+    start = f"An initial RMS of {setting['equilibrium_rms']:.4g}"
+    if settled_start:
+        start += (
+            f", where it settles, has a transient too, of {settled_start:,.0f} steps: the averages start from zero."
+        )
+    else:
+        start += " would have no transient."
+    return f"{verdict}\n{start}"
+
+
+def worth_in_words(network: Network) -> str:
+    """What the predictions of a network are known to be worth."""
+    return f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}."
+
+
+def adamh_in_words(optimizer: Optimizer) -> str:
+    """What to do with ``adamh_learning_rate``."""
+    from theory import AdamW
+
+    line = "adamh_learning_rate turns AdamH by the angle at equilibrium."
+    if isinstance(optimizer, AdamW) and optimizer.decay == "pytorch":
+        line += " Along a schedule AdamW's angle goes like the root of its rate and AdamH's like the rate: give AdamH"
+        line += " the root of the multipliers, or, with the transient,"
+    else:
+        line += " Its schedule is another one:"
+    return f"{line} those of lrbend convert --to adamh."
+
+
+def assumed_in_words(options: argparse.Namespace, optimizer: Optimizer, initial_rms: float | None) -> str:
+    """The values that no flag gave. initial_rms : the default, if it was taken."""
+    values = {"weight decay": getattr(optimizer, "weight_decay", None)} if options.weight_decay is None else {}
+    names = ("beta1", "beta2", "eps")
+    values |= {name: getattr(optimizer, name, None) for name in names if getattr(options, name) is None}
+    values["initial RMS"] = initial_rms
+    told = [f"{name} {value:g}" for name, value in values.items() if value is not None]
+    if options.schedule == "constant":
+        told.append("a constant rate" + ("" if options.warmup_steps else " without warmup"))
+    return f"Assumed: {', '.join(told)}." if told else "Nothing was assumed that no flag gave."
