@@ -226,5 +226,5 @@ def table_of(
     configs: Sequence[TrainConfig], place: Workplace, make: Callable[[TrainConfig], pd.DataFrame]
 ) -> pd.DataFrame:
     """The rows of all runs; those without a file among the runs of the workplace are made first."""
-    columns = ("seed", "matrix", *SHOWN, f"lag_{LAGS}")
-    return pd.concat(place.run_tables(configs, make, columns), ignore_index=True)
+    numbers = ("seed", "learning_rate", "weight_decay", *SHOWN, *(f"lag_{lag}" for lag in range(1, LAGS + 1)))
+    return pd.concat(place.run_tables(configs, make, numbers=numbers, texts=("matrix",)), ignore_index=True)

@@ -16,7 +16,6 @@ at finite beta2). A finished setting is a row of a CSV file among the runs, and 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,8 +26,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from experiments.files import BadInput, csv_text, one_line, to_json
-from experiments.studies.workplace import Findings, Workplace
+from experiments.files import to_json
+from experiments.studies.workplace import Findings, Workplace, read_settings, write_settings
 from sim import GradientNoise
 from sim.monte_carlo import run
 from sim.observables import observables
@@ -48,6 +47,13 @@ TOLERANCE = 0.05  # of the transient
 RMS_ERROR = 1e-4  # Monte Carlo, of a record, at which no more replicas are added
 LIMITS = {"rms_error": 0.01, "angle_error": 0.01, "transient_error": 0.02}
 RESOLVED = 0.007  # Monte Carlo error of a transient that counts
+GAPS = ("transient", "theory_transient", "white_transient", "transient_noise")  # NaN where the RMS never gets there
+ROW: dict[str, type[int | float]] = {"num_replicas": int}
+for _field in ("rms", "angle"):
+    for _whose in ("", "white_"):
+        ROW |= {f"{_whose}{_field}_error": float, f"{_whose}{_field}_step": int}
+    ROW[f"{_field}_noise"] = float
+ROW |= dict.fromkeys(GAPS, float)
 BANDS = ((0.9, 0.97), (0.97, 0.99), (0.99, 1.0))  # of beta2, for the answers
 
 # The direction of the simulation is that of noise.
@@ -182,14 +188,10 @@ def log_ratio(moments: Array, rows: list[int]) -> tuple[Array, Array]:
 def run_grid(num_settings: int, runs: Path) -> list[dict[str, float]]:
     """The rows of all settings; those that the folder ``runs`` holds already are read, not run."""
     path = runs / "settings.csv"
-    rows = _read(path)
-    with path.open("a", newline="") as file:
-        for index in tqdm(range(len(rows), num_settings), unit="setting", disable=None):
-            row = measure(draw_setting(index))
-            header, line = csv_text([row]).splitlines(keepends=True)
-            file.write(line if index else header + line)
-            file.flush()
-            rows.append(row)
+    rows = read_settings(path, ROW, gaps=GAPS)
+    for index in tqdm(range(len(rows), num_settings), unit="setting", disable=None):
+        rows.append(measure(draw_setting(index)))
+        write_settings(path, rows)
     return rows[:num_settings]
 
 
@@ -291,13 +293,3 @@ def _at_records(moments: Moments, steps: NDArray[np.int64]) -> Array:
     rho, p, s, eta, shrinkage = (each[steps, 0] for each in moments)
     across = np.sqrt(np.maximum(rho * s - p**2, 0))
     return np.stack([np.sqrt(rho), np.arctan2(eta * across, (1 - shrinkage) * rho - eta * p)])
-
-
-def _read(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    try:
-        with path.open(newline="") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path}: damaged ({one_line(error)}); delete it to run these settings again") from None

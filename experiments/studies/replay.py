@@ -43,7 +43,7 @@ from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, load_recording
 from experiments.runs.run_directory import is_finished
 from experiments.runs.run_files import Run, load_run
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import LARGEST_NUMBER, Findings, Workplace
 from gpt.config import Architecture, Steering, TrainConfig, preset
 from theory import AdamW, Linear
 
@@ -197,13 +197,23 @@ def read_earlier(table: Path) -> Earlier:
         with io.TextIOWrapper(open_regular(table), encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
                 key = line["architecture"], float(line["learning_rate"]), int(line["seed"])
-                losses[key] = {arm: float(loss) if (loss := line[f"{arm}_loss"]) else None for arm in ARMS}
+                losses[key] = {arm: _loss_of(line[f"{arm}_loss"]) for arm in ARMS}
         commits = read_json(table.parent / "config.json")["commits"]
+        if not isinstance(commits, list) or not all(isinstance(commit, str) for commit in commits):
+            raise ValueError("commits is not a list of names")
     except BadInput:
         raise
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadInput(f"{table}: not a table of this study with its config.json ({one_line(error)})") from None
     return Earlier(losses, frozenset(commits))
+
+
+def _loss_of(cell: str) -> float | None:
+    """Of a finished run, finite or not a number where it diverged; None for an empty cell."""
+    loss = float(cell) if cell else None
+    if loss is not None and abs(loss) > LARGEST_NUMBER:
+        raise ValueError(f"a loss of {loss:g}")
+    return loss
 
 
 def run_study(place: Workplace, earlier: Path | None = None, table_only: bool = False) -> Findings:

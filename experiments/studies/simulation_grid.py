@@ -13,7 +13,6 @@ A finished setting is a row of its optimizer's CSV file among the runs, and is k
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from experiments.files import BadInput, csv_text, one_line, read_bytes, to_json, write_whole
+from experiments.files import csv_text, to_json
 from experiments.runs.simulation import natural_scale
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace, read_settings, write_settings
 from sim import GradientNoise
 from sim.monte_carlo import run
 from sim.observables import observables
@@ -43,7 +42,8 @@ SEED = 20261122
 TARGET_ERROR = 5e-4
 COMPARED = ("weight_rms", "angular_update")
 NUM_RECORDS = 40
-ROW = {"num_replicas", "dim", *(f"{field}_{what}" for field in COMPARED for what in ("bias", "error"))}
+ROW: dict[str, type[int | float]] = {"num_replicas": int, "dim": int}
+ROW |= {f"{field}_{what}": float for field in COMPARED for what in ("bias", "error")}
 
 # Entries of a replica, enough for a small 1/dim; shapes of the matrices for Muon; replicas per batch.
 DIM = 4096
@@ -188,10 +188,10 @@ def run_grid(names: Sequence[str], num_settings: int, runs: Path) -> dict[str, l
     results = {}
     for name in names:
         path = runs / f"{name}.csv"
-        rows = _read(path)
+        rows = read_settings(path, ROW)
         for index in tqdm(range(len(rows), num_settings), desc=name, unit="setting", disable=None):
             rows.append(measure(draw_setting(name, index)))
-            write_whole(path, csv_text(rows).encode())
+            write_settings(path, rows)
         results[name] = rows[:num_settings]
     return results
 
@@ -254,25 +254,3 @@ def run_study(place: Workplace, settings: int = 200, optimizers: Sequence[str] =
     place.write("agreement.csv", csv_text(shown))
     judged = pd.DataFrame(rows).assign(passed=[passes(row) for row in rows])
     return Findings(answers=judged, passed=bool(judged["passed"].all()))
-
-
-def _read(path: Path) -> list[dict[str, float]]:
-    if not path.exists():
-        return []
-    try:
-        *whole, torn = read_bytes(path).decode().split("\n")
-        if torn:
-            raise ValueError("the last line is not whole")
-        return [_numbers(row) for row in csv.DictReader(whole, strict=True)]
-    except BadInput:
-        raise
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path}: damaged ({one_line(error)}); delete it to run these settings again") from None
-
-
-def _numbers(row: dict[str, str]) -> dict[str, float]:
-    """Of one row: finite ones, whole where something is counted, as `measure` gives them."""
-    found = {key: int(value) if key in ("num_replicas", "dim") else float(value) for key, value in row.items()}
-    if set(found) != ROW or not np.all(np.isfinite(list(found.values()))):
-        raise ValueError("not the row of a setting")
-    return found

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from experiments.files import BadInput, one_line, read_bytes, write_whole
+from experiments.files import BadInput, csv_text, one_line, read_bytes, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gpt.config import TrainConfig
+
+LARGEST_NUMBER = 1e30  # beyond which nothing is measured, and squares overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,16 @@ class Workplace:
         write_whole(self.results / name, content.encode() if isinstance(content, str) else content)
 
     def run_tables(
-        self, configs: Sequence[TrainConfig], make: Callable[[TrainConfig], pd.DataFrame], columns: Collection[str]
+        self,
+        configs: Sequence[TrainConfig],
+        make: Callable[[TrainConfig], pd.DataFrame],
+        *,
+        numbers: Collection[str],
+        texts: Collection[str] = (),
     ) -> list[pd.DataFrame]:
         """What ``make`` gives for each run, one CSV file a run, written as soon as it is known and not made again.
 
-        Raises `BadInput` for a file that has not all of these columns, or no rows.
+        Raises `BadInput` for a file that `read_rows` does not take with these columns.
         """
         import joblib
 
@@ -63,7 +71,8 @@ class Workplace:
 
         missing = [(config, file) for config, file in zip(configs, files, strict=True) if not file.exists()]
         joblib.Parallel(n_jobs=self.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
-        return [_read(file, columns) for file in files]
+        remedy = "; delete it to run this one again"
+        return [read_rows(file, numbers=numbers, texts=texts, remedy=remedy) for file in files]
 
     @contextmanager
     def kernel_threads(self) -> Iterator[None]:
@@ -76,17 +85,74 @@ class Workplace:
             yield
 
 
-def _read(file: Path, columns: Collection[str]) -> pd.DataFrame:
-    """The rows of one run."""
+def read_rows(
+    file: Path,
+    *,
+    numbers: Collection[str],
+    gaps: Collection[str] = (),
+    texts: Collection[str] = (),
+    remedy: str = "",
+) -> pd.DataFrame:
+    """The rows of a CSV file of runs, at least one. Other columns come as they are.
+
+    numbers : columns of finite numbers, below 1e30 in size. gaps : of any numbers, cells may be empty. texts : of text.
+    Raises `BadInput`, with the ``remedy``, for a file that is something else or has other columns.
+    """
+    import numpy as np
     import pandas as pd
 
+    def refuse(reason: str) -> BadInput:
+        return BadInput(f"{file}: damaged ({reason}){remedy}")
+
     try:
-        run = pd.read_csv(io.BytesIO(read_bytes(file)))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this one again") from None
-    if run.empty or not set(columns) <= set(run.columns):
-        raise BadInput(f"{file}: damaged (not the rows of a run); delete it to run this one again")
-    return run
+        table = pd.read_csv(io.BytesIO(read_bytes(file)), dtype=dict.fromkeys(texts, str))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise refuse(one_line(error)) from None
+    if missing := [name for name in (*numbers, *gaps, *texts) if name not in table.columns]:
+        raise refuse(f"no column {', '.join(missing)}")
+    if table.empty:
+        raise refuse("no rows")
+    for name in (*numbers, *gaps):
+        values = pd.to_numeric(table[name], errors="coerce")
+        if name in gaps and (values.isna() & table[name].notna()).any():
+            raise refuse(f"{name} must be a number, or empty")
+        if name not in gaps and not (np.abs(values.to_numpy(np.float64)) < LARGEST_NUMBER).all():
+            raise refuse(f"{name} must be a finite number in every row")
+        table[name] = values
+    if unnamed := [name for name in texts if table[name].isna().any()]:
+        raise refuse(f"{unnamed[0]} is missing in a row")
+    return table
+
+
+def read_settings(
+    file: Path, kinds: Mapping[str, type[int | float]], gaps: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a table that grows by a setting at a time, as `write_settings` wrote it; none without a file.
+
+    kinds : of all columns, `int` where something is counted. gaps : columns that may be NaN. Raises `BadInput` for a
+    file that is anything else, the last line torn off included.
+    """
+    if not file.exists():
+        return []
+    try:
+        *whole, torn = read_bytes(file).decode().split("\n")
+        if torn:
+            raise ValueError("the last line is not whole")
+        rows = [{key: kinds[key](value) for key, value in row.items()} for row in csv.DictReader(whole, strict=True)]
+        for row in rows:
+            known = {key for key, value in row.items() if abs(value) < LARGEST_NUMBER}
+            if set(row) != set(kinds) or not set(row) - known <= set(gaps):
+                raise ValueError("not the row of a setting")
+        return rows
+    except BadInput:
+        raise
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run these settings again") from None
+
+
+def write_settings(file: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """All rows so far, in place of those that were there. Raises `BadInput`."""
+    write_whole(file, csv_text(rows).encode())
 
 
 @dataclass(frozen=True, kw_only=True)

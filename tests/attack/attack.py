@@ -1,6 +1,7 @@
 """The attack: hostile commands by the thousand, counted. ``make fuzz`` runs it.
 
-    python -m tests.attack.attack [--tries 1000] [--budget 600] [--seed 0] [--only NUMBER] [--room KIND] [--out FOLDER]
+    python -m tests.attack.attack [--tries 1000] [--budget 600] [--seed 0] [--only NUMBER] [--room KIND]
+        [--command NAME] [--out FOLDER]
 
 Commands from the grammars of all parsers on a small corpus of files of every kind, which are damaged; kills at random
 times, small disks, closed pipes, odd environments. Faults are tracebacks, warnings, hangs, other exit codes than 0, 1,
@@ -28,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from tests.attack.corpus import make_corpus
 from tests.attack.damage import lock_away
 from tests.attack.rooms import ROOMS, NoDisk
+from tests.attack.templates import TEMPLATES
 from tests.attack.tries import ROOT, Try, attack_once
 
 
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this try and show all of it")
     parser.add_argument("--room", choices=["command", *ROOMS], help="tries of this kind alone")
+    parser.add_argument("--command", choices=sorted(TEMPLATES), help="tries of this command alone")
     parser.add_argument("--out", type=Path, help="where the folders of faults stay (default: a temporary folder)")
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp(prefix="lrbend-attack-"))
@@ -54,7 +57,7 @@ def main() -> int:
             break
         lock_away(out / f"{options.seed}-{number}")
         try:
-            one = attack_once(number, options.seed, corpus, out, ROOMS, room=options.room)
+            one = attack_once(number, options.seed, corpus, out, ROOMS, room=options.room, command=options.command)
         except NoDisk as reason:
             skipped[str(reason)] += 1
             continue
@@ -62,7 +65,7 @@ def main() -> int:
         codes.update([one.said.code] if one.said else [])
         faults.update({fault.split(":")[0][:60] for fault in one.faults})
         if one.faults or options.only is not None:
-            _show(one, options.seed, options.room, everything=options.only is not None)
+            _show(one, options, everything=options.only is not None)
     total = sum(rooms.values())
     told = {"rooms": rooms, "exit_codes": codes, "skipped": skipped, "faults": faults}
     counts = {name: dict(counter.most_common()) for name, counter in told.items()}
@@ -73,8 +76,9 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def _show(one: Try, seed: int, room: str | None, *, everything: bool) -> None:
-    only = f"--seed {seed} --only {one.number}" + (f" --room {room}" if room else "")
+def _show(one: Try, options: argparse.Namespace, *, everything: bool) -> None:
+    only = f"--seed {options.seed} --only {one.number}"
+    only += "".join(f" --{name} {given}" for name in ("room", "command") if (given := getattr(options, name)))
     print(f"{'; '.join(one.faults) or 'no fault'}\n  {one.command()}")
     if one.done_before:
         print(f"  after: {'; '.join(one.done_before)}")

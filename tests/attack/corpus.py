@@ -6,7 +6,6 @@ Everything lies in one folder, and every path in it is relative, so that a copy 
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import json
 import os
@@ -19,55 +18,11 @@ from experiments.cli.main import main
 from experiments.runs.configs import config_text
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import find_runs, partial_path
+from tests.attack.foreign import make_logs, make_studies
+from tests.experiments.logs.made_logs import write_csv
 from tests.experiments.tiny_study import tiny_study, write_study
 
 RUN_STEPS = 20
-
-# Commands that do something with the corpus as it is. What they are attacked with is in `tests.attack.grammar`.
-TEMPLATES: dict[str, tuple[str, ...]] = {
-    "predict": (
-        "--learning-rate 1e-3 3e-3 --weight-decay 0.1 --num-steps 2000 --csv out.csv",
-        "--learning-rate 1e-3 --weight-decay 0.1 --num-steps 500 --trajectory out.csv --network scale-invariant",
-        "--optimizer lion --learning-rate 1e-4 --weight-decay 1 --num-steps 2000",
-    ),
-    "simulate": ("--learning-rate 1e-2 --weight-decay 1 --num-steps 20 --dim 8 --num-replicas 2",),
-    "train": (
-        "--config config.json --out made",
-        "--config config.json --out half --checkpoint-every 4",
-        "--preset cpu-16 --source text.txt --learning-rate 1e-2 --num-steps 3 --batch-size 2 --out made",
-        "--preset cpu-16 --source shard.bin --learning-rate 1e-2 --num-steps 3 --batch-size 2 --out made",
-    ),
-    "replay": ("RUN --norm fixed --out made",),
-    "diagnose": ("runs --num-batches 3", "RUN"),
-    "verify": ("runs", "RUN", "runs half"),
-    "prepare": ("fineweb --out made --num-tokens 100 --tokens-per-shard 50 --validation-tokens 10",),
-    "validate": ("--out made --num-workers 1",),
-    "plan": ("study.json", "lr-transfer-small"),
-    "sweep": ("study.json --out swept --num-workers 1", "study.json --out made --num-workers 1"),
-    "study": ("", "same-angle --option table=table.csv", "replay --option earlier=runs --runs made"),
-    "fit": ("table.csv", "table.json", "table.jsonl", "table.csv --effective --schedule cosine", "swept/table.csv"),
-    "recommend": ("table.csv --num-params 1e9 --num-tokens 1e11", "table.json --num-params 1e9 --num-tokens 1e11"),
-    "attribute": ("optima.csv --optima --arm reference=own:own --arm adamh=steady:fixed:angle --out made",),
-    "losses": ("losses.csv --num-params 100000000 --num-steps 2000", "losses.csv", "curves --curves --num-steps 300"),
-    "calibrate": (
-        "fit --num-sweeps 1 --out made --num-workers 1",
-        "real --data . --out made --num-workers 1",
-        "losses --data . --out made",
-    ),
-    "report": ("runs", "RUN", "made"),
-}
-
-# The files that a template reads besides those that it names.
-ALSO_READ = {
-    "train": ("half", "text.txt", "shard.bin", "cache"),
-    "sweep": ("swept", "text.txt", "cache"),
-    "diagnose": ("runs", "text.txt", "cache"),
-    "replay": ("runs", "text.txt", "cache"),
-    "report": ("runs",),
-    "verify": ("runs", "half"),
-    "study": ("table.csv", "runs"),
-    "calibrate": ("table.csv",),
-}
 
 
 def make_corpus(folder: Path) -> None:
@@ -78,11 +33,13 @@ def make_corpus(folder: Path) -> None:
     os.environ["LRBEND_CACHE"] = "cache"
     try:
         _make_tables()
+        make_logs()
+        make_studies()
         study = tiny_study(Path(), num_rates=1, num_seeds=1, num_steps=RUN_STEPS)
         write_study(study, Path("study.json"))
         config = study.cells[0].config
         Path("config.json").write_text(config_text(config))
-        np.arange(4000, dtype="<u2").__mod__(250).tofile("shard.bin")
+        _make_shards()
         job = Job(Path("runs"), training_label(config), config, checkpoint_every=RUN_STEPS)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
             train_run(job)
@@ -129,7 +86,10 @@ def _make_tables() -> None:
                 "optimizer": "adamw",
             }
         )
-    _write_csv(Path("table.csv"), rows)
+    write_csv(Path("table.csv"), rows)
+    Path("semicolons.csv").write_text(Path("table.csv").read_text().replace(",", ";"))
+    arms = [{**row, "optimizer": arm} for row in rows for arm in ("adamw", "adamh")]
+    write_csv(Path("arms.csv"), arms)
     Path("table.json").write_text(json.dumps(rows))
     Path("table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     optima = [
@@ -137,7 +97,7 @@ def _make_tables() -> None:
         for n, d, arm in itertools.product((1e7, 3e7, 1e8), (1e9, 4e9, 1.6e10), ("reference", "adamh"))
         for rate in [1e-3 * (n / 1e7) ** -0.3 * (d / 1e9) ** (-0.1 if arm == "adamh" else -0.2)]
     ]
-    _write_csv(Path("optima.csv"), [{**row, "status": "interior"} for row in optima])
+    write_csv(Path("optima.csv"), [{**row, "status": "interior"} for row in optima])
     losses = [
         {
             "schedule": schedule,
@@ -152,7 +112,8 @@ def _make_tables() -> None:
         }
         for schedule, rate, steps in itertools.product(("cosine", "wsd"), (5e-4, 1e-3, 2e-3), (1000, 1500, 2500))
     ]
-    _write_csv(Path("losses.csv"), losses)
+    write_csv(Path("losses.csv"), losses)
+    Path("losses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in losses))
     Path("curves").mkdir()
     for peak in (1e-3, 2e-3):
         steps = np.arange(0, 400, 20)
@@ -162,11 +123,14 @@ def _make_tables() -> None:
             {"step": int(s), "learning_rate": float(r), "loss": float(y)}
             for s, r, y in zip(steps, rate, loss, strict=True)
         ]
-        _write_csv(Path("curves") / f"peak-{peak}.csv", lines)
+        write_csv(Path("curves") / f"peak-{peak}.csv", lines)
 
 
-def _write_csv(path: Path, rows: list[dict[str, object]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _make_shards() -> None:
+    tokens = np.arange(4000, dtype="<u2") % 250
+    tokens.tofile("shard.bin")
+    Path("shards").mkdir()
+    header = np.zeros(256, dtype="<i4")
+    header[:3] = 20240520, 1, len(tokens)
+    for name in ("train_1", "train_2", "val_1"):
+        Path(f"shards/{name}.bin").write_bytes(header.tobytes() + tokens.tobytes())

@@ -11,7 +11,7 @@ from functools import cache
 
 from experiments.cli.main import build_parser
 from experiments.cli.parser import number, whole_number
-from tests.attack.corpus import TEMPLATES
+from tests.attack.templates import TEMPLATES
 
 NUMBERS = (
     *("nan", "inf", "-inf", "0", "-0", "-0.0", "1e308", "-1e308", "1.7976931348623157e308", "1e309", "1e-310"),
@@ -32,7 +32,10 @@ WORDS = (
 )
 PATHS = (
     *("config.json", "study.json", "table.csv", "table.json", "table.jsonl", "optima.csv", "losses.csv", "curves"),
-    *("shard.bin", "text.txt", "runs", "half", "swept", "RUN", "RUN/summary.json", "RUN/trajectory.nc"),
+    *("shard.bin", "shards", "lr.csv", "multipliers.csv", "semicolons.csv", "arms.csv", "losses.jsonl", "grid"),
+    *("logs", "logs/checkpoint-200", "logs/history.csv", "logs/history.jsonl", "logs/list.json", "logs/nanogpt.txt"),
+    *("logs/llmc.log", "logs/modded.txt", "logs/events", "logs/norms.csv", "logs/matrices.jsonl"),
+    *("text.txt", "runs", "half", "swept", "RUN", "RUN/summary.json", "RUN/trajectory.nc"),
     *("RUN/checkpoint.pt", "RUN/loss.csv", "RUN/checksums.json", ".", "..", "", "missing", "missing/deep/er"),
     *("odd/pipe", "odd/loop", "odd/socket", "odd/directory", "odd/empty", "odd/full", "odd/zero", "odd/secret"),
     *("odd/dangling", "odd/pipe/x", "odd/empty/x", "odd/s p a c e", "odd/\u00e9\U0001f600", "odd/\udcff", "odd/a\nb"),
@@ -40,6 +43,22 @@ PATHS = (
 )
 NUMBER_OF_RUNS = {"num_sweeps", "settings", "num_workers"}  # honest work; small, or refused
 SIZES = ("0", "-1", "1", "2", "nan", "1.5", "", "x")
+PICTURES = (
+    *("out.png", "out.svg", "out.pdf", "out.PNG", "out.png.svg", "out.txt", "out", ".png", "x.png/", "odd/pipe.png"),
+    *(
+        "odd/directory/out.pdf",
+        "odd/locked/out.svg",
+        "missing/out.png",
+        "odd/loop",
+        "a\nb.png",
+        "odd/full",
+        "table.csv",
+    ),
+)
+SCHEDULES = (
+    *("constant", "linear", "cosine", "wsd", "cosine-restarts", "x", "", "file:", "file:x", "file:lr.csv"),
+    *("file:multipliers.csv", "file:file:lr.csv", "file:odd/pipe", *(f"file:{path}" for path in PATHS[::3])),
+)
 SKIPPED = {"help", "executor"}  # there may be a cluster behind the second
 
 PATH_FLAGS = {"study", "source", "dataset", "direction"}
@@ -107,6 +126,10 @@ def _value(rng: random.Random, action: argparse.Action) -> str:
         return rng.choice(SIZES)
     if rng.random() < 0.05:
         return rng.choice(NUMBERS + WHOLE_NUMBERS + WORDS + PATHS)
+    if action.dest == "plot":
+        return rng.choice(PICTURES)
+    if action.dest == "schedule" and not action.choices:
+        return rng.choice(SCHEDULES)
     if action.choices:
         return rng.choice([*map(str, action.choices), "x"])
     if action.type is number:

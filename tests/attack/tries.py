@@ -21,13 +21,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.attack.corpus import ALSO_READ, copy_corpus
+from tests.attack.corpus import copy_corpus
 from tests.attack.damage import damage, files_below, lock_away, make_odd_things
 from tests.attack.grammar import hostile_command
+from tests.attack.templates import ALSO_READ, TEMPLATES
 
 ROOT = Path(__file__).parents[2]
 HANG = 60.0  # seconds: of work for a command that only reads, of silence for every other, of ending after Ctrl-C
-WORK = 2.5  # seconds of a CPU after which work that was asked for is interrupted
+WORK = 1.5  # seconds of a CPU after which work that was asked for is interrupted
 WORKING = {"train", "replay", "diagnose", "validate", "sweep", "study", "simulate", "calibrate", "prepare", "report"}
 PATIENCE = 15.0  # seconds after which it is interrupted in any case: others may do the work
 MEMORY = 3 << 30  # bytes beyond what is imported
@@ -216,9 +217,16 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def attack_once(
-    number: int, seed: int, corpus: Path, place: Path, rooms: dict[str, Callable[..., None]], *, room: str | None = None
+    number: int,
+    seed: int,
+    corpus: Path,
+    place: Path,
+    rooms: dict[str, Callable[..., None]],
+    *,
+    room: str | None = None,
+    command: str | None = None,
 ) -> Try:
-    """The try of that number: everything in it follows from the seed, and from the ``room`` if one is asked for."""
+    """The try of that number: all of it follows from the seed, and from room and command if they are asked for."""
     rng = random.Random(f"{seed}:{number}")
     sandbox = place / f"{seed}-{number}" / "a" / "sandbox"
     sandbox.parent.mkdir(parents=True)
@@ -233,7 +241,7 @@ def attack_once(
     if name in rooms:
         rooms[name](one, rng, sandbox, run)
     else:
-        _hostile_try(one, rng, sandbox, run)
+        _hostile_try(one, rng, sandbox, run, command)
     strangers = {path.name for path in sandbox.parent.iterdir()} - {"sandbox", "stdout", "stderr"}
     strangers |= {path.name for path in sandbox.parents[1].iterdir()} - {"a"}
     if ".." in str(one.words):
@@ -245,15 +253,16 @@ def attack_once(
     return one
 
 
-def _hostile_try(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
-    from tests.attack.corpus import TEMPLATES
-
+def _hostile_try(one: Try, rng: random.Random, sandbox: Path, run: str, command: str | None) -> None:
     name = rng.choice(sorted(TEMPLATES))
+    name = command or name
     damaged = rng.random() < 0.6
     one.words = hostile_command(rng, name, run, changes=rng.choice((0, 0, 0, 1) if damaged else (0, 1, 1, 2, 3, 5)))
     if damaged:
-        named = tuple(word for word in one.words[1:] if word and not word.startswith(("-", "..", "/", "x/", "odd")))
-        files = files_below(sandbox, (*(n for n in named if len(n) < 200), *ALSO_READ.get(name, ())))
+        named = {part for word in one.words[1:] for part in (word, word.partition("=")[2], word.partition(":")[2])}
+        own = {part for part in named if 0 < len(part) < 200 and not part.startswith(("-", "..", "/", "x/", "odd"))}
+        files = files_below(sandbox, sorted(own)) if rng.random() < 0.7 else []
+        files = files or files_below(sandbox, ALSO_READ.get(name, ()))
         for path in rng.sample(files, min(len(files), rng.choice((1, 1, 1, 2, 4)))):
             one.done_before.append(f"{damage(rng, path)} {path.relative_to(sandbox)}")
     before = contents(sandbox)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from experiments.files import BadInput
 from experiments.studies.angle_law.fit import Fit
 from experiments.studies.angle_law.runs import line
+from experiments.studies.same_angle.study import NUM_STEPS
 from theory import AdamW, Linear, equilibrium, transient
 from theory.two_clocks import TwoClockLaw, best_learning_rate
 
@@ -107,6 +108,8 @@ def _of_same_angle(answers: pd.DataFrame) -> Iterator[Measured]:
         raise BadInput(f"answers of same-angle: no column {', '.join(missing)}")
     cells = answers[answers["quantity"] == "cell"]
     for num_steps, rate in zip(cells["num_steps"], cells["adamw_learning_rate"], strict=True):
+        if num_steps not in NUM_STEPS or not RATES[0] < rate < RATES[-1]:
+            raise BadInput(f"answers of same-angle: no optimum at num_steps {num_steps} with rate {rate}")
         yield Measured("same-angle", int(num_steps), None, float(rate))
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from experiments.files import BadInput
-from experiments.studies.angle_law.runs import AngleRun, line
+from experiments.studies.angle_law.runs import SHAPES, AngleRun, line
+from experiments.studies.same_angle.study import NUM_STEPS
 from theory import AdamH, Linear, predict_trajectory
 from theory.two_clocks import TwoClockLaw
 
@@ -32,8 +33,10 @@ START = TwoClockLaw(
     early_angle=3.0,
     early_clock=80.0,
 )
+HIGHEST_LOSS = 100.0  # nats; no run of these has more
 FARTHEST = np.log(20.0)  # of a constant from `START`
-NEEDED = {"angle runs": ("shape", "num_steps", "mean_angle", "seed", "loss")}
+NUMBERS = ("num_steps", "mean_angle", "seed", "loss")
+NEEDED = {"angle runs": ("shape", *NUMBERS)}
 NEEDED["runs of same-angle"] = ("arm", "num_steps", "learning_rate", "seed", "loss")
 
 
@@ -73,6 +76,12 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame) -> list[Cell]:
     for (name, needed), table in zip(NEEDED.items(), (angle_runs, same_angle), strict=True):
         if missing := [column for column in needed if column not in table.columns]:
             raise BadInput(f"{name}: no column {', '.join(missing)}")
+        if not set(table["num_steps"]) <= set(NUM_STEPS):
+            raise BadInput(f"{name}: num_steps other than the study's {', '.join(map(str, NUM_STEPS))}")
+        if not table["loss"].between(0, HIGHEST_LOSS).all():
+            raise BadInput(f"{name}: loss must lie between 0 and {HIGHEST_LOSS:g}")
+    if not (set(angle_runs["shape"]) <= set(SHAPES) and angle_runs["mean_angle"].between(0, 1, "neither").all()):
+        raise BadInput(f"angle runs: shape must be one of {', '.join(SHAPES)}, mean_angle between 0 and 1")
     cells = []
     arm = same_angle[same_angle["arm"] == "adamh"]
     for _, rows in arm.groupby(["num_steps", "learning_rate"]):
@@ -96,6 +105,8 @@ def errors_of(cells: Sequence[Cell]) -> Array:
         if freedom < 1:
             raise BadInput(f"{cell.num_steps} steps: no cell has two seeds, so the error is not known")
         variance = sum(float(((losses - losses.mean()) ** 2).sum()) for losses in alike) / freedom
+        if not variance > 0:
+            raise BadInput(f"{cell.num_steps} steps: all seeds have the same loss, so the error is not known")
         errors.append(np.sqrt(variance / len(cell.losses)))
     return np.array(errors)
 

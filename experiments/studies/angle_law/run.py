@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.files import BadInput, one_line
 from experiments.studies.angle_law.answers import losses_of, optima_of
-from experiments.studies.angle_law.fit import Fit, cells_of, fit_law
+from experiments.studies.angle_law.fit import NUMBERS, Fit, cells_of, fit_law
 from experiments.studies.angle_law.runs import make_runs
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace, read_rows
 
 NORMAL_95 = 1.96
 
@@ -22,8 +21,11 @@ def run_study(place: Workplace, table: Path | None = None, same_angle: Path = Pa
     table : runs of an earlier call; nothing is trained then. same_angle : folder with ``runs.csv`` and ``answers.csv``
     of that study.
     """
-    others, answers = _read(same_angle / "runs.csv"), _read(same_angle / "answers.csv")
-    own = make_runs(place) if table is None else _read(table)
+    numbers = ("num_steps", "learning_rate", "seed", "loss", "mean_angle")
+    others = read_rows(same_angle / "runs.csv", numbers=numbers, texts=("arm",))
+    told = ("num_steps", "adamw_learning_rate")
+    answers = read_rows(same_angle / "answers.csv", numbers=(), gaps=told, texts=("quantity",))
+    own = make_runs(place) if table is None else read_rows(table, numbers=NUMBERS, texts=("shape",))
     place.make_folders()
     fit = fit_law(cells_of(own, others))
     optima = optima_of(fit, answers)
@@ -48,10 +50,3 @@ def constants_of(fit: Fit) -> pd.DataFrame:
     rows += [{"quantity": "chi_squared", "value": fit.chi_squared}]
     rows += [{"quantity": "degrees_of_freedom", "value": fit.degrees_of_freedom}]
     return pd.DataFrame(rows)
-
-
-def _read(table: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(table)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{table}: {one_line(error)}") from None

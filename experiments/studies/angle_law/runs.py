@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +103,21 @@ def make_runs(place: Workplace) -> pd.DataFrame:
             print(run.name, file=sys.stderr, flush=True)
             write_whole(path, to_json(_train(run)).encode())
         content = read_json(path)
-        if not isinstance(content, dict) or "row" not in content:
-            raise BadInput(f"{path}: not a run of this study")
-        rows.append(content["row"])
+        row = content.get("row") if isinstance(content, dict) else None
+        if not isinstance(row, dict) or _identity(row) != _identity(vars(run)) or not _is_loss(row.get("loss")):
+            raise BadInput(f"{path}: not this run of the study; delete it to make it again")
+        rows.append(row)
     table = pd.DataFrame(rows)
     place.write("runs.csv", table.to_csv(index=False, float_format="%.6g"))
     return table
+
+
+def _identity(row: Mapping[str, object]) -> list[object]:
+    return [row.get(name) for name in ("shape", "num_steps", "mean_angle", "seed")]
+
+
+def _is_loss(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _train(run: AngleRun) -> dict[str, object]:

@@ -36,7 +36,7 @@ def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = ro
     place.make_folders()
     place.write("config.json", to_json([config_to_dict(config) for config in chosen], indent=1) + "\n")
     place.write("predictions.csv", registered_predictions().to_csv(index=False, float_format="%.5g"))
-    tables = place.run_tables(chosen, make, COLUMNS)
+    tables = place.run_tables(chosen, make, numbers=COLUMNS[2:], texts=COLUMNS[:2])
     readings = pd.concat([readings_of(c, rows) for c, rows in zip(chosen, tables, strict=True)], ignore_index=True)
     settings = settings_of(readings)
     answers = answers_of(settings, {architecture: len(each) for architecture, each in SETTINGS.items()})

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from experiments.agreement.matrix_networks import DRIVEN, FEED_FORWARD
-from experiments.files import BadInput, one_line
 from experiments.studies.radial_gradients.runs import label
+from experiments.studies.workplace import read_rows
 from gpt.config import TrainConfig
 from theory import AdamW, Cosine
 from theory.radial import BURST_STEPS, DEFAULT, DIRECTION_RATIO, NOISE, Law, moments
@@ -94,11 +94,7 @@ def laws_table(chosen: Sequence[TrainConfig], rows: pd.DataFrame) -> pd.DataFram
 
 def read_pythia(folder: Path, name: str) -> pd.DataFrame:
     """Weight RMS by step, pooled over matrices by their entries where they are told apart."""
-    file = folder / "npm_weibull" / f"{name}.csv"
-    try:
-        table = pd.read_csv(file)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: {one_line(error)}") from None
+    table = read_rows(folder / "npm_weibull" / f"{name}.csv", numbers=("step", "weight_rms"))
     if "matrix" not in table:
         return table[["step", "weight_rms"]]
     entries = table["num_entries"]
@@ -107,16 +103,14 @@ def read_pythia(folder: Path, name: str) -> pd.DataFrame:
     return pd.DataFrame({"step": pooled["step"], "weight_rms": np.sqrt(pooled["square"] / pooled["entries"])})
 
 
+SETTING = ("learning_rate", "weight_decay", "beta1", "beta2", "warmup_steps", "num_steps")
 Run = tuple["pd.Series[Any]", pd.DataFrame]
 
 
 def read_settings(folder: Path) -> dict[str, pd.Series[Any]]:
     """The rows of ``runs.csv``, by run."""
-    file = folder / "npm_weibull" / "runs.csv"
-    try:
-        return {str(run): row for run, row in pd.read_csv(file).set_index("run").iterrows()}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: {one_line(error)}") from None
+    runs = read_rows(folder / "npm_weibull" / "runs.csv", numbers=SETTING, texts=("run",))
+    return {str(run): row for run, row in runs.set_index("run").iterrows()}
 
 
 def predicted_rms(setting: pd.Series[Any], initial_rms: float, law: Law | None, burst: Burst) -> Array:

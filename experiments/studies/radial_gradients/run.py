@@ -19,7 +19,7 @@ from experiments.studies.workplace import Findings, Workplace
 from theory import AdamW
 from theory.radial import BURST, DEFAULT, DIRECTION_RATIO, Law
 
-COLUMNS = {"run", "matrix", "kind", "num_entries", "step", "weight_rms", "direction_ratio"}
+NUMBERS = ("num_entries", "step", "weight_rms", "direction_ratio")
 PUBLIC = "LRBEND_PUBLIC_DATA"
 
 
@@ -32,7 +32,7 @@ def run_study(place: Workplace) -> Findings:
         raise BadInput(f"{PUBLIC}: unset; the folder that holds npm_weibull (github.com/tiexinding/NPM-Weibull-public)")
     place.make_folders()
     chosen = configs()
-    tables = place.run_tables(chosen, rows_of, COLUMNS)
+    tables = place.run_tables(chosen, rows_of, numbers=NUMBERS, texts=("run", "matrix", "kind"))
     windows = pd.concat([growth_windows(c, rows) for c, rows in zip(chosen, tables, strict=True)], ignore_index=True)
     kinds = pd.concat([by_kind(rows) for rows in tables], ignore_index=True)
     laws = fits.laws_table([c for c in chosen if isinstance(c.optimizer, AdamW) and c.optimizer.beta2 == 0.95], kinds)

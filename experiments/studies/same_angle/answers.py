@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 NORMAL_95 = 1.96
 RECORD_EVERY = 20
 LOWEST, HIGHEST = 1e-6, 4.0  # of AdamW's learning rate, where the predicted one is looked for
-NEEDED = ("arm", "num_steps", "num_params", "num_tokens", "learning_rate", "loss", "seed", "mean_angle")
+NUMBERS, GAPS = ("num_steps", "num_params", "num_tokens", "learning_rate", "seed"), ("loss", "mean_angle")
 
 
 def answers_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -58,15 +58,16 @@ def answers_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _check(table: pd.DataFrame) -> None:
-    if missing := [name for name in NEEDED if name not in table.columns]:
+    if missing := [name for name in ("arm", *NUMBERS, *GAPS) if name not in table.columns]:
         raise BadInput(f"table: no column {', '.join(missing)}")
     if not set(ARMS) <= set(table["arm"]):
         raise BadInput(f"table: an arm is missing; it needs {' and '.join(ARMS)}")
     if not set(table["num_steps"]) <= set(NUM_STEPS):
         raise BadInput(f"table: num_steps other than the study's {', '.join(map(str, NUM_STEPS))}")
     angles = pd.to_numeric(table["mean_angle"], errors="coerce")
-    if not (angles[table["loss"].notna()] > 0).all():
-        raise BadInput("table: mean_angle must be above 0 in every run with a loss")
+    known = angles[table["loss"].notna()]
+    if not ((known > 0) & (known < np.pi)).all():
+        raise BadInput("table: mean_angle must be above 0 and below pi in every run with a loss")
 
 
 def _optima(table: pd.DataFrame) -> dict[int, CellOptimum]:

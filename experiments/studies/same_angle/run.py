@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
-from experiments.files import BadInput, one_line, open_regular
 from experiments.studies.same_angle import answers, figure
 from experiments.studies.same_angle.study import study
 from experiments.studies.swept import run_swept
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace, read_rows
 
 
 def run_study(place: Workplace, table: Path | None = None) -> Findings:
@@ -22,20 +19,10 @@ def run_study(place: Workplace, table: Path | None = None) -> Findings:
     if table is None:
         runs = run_swept(study(), place)
     else:
-        runs = _read(table)
+        runs = read_rows(table, numbers=answers.NUMBERS, gaps=answers.GAPS, texts=("arm",))
         place.make_folders()
     found = answers.answers_of(runs)
     drawn = figure.draw(runs)
     place.write("answers.csv", found.to_csv(index=False, float_format="%.5g"))
     place.write("same-angle.png", drawn)
     return Findings(answers=found)
-
-
-def _read(table: Path) -> pd.DataFrame:
-    try:
-        with open_regular(table) as file:
-            return pd.read_csv(file)
-    except BadInput:
-        raise
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{table}: {one_line(error)}") from None

@@ -5,7 +5,6 @@ Every arm is kept as soon as it is finished, under a name that tells its setting
 
 from __future__ import annotations
 
-import io
 import sys
 import time
 from dataclasses import asdict
@@ -14,12 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.files import BadInput, one_line, read_bytes, to_json, write_whole
+from experiments.files import to_json, write_whole
 from experiments.studies.solvable_bend import figure
 from experiments.studies.solvable_bend import study as study_module
 from experiments.studies.solvable_bend.answers import optima_and_answers
 from experiments.studies.solvable_bend.study import STUDY, Arm, Problem, SolvableBend, run_arm
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace, read_rows
+
+NUMBERS = ("num_params", "num_tokens", "num_steps", "learning_rate", "power", "seed", "round")
+GAPS = ("loss", "excess", "mean_angle", "final_rms")  # of runs that diverged
 
 
 def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
@@ -50,10 +52,7 @@ def _arm_table(study: SolvableBend, problem: Problem, arm: Arm, runs: Path) -> p
         table = run_arm(study, problem, arm)
         write_whole(file, table.to_csv(index=False).encode())
         print(f"{problem.name}, {arm.name}: {len(table)} runs in {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    try:
-        return pd.read_csv(io.BytesIO(read_bytes(file)))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: damaged ({one_line(error)}); delete it to run this arm again") from None
+    return read_rows(file, numbers=NUMBERS, gaps=GAPS, remedy="; delete it to run this arm again")
 
 
 def _code() -> str:
