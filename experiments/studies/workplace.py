@@ -52,6 +52,7 @@ class Workplace:
         make: Callable[[TrainConfig], pd.DataFrame],
         *,
         numbers: Collection[str],
+        gaps: Collection[str] = (),
         texts: Collection[str] = (),
     ) -> list[pd.DataFrame]:
         """What ``make`` gives for each run, one CSV file a run, written as soon as it is known and not made again.
@@ -72,7 +73,7 @@ class Workplace:
         missing = [(config, file) for config, file in zip(configs, files, strict=True) if not file.exists()]
         joblib.Parallel(n_jobs=self.num_workers)(joblib.delayed(one)(config, file) for config, file in missing)
         remedy = "; delete it to run this one again"
-        return [read_rows(file, numbers=numbers, texts=texts, remedy=remedy) for file in files]
+        return [read_rows(file, numbers=numbers, gaps=gaps, texts=texts, remedy=remedy) for file in files]
 
     @contextmanager
     def kernel_threads(self) -> Iterator[None]:

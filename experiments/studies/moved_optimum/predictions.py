@@ -13,21 +13,23 @@ from experiments.studies.angle_law.answers import RATES, adamw_angles
 from experiments.studies.angle_law.fit import adamh_angles
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ADAMH, ARMS, LENGTHS, SEEDS, Arm, grid
+from experiments.studies.workplace import read_rows
 from theory.two_clocks import TwoClockLaw, best_learning_rate
 
 Array = NDArray[np.float64]
 
 MEAN_ANGLE = 0.0081  # rad per step at AdamH's measured optimum, 1,600 and 3,200 steps of docs/same-angle
 SEED_NOISE = {1600: 0.0236, 3200: 0.0083}  # nats, AdamH between seeds, same place; 3,200 stands for longer runs
+SAME_ANGLE = ("num_steps", "learning_rate", "seed", "loss", "num_params", "num_tokens")  # what is asked of its runs
 ACCOUNTS = ("law", "mean_angle")
 
 
 def read_law(table: Path) -> TwoClockLaw:
     """The constants in a ``law.csv`` of the study angle-law. Raises `BadInput`."""
     try:
-        rows = pd.read_csv(table).set_index("quantity")["value"]
+        rows = read_rows(table, numbers=("value",), texts=("quantity",)).set_index("quantity")["value"]
         return TwoClockLaw(**{name: float(rows[name]) for name in TwoClockLaw.__dataclass_fields__})
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError) as error:
         raise BadInput(f"{table}: not the constants of angle-law ({one_line(error)})") from None
 
 
@@ -79,9 +81,6 @@ def expected_error(law: TwoClockLaw, arm: Arm, num_steps: int, centre: float) ->
 
 
 def adamh_rows(same_angle: pd.DataFrame) -> pd.DataFrame:
-    """Runs of AdamH at the lengths that this study does not run, under its columns. Raises `BadInput`."""
-    needed = ("arm", "num_steps", "learning_rate", "seed", "loss", "num_params", "num_tokens")
-    if missing := [name for name in needed if name not in same_angle.columns]:
-        raise BadInput(f"runs of same-angle: no column {', '.join(missing)}")
+    """Runs of AdamH at the lengths that this study does not run, under its columns."""
     rows = same_angle[(same_angle["arm"] == "adamh") & same_angle["num_steps"].isin(set(LENGTHS) - set(ADAMH.lengths))]
     return rows.assign(arm=ADAMH.name)

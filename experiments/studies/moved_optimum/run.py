@@ -7,23 +7,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments.files import BadInput, one_line, open_regular, to_json
+from experiments.files import to_json
 from experiments.runs.configs import config_to_dict
 from experiments.studies.moved_optimum.answers import answers_of, optima_of
 from experiments.studies.moved_optimum.figure import draw
-from experiments.studies.moved_optimum.predictions import adamh_rows, predictions_of, read_law
+from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows, predictions_of, read_law
 from experiments.studies.moved_optimum.runs import (
     ARMS,
     COLUMNS,
+    GAPS,
     LENGTHS,
+    NUMBERS,
     SEEDS,
+    TEXTS,
     config_of,
     make_cell,
     plant,
-    rows_of,
+    run_rows,
     symmetry_configs,
 )
-from experiments.studies.workplace import Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace, read_rows
 
 
 def run_study(
@@ -44,11 +47,11 @@ def run_study(
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     first = [config_of(arm, LENGTHS[0], 0.01, SEEDS[0]) for arm in ARMS]
     place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
-    others = adamh_rows(_read(same_angle / "runs.csv"))
+    others = adamh_rows(read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",)))
     if earlier is not None:
-        plant(place, _read(earlier))
+        plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
     symmetry = list(symmetry_configs())
-    tables = [pd.concat(place.run_tables([config for _, config in symmetry], rows_of, COLUMNS[1:]), ignore_index=True)]
+    tables = [run_rows(place, [config for _, config in symmetry])]
     tables[0]["arm"] = [label for label, _ in symmetry]
     for row in predictions.to_dict("records"):
         arm = next(one for one in ARMS if one.name == row["arm"])
@@ -65,13 +68,3 @@ def run_study(
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
     return Findings(answers=answers)
-
-
-def _read(table: Path) -> pd.DataFrame:
-    try:
-        with open_regular(table) as file:
-            return pd.read_csv(file)
-    except BadInput:
-        raise
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{table}: {one_line(error)}") from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from experiments.files import BadInput, write_whole
+from experiments.files import write_whole
 from experiments.runs.configs import config_hash
 from experiments.studies.workplace import Workplace
 from gpt.arms import at_equilibrium
@@ -25,23 +25,19 @@ RECORD_EVERY = 20
 TWIN_FACTOR = 1 + 1e-6
 SCALES = (0.1, 3.0)  # of the symmetry
 SMALL_EPS = 1e-20  # in its runs, since gradients scale and eps does not
-COLUMNS = (
-    "arm",
+NUMBERS = (
     "num_steps",
     "learning_rate",
     "weight_decay",
     "initial_rms",
     "seed",
-    "loss",
-    "loss_se",
-    "outcome",
-    "mean_angle",
-    "final_rms",
     "num_params",
     "num_tokens",
     "seconds",
-    "run",
 )
+GAPS = ("loss", "loss_se", "mean_angle", "final_rms")  # a run that diverged has none
+TEXTS = ("outcome", "run")
+COLUMNS = ("arm", *NUMBERS[:5], *GAPS, "outcome", *NUMBERS[5:], "run")
 
 
 @dataclass(frozen=True)
@@ -98,10 +94,16 @@ def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: 
         configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in SEEDS]
         if not train and not all((place.runs / f"{config_hash(config)}.csv").exists() for config in configs):
             return None
-        rows = pd.concat(place.run_tables(configs, rows_of, COLUMNS[1:]), ignore_index=True).assign(arm=arm.name)
+        rows = run_rows(place, configs).assign(arm=arm.name)
         if len(rates) >= NUM_RATES + MOST_ADDED or (beyond := rate_beyond(rows)) is None:
             return rows[list(COLUMNS)]
         rates.append(beyond)
+
+
+def run_rows(place: Workplace, configs: Sequence[TrainConfig]) -> pd.DataFrame:
+    """The rows of these runs, those missing made, without their arm."""
+    tables = place.run_tables(configs, rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
+    return pd.concat(tables, ignore_index=True)
 
 
 def rate_beyond(rows: pd.DataFrame) -> float | None:
@@ -162,9 +164,7 @@ def scaled(config: TrainConfig, scale: float) -> TrainConfig:
 
 
 def plant(place: Workplace, earlier: pd.DataFrame) -> None:
-    """Rows of an earlier table stand for the runs they came from. Raises `BadInput` for a table of another kind."""
-    if missing := [name for name in COLUMNS if name not in earlier.columns]:
-        raise BadInput(f"earlier table: no column {', '.join(missing)}")
+    """Rows of an earlier table stand for the runs they came from."""
     place.make_folders()
     for name, rows in earlier.groupby("run"):
         path = place.runs / f"{name}.csv"

@@ -27,7 +27,9 @@ def run_study(place: Workplace, make: Callable[[TrainConfig], pd.DataFrame] = ro
     place.make_folders()
     place.write("config.json", to_json([config_to_dict(config) for config in configs], indent=1) + "\n")
     place.write("predictions.csv", registered_predictions().to_csv(index=False, float_format="%.5g"))
-    settings = settings_of(chosen, place.run_tables(configs, make, COLUMNS))
+    settings = settings_of(
+        chosen, place.run_tables(configs, make, numbers=COLUMNS[2:3], gaps=COLUMNS[3:], texts=COLUMNS[:2])
+    )
     answers = answers_of(settings)
     for name, table in (("settings", settings), ("answers", answers)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.4g"))
