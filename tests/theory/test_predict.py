@@ -107,7 +107,7 @@ def test_several_starts_are_several_predictions() -> None:
     for one, other in zip(together, alone, strict=True):
         found = dataclasses.asdict(one), dataclasses.asdict(other)
         for name, value in found[0].items():
-            assert value == (found[1][name] if value is None else pytest.approx(found[1][name], rel=1e-8))
+            assert value == (found[1][name] if value is None else pytest.approx(found[1][name], rel=1e-9))
 
 
 def test_multipliers_of_ones_own_are_a_schedule() -> None:
