@@ -15,10 +15,11 @@
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
+# make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 25 core-minutes
+# make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
-# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
 # make samples    small tables with planted laws to try the commands on: docs/samples
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
@@ -30,7 +31,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz samples
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -81,6 +82,12 @@ radial: .venv/core
 
 held-out: .venv/core
 	$(BIN)/lrbend study held-out-norms --results docs/held-out
+
+transient-length: .venv/core
+	$(BIN)/lrbend study transient-length --results docs/transient-length
+
+moved-optimum: .venv/core
+	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv
 
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley
