@@ -211,16 +211,48 @@ def predict(
     4.0 11210 0.0707 0.0701
     2.0 None 0.0707 0.0519
     """
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    last = np.array([schedule.num_steps - 1])
+    return _predicted(model, optimizer, schedule, initial_rms, tolerance, last)[0]
+
+
+def predict_run(
+    optimizer: Optimizer,
+    schedule: Schedule,
+    *,
+    initial_rms: float,
+    tolerance: float = 0.05,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
+) -> tuple[Prediction, Trajectory]:
+    """`predict` and `predict_trajectory` of one matrix, every step recorded, at the cost of one of them.
+
+    Raises what `predict` does.
+    """
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    return _predicted(model, optimizer, schedule, initial_rms, tolerance, record_steps(schedule.num_steps))
+
+
+def _predicted(
+    model: Model,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    initial_rms: float,
+    tolerance: float,
+    keep: NDArray[np.int64],
+) -> tuple[Prediction, Trajectory]:
+    """The prediction of one run, and its records at the steps ``keep``, of which the last is that of the run."""
     initial = _positive("initial_rms", initial_rms).reshape(1)
     require_number("tolerance", tolerance, above=0, below=1)
-    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
     settled = model.equilibrium(float(initial[0]))
     rates = optimizer.learning_rate * schedule.multipliers()
     moments = model.moments(rates, initial)
     rms = np.sqrt(moments.rho[:, 0])
     transient = transient_steps(rms, settled.weight_rms, peak_end=schedule.peak_end, tolerance=tolerance)
-    last = _trajectory(model, moments, np.array([schedule.num_steps - 1]), ("matrix",))
-    return Prediction(
+    run = _trajectory(model, moments, keep, ("matrix",))
+    prediction = Prediction(
         equilibrium_rms=settled.weight_rms,
         relaxation_steps=settled.relaxation_steps,
         num_relaxations=model.num_relaxations(rates),
@@ -229,8 +261,9 @@ def predict(
         angular_update_equilibrium=settled.angular_update,
         adamh_learning_rate=adamh_learning_rate(optimizer, settled.angular_update),
         final_rms=float(rms[-1]),
-        final_angular_update=float(last.angular_update[0, 0]),
+        final_angular_update=float(run.angular_update[-1, 0]),
     )
+    return prediction, run
 
 
 def adamh_learning_rate(optimizer: Optimizer, angle: float) -> float | None:

@@ -79,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
         network = model["network"]
         for rate, decay in itertools.product(options.learning_rate, options.weight_decay or [None]):
             optimizer = optimizer_from(options, rate, decay)
-            prediction = setting_answer(optimizer, schedule, options.tolerance, model)
+            prediction = setting_answer(
+                optimizer, network, predicted(optimizer, schedule, tolerance=options.tolerance, **model)
+            )
             named = {name: prediction[name] for name in ("learning_rate", "weight_decay")}
             settings.append(prediction)
             if options.trajectory is not None:
@@ -124,15 +126,12 @@ def model_from(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def setting_answer(
-    optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
-) -> dict[str, Any]:
+def setting_answer(optimizer: Optimizer, network: Network, prediction: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of one setting."""
-    network = model["network"]
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", None),
-        **predicted(optimizer, schedule, tolerance=tolerance, **model),
+        **prediction,
         "network": network.name,
         "direction_ratio": network.direction_ratio,
         **conventions(optimizer),
