@@ -192,7 +192,7 @@ function showMap() {
 function drawMapNow() {
   if (state.tab !== "run") return;
   const found = mapAsker.answer;
-  byId("map-said").textContent = found?.said ?? "";
+  byId("map-said").textContent = found?.said ?? "computing …";
   const points = settings().map((of) => ({ of, rate: asNumber(valueOf(state[of], "learning_rate")), decay: asNumber(valueOf(state[of], "weight_decay")) }));
   const ends = runs.filter((run) => shownRuns.has(run.place)).flatMap((run) => run.ends);
   drawMap(byId("plot-map"), found, points, ends);
