@@ -1,6 +1,7 @@
 # make validate   set up what is missing and run the main job
 # make test       lint, types, import rules, tests (what CI runs)
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
+# make test-browser   the explorer in a browser without a window (apt-get install chromium chromium-driver)
 # make test-adapters   the probe's callbacks in Hugging Face's trainer and in Lightning, which it installs
 # make lab        JupyterLab with the notebooks
 # make bench      benchmarks, one JSON object each
@@ -31,7 +32,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -39,13 +40,16 @@ validate: .venv/core
 	$(BIN)/lrbend validate
 
 test: lint
-	$(BIN)/pytest -q -n 2 -m "not slow and not slurm"
+	$(BIN)/pytest -q -n 2 -m "not slow and not slurm and not browser"
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow
 
 test-slurm: .venv/dev
 	$(BIN)/pytest -q -rs -m slurm
+
+test-browser: .venv/browser
+	$(BIN)/pytest -q -rs -s -m browser
 
 test-adapters: .venv/adapters
 	$(BIN)/pytest -q -rs tests/gpt/loops/test_adapters.py
@@ -129,6 +133,10 @@ calibrate-losses: .venv/core
 
 .venv/dev: .venv/core
 	$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.venv/browser: .venv/dev
+	$(INSTALL) --editable '.[browser]'
 	@touch $@
 
 .venv/adapters: .venv/dev

@@ -14,7 +14,7 @@ from theory.checks import InvalidParameter, require_magnitude, require_number
 from theory.models import Equilibrium, FedBack, Moments, OnSphere
 from theory.networks import WHITE_NOISE, Model, Network, model_of
 from theory.optimizers import AdamC, AdamH, AdamL2, AdamW, Optimizer
-from theory.schedules import ScheduleLike, as_schedule
+from theory.schedules import Schedule, ScheduleLike, as_schedule
 from theory.trajectory import Trajectory, record_steps
 
 Array = NDArray[np.float64]
@@ -278,13 +278,45 @@ def predict(
     require_number("tolerance", tolerance, above=0, below=1)
     schedule = as_schedule(schedule)
     model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    last = np.array([schedule.num_steps - 1])
+    predictions, _ = _predicted(model, optimizer, schedule, starts.reshape(-1), tolerance, last)
+    return predictions[0] if starts.ndim == 0 else predictions
+
+
+def predict_run(
+    optimizer: Optimizer,
+    schedule: ScheduleLike,
+    *,
+    initial_rms: float,
+    tolerance: float = 0.05,
+    finite_beta2: bool = False,
+    gradient_rms: float = 1.0,
+    shape: tuple[int, int] | None = None,
+    network: Network = WHITE_NOISE,
+) -> tuple[Prediction, Trajectory]:
+    """`predict` and `predict_trajectory` of one matrix, every step recorded, at the cost of one of them.
+
+    Raises what `predict` does.
+    """
+    start = _positive("initial_rms", initial_rms).reshape(1)
+    require_number("tolerance", tolerance, above=0, below=1)
+    schedule = as_schedule(schedule)
+    model = model_of(optimizer, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)
+    (prediction,), run = _predicted(model, optimizer, schedule, start, tolerance, record_steps(schedule.num_steps))
+    return prediction, run
+
+
+def _predicted(
+    model: Model, optimizer: Optimizer, schedule: Schedule, initial: Array, tolerance: float, keep: NDArray[np.int64]
+) -> tuple[tuple[Prediction, ...], Trajectory]:
+    """The predictions of runs from (num_starts,) RMS, and their records at the steps ``keep``, whose last is that of
+    the run."""
     rates = optimizer.learning_rate * schedule.multipliers()
-    initial = starts.reshape(-1)
     moments = model.moments(rates, initial)
     runs = np.sqrt(moments.rho)
     lasting = decay_time_steps(rates)
     at_peak = np.sqrt(model.moments(np.full(max(lasting, MEMORY), float(rates.max())), initial).rho)
-    last = _trajectory(model, moments, np.array([schedule.num_steps - 1]), [""] * len(initial))
+    recorded = _trajectory(model, moments, keep, [""] * len(initial) if len(initial) > 1 else ("matrix",))
     power = model.power if isinstance(model, FedBack) else 1.0
     predictions = []
     for column, start in enumerate(initial.tolist()):
@@ -300,10 +332,10 @@ def predict(
             angular_update_equilibrium=settled.angular_update,
             adamh_learning_rate=adamh_learning_rate(optimizer, settled.angular_update),
             final_rms=float(rms[-1]),
-            final_angular_update=float(last.angular_update[0, column]),
+            final_angular_update=float(recorded.angular_update[-1, column]),
         )
         predictions.append(prediction)
-    return predictions[0] if starts.ndim == 0 else tuple(predictions)
+    return tuple(predictions), recorded
 
 
 def adamh_learning_rate(optimizer: Optimizer, angle: float) -> float | None:

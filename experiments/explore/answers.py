@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from experiments.explore.asked import Asked
 from experiments.files import BadInput
-from theory import Lion, Muon, SignSGDM, Trajectory, predict_trajectory
+from theory import Lion, Muon, SignSGDM, Trajectory
 from theory.models import Decoupled, OnSphere
 from theory.networks import InverseNorm, RadialGradients, model_of
 from theory.optimizers import AdamW
@@ -18,7 +18,7 @@ from theory.transient_map import slow_transient_map
 
 Array = NDArray[np.float64]
 
-MOST_POINTS = 1000  # of a curve
+MOST_POINTS = 600  # of a curve, on an axis of as many pixels
 DIGITS = 6
 RATES, DECAYS = np.geomspace(1e-6, 1.0, 43), np.geomspace(1e-4, 10.0, 36)  # of the map, seven a decade
 DIM, NUM_REPLICAS = 256, 16
@@ -28,12 +28,13 @@ SIMULATING = threading.Lock()  # Numba's threads are those of one caller at a ti
 
 def trajectory_of(asked: Asked) -> dict[str, Any]:
     """The answer of ``lrbend predict`` with what it is read from: curves at up to `MOST_POINTS` steps, mean angle."""
-    run = predict_trajectory(asked.optimizer, asked.schedule, **asked.model)
+    solved = asked.solve()
+    run = solved.run
     drawn = run.at(drawn_steps(asked.schedule.num_steps))
     multipliers = asked.schedule.multipliers()[drawn.steps]
     return {
-        "answer": {**asked.answer, "mean_angle": float(run.angular_update.mean())},
-        "words": asked.words,
+        "answer": {**solved.answer, "mean_angle": float(run.angular_update.mean())},
+        "words": solved.words,
         "worth": asked.worth,
         "command": asked.command,
         "num_steps": asked.schedule.num_steps,
@@ -128,7 +129,7 @@ def simulation_of(asked: Asked) -> dict[str, Any]:
             shape=shape,
             gradient_rms=asked.model["gradient_rms"],
             num_replicas=NUM_REPLICAS,
-            record_every=max(1, -(-asked.schedule.num_steps // (MOST_POINTS // 2))),
+            record_every=max(1, -(-asked.schedule.num_steps // MOST_POINTS)),
         )
         done = run_simulation(config)
     finally:

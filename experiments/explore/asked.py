@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.files import BadInput
-from theory import Optimizer, Schedule
+from theory import Optimizer, Schedule, Trajectory
 
 MOST_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solved:
+    """answer : what ``lrbend predict --json`` prints. words : the verdict, in a sentence or two. run : every step."""
+
+    answer: Mapping[str, Any]
+    words: str
+    run: Trajectory
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -17,18 +26,17 @@ class Asked:
     """A setting that was understood.
 
     model : keywords of `theory.predict_trajectory` beside optimizer and schedule, with an initial RMS above 0.
-    tolerance : where a transient ends. answer : what ``lrbend predict --json`` prints. words : the verdict, in a
-    sentence or two. worth : what the network's predictions are worth. command : a command line that gives ``answer``.
+    tolerance : where a transient ends. worth : what the numbers mean and what the network's predictions are worth.
+    command : a command line that gives the answer. solve : does what takes time.
     """
 
     optimizer: Optimizer
     schedule: Schedule
     model: Mapping[str, Any]
     tolerance: float
-    answer: Mapping[str, Any]
-    words: str
     worth: str
     command: str
+    solve: Callable[[], Solved]
 
 
 class RefusedField(BadInput):

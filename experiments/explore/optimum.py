@@ -19,10 +19,12 @@ from theory.angle_law import AngleLaw, Setting, angle_and_excess, excess_loss
 from theory.bend import Direction, predict_bend
 from theory.checks import require_number
 from theory.optimal_lr import LOWEST, OptimumOutcome, optimal_learning_rate
+from theory.optimizers import pytorch_decay
 
 AXES = ("num_params", "num_tokens")
 LAW = {"C1": 2.0, "a1": 0.43, "C2": 1.0, "a2": 1.4, "B2": 0.1, "noise_growth": 0.4}
 SCALE = {"num_params": 1e8, "num_tokens": 1e10, "tokens_per_step": 2.0**19}
+DECAY_OF_NONE = 0.1  # where the setting is of an optimizer without
 POINTS, DECADES = 13, 2.0  # along the axis, to either side
 LOSSES = 121  # learning rates at which the loss is drawn
 FROZEN, DEEP = 0.5, 50.0  # relaxations in the run: below one the norm is frozen, above the other equilibrium is deep
@@ -51,15 +53,13 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _setting(asked: Asked, numbers: Mapping[str, float]) -> Setting:
-    decay = asked.answer["weight_decay"]
-    if asked.answer["decay"] in ("independent", "relative"):
-        decay = decay / asked.optimizer.learning_rate
+    on_sphere = not hasattr(asked.optimizer, "weight_decay")
     return Setting(
         num_params=numbers["num_params"],
         num_tokens=numbers["num_tokens"],
         tokens_per_step=numbers["tokens_per_step"],
         schedule=asked.schedule,
-        weight_decay=0.1 if decay is None else decay,
+        weight_decay=DECAY_OF_NONE if on_sphere else pytorch_decay(asked.optimizer),
         initial_rms=asked.model["initial_rms"],
         direction_ratio=asked.model["network"].direction_ratio,
         beta1=getattr(asked.optimizer, "beta1", 0.9),

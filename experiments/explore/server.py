@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 from experiments.explore.answers import simulation_of, trajectory_of, transient_map
 from experiments.explore.asked import Asked, Reader, RefusedField
-from experiments.explore.optimum import optimum_of
 from experiments.files import BadInput, one_line, to_json
 from theory import InvalidParameter
 
@@ -53,11 +52,17 @@ class Explorer:
             "setting": trajectory_of,
             "map": transient_map,
             "simulation": simulation_of,
-            "optimum": lambda asked: optimum_of(asked, law),
+            "optimum": lambda asked: _optimum_of(asked, law),
         }
         law = {key.removeprefix(LAW_PREFIX): value for key, value in fields if key.startswith(LAW_PREFIX)}
         answered = answers[name]
         return answered(self._read({key: value for key, value in fields if not key.startswith(LAW_PREFIX)}))
+
+
+def _optimum_of(asked: Asked, law: Mapping[str, str]) -> dict[str, Any]:
+    from experiments.explore.optimum import optimum_of  # its tab may never be opened
+
+    return optimum_of(asked, law)
 
 
 class Server(ThreadingHTTPServer):

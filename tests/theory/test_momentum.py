@@ -57,3 +57,15 @@ def test_effective_samples_counts_a_plain_mean_and_saturates() -> None:
     assert momentum.effective_samples(100_000, 0.99) == pytest.approx(1.99 / 0.01)
     weights = 0.01 * 0.99 ** np.arange(30)
     assert momentum.effective_samples(29, 0.99) == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.95), (0.9, 0.999), (0.0, 0.0), (0.99, 0.5)])
+@pytest.mark.parametrize("num_steps", [1, 40, 60_000])
+def test_the_drive_is_the_formulas_bit_for_bit(beta1: float, beta2: float, num_steps: int) -> None:
+    """Also where it repeats the last step of which a power was taken."""
+    drive, steps = momentum.drive(num_steps, beta1, beta2), np.arange(num_steps)
+    ((entry, carry),) = drive.modes()
+    s, r = momentum.update_variance(steps, beta1), momentum.update_carry(steps, beta1, beta2)
+    np.testing.assert_array_equal(drive.variance, s)
+    np.testing.assert_array_equal(carry, r)
+    np.testing.assert_array_equal(entry, s * r)

@@ -224,3 +224,18 @@ def test_a_grid_in_a_network_is_its_single_predictions(network: Network) -> None
         assert found.total_angle[i, j] == pytest.approx(path.angular_update.sum(), rel=1e-6)
     assert np.all(np.isinf(found.transient_steps[2]))
     assert len(np.unique(found.transient_steps[:2])) > 2
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
+def test_the_map_for_pictures_is_the_closed_form_of_each_setting(schedule: Schedule) -> None:
+    """Within a hundredth of the run; where the transient does not end, nowhere else."""
+    rates, decays = np.geomspace(1e-4, 3e-2, 7), np.geomspace(0.03, 3, 6)
+    plane = transient_map.slow_transient_map(schedule, rates, decays, initial_rms=0.03)
+    assert plane.transient_steps.shape == (6, 7)
+    for i, j in np.ndindex(6, 7):
+        setting = {"learning_rate": float(rates[j]), "weight_decay": float(decays[i])}
+        expected = transient.slow_transient_steps(schedule, initial_rms=0.03, **setting)
+        assert np.isinf(plane.transient_steps[i, j]) == np.isinf(expected)
+        assert plane.transient_fraction[i, j] == pytest.approx(min(expected / 1500, 1), abs=0.01)
+        assert plane.num_relaxations[i, j] == pytest.approx(2 * rates[j] * decays[i] * schedule.integral(1500))
+    assert 0 < np.isinf(plane.transient_steps).mean() < 1

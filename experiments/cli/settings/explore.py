@@ -9,17 +9,18 @@ import re
 import shlex
 import threading
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from experiments.cli.parser import EXIT_INTERRUPTED, Parser, told, whole_number
 from experiments.cli.settings import predict
 from experiments.cli.settings.decay_flags import OF, convention_of, conventions_in_words
+from experiments.cli.settings.growth_words import growth_verdict, predicted_run
 from experiments.cli.settings.network_flags import told_by_flag
 from experiments.cli.settings.rate_file import PREFIX
 from experiments.cli.settings.setting_flags import DEFAULT_INITIAL_RMS, optimizer_from, schedule_from
-from experiments.cli.settings.setting_words import worth_in_words
+from experiments.cli.settings.setting_words import verdict_in_words, worth_in_words
 from experiments.files import BadInput, to_json
 from experiments.text import flag
 
@@ -66,12 +67,11 @@ def run(options: argparse.Namespace) -> int:
         server = Server(options.port, Explorer(Fields().read, measured), page)
     except OSError as error:
         raise BadInput(f"--port {options.port}: cannot be served on ({error.strerror or error})") from None
-    with server:
+    with contextlib.suppress(KeyboardInterrupt), server:
         print(to_json({"address": server.url}) if options.json else server.url, flush=True)
         if not options.no_browser:  # some browsers keep who opens them waiting
             threading.Thread(target=_open, args=(server.url,), daemon=True).start()
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+        server.serve_forever()
     return EXIT_INTERRUPTED
 
 
@@ -103,7 +103,6 @@ class Fields:
         """The setting of the fields that mean something to its optimizer and schedule. Raises `RefusedField`."""
         from experiments.explore.asked import MOST_STEPS, RefusedField
         from experiments.explore.fields import NAMES, fields_of
-        from theory import InvalidParameter
 
         given = {name: text.strip() for name, text in fields.items() if text.strip()}
         unknown = next((name for name in given if name not in NAMES), None)
@@ -114,40 +113,58 @@ class Fields:
         meant = fields_of(given.get("optimizer", "adamw"), given.get("schedule", "constant"))
         words = [word for name in meant if name in given for word in _words(name, given[name])]
         options = argparse.Namespace()
-        try:
-            options = self._parser.parse_args(words)
+        with _told_by_field(options):
+            self._parser.parse_args(words, options)
             if options.num_steps is not None and options.num_steps > MOST_STEPS:
                 raise BadInput(f"--num-steps {options.num_steps}: must be at most {MOST_STEPS} in the page")
             return self._asked(options, " ".join(["lrbend", "predict", *map(shlex.quote, words)]))
-        except (InvalidParameter, BadInput) as error:
-            line = told(error, options)
-            found = FIELD.match(line)
-            name = found[1].replace("-", "_") if found else getattr(error, "name", None)
-            raise RefusedField(line, name if name in NAMES else None) from None
 
     def _asked(self, options: argparse.Namespace, command: str) -> Asked:
-        from experiments.explore.asked import Asked
+        from experiments.explore.asked import Asked, Solved
         from theory.growth import start_of
+        from theory.networks import model_of
 
         schedule = schedule_from(options)
-        with told_by_flag():
-            model = predict.model_from(options, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
-            decay = None if options.weight_decay is None else options.weight_decay[0]
-            optimizer = optimizer_from(options, options.learning_rate[0], decay)
-            answer = predict.setting_answer(optimizer, schedule, options.tolerance, model)
-            start = start_of(optimizer, **model)
-            verdict = predict.verdict_of(answer, optimizer, schedule, options.tolerance, model)
+        model = predict.model_from(options, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
+        decay = None if options.weight_decay is None else options.weight_decay[0]
+        optimizer = optimizer_from(options, options.learning_rate[0], decay)
         network = model["network"]
+        model_of(optimizer, **{name: value for name, value in model.items() if name != "initial_rms"})
+
+        def solve() -> Solved:
+            with _told_by_field(options):
+                prediction, run = predicted_run(optimizer, schedule, tolerance=options.tolerance, **model)
+            answer = predict.setting_answer(optimizer, model, prediction)
+            settles = answer["equilibrium_rms"] is not None
+            verdict = verdict_in_words(answer, schedule, options.tolerance) if settles else None
+            return Solved(answer=answer, words=verdict or growth_verdict(answer), run=run)
+
         return Asked(
             optimizer=optimizer,
             schedule=schedule,
-            model={**model, "initial_rms": start},
+            model={**model, "initial_rms": start_of(optimizer, **model)},
             tolerance=options.tolerance,
-            answer=answer,
-            words=verdict,
             worth=f"{conventions_in_words(optimizer)} {worth_in_words(network)}",
             command=command,
+            solve=solve,
         )
+
+
+@contextlib.contextmanager
+def _told_by_field(options: argparse.Namespace) -> Iterator[None]:
+    """Inside the block, what is wrong with a flag is a `RefusedField`, in the words of the command line."""
+    from experiments.explore.asked import RefusedField
+    from experiments.explore.fields import NAMES
+    from theory import InvalidParameter
+
+    try:
+        with told_by_flag():
+            yield
+    except (InvalidParameter, BadInput) as error:
+        line = told(error, options)
+        found = FIELD.match(line)
+        name = found[1].replace("-", "_") if found else getattr(error, "name", None)
+        raise RefusedField(line, name if name in NAMES else None) from None
 
 
 class _Refusing(Parser):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from theory import Optimizer, Schedule
+    from theory import Optimizer, Schedule, Trajectory
 
 WITHOUT_DECAY = {"num_relaxations": 0.0, "reaches_equilibrium": False}
 
@@ -19,16 +19,40 @@ def predicted(
 
     The keywords are those of `theory.predict.predict`.
     """
-    from theory import NoEquilibrium, Prediction, predict
-    from theory.growth import grow, start_of
+    from theory import NoEquilibrium, predict
+    from theory.growth import start_of
 
     start = start_of(optimizer, initial_rms, **model)
     try:
         return dataclasses.asdict(predict(optimizer, schedule, initial_rms=start, tolerance=tolerance, **model))
     except NoEquilibrium:
-        growth = dataclasses.asdict(grow(optimizer, schedule, initial_rms=start, **model))
-        nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prediction))
-        return {**nothing, **WITHOUT_DECAY, **growth}
+        return _grown(optimizer, schedule, start, model)
+
+
+def predicted_run(
+    optimizer: Optimizer, schedule: Schedule, *, initial_rms: float, tolerance: float, **model: Any
+) -> tuple[dict[str, Any], Trajectory]:
+    """`predicted` with the trajectory, every step of it."""
+    from theory import NoEquilibrium, predict_trajectory
+    from theory.growth import start_of
+    from theory.predict import predict_run
+
+    start = start_of(optimizer, initial_rms, **model)
+    try:
+        prediction, run = predict_run(optimizer, schedule, initial_rms=start, tolerance=tolerance, **model)
+        return dataclasses.asdict(prediction), run
+    except NoEquilibrium:
+        run = predict_trajectory(optimizer, schedule, initial_rms=start, **model)
+        return _grown(optimizer, schedule, start, model), run
+
+
+def _grown(optimizer: Optimizer, schedule: Schedule, start: float, model: Mapping[str, Any]) -> dict[str, Any]:
+    from theory import Prediction
+    from theory.growth import grow
+
+    growth = dataclasses.asdict(grow(optimizer, schedule, initial_rms=start, **model))
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(Prediction))
+    return {**nothing, **WITHOUT_DECAY, **growth}
 
 
 def growth_verdict(setting: Mapping[str, Any]) -> str:

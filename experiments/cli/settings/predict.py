@@ -27,6 +27,7 @@ from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
     numbers_in_words,
+    start_in_words,
     verdict_in_words,
     worth_in_words,
 )
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
     "lrbend predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --initial-rms 0.02",
-    "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 --initial-rms 0.02 0.3 --num-steps 2e4 --csv table.csv",
+    "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 --initial-rms 0.02 0.3 --num-steps 2e4 --csv t.csv",
     "lrbend predict --network scale-invariant --beta2 0.999 --learning-rate 1e-3 --num-steps 2e4 --trajectory run.csv",
 )
 
@@ -94,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
             model = model_from(options, start)
             network = model["network"]
             optimizer = optimizer_from(options, rate, decay)
-            prediction = setting_answer(optimizer, schedule, options.tolerance, model)
+            said = predicted(optimizer, schedule, tolerance=options.tolerance, **model)
+            prediction = setting_answer(optimizer, model, said)
             named = {name: prediction[name] for name in NAMED}
             settings.append(prediction)
             if options.trajectory is not None:
@@ -103,9 +105,9 @@ def run(options: argparse.Namespace) -> int:
                 from experiments.figures.trajectories import PredictedRun
 
                 shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
-                said = {name: prediction[name] for name in MARKED}
+                marked = {name: prediction[name] for name in MARKED}
                 name = _name(options, optimizer, start if len(starts) > 1 else None)
-                drawn.append(PredictedRun(name=name, trajectory=shown, **said))
+                drawn.append(PredictedRun(name=name, trajectory=shown, **marked))
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
@@ -120,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if len(settings) == 1:
         print("\n".join(numbers_in_words(settings[0])))
-        print(verdict_of(settings[0], optimizer, schedule, options.tolerance, model))
+        print(_verdict(settings[0], optimizer, schedule, options.tolerance, model))
         print(conventions_in_words(optimizer))
     else:
         names = (*_names(starts), *(field.name for field in dataclasses.fields(Prediction)))
@@ -144,16 +146,14 @@ def model_from(options: argparse.Namespace, initial_rms: float) -> dict[str, Any
     }
 
 
-def setting_answer(
-    optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
-) -> dict[str, Any]:
+def setting_answer(optimizer: Optimizer, model: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of one setting; ``model`` from `model_from`."""
     network = model["network"]
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", None),
         "initial_rms": model["initial_rms"],
-        **predicted(optimizer, schedule, tolerance=tolerance, **model),
+        **prediction,
         "network": network.name,
         "direction_ratio": network.direction_ratio,
         **conventions(optimizer),
@@ -165,15 +165,18 @@ def _names(starts: Sequence[float]) -> tuple[str, ...]:
     return ("learning_rate", "weight_decay", *(("initial_rms",) if len(starts) > 1 else ()))
 
 
-def verdict_of(
+def _verdict(
     setting: Mapping[str, Any], optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
 ) -> str:
     """How far the run of a `setting_answer` gets, in words."""
     settled = setting["equilibrium_rms"]
     if settled is None:
         return growth_verdict(setting)
+    verdict = verdict_in_words(setting, schedule, tolerance)
+    if setting["relaxation_steps"] is None:
+        return verdict
     there = predicted(optimizer, schedule, tolerance=tolerance, **{**model, "initial_rms": settled})
-    return verdict_in_words(setting, schedule, tolerance, there["steps_to_equilibrium"])
+    return f"{verdict}\n{start_in_words(setting, there['steps_to_equilibrium'])}"
 
 
 def _record_every(options: argparse.Namespace) -> int:

@@ -36,13 +36,8 @@ def numbers_in_words(setting: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def verdict_in_words(
-    setting: Mapping[str, Any], schedule: Schedule, tolerance: float, settled_start: float | None
-) -> str:
-    """Whether a setting with an equilibrium comes to it, and from which start there is no transient.
-
-    settled_start : how many steps at the peak rate it takes from a start at the equilibrium RMS.
-    """
+def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
+    """Whether a setting with an equilibrium comes to it."""
     from theory.predict import decay_time_steps
 
     transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
@@ -71,6 +66,14 @@ def verdict_in_words(
             f" At the peak rate it takes {needed:,.0f} steps, and the run is worth {worth:,} of those"
             f" ({worth / needed:.0%}); it ends at {1 + last:.0%} of that RMS."
         )
+    return verdict
+
+
+def start_in_words(setting: Mapping[str, Any], settled_start: float) -> str:
+    """From which start there is no transient.
+
+    settled_start : how many steps at the peak rate it takes from a start at the equilibrium RMS.
+    """
     start = f"An initial RMS of {setting['equilibrium_rms']:.4g}"
     if settled_start:
         start += (
@@ -78,7 +81,7 @@ def verdict_in_words(
         )
     else:
         start += " would have no transient."
-    return f"{verdict}\n{start}"
+    return start
 
 
 def worth_in_words(network: Network) -> str:

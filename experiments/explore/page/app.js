@@ -24,8 +24,16 @@ const refusals = { a: null, b: null };
 
 // Setting something
 
-function setField(name, text, isFinal) {
-  change(state.editing, { [name]: text }, `${state.editing}.${name}`, isFinal);
+// Half a number is no question: what is typed waits for a pause, a slider for nothing.
+const TYPING = 300; // milliseconds
+let typed = null;
+
+function setField(name, text, isFinal, isTyped = false) {
+  clearTimeout(typed);
+  const of = state.editing;
+  const set = () => state[of] && change(of, { [name]: text }, `${of}.${name}`, isFinal);
+  if (isTyped && !isFinal) typed = setTimeout(set, TYPING);
+  else set();
 }
 
 function change(of, fields, gestureName, isFinal) {
@@ -184,7 +192,7 @@ function showMap() {
 function drawMapNow() {
   if (state.tab !== "run") return;
   const found = mapAsker.answer;
-  byId("map-said").textContent = found?.said ?? "";
+  byId("map-said").textContent = found?.said ?? "computing …";
   const points = settings().map((of) => ({ of, rate: asNumber(valueOf(state[of], "learning_rate")), decay: asNumber(valueOf(state[of], "weight_decay")) }));
   const ends = runs.filter((run) => shownRuns.has(run.place)).flatMap((run) => run.ends);
   drawMap(byId("plot-map"), found, points, ends);
@@ -289,10 +297,10 @@ function start() {
     (dx, dy) => {
       const nudged = (name, step) => short(asNumber(valueOf(state[state.editing], name)) * 10 ** (step / 10));
       change(state.editing, fields(nudged("learning_rate", dx), nudged("weight_decay", dy)), "map", true);
-      byId("plot-map").querySelector("svg")?.focus();
     },
   );
   addEventListener("popstate", () => {
+    clearTimeout(typed);
     readAddress();
     gesture.of = null;
     document.activeElement?.blur?.();
@@ -300,10 +308,12 @@ function start() {
     draw();
   });
   addEventListener("pagehide", flushAddress);
-  addEventListener("resize", later(80, () => {
+  const redrawn = later(80, () => {
+    sizes = new WeakMap();
     draw();
     if (optimumAsker.answer && state.tab === "optimum") drawOptimum(optimumAsker.answer);
-  }));
+  });
+  new ResizeObserver(redrawn).observe(document.querySelector("main"));
   readAddress();
   show();
   loadRuns();

@@ -85,11 +85,18 @@ function bandOf(xs, lows, highs, x, y, xLog, yLog) {
 
 let clips = 0;
 
+// Sizes are measured once and after the window has changed: to measure makes the browser lay out the page.
+let sizes = new WeakMap();
+
+function sizeOf(node) {
+  if (!sizes.get(node)?.[2]) sizes.set(node, [Math.max(200, node.clientWidth), Math.max(80, node.clientHeight), node.clientWidth > 0]);
+  return sizes.get(node);
+}
+
 /* spec: {summary, xLog, yLog, deepest, xLabel, curves: [{x, y, of, dash, name, faint}], bands: [{x, low, high, of}],
    levels: [{y, of, name, spread}], marks: [{x, y, of, name, square}], points: [{x, y, faint}], x: [low, high]} */
 function drawChart(node, spec) {
-  const width = Math.max(200, node.clientWidth);
-  const height = Math.max(80, node.clientHeight);
+  const [width, height] = sizeOf(node);
   const frame = { left: 52, right: width - LABEL_SPACE, top: 12, bottom: height - (spec.xLabel ? 34 : 22) };
   const { xLog, yLog } = spec;
   const all = [...spec.curves, ...(spec.points ? [{ x: spec.points.map((p) => p.x), y: spec.points.map((p) => p.y) }] : [])];
@@ -153,7 +160,8 @@ function drawChart(node, spec) {
     if (Number.isFinite(place)) out.push(`<text class="label ${curve.of}" x="${Math.min(frame.right, px) + 6}" y="${place + 4}">${escaped(curve.name)}</text>`);
   }
   out.push(`<g class="cursor"></g>`);
-  node.innerHTML = `<svg role="img" tabindex="0" aria-label="${escaped(spec.summary)}" viewBox="0 0 ${width} ${height}" preserveAspectRatio="none">${out.join("")}</svg>`;
+  node.setAttribute("aria-label", spec.summary);
+  node.innerHTML = `<svg aria-hidden="true" viewBox="0 0 ${width} ${height}" preserveAspectRatio="none">${out.join("")}</svg>`;
   node.chart = { spec, x, y, frame, place: null };
   if (!node.watched) watchCursor(node);
 }
@@ -200,7 +208,8 @@ function showCursor(node, value) {
   node.chart.pixel = pixel;
   const words = `${spec.cursor ?? "step"} ${at >= 1e4 ? Math.round(at).toLocaleString("en") : short(at, 4)}: ${parts.join(", ")}`;
   const end = pixel > (frame.left + frame.right) / 2;
-  group.innerHTML = `<line class="axis" opacity=".5" x1="${pixel}" x2="${pixel}" y1="${frame.top}" y2="${frame.bottom}"/>${dots}<text class="readout" role="status" x="${end ? pixel - 7 : pixel + 7}" y="${frame.top + 8}" text-anchor="${end ? "end" : "start"}">${escaped(words)}</text>`;
+  if (document.activeElement === node) byId("read-out").textContent = words;
+  group.innerHTML = `<line class="axis" opacity=".5" x1="${pixel}" x2="${pixel}" y1="${frame.top}" y2="${frame.bottom}"/>${dots}<text class="readout" x="${end ? pixel - 7 : pixel + 7}" y="${frame.top + 8}" text-anchor="${end ? "end" : "start"}">${escaped(words)}</text>`;
 }
 
 function nearest(sorted, value) {

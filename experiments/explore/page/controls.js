@@ -75,7 +75,7 @@ function buildField(field, onInput) {
   } else {
     box = element("input", { type: "text", id, inputMode: field.kind === "slider" ? "decimal" : "text", spellcheck: false, ...described });
     row = element("div", { className: "field" }, label, box);
-    box.addEventListener("input", () => onInput(field.name, box.value, false));
+    box.addEventListener("input", () => onInput(field.name, box.value, false, true));
     box.addEventListener("change", () => onInput(field.name, box.value, true));
     if (field.kind === "slider") {
       slider = element("input", { type: "range", id: `${id}-slider`, min: 0, max: ENDS, step: 1, "aria-label": `${field.label}, slider` });

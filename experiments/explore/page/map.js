@@ -14,15 +14,32 @@ function buildLegend(node) {
   }));
 }
 
+// The ground is drawn when the answer or the size changes, the points with every move.
 function drawMap(node, found, settings, ends) {
-  const width = Math.max(200, node.clientWidth);
-  const height = Math.max(120, node.clientHeight);
-  const frame = { left: 52, right: width - 8, top: 20, bottom: height - 34 };
   if (!found?.fraction) {
     node.innerHTML = "";
     node.map = null;
     return;
   }
+  const [width, height] = sizeOf(node);
+  if (node.map?.found !== found || node.map.width !== width || node.map.height !== height) drawGround(node, found, width, height);
+  const { x, y, frame } = node.map;
+  const out = [];
+  for (const end of ends) if (drawable(end.learning_rate, true) && drawable(end.weight_decay, true)) out.push(`<path class="measured" stroke-width="1.4" d="M${x(end.learning_rate) - 3} ${y(end.weight_decay) - 3}l6 6m0 -6l-6 6"/>`);
+  for (const { of, rate, decay } of settings) {
+    if (!drawable(rate, true) || !drawable(decay, true)) continue;
+    const px = Math.max(frame.left, Math.min(frame.right, x(rate)));
+    const py = Math.max(frame.top, Math.min(frame.bottom, y(decay)));
+    const shape = of === "b" ? `<rect class="ring b" x="${px - 5}" y="${py - 5}" width="10" height="10"/>` : `<circle class="ring a" cx="${px}" cy="${py}" r="6"/>`;
+    out.push(`${shape}<text class="label ${of}" x="${px + 9}" y="${py - 6}">${of.toUpperCase()}</text>`);
+  }
+  node.querySelector(".points").innerHTML = out.join("");
+  const told = settings.map(({ of, rate, decay }) => `${of.toUpperCase()} at learning rate ${rate}, decay ${decay}`).join("; ");
+  node.setAttribute("aria-label", `Map of the transient over learning rate and weight decay: ${told}. Arrow keys move the setting.`);
+}
+
+function drawGround(node, found, width, height) {
+  const frame = { left: 52, right: width - 8, top: 20, bottom: height - 34 };
   const [rates, decays] = [found.learning_rate, found.weight_decay];
   const x = scaleOf(rates[0], rates.at(-1), frame.left, frame.right, true);
   const y = scaleOf(decays[0], decays.at(-1), frame.bottom, frame.top, true);
@@ -42,17 +59,8 @@ function drawMap(node, found, settings, ends) {
   for (const tick of logTicks(decays[0], decays.at(-1), 6)) out.push(`<line class="axis" x1="${frame.left - 4}" x2="${frame.left}" y1="${y(tick)}" y2="${y(tick)}"/><text x="${frame.left - 8}" y="${y(tick)}" dy="3.5" text-anchor="end">${short(tick)}</text>`);
   out.push(`<rect fill="none" class="axis" x="${frame.left}" y="${frame.top}" width="${frame.right - frame.left}" height="${frame.bottom - frame.top}"/>`);
   out.push(`<text x="${(frame.left + frame.right) / 2}" y="${height - 3}" text-anchor="middle">learning rate</text><text x="2" y="${frame.top - 7}">decay</text>`);
-  for (const end of ends) if (drawable(end.learning_rate, true) && drawable(end.weight_decay, true)) out.push(`<path class="measured" stroke-width="1.4" d="M${x(end.learning_rate) - 3} ${y(end.weight_decay) - 3}l6 6m0 -6l-6 6"/>`);
-  for (const { of, rate, decay } of settings) {
-    if (!drawable(rate, true) || !drawable(decay, true)) continue;
-    const px = Math.max(frame.left, Math.min(frame.right, x(rate)));
-    const py = Math.max(frame.top, Math.min(frame.bottom, y(decay)));
-    const shape = of === "b" ? `<rect class="ring b" x="${px - 5}" y="${py - 5}" width="10" height="10"/>` : `<circle class="ring a" cx="${px}" cy="${py}" r="6"/>`;
-    out.push(`${shape}<text class="label ${of}" x="${px + 9}" y="${py - 6}">${of.toUpperCase()}</text>`);
-  }
-  const told = settings.map(({ of, rate, decay }) => `${of.toUpperCase()} at learning rate ${rate}, decay ${decay}`).join("; ");
-  node.innerHTML = `<svg role="application" tabindex="0" aria-label="Map of the transient over learning rate and weight decay. ${escaped(told)}. Arrow keys move the setting." viewBox="0 0 ${width} ${height}">${out.join("")}</svg>`;
-  node.map = { x, y, frame };
+  node.innerHTML = `<svg aria-hidden="true" viewBox="0 0 ${width} ${height}">${out.join("")}<g class="points"></g></svg>`;
+  node.map = { found, width, height, x, y, frame };
 }
 
 // move(rate, decay, isFinal) is told where a setting was dragged to; nudge(dx, dy) in tenths of a decade.

@@ -25,6 +25,7 @@ COMMANDS = (
     "study same-angle --option table=PATH",
     "study replay --option earlier=PATH",
     "predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100 --csv PATH",
+    "explore --no-browser --run PATH",
 )
 
 

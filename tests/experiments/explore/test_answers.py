@@ -1,0 +1,136 @@
+"""What the explorer draws: the numbers of the theory at the steps that are drawn, and honest gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from experiments.cli.settings.explore import Fields
+from experiments.explore.answers import (
+    DECAYS,
+    MOST_POINTS,
+    RATES,
+    SIMULATING,
+    drawn_steps,
+    simulation_of,
+    trajectory_of,
+    transient_map,
+)
+from experiments.explore.asked import RefusedField
+from experiments.explore.optimum import optimum_of
+from experiments.files import BadInput, to_json
+from theory import predict, predict_trajectory
+from theory.bend import predict_bend
+
+READ = Fields().read
+
+
+def asked(**fields: str):  # type: ignore[no-untyped-def]
+    return READ({"learning_rate": "3e-3", "num_steps": "4000", "schedule": "cosine", "warmup_steps": "100", **fields})
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 999, 1001, 10**6])
+def test_few_steps_are_drawn_and_both_ends(num_steps: int) -> None:
+    steps = drawn_steps(num_steps)
+    assert len(steps) <= MOST_POINTS
+    assert (steps[0], steps[-1]) == (0, num_steps - 1)
+    assert np.all(np.diff(steps) > 0)
+
+
+def test_a_curve_is_the_trajectory_at_its_steps() -> None:
+    setting = asked()
+    shown = trajectory_of(setting)
+    run = predict_trajectory(setting.optimizer, setting.schedule, initial_rms=0.02)
+    steps = shown["curve"]["step"]
+    np.testing.assert_allclose(shown["curve"]["weight_rms"], run.weight_rms[steps, 0], rtol=1e-5)
+    np.testing.assert_allclose(shown["curve"]["angular_update"], run.angular_update[steps, 0], rtol=1e-5)
+    assert shown["answer"]["mean_angle"] == pytest.approx(run.angular_update.mean(), rel=1e-12)
+    assert max(shown["curve"]["learning_rate"]) == pytest.approx(3e-3, rel=1e-3)
+    assert len(to_json(shown)) < 80_000
+
+
+def test_from_zero_the_first_angle_is_left_out_of_nothing() -> None:
+    shown = trajectory_of(asked(initial_rms="0", weight_decay="0"))
+    assert shown["answer"]["equilibrium_rms"] is None
+    assert all(value is not None for value in shown["curve"]["weight_rms"])
+
+
+@pytest.mark.parametrize("fields", [{}, {"optimizer": "lion"}, {"decay": "relative", "schedule": "constant"}])
+def test_the_map_agrees_with_single_settings(fields: dict[str, str]) -> None:
+    """Within two hundredths of the run, where the slow limit holds."""
+    found = transient_map(asked(**fields))
+    for i, j in ((18, 20), (22, 24), (26, 18)):
+        rate, decay = float(RATES[i]), float(DECAYS[j])
+        given = decay * rate if fields.get("decay") == "relative" else decay
+        one = asked(**fields, learning_rate=repr(rate), weight_decay=repr(given))
+        steps = predict(one.optimizer, one.schedule, initial_rms=0.02).transient_steps
+        assert found["fraction"][j][i] == pytest.approx(1.0 if steps is None else steps / 4000, abs=0.02)
+
+
+def test_the_map_leaves_out_steps_that_remove_the_weights() -> None:
+    fraction = transient_map(asked())["fraction"]
+    assert fraction[-1][-1] is None
+    assert fraction[0][-1] is not None
+
+
+@pytest.mark.parametrize(
+    "fields", [{"optimizer": "adamh"}, {"optimizer": "sgdm"}, {"decay": "independent", "weight_decay": "1e-4"}]
+)
+def test_where_there_is_no_map_it_says_why(fields: dict[str, str]) -> None:
+    found = transient_map(asked(**fields))
+    assert found["fraction"] is None
+    assert len(found["said"]) > 20
+
+
+def test_a_simulation_lies_about_the_theory() -> None:
+    """Within six standard errors of the norm at every record behind the start: false alarms below one in a million."""
+    setting = asked(num_steps="400", learning_rate="2e-2", weight_decay="0.5", finite_beta2="1")
+    found = simulation_of(setting)
+    run = predict_trajectory(
+        setting.optimizer, setting.schedule, initial_rms=0.02, finite_beta2=True, record_every=1
+    ).weight_rms[found["curve"]["step"], 0]
+    errors = np.array(found["standard_error"]["weight_rms"], np.float64)
+    z = (np.array(found["curve"]["weight_rms"]) - run)[120:] / errors[120:]
+    assert np.all(np.abs(z) < 6)
+    assert np.std(z) > 0.05
+
+
+def test_simulations_that_are_refused() -> None:
+    with pytest.raises(BadInput, match="white-noise"):
+        simulation_of(asked(network="gpt2"))
+    with pytest.raises(BadInput, match="--num-steps 1000000"):
+        simulation_of(asked(num_steps="1e6"))
+    with SIMULATING, pytest.raises(BadInput, match="one at a time"):
+        simulation_of(asked())
+
+
+def test_the_optimum_is_that_of_the_theory() -> None:
+    setting = asked(schedule="constant", warmup_steps="0")
+    found = optimum_of(setting, {"num_params": "3e7", "num_tokens": "2e9"})
+    from theory.angle_law import AngleLaw, Setting
+
+    law = AngleLaw(C1=2.0, a1=0.43, C2=1.0, a2=1.4, B2=0.1, noise_growth=0.4)
+    bend = predict_bend(law, Setting(num_params=3e7, num_tokens=2e9, schedule=setting.schedule), "num_params")
+    assert found["learning_rate"] == pytest.approx(float(bend.learning_rate))
+    assert found["slope"] == pytest.approx(float(bend.slope))
+    middle = len(found["curves"][0]["scale"]) // 2
+    assert found["curves"][0]["learning_rate"][middle] == pytest.approx(found["learning_rate"], rel=1e-4)
+    lowest = min(value for value in found["loss"]["excess"] if value is not None)
+    assert found["own"]["excess"] >= lowest * (1 - 1e-6)
+    assert any(f"{found['slope']:.2f}" in line for line in found["words"])
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"a1": "steep"}, "a1"),
+        ({"B2": "-1"}, "B2"),
+        ({"num_params": "0"}, "num_params"),
+        ({"num_tokens": "1e400"}, "num_tokens"),
+        ({"axis": "width"}, "axis"),
+    ],
+)
+def test_a_law_that_is_none(given: dict[str, str], field: str) -> None:
+    with pytest.raises(RefusedField) as caught:
+        optimum_of(asked(schedule="constant", warmup_steps="0"), given)
+    assert caught.value.field == field
