@@ -6,7 +6,7 @@ No run was made. Legend: :math:`n = \ln(N / 1.4\cdot10^8)`, :math:`d = \ln(D / 6
   :math:`L(N, D) + 0.08\,(\cosh z - 1)`, :math:`z = \ln\eta - \ln\eta_*`, and noise of 0.002 nats, with
   :math:`\ln\eta_* = \ln 0.002 - 0.4\,n - 0.2\,d + 0.06\,n^2`: exponents -0.4 and -0.2, curvature 0.12 along N and 0
   along D.
-- ``arms.csv``, for ``lrbend attribute --optima``: the optima of four arms in the same cells, with the curvatures of
+- ``arms.csv``, for ``lrbend attribute``: the optima of four arms in the same cells, with the curvatures of
   `ARMS` along N in AdamW's learning rate, so that angle is 0.1, norm 0.02 and left 0.04; errors of 3 % that the arms of
   a cell share, and of 1 % of each.
 - ``losses.csv``, for ``lrbend losses``: final losses of cosine and WSD schedules under `LAW`, a multi-power law in

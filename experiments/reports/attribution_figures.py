@@ -5,9 +5,10 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from experiments.bend.scaling_law import AXES
+from experiments.figures.style import log_axis
 from experiments.reports.page import DPI, Figure
 from experiments.reports.png import png_bytes
 
@@ -67,13 +68,11 @@ def optima_figure(table: pd.DataFrame) -> Figure | None:
                     np.abs([rate - part["low"].to_numpy(float), part["high"].to_numpy(float) - rate]), posinf=0.0
                 )
                 ax.errorbar(part[axis], rate, yerr=bars, fmt="o-", ms=3, lw=0.8, capsize=2, color=f"C{place % 10}")
-            ax.set(xscale="log", yscale="log", xlabel=axis)
+            ax.set(xlabel=axis)
             if line == 0:
                 ax.set_title(name, parse_math=False)  # a name may have dollars
             for each, values in ((ax.xaxis, table[axis]), (ax.yaxis, arm["learning_rate"])):
-                each.set_major_locator(LogLocator(subs=_subdivisions(values.astype(float)), numticks=8))
-                each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-                each.set_minor_locator(NullLocator())
+                log_axis(each, values.astype(float))
     return Figure(
         name="optima",
         title="Optimal learning rate, arm by arm",
@@ -82,8 +81,3 @@ def optima_figure(table: pd.DataFrame) -> Figure | None:
         table=table,
         wide=len(names) > 1,
     )
-
-
-def _subdivisions(values: pd.Series) -> tuple[float, ...]:
-    """Of a decade: more of them on a short axis."""
-    return (1.0,) if values.max() > 300 * values.min() else (1.0, 2.0, 5.0)

@@ -47,7 +47,7 @@ def _part_row(row: Mapping[object, object]) -> dict[str, str]:
     names = {str(name): value for name, value in row.items()}
     reason = "" if names["verdict"] != "not-identifiable" else str(names["reason"])
     shown = {name: _triple(names, name, "{:+.3f}") for name in ("curvature", "deviation")}
-    share = _triple(names, "share", "{:.0%}") if _known(names["share_low"]) else "-"
+    share = _triple(names, "share", "{:.0%}") if _known(names["share_low"]) else ""
     words = {name: str(names[name]) for name in ("axis", "part", "verdict")}
     return words | shown | {"share": share, "reason": reason}
 
@@ -62,7 +62,7 @@ def _rival_row(row: Mapping[object, object]) -> dict[str, str]:
 def _triple(names: Mapping[str, object], name: str, form: str) -> str:
     low, high = (names.get(f"{name}_{bound}", names.get(bound)) for bound in ("low", "high"))
     if not _known(names[name]):
-        return "-"
+        return ""
     text = form.format(names[name])
     return f"{text} [{form.format(low)}, {form.format(high)}]" if _known(low) and _known(high) else text
 
