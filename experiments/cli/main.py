@@ -25,7 +25,7 @@ COMMANDS = {
     "predict": "settings.predict",
     "simulate": "settings.simulate",
     "convert": "settings.convert",
-    "train": "runs.train",
+    "train": "training.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",
     "verify": "runs.verify",
