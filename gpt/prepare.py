@@ -1,4 +1,4 @@
-"""Public text to token shards, once, where there is a network: GPT-2's tokens in the layout of `gpt.shards`.
+"""Text to token shards, once: GPT-2's tokens in the layout of `gpt.shards`, of public text or of your own.
 
 Each document is preceded by the token that ends a text (50256), as GPT-2 was trained. The first tokens of the stream
 are for validation, so that a longer preparation keeps the same validation text.
@@ -109,6 +109,25 @@ def fineweb_documents() -> Iterator[str]:
     from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
 
     return (row["text"] for row in load_dataset(FINEWEB, FINEWEB_SAMPLE, split="train", streaming=True))
+
+
+def folder_documents(folder: Path) -> Iterator[str]:
+    """The ``.txt`` files of a folder, each a document, in the order of their names; no network.
+
+    Raises `InvalidParameter` for a folder without them, and for a file that is not UTF-8.
+    """
+    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    if not files:
+        raise InvalidParameter("dataset", str(folder), "fineweb, or a folder with .txt files")
+    return map(_read_text, files)
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise InvalidParameter("dataset", str(file), f"a text that can be read ({reason})") from None
 
 
 def _require_packages(*names: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.cache import cached_folder
+from gpt.cache import cache_folder, cached_folder
 from gpt.text import Text
 from theory.checks import InvalidParameter
 
@@ -68,6 +68,12 @@ def pysource_text() -> Text:
     return Text(train=train, validation=validation, vocab_size=256, fingerprint=manifest["fingerprint"])
 
 
+def count_tokens() -> int | None:
+    """Bytes to train on; None where the text is still to be built. Raises `InvalidParameter` as `pysource_text`."""
+    file = cache_folder() / _cache_name(pysource_files()) / "train.bin"
+    return file.stat().st_size if file.is_file() else None
+
+
 def pysource_files() -> dict[str, Path]:
     """Every file of ``pysource`` by its machine-independent name, such as "numpy/linalg/_linalg.py"."""
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -102,9 +108,13 @@ def _package_folder(package: str) -> Path:
 
 def _cached_pysource() -> Path:
     files = pysource_files()
+    return cached_folder(_cache_name(files), lambda work: _write(files, work))
+
+
+def _cache_name(files: dict[str, Path]) -> str:
     versions = [f"{package} {metadata.version(package)}" for package in PACKAGES]
     key = hashlib.sha256("\n".join([sys.version, *versions, *files]).encode()).hexdigest()[:16]
-    return cached_folder(f"pysource-{key}", lambda work: _write(files, work))
+    return f"pysource-{key}"
 
 
 def _write(files: dict[str, Path], work: Path) -> None:

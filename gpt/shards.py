@@ -1,4 +1,4 @@
-"""Files of your own to train on: ``.bin`` shards of tokens, or any other file as bytes.
+"""Files of your own to train on: ``.bin`` shards of tokens, or text as bytes.
 
 A shard holds unsigned 16-bit tokens, little-endian, and nothing else (what nanoGPT's preparation scripts write). A
 shard may also begin with the header of llm.c: 256 32-bit integers, of which the first three are 20240520, the version
@@ -7,9 +7,12 @@ shard may also begin with the header of llm.c: 256 32-bit integers, of which the
     a file that ends in .bin          one shard; its last 5 % are for validation
     a folder with such files          shards with "val" in their name are for validation, all others for training;
                                       without any of the former, the last 5 % of the whole
+    a folder with .txt files          their bytes in the order of the names; the last 5 % are for validation
     any other file                    its bytes; the last 5 % are for validation
 
-Every shard is read once from end to end for its largest token and its fingerprint; the result is kept in the cache
+``lrbend prepare FOLDER`` makes GPT-2's tokens of a folder of ``.txt`` files.
+
+Every file is read once from end to end for its largest token and its fingerprint; the result is kept in the cache
 under path, size and times of change.
 """
 
@@ -19,7 +22,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,32 +67,73 @@ def files_text(path: Path) -> Text:
     ------
     InvalidParameter : a path that is not there or cannot be read, a folder without shards, a broken shard.
     """
+    parts = _open(path)
     try:
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix == ".bin")
-            if not files:
-                raise InvalidParameter("source", str(path), "a folder with .bin shards")
-        for file in files:
-            if not stat.S_ISREG(file.stat().st_mode):
-                raise InvalidParameter("source", str(file), "a file or a folder (it is something else)")
-        parts = {file: open_shard(file) if file.suffix == ".bin" else _bytes(file) for file in files}
         found = [_inspect(file, tokens) for file, tokens in parts.items()]
     except OSError as error:
-        raise InvalidParameter("source", str(path), f"pysource, zipf or a readable path ({error.strerror})") from None
-    held_out = [file for file in files if "val" in file.name] if path.is_dir() else []
-    if 0 < len(held_out) < len(files):
-        train = Shards([parts[file] for file in files if file not in held_out])
-        validation = Shards([parts[file] for file in held_out])
-    else:
-        train, validation = split(list(parts.values()))
-    content = [fingerprint for _, fingerprint in found]
+        raise _unreadable(path, error) from None
+    train, validation = _divide(path, parts)
+    held_out, content = _held_out(path, parts), [fingerprint for _, fingerprint in found]
     return Text(
         train=train,
         validation=validation,
-        vocab_size=256 if parts[files[0]].dtype == np.uint8 else max(largest for largest, _ in found) + 1,
+        vocab_size=256 if _are_bytes(parts) else max(largest for largest, _ in found) + 1,
         fingerprint=hashlib.sha256(f"{content} {len(train)} {held_out != []}".encode()).hexdigest(),
     )
+
+
+def count_tokens(path: Path) -> int:
+    """Tokens to train on, by the sizes of the files. Raises as `files_text`."""
+    return len(_divide(path, _open(path))[0])
+
+
+def holds_shards(path: Path) -> bool:
+    """Whether it is, or would be, one of shards: by its name, and what lies in a folder."""
+    return path.suffix == ".bin" or (path.is_dir() and not _text_files(path))
+
+
+def _text_files(folder: Path) -> list[Path]:
+    """The texts of a folder without shards."""
+    files = list(folder.iterdir())
+    return [] if any(file.suffix == ".bin" for file in files) else sorted(f for f in files if f.suffix == ".txt")
+
+
+def _open(path: Path) -> dict[Path, NDArray[np.unsignedinteger]]:
+    """The tokens of every file."""
+    try:
+        files = [path]
+        if path.is_dir():
+            files = _text_files(path) or sorted(file for file in path.iterdir() if file.suffix == ".bin")
+            if not files:
+                raise InvalidParameter("source", str(path), "a folder with .bin shards or .txt files")
+        for file in files:
+            if not stat.S_ISREG(file.stat().st_mode):
+                raise InvalidParameter("source", str(file), "a file or a folder (it is something else)")
+        return {file: open_shard(file) if file.suffix == ".bin" else _bytes(file) for file in files}
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidParameter:
+    return InvalidParameter("source", str(path), f"pysource, zipf or a readable path ({error.strerror})")
+
+
+def _divide(path: Path, parts: Mapping[Path, NDArray[np.unsignedinteger]]) -> tuple[Shards, Shards]:
+    """Training and validation part."""
+    held_out = _held_out(path, parts)
+    if not 0 < len(held_out) < len(parts):
+        return split(list(parts.values()))
+    return Shards([part for file, part in parts.items() if file not in held_out]), Shards([parts[f] for f in held_out])
+
+
+def _held_out(path: Path, parts: Mapping[Path, NDArray[np.unsignedinteger]]) -> list[Path]:
+    if not path.is_dir() or _are_bytes(parts):
+        return []
+    return [file for file in parts if "val" in file.name]
+
+
+def _are_bytes(parts: Mapping[Path, NDArray[np.unsignedinteger]]) -> bool:
+    return next(iter(parts.values())).dtype == np.uint8
 
 
 def open_shard(path: Path) -> NDArray[np.uint16]:

@@ -85,7 +85,9 @@ def train(
     recording: Recording | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
+    on_start: Callable[[int], None] | None = None,
     on_progress: Callable[[int, float], None] | None = None,
+    on_evaluation: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     before_step: StepObserver | None = None,
     device_peak_flops: float | None = None,
@@ -101,7 +103,9 @@ def train(
     recording : of the run whose angles or norms ``config.steering`` asks for.
     checkpoint : file to resume from, if it exists, and to save to.
     checkpoint_every : steps between saves; the end of the run, and a stop asked for, are always saved.
+    on_start : called before the first step with the number of steps that a checkpoint has done already.
     on_progress : called at every recorded step with the number of steps done and the loss.
+    on_evaluation : called with the number of validation batches done and of all, from (0, all) on.
     should_stop : asked at every recorded step; True ends the run with a checkpoint.
     before_step : called in every process before each optimizer step that this call makes.
     device_peak_flops : of one device, FLOP/s, for the MFU; None takes that of a GPU in `gpt.estimates.PEAK_FLOPS`.
@@ -161,6 +165,8 @@ def train(
         if is_finite(state["model"]) and is_finite(state["optimizers"]):  # else the run is about to end as diverged
             save_checkpoint(checkpoint, config, text.fingerprint, state, conditions)
 
+    if on_start is not None and processes.is_first:
+        on_start(start)
     outcome, diverged_at_step, done, checked = RunOutcome.COMPLETED, None, start, 0
     started = time.perf_counter()
     for step, parts in batches(text, config, processes, start):
@@ -211,7 +217,8 @@ def train(
 
     final_loss, final_loss_se = math.nan, math.nan
     if outcome is RunOutcome.COMPLETED:
-        final_loss, final_loss_se = evaluate(compiled, text, config, device)
+        told = on_evaluation if processes.is_first else None
+        final_loss, final_loss_se = evaluate(compiled, text, config, device, told)
         if not math.isfinite(final_loss):
             outcome, diverged_at_step = RunOutcome.DIVERGED, num_steps
     return TrainResult(
@@ -234,16 +241,29 @@ def train(
 
 @torch.no_grad()
 def evaluate(
-    model: Callable[..., torch.Tensor], text: Text, config: TrainConfig, device: torch.device
+    model: Callable[..., torch.Tensor],
+    text: Text,
+    config: TrainConfig,
+    device: torch.device,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> tuple[float, float]:
-    """Loss on the fixed validation batches and its standard error over their sequences, in nats per token."""
+    """Loss on the fixed validation batches and its standard error over their sequences, in nats per token.
+
+    A batch is computed in as many parts as in training, since the whole of it may not fit.
+    """
     sequences = []
     for index in range(config.eval_batches):
+        if on_batch is not None:
+            on_batch(index, config.eval_batches)
         tokens, targets = text.validation_batch(
             index, batch_size=config.batch_size, context_length=config.model.context_length
         )
-        with autocast(config, device):
-            sequences.append(model(tokens.to(device), targets.to(device)).mean(dim=1))
+        parts = (half.to(device).chunk(config.accumulation_steps) for half in (tokens, targets))
+        for some, following in zip(*parts, strict=True):
+            with autocast(config, device):
+                sequences.append(model(some, following).mean(dim=1))
+    if on_batch is not None:
+        on_batch(config.eval_batches, config.eval_batches)
     values = torch.cat(sequences).double()
     spread = float(values.std()) if len(values) > 1 else math.nan
     return float(values.mean()), spread / math.sqrt(len(values))

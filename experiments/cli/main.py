@@ -26,7 +26,7 @@ COMMANDS = {
     "simulate": "settings.simulate",
     "convert": "settings.convert",
     "explore": "settings.explore",
-    "train": "runs.train",
+    "train": "training.train",
     "replay": "runs.replay",
     "diagnose": "runs.diagnose",
     "verify": "runs.verify",

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,10 +61,14 @@ def train_run(
     job: Job,
     on_progress: Callable[[int, float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    *,
+    on_start: Callable[[int], None] | None = None,
+    on_evaluation: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Train into the run directory of the job, or find it finished there; a half-finished run goes on.
 
-    ``should_stop`` is asked now and then; True saves a checkpoint and raises KeyboardInterrupt.
+    ``should_stop`` is asked now and then; True saves a checkpoint and raises KeyboardInterrupt. The other calls are
+    those of `gpt.train.train`.
 
     Of several processes that ``torchrun`` started the first writes; the others compute, and return before it is done.
     """
@@ -73,14 +77,21 @@ def train_run(
     final = job.path
     if not is_first_process():
         if not run_directory.is_finished(final):
-            _train(job, run_directory.partial_path(final), None, None)
+            _train(job, run_directory.partial_path(final))
         return final
     with run_directory.claim(final) as partial:
         if partial is None:
             return final
         write_whole(partial / "config.json", config_text(job.config).encode())
         try:
-            result = _train(job, partial, progress_writer(partial, on_progress), should_stop)
+            result = _train(
+                job,
+                partial,
+                on_progress=progress_writer(partial, on_progress),
+                should_stop=should_stop,
+                on_start=on_start,
+                on_evaluation=on_evaluation,
+            )
         except InvalidParameter:
             if not list(partial.glob("checkpoint*")):
                 shutil.rmtree(partial)
@@ -116,12 +127,7 @@ def train_run(
     return final
 
 
-def _train(
-    job: Job,
-    partial: Path,
-    on_progress: Callable[[int, float], None] | None,
-    should_stop: Callable[[], bool] | None,
-) -> TrainResult:
+def _train(job: Job, partial: Path, **calls: Any) -> TrainResult:
     from gpt.train import train
 
     return train(
@@ -129,9 +135,8 @@ def _train(
         recording=None if job.recording is None else load_recording(load_run(job.recording)),
         checkpoint=partial / run_directory.CHECKPOINT_FILE,
         checkpoint_every=job.checkpoint_every,
-        on_progress=on_progress,
-        should_stop=should_stop,
         device_peak_flops=job.device_peak_flops,
+        **calls,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from experiments.bend.mean_angle import AngleOf
 from experiments.studies.swept import judge_bend
 from experiments.studies.workplace import Findings, Workplace
 from experiments.sweeps.study import Study, StudyCell, geometric
 from gpt.config import GPU_SHAPES, TrainableOptimizer, TrainConfig, preset
 from gpt.estimates import num_matrix_params
+from gpt.preset_training import training_of_preset
 from theory import AdamH, AdamW, Cosine
 
-BATCH_SIZE, ACCUMULATION_STEPS = 512, 16  # 524,288 tokens a step
 TOKENS_PER_PARAM = {"22M": (20, 80, 320), "64M": (20, 80, 320), "85M": (20, 80, 320), "302M": (20,), "708M": (20,)}
 WARMUP_SHARE = 0.01
 OPTIMIZERS: dict[str, TrainableOptimizer] = {
@@ -57,17 +59,15 @@ def run_study(place: Workplace) -> Findings:
 
 def _config(size: str, tokens_per_param: int, optimizer: TrainableOptimizer) -> TrainConfig:
     model = preset(size, "scale-invariant")
-    num_steps = round(tokens_per_param * num_matrix_params(model) / (BATCH_SIZE * model.context_length))
+    training = training_of_preset(size, on_gpu=True)
+    num_steps = round(tokens_per_param * num_matrix_params(model) / (training.batch_size * model.context_length))
     return TrainConfig(
         model=model,
         optimizer=optimizer,
         non_matrix_learning_rate=1e-2,
         schedule=Cosine(num_steps=num_steps, warmup_steps=round(WARMUP_SHARE * num_steps)),
-        batch_size=BATCH_SIZE,
-        accumulation_steps=ACCUMULATION_STEPS,
-        dtype="bfloat16",
         device="cuda",
         source=SOURCE,
         gradient_clip=1.0,
-        compile=True,
+        **asdict(training),
     )

@@ -9,8 +9,10 @@ from pathlib import Path
 from experiments.sweeps.study import Study
 from experiments.sweeps.sweep import CellState, states
 from gpt.config import TrainConfig
-from gpt.estimates import estimate, flops_per_token
+from gpt.data import count_tokens
+from gpt.estimates import estimate, flops_per_token, num_tokens
 from gpt.timing import measured_hours
+from theory import InvalidParameter
 
 MOST_FLOPS_TIMED = 3e10  # of one step; about a second on a core
 
@@ -28,6 +30,24 @@ class CellPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """A text that the runs read.
+
+    Attributes
+    ----------
+    source : as in the configs.
+    tokens_needed : those of the longest run that reads it; windows are drawn anywhere, so that fewer are read again.
+    tokens_found : to train on, as far as that is known without reading; None if it is not.
+    missing : why there are none to train on; None if there are.
+    """
+
+    source: str
+    tokens_needed: int
+    tokens_found: int | None
+    missing: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The cost of a study.
 
@@ -41,7 +61,7 @@ class Plan:
     not_timed : why there is none.
     gpu, utilisation, gpu_hours : as in `gpt.estimates.Estimate`, for those not finished; a calculation from an assumed
         utilisation, no GPU was used.
-    cells : one entry each.
+    cells, texts : one entry each.
     """
 
     study: str
@@ -58,6 +78,7 @@ class Plan:
     utilisation: float
     gpu_hours: float
     cells: tuple[CellPlan, ...]
+    texts: tuple[TextPlan, ...]
 
 
 def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, num_workers: int) -> Plan:
@@ -89,7 +110,23 @@ def make_plan(study: Study, directory: Path, *, gpu: str, utilisation: float, nu
         utilisation=utilisation,
         gpu_hours=rest.gpu_hours,
         cells=tuple(_cell_plan(state, gpu, utilisation) for state in cells),
+        texts=_texts([job.config for job in jobs]),
     )
+
+
+def _texts(configs: Sequence[TrainConfig]) -> tuple[TextPlan, ...]:
+    needed: dict[str, int] = {}
+    for config in configs:
+        needed[config.source] = max(needed.get(config.source, 0), num_tokens(config))
+    plans = []
+    for source, tokens in needed.items():
+        found, missing = None, None
+        try:
+            found = count_tokens(source)
+        except InvalidParameter as error:
+            missing = f"{error.value}: must be {error.allowed}"
+        plans.append(TextPlan(source=source, tokens_needed=tokens, tokens_found=found, missing=missing))
+    return tuple(plans)
 
 
 def _cell_plan(state: CellState, gpu: str, utilisation: float) -> CellPlan:

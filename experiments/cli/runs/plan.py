@@ -13,8 +13,9 @@ from experiments.files import to_json
 from experiments.text import aligned, short_number
 
 if TYPE_CHECKING:
-    from experiments.sweeps.plan import Plan
+    from experiments.sweeps.plan import Plan, TextPlan
 
+LEAST_GPU_HOURS = 0.01  # below, starting the runs takes longer, and the figure says nothing
 NOTE = "estimated from the FLOPs and an assumed utilisation; not run on a GPU"
 
 SUMMARY = "what a study costs: runs, tokens, FLOPs, hours"
@@ -50,23 +51,27 @@ def run(options: argparse.Namespace) -> int:
 
 
 def plan_in_words(found: Plan) -> str:
-    """The table of arms, and hours here and on the GPU."""
+    """The table of arms, the texts, and hours here and on the GPU where they are more than a moment."""
+    for_gpus = any(cell.gpu_hours >= LEAST_GPU_HOURS for cell in found.cells)
     rows = [
         (
             cell.arm,
             str(cell.num_runs),
             str(cell.num_finished),
-            *map(short_number, (cell.num_tokens, cell.flops, cell.gpu_hours)),
+            *map(short_number, (cell.num_tokens, cell.flops)),
+            *([_hours(cell.gpu_hours)] if for_gpus else []),
         )
         for cell in found.cells
     ]
     total = map(short_number, (found.num_tokens, found.flops))
-    rows.append(("all", str(found.num_runs), str(found.num_finished), *total, ""))
-    header = ("arm", "runs", "finished", "tokens", "FLOPs", "GPU hours")
-    table = aligned(header, rows, align="<>>>>>", gap=" ", least=(24, 6, 8, 9, 9, 9))
+    rows.append(("all", str(found.num_runs), str(found.num_finished), *total, *([""] if for_gpus else [])))
+    header = ("arm", "runs", "finished", "tokens", "FLOPs", "GPU hours")[: len(rows[0])]
+    least = (24, 6, 8, 9, 9, 9)[: len(rows[0])]
+    table = aligned(header, rows, align="<>>>>>"[: len(rows[0])], gap=" ", least=least)
     lines = [f"{found.study}: {found.question}", "", *table]
     if found.most_runs > found.num_runs:
         lines.append(f"Adaptive cells may come to {found.most_runs} runs; the figures are for those asked for now.")
+    lines += [_text_in_words(text) for text in found.texts]
     if found.hours_here is None:
         lines.append(f"Hours on this machine: not known, {found.not_timed}.")
     else:
@@ -74,5 +79,23 @@ def plan_in_words(found: Plan) -> str:
             f"Hours on this machine for what is not finished: {found.hours_here:.3g}, with {found.num_workers}"
             " at a time, from a few steps timed now."
         )
-    lines.append(f"Hours on one {found.gpu} at {found.utilisation:.0%} of its peak: {found.gpu_hours:.3g}, {NOTE}.")
+    if found.gpu_hours >= LEAST_GPU_HOURS:
+        hours = f"{found.gpu_hours:.3g}, {NOTE}; starting and compiling the runs is not counted"
+        lines.append(f"Hours on one {found.gpu} at {found.utilisation:.0%} of its peak: {hours}.")
     return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    return short_number(hours) if hours >= LEAST_GPU_HOURS else ""
+
+
+def _text_in_words(text: TextPlan) -> str:
+    line = f"Text {text.source}: the longest run reads {short_number(text.tokens_needed)} tokens;"
+    if text.missing is not None:
+        return f"{line} not there ({text.missing}); lrbend prepare makes tokens of a text."
+    if text.tokens_found is None:
+        return f"{line} it is built at the first run and was not counted."
+    return (
+        f"{line} {short_number(text.tokens_found)} are there, which is {text.tokens_needed / text.tokens_found:.2g}"
+        " times through."
+    )

@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.cli.flags import TRAINABLE_OPTIMIZERS, add_checkpoint_every, add_device, add_folder, add_seed
 from experiments.cli.parser import Parser, number, whole_number
 from experiments.cli.settings.rate_file import read_rates
 from experiments.cli.settings.setting_flags import add_setting, optimizer_from, schedule_from
+from experiments.cli.training.preset_flags import with_preset
 from experiments.files import BadInput, read_json, to_json
 from experiments.text import flag
 
@@ -63,17 +63,27 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
         choices=("scale-invariant", "gpt2"),
         help="whether the norm of a block matrix leaves the function alone, or the classic GPT-2",
     )
-    model.add_argument("--vocab-size", type=whole_number, help="token values (default: those of the preset)")
+    model.add_argument(
+        "--vocab-size", type=whole_number, help="token values (default: the preset's, 256 if that reads bytes)"
+    )
     model.add_argument(
         "--start", default="drawn", choices=("drawn", "equilibrium"), help="norm of the initial block matrices"
     )
     training = parser.add_argument_group("data and training")
-    training.add_argument("--source", default="pysource", metavar="TEXT", help="pysource, zipf, or a path as ./text")
     training.add_argument(
-        "--batch-size", type=whole_number, default=16, help="sequences per step, of all processes together"
+        "--source",
+        metavar="TEXT",
+        help="pysource, zipf, or a path as ./text (default: pysource; needed for 22M to 708M)",
     )
     training.add_argument(
-        "--accumulation-steps", type=whole_number, default=1, help="parts in which a batch is computed"
+        "--batch-size",
+        type=whole_number,
+        help="sequences per step, of all processes together (default: 16; 512 for 22M to 708M on a GPU)",
+    )
+    training.add_argument(
+        "--accumulation-steps",
+        type=whole_number,
+        help="parts in which a batch is computed (default: 1; 16 to 64 for 22M to 708M on a GPU)",
     )
     training.add_argument(
         "--gradient-clip", type=number, help="largest norm of the gradient (default: gradients are left as they are)"
@@ -89,18 +99,21 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     )
     training.add_argument(
         "--dtype",
-        default="float32",
         choices=("float32", "float64", "bfloat16"),
-        help="of the arithmetic; bfloat16 is autocast over float32 weights",
+        help="of the arithmetic; bfloat16 is autocast over float32 weights (default: float32; bfloat16 for 22M to 708M"
+        " on a GPU)",
     )
-    training.add_argument("--compile", action="store_true", help="run the model through torch.compile")
+    training.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="run the model through torch.compile (default: off; on for 22M to 708M on a GPU)",
+    )
     add_device(training)
     add_seed(training, "weights and batches")
 
 
 def run(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
+    from experiments.cli.training.train_words import Progress, result_in_words
     from experiments.runs.produce import Job, train_run, training_label
     from experiments.runs.run_directory import is_finished
     from experiments.runs.run_files import load_run
@@ -119,20 +132,7 @@ def run(options: argparse.Namespace) -> int:
         device_peak_flops=options.peak_flops,
     )
     if is_finished(job.path):
-        print(f"note: {job.path} is finished already and kept", file=sys.stderr)
-    bars: list[Any] = []  # made at the first report, so that an error before it stands alone
-    first_step, started = 0, 0.0
-
-    def show(step: int, loss: float) -> None:
-        nonlocal first_step, started
-        if not bars:
-            first_step, started = step, time.perf_counter()
-            keywords = {"unit": "step", "disable": options.json, "dynamic_ncols": True}
-            bars.append(tqdm(total=config.schedule.num_steps, initial=step, **keywords))
-        bars[0].update(step - bars[0].n)
-        speed = (step - first_step) * config.tokens_per_step / (time.perf_counter() - started)
-        bars[0].set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
-
+        print(f"note: {job.path} is finished already: nothing is trained, this is what it found", file=sys.stderr)
     told: list[int] = []
 
     def stop(signum: int, frame: object) -> None:
@@ -142,11 +142,10 @@ def run(options: argparse.Namespace) -> int:
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        path = train_run(job, show, lambda: bool(told))
+        with Progress(config, bars=not options.json) as shown:
+            path = train_run(job, shown.step, lambda: bool(told), on_start=shown.start, on_evaluation=shown.evaluation)
     finally:
         signal.signal(signal.SIGTERM, before)
-        for bar in bars:
-            bar.close()
     if not is_first_process():
         return 0
     finished = load_run(path)
@@ -154,10 +153,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(to_json(result))
         return 0
-    for line in finished.summary.get("parameter_groups", []):
-        print(line)
-    for key, value in result.items():
-        print(f"{key:18} {value}")
+    print("\n".join(result_in_words(result, finished.summary)))
     return 0
 
 
@@ -188,23 +184,20 @@ def _config(options: argparse.Namespace) -> TrainConfig:
     ):  # the choices of --optimizer are; a convention of decay may not be
         raise BadInput(f"--decay {options.decay}: makes {optimizer.name} of it, which lrbend train has not")
     model = preset(options.preset, options.architecture)
-    if options.vocab_size is not None:
-        require_integer("vocab_size", options.vocab_size, at_least=1, at_most=MOST_TOKENS)
-        model = dataclasses.replace(model, vocab_size=options.vocab_size)
+    implied = with_preset(options)
+    if (vocab_size := implied.pop("vocab_size")) is not None:
+        require_integer("vocab_size", vocab_size, at_least=1, at_most=MOST_TOKENS)
+        model = dataclasses.replace(model, vocab_size=vocab_size)
     config = TrainConfig(
         model=model,
         optimizer=optimizer,
         schedule=schedule,
         seed=options.seed,
-        dtype=options.dtype,
         device=options.device,
         record_every=options.record_every,
         non_matrix_learning_rate=options.non_matrix_learning_rate,
-        source=options.source,
-        batch_size=options.batch_size,
-        accumulation_steps=options.accumulation_steps,
         gradient_clip=options.gradient_clip,
-        compile=options.compile,
         matrix_schedule=None if matrices is None else matrices.schedule(schedule.num_steps),
+        **implied,
     )
     return at_equilibrium(config) if options.start == "equilibrium" else config

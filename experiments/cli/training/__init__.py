@@ -1,0 +1,1 @@
+"""``lrbend train``: its flags, what a preset implies, what is shown."""
