@@ -27,6 +27,8 @@ class Group:
 class Reading:
     """What a log tells; None where it does not.
 
+    decay : the convention of weight_decay. independent_weight_decay : share of the weights that a step at the peak rate
+    takes, None if the decay is part of the gradient.
     equilibrium_step : steps made when every matrix had come to equilibrium, by its norms if they are logged, else by
     theory. adamh_learning_rate : AdamH's rate that turns by AdamW's equilibrium angle at the peak. mean_angle : root
     mean square over the run, in radians per step. belongs : in a fit of the best rate over scale, with ``reasons`` why
@@ -42,6 +44,8 @@ class Reading:
     planned_steps: int | None
     optimizer: str
     weight_decay: float | None
+    decay: str
+    independent_weight_decay: float | None
     learning_rate: float | None
     num_relaxations: float | None
     reaches_equilibrium: bool | None

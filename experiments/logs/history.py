@@ -7,7 +7,7 @@ a restart repeats them, an epoch carries them on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Steps = NDArray[np.int64]
 
 MOST_STEPS = 10**7
 MOST_RESTARTS = 1000
+EXCURSIONS = 5  # steps that go back, of a table in another order
 HIGHEST_RATE = 1e3
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
@@ -79,6 +80,7 @@ class History:
 
 def history_of(log: RawLog, setting: Setting) -> History:
     """Put a log in order. Raises `BadInput` for steps that no run can have."""
+    log, of_order = _by_step(log)
     steps, dropped, notes, num_restarts = _unrolled(log)
     made = steps[~dropped & np.isfinite(steps)]
     if not len(made):
@@ -104,8 +106,29 @@ def history_of(log: RawLog, setting: Setting) -> History:
         matrices=_matrices(series, log, setting),
         jumps=jumps,
         num_restarts=num_restarts,
-        notes=(*notes, *told),
+        notes=(*of_order, *notes, *told),
     )
+
+
+def _by_step(log: RawLog) -> tuple[RawLog, list[str]]:
+    """The rows of a table that was sorted by something else, by steps as text or downwards: each step is there once,
+    they lie evenly, and no run has made them in this order."""
+    known = max((rows for rows, _ in log.series.values()), key=len, default=np.empty(0, np.int64))
+    steps = log.steps[known]
+    steps = steps[np.isfinite(steps)]
+    gaps = np.diff(np.sort(steps))
+    back = int(np.sum(np.diff(steps) < 0))
+    if len(steps) < 3 or not gaps[0] > 0 or np.any(gaps != gaps[0]) or back < min(EXCURSIONS, len(steps) - 1):
+        return log, []
+    order = np.argsort(log.steps, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    series = {}
+    for key, (rows, values) in log.series.items():
+        moved = place[rows]
+        rising = np.argsort(moved)
+        series[key] = moved[rising], values[rising]
+    return replace(log, steps=log.steps[order], series=series), ["its rows are not in the order of steps: sorted"]
 
 
 def _unrolled(log: RawLog) -> tuple[Array, NDArray[np.bool_], list[str], int]:

@@ -19,6 +19,7 @@ from experiments.logs.sources.raw_log import RawLog
 from experiments.logs.verdicts import ending_of, gradient_norm_of
 from theory import Optimizer
 from theory.models import OnSphere
+from theory.optimizers import pytorch_decay
 from theory.predict import adamh_learning_rate, reaches_equilibrium, transient_steps
 
 Array = NDArray[np.float64]
@@ -37,12 +38,13 @@ class _Theory:
 
 def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None) -> Reading:
     """Read a log and answer it. Raises `BadInput` and `InvalidParameter`."""
-    log = read_source(path, columns or {})
     setting, told = beside(path, setting)
+    log = read_source(path, columns or {}, setting.steps_per_record)
     history = history_of(log, setting)
     rates = history.learning_rates
     optimizer = None if rates is None else setting.spec(float(rates.max()))
-    decay = getattr(optimizer, "weight_decay", None) if setting.weight_decay is not None else None
+    decays = setting.weight_decay is not None and hasattr(optimizer, "weight_decay")
+    coupled = setting.decay == "coupled"
     theory, norms = _Theory(), list[Norm]()
     if rates is not None and optimizer is not None:
         theory = _theory(history, setting, optimizer, rates)
@@ -58,9 +60,12 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
                     reaches=bool(theory.reaches),
                 )
             )
-    decided = optimizer is not None and (decay is not None or not hasattr(optimizer, "weight_decay"))
+    decided = optimizer is not None and (decays or not hasattr(optimizer, "weight_decay"))
     if not decided:
         norms = [_without_decay(norm) for norm in norms]
+    elif coupled:
+        norms = [replace(norm, predicted=None, error_predicted=None) for norm in norms]
+        decided = bool(norms)
     loss = history.series.get("loss") or history.series.get("validation_loss")
     ending = ending_of(loss)
     series, mean_angle = thinned_series(history, setting, optimizer, norms, decided=decided)
@@ -78,7 +83,11 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
         num_steps=history.num_steps,
         planned_steps=history.planned_steps,
         optimizer=setting.optimizer or "adamw",
-        weight_decay=decay,
+        weight_decay=setting.weight_decay if decays else None,
+        decay=setting.decay or "pytorch",
+        independent_weight_decay=None
+        if optimizer is None or not decays or coupled
+        else optimizer.learning_rate * pytorch_decay(optimizer),
         learning_rate=None if rates is None else float(rates.max()),
         num_relaxations=theory.num_relaxations,
         reaches_equilibrium=theory.reaches,
@@ -132,6 +141,12 @@ def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Arr
     if assumed:
         shown = " and ".join(f"{name} {getattr(optimizer, name):g}" for name in assumed)
         found.notes.append(f"{shown} assumed: give " + " and ".join(f"--{name}" for name in assumed))
+    if setting.decay == "coupled":
+        found.notes.append(
+            "the decay is part of the gradient: what it does to the norm depends on the gradient's scale, which a log"
+            " does not tell; the norm is followed with the logged direction alone, in which the decay is"
+        )
+        return found
     found.num_relaxations = model.num_relaxations(rates)
     if not setting.weight_decay:
         found.reaches = False

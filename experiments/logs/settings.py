@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from experiments.files import BadInput
 from experiments.logs.sources.raw_log import to_float
 from experiments.tables.formats import read_raw
-from theory import OPTIMIZERS, SCHEDULES, WSD, Constant, Optimizer, Schedule
+from theory import OPTIMIZERS, SCHEDULES, WSD, AdamC, Constant, Optimizer, Schedule
 from theory.checks import require_integer, require_number
 from theory.networks import WHITE_NOISE, Model, Network, model_of
 
@@ -18,15 +18,19 @@ RUNS_FILE = "runs.csv"
 UNKNOWN_DECAY = 0.0
 ASSUMED_RMS = 0.02  # where nobody tells an initial one
 FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
-TEXTS = ("optimizer", "schedule")
-COUNTS = ("num_steps", "warmup_steps", "num_entries")
+TEXTS = ("optimizer", "schedule", "decay")
+COUNTS = ("num_steps", "warmup_steps", "num_entries", "steps_per_record")
+
+Decay = Literal["pytorch", "independent", "relative", "coupled", "adamc"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
     """Hyperparameters, None where nobody told them.
 
-    learning_rate : peak, for logs without rates. weight_decay : PyTorch's convention. num_steps : of the whole run.
+    learning_rate : peak, for logs without rates. weight_decay : in the convention ``decay``, PyTorch's by default:
+    "independent" of the rate; "relative" to its peak; "coupled", part of the gradient and so of the direction; "adamc",
+    rate times rate over peak. num_steps : of the whole run. steps_per_record : of a log that does not number its steps.
     initial_rms : of the weights before step 1. num_entries : of the pooled weights, where their norm is logged. shape :
     (d_out, d_in), for Muon. recorded : whether a record was made before or after its step. network : that predictions
     speak of.
@@ -35,9 +39,11 @@ class Setting:
     optimizer: str | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
+    decay: Decay | None = None
     beta1: float | None = None
     beta2: float | None = None
     num_steps: int | None = None
+    steps_per_record: int | None = None
     schedule: str | None = None
     warmup_steps: int | None = None
     final_fraction: float | None = None
@@ -53,17 +59,23 @@ class Setting:
         for name in ("learning_rate", "initial_rms"):
             if (value := getattr(self, name)) is not None:
                 require_number(name, value, above=0)
-        for name in ("num_steps", "num_entries"):
+        for name in ("num_steps", "num_entries", "steps_per_record"):
             if (value := getattr(self, name)) is not None:
                 require_integer(name, value, at_least=1)
 
     def spec(self, peak: float) -> Optimizer:
-        """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told."""
-        cls = OPTIMIZERS[self.optimizer or "adamw"]
+        """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told, or where it
+        is part of the direction."""
+        cls = AdamC if self.decay == "adamc" else OPTIMIZERS[self.optimizer or "adamw"]
         names = {field.name for field in fields(cls)}
         told: dict[str, Any] = {"learning_rate": peak}
         if "weight_decay" in names:
-            told["weight_decay"] = UNKNOWN_DECAY if self.weight_decay is None else self.weight_decay
+            amount = self.weight_decay
+            if self.decay == "relative" and amount is not None:
+                amount /= peak
+            told["weight_decay"] = UNKNOWN_DECAY if amount is None or self.decay == "coupled" else amount
+            if self.decay == "independent":
+                told["decay"] = "independent"
         for name in ("beta1", "beta2"):
             if name in names and getattr(self, name) is not None:
                 told[name] = getattr(self, name)
@@ -116,7 +128,8 @@ def beside(log: Path, given: Setting) -> tuple[Setting, tuple[str, ...]]:
 
 def _value(name: str, text: str) -> dict[str, Any]:
     if name in TEXTS:
-        return {name: text.lower()} if text.lower() in OPTIMIZERS else {}
+        known = get_args(Decay) if name == "decay" else OPTIMIZERS
+        return {name: text.lower()} if text.lower() in known else {}
     number = to_float(text)
     if number is None or name in ("shape", "recorded"):
         return {}

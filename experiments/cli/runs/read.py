@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.decay_flags import DECAYS, add_decay, with_decay
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.tables.table_flags import pairs
 from experiments.files import BadInput, csv_text, to_json, write_whole
@@ -38,8 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="LOG",
         help="trainer_state.json or a checkpoint folder, a W&B history (CSV or JSON lines), a text log of nanoGPT,"
-        " llm.c or"
-        " modded-nanogpt, TensorBoard events, or a CSV file",
+        " llm.c, modded-nanogpt and others, TensorBoard events, or a CSV file; packed by gzip too",
     )
     parser.add_argument(
         "--column",
@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what the log does not tell")
     group.add_argument("--optimizer", choices=OPTIMIZERS, help="what turned gradients into steps (default: adamw)")
     for name, meaning in (
-        ("weight-decay", "PyTorch's convention, a step took learning rate x decay of the weights (default: not known)"),
+        ("weight-decay", "in the convention of --decay (default: not known)"),
         ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
         ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
         ("initial-rms", "root mean square of the weights before the first step (default: the first record)"),
@@ -67,6 +67,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--num-steps", type=whole_number, help="length that the run was to have (default: what the log tells)"
     )
     group.add_argument(
+        "--steps-per-record",
+        type=whole_number,
+        help="steps between losses, for a log that numbers none (default: the log's steps)",
+    )
+    group.add_argument(
         "--num-entries",
         type=whole_number,
         help="of the pooled weights, to make an RMS of their norm (default: not known)",
@@ -81,6 +86,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recorded", choices=("after", "before"), default="after", help="whether a record was made after its step"
     )
+    add_decay(group, what="a step took of the weights")
     add_network(parser)
     parser.add_argument(
         "--csv",
@@ -97,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
     names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
     given = {name: getattr(options, name) for name in names}
     given["shape"] = None if options.shape is None else tuple(options.shape)
+    with_decay(options.optimizer or "adamw", options.decay)
     with told_by_flag():
         setting = Setting(**given, network=network_from(options))
         reading = read_log(options.log, setting, dict(pairs("--column", options.column)))
@@ -123,6 +130,10 @@ def in_words(reading: Reading) -> str:
     """The page."""
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
     lines += [f"{name:28} {as_cell(getattr(reading, name))}" for name in TOP]
+    if reading.weight_decay is not None:
+        lines.append(
+            f"Decay {reading.weight_decay:g} in the convention {reading.decay}: a step took {DECAYS[reading.decay]}."
+        )
     gradient = reading.gradient_norm
     if gradient is not None:
         lines.append(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from experiments.files import BadInput, read_json
 from experiments.logs.sources.events import add_events, looks_like_events
 from experiments.logs.sources.names import check_columns, meaning
+from experiments.logs.sources.opening import check_size, chunks_of, is_text, lines_of, text_of
 from experiments.logs.sources.raw_log import Collector, NoLog, RawLog
 from experiments.logs.sources.tabular import (
+    columns_as_rows,
     header_of,
+    is_number,
     read_json_lines,
     read_objects,
     read_separated,
@@ -21,37 +24,39 @@ from experiments.logs.sources.tabular import (
 )
 from experiments.logs.sources.text_lines import read_text
 
-FILE_LIMIT = 2 * 10**9  # bytes
 STATE_FILE = "trainer_state.json"
 FIRST_LINES = 20  # of which one has to be whole
 READ = (
     "what is read: Hugging Face's trainer_state.json or a checkpoint folder with one, a Weights & Biases history as"
-    " CSV or"
-    " JSON lines, text logs of nanoGPT, llm.c and modded-nanogpt, TensorBoard event files, a CSV file with step and any"
-    " of learning_rate, loss, grad_norm, weight_rms, update_rms, mean_w_u"
+    " CSV or JSON lines, text logs of nanoGPT, llm.c, modded-nanogpt and many others, TensorBoard event files, a CSV"
+    " file with step and any of learning_rate, loss, grad_norm, weight_rms, update_rms, mean_w_u; also packed by gzip"
 )
 
 
-def read_source(path: Path, columns: Mapping[str, str]) -> RawLog:
-    """Raises `BadInput`, one line that lists what is read where the file is something else."""
+def read_source(path: Path, columns: Mapping[str, str], steps_per_record: int | None = None) -> RawLog:
+    """What is in a log, told by its content.
+
+    steps_per_record : between the losses of a log that does not number its steps. Raises `BadInput`, one line that
+    lists what is read where the file is something else.
+    """
     check_columns(columns)
     if path.is_dir():
-        return _read_folder(path, columns)
+        return _read_folder(path, columns, steps_per_record)
     _check_file(path)
     try:
-        return _read_file(path, columns)
+        return _read_file(path, columns, steps_per_record)
     except NoLog as error:
         raise BadInput(f"{error}; {READ}") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _read_folder(folder: Path, columns: Mapping[str, str]) -> RawLog:
+def _read_folder(folder: Path, columns: Mapping[str, str], steps_per_record: int | None) -> RawLog:
     states = (
         [folder / STATE_FILE] if (folder / STATE_FILE).is_file() else list(folder.glob(f"checkpoint-*/{STATE_FILE}"))
     )
     if states:
-        return read_source(max(states, key=_checkpoint_step), columns)
+        return read_source(max(states, key=_checkpoint_step), columns, steps_per_record)
     events = sorted(path for path in folder.glob("*tfevents*") if path.is_file())
     if events:
         return _read_events(folder, events, columns)
@@ -70,55 +75,80 @@ def _check_file(path: Path) -> None:
         raise BadInput(f"{path}: no such file")
     if not path.is_file():
         raise BadInput(f"{path}: not a file; {READ}")
-    size = os.stat(path).st_size
-    if size > FILE_LIMIT:
-        raise BadInput(f"{path}: {size / 1e9:.3g} GB, more than the {FILE_LIMIT / 1e9:g} GB that are read")
-    if not size:
+    check_size(path)
+    if not path.stat().st_size:
         raise BadInput(f"{path}: empty file; {READ}")
 
 
-def _read_file(path: Path, columns: Mapping[str, str]) -> RawLog:
-    with path.open("rb") as file:
-        start = file.read(1 << 20)
+def _read_file(path: Path, columns: Mapping[str, str], steps_per_record: int | None) -> RawLog:
+    start = next(chunks_of(path), b"")
     if looks_like_events(start):
         return _read_events(path, [path], columns)
-    if b"\0" in start:
+    if not is_text(start):
         raise BadInput(f"{path}: not text; {READ}")
-    beginning = start.decode("utf-8-sig", "replace").lstrip()
-    first = next(iter(beginning.splitlines()), "")
+    log = Collector(str(path), "text log", columns, steps_per_record)
+    beginning = text_of(start).lstrip()
     if beginning[:1] in ("{", "["):
-        if (found := _read_json(path, beginning, columns)) is not None:
+        if (found := _read_json(path, beginning, log)) is not None:
             return found
-    elif _is_header(first, columns):
-        with path.open(encoding="utf-8", errors="replace") as text:
-            return read_separated(text, Collector(str(path), "table of separated values", columns))
-    with path.open(encoding="utf-8", errors="replace") as text:
-        return read_text(text, Collector(str(path), "text log", columns))
+    elif (place := _header_place(beginning, columns)) is not None:
+        log.kind = "table of separated values"
+        lines = (line for line in lines_of(path) if line.strip())
+        return read_separated(islice(lines, place, None), log)
+    return read_text(lines_of(path), log)
+
+
+def _header_place(beginning: str, columns: Mapping[str, str]) -> int | None:
+    """The place among lines that are not blank of a header of a table: the first that is no comment, or a comment."""
+    lines = (line for line in beginning.splitlines() if line.strip())
+    for place, line in enumerate(islice(lines, FIRST_LINES)):
+        if _is_header(line, columns):
+            return place
+        if not line.lstrip().startswith("#"):
+            return None
+    return None
 
 
 def _is_header(line: str, columns: Mapping[str, str]) -> bool:
     _, names = header_of(line)
     told = [one for name in names if (one := meaning(name, columns)) is not None]
-    return len(told) > 1 or any(one.quantity == "step" for one in told)
+    enough = len(told) > 1 or any(one.quantity == "step" for one in told)
+    return enough and not any(is_number(name) for name in names)
 
 
-def _read_json(path: Path, beginning: str, columns: Mapping[str, str]) -> RawLog | None:
-    """JSON lines if one of the first lines is an object by itself; else one value, of which a list or a trainer's state
-    is read. None for what only begins like JSON."""
-    log = Collector(str(path), "JSON lines", columns)
+def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:
+    """JSON lines if one of the first lines is an object by itself; else one value: a list of rows, an object of columns
+    or a trainer's state. None for what only begins like JSON."""
     lines = beginning.splitlines()
-    if any("log_history" not in item for line in lines[:FIRST_LINES] if (item := _object(line)) is not None):
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return read_json_lines(file, log)
-    if path.suffix != ".json" and len(lines[0].strip()) > 1 and _object(lines[0]) is None:
+    alone = ".json" in path.suffixes and len(lines) == 1  # a file of one object is no log of one record
+    if not alone and any("log_history" not in item for line in lines[:FIRST_LINES] if (item := _object(line))):
+        log.kind = "JSON lines"
+        return read_json_lines(lines_of(path), log)
+    if ".json" not in path.suffixes and len(lines[0].strip()) > 1 and _object(lines[0]) is None:
         return None
-    value = read_json(path)
+    value = _value(path)
     if isinstance(value, dict) and isinstance(value.get("log_history"), list):
         return read_trainer_state(value, log)
+    if isinstance(value, dict) and (rows := columns_as_rows(value, log)) is not None:
+        log.kind = "JSON object of columns"
+        return read_objects(rows, log)
     if isinstance(value, list):
         log.kind = "JSON list"
         return read_objects(value, log)
     raise BadInput(f"{path}: a JSON file without log_history; {READ}")
+
+
+def _value(path: Path) -> object:
+    """Of a file that may be packed, or in UTF-16."""
+    start = next(chunks_of(path), b"")
+    with path.open("rb") as file:
+        plain = file.read(len(start)) == start and text_of(start).encode() == start
+    if plain:
+        return read_json(path)
+    try:
+        return json.loads("\n".join(lines_of(path)))
+    except (ValueError, RecursionError):
+        raise BadInput(f"{path}: not a JSON file; {READ}") from None
 
 
 def _object(line: str) -> dict[str, object] | None:
@@ -134,7 +164,7 @@ def _read_events(where: Path, files: list[Path], columns: Mapping[str, str]) -> 
     row = 0
     for path in files:
         _check_file(path)
-        row = add_events(path.read_bytes(), log, row)
+        row = add_events(b"".join(chunks_of(path)), log, row)
     if not row:
         raise BadInput(f"{where}: event files without a scalar that is known; {READ}")
     return log.finish(row)

@@ -20,11 +20,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "learning_rate": (
         *("learning_rate", "lr", "train_learning_rate", "train_lr", "optim_learning_rate_group0", "optim_lr"),
-        *("learning_rate_group0", "lr_0", "current_lr"),
+        *("learning_rate_group0", "lr_0", "current_lr", "optim_learning_rate"),
     ),
     "loss": (
         *("loss", "train_loss", "training_loss", "lm_loss", "trl", "train_crossentropyloss", "loss_train", "nll_loss"),
-        "train_loss_step",
+        *("train_loss_step", "reduced_train_loss", "train_ce_loss", "loss_train_total", "loss_train_train_total"),
     ),
     "validation_loss": (
         *(
@@ -37,11 +37,13 @@ NAMES: dict[str, tuple[str, ...]] = {
             "eval_val_loss",
             "val",
             "test_loss",
+            "lm_loss_value",
         ),
     ),
     "gradient_norm": (
         *("gradient_norm", "grad_norm", "train_grad_norm", "gnorm", "total_grad_norm", "optim_total_grad_norm", "norm"),
         *("global_grad_norm", "grad_global_norm", "grad_norm_total", "train_gradient_norm", "grad_2_0_norm_total"),
+        *("l2_norm_grad_global", "gradient_norm_total"),
     ),
     "weight_rms": ("weight_rms", "weights_rms", "param_rms", "params_rms", "rms_w", "w_rms"),
     "weight_norm": (

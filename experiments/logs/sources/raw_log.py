@@ -48,12 +48,13 @@ class RawLog:
 class Collector:
     """Takes values by the names of a source, row by row or column by column, and makes a `RawLog` of them.
 
-    columns : ours to theirs, as asked for.
+    columns : ours to theirs, as asked for. steps_per_record : between losses that have no step.
     """
 
     where: str
     kind: str
     columns: Mapping[str, str]
+    steps_per_record: int | None = None
     num_lines: int = 0
     num_broken: int = 0
     broken: str = ""
@@ -75,6 +76,11 @@ class Collector:
                 self.rows[theirs], self.values[theirs] = [], []
             return found is not None
 
+    def quantity(self, theirs: str) -> str | None:
+        """What a name means, under our name."""
+        told = self.meanings[theirs] if self.wanted(theirs) else None
+        return None if told is None else told.quantity
+
     def add(self, row: int, theirs: str, value: object) -> None:
         if self.wanted(theirs):
             self.rows[theirs].append(row)
@@ -93,11 +99,8 @@ class Collector:
         chosen = self._chosen()
         if not {quantity for quantity, _ in chosen} - {"step", "epoch", "matrix", "num_entries"}:
             raise NoLog(f"{self.where}: no rate, loss or norm of a training run in it")
-        if ("step", "") not in chosen:
-            raise BadInput(f"{self.where}: no step in it: map one with --column step=NAME; it has {self._shown()}")
-        steps = np.full(num_rows, np.nan)
-        rows, values = self._series(chosen.pop(("step", "")))
-        steps[rows] = np.where(np.isfinite(values), values, np.nan)
+        steps = self._steps(chosen, num_rows)
+        chosen.pop(("step", ""), None)
         labels = chosen.pop(("matrix", ""), None)
         sizes = chosen.pop(("num_entries", ""), None)
         series = {key: self._series(theirs) for key, theirs in chosen.items()}
@@ -123,6 +126,26 @@ class Collector:
             planned_steps=self.planned_steps,
             notes=tuple(self.notes),
         )
+
+    def _steps(self, chosen: Mapping[tuple[str, str], str], num_rows: int) -> Array:
+        """Of every row, NaN where it has none; counted by losses where none has."""
+        steps = np.full(num_rows, np.nan)
+        if ("step", "") in chosen:
+            rows, values = self._series(chosen["step", ""])
+            steps[rows] = np.where(np.isfinite(values), values, np.nan)
+            return steps
+        counted = chosen.get(("loss", "")) or chosen.get(("learning_rate", ""))
+        if counted is None or self.steps_per_record is None:
+            raise BadInput(
+                f"{self.where}: no step in it: map one with --column step=NAME, or tell with --steps-per-record how"
+                f" many steps lie between records; it has {self._shown()}"
+            )
+        rows, _ = self._series(counted)
+        if not len(rows):
+            return steps
+        count = np.searchsorted(rows, np.arange(num_rows), side="right")
+        self.notes.append(f"its records have no step: {self.steps_per_record} steps for each, as told")
+        return np.where(count > 0, self.steps_per_record * count, np.nan).astype(np.float64)
 
     def _chosen(self) -> dict[tuple[str, str], str]:
         """By quantity and matrix, the name that counts; what was taken for what is noted."""

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from experiments.logs.sources.raw_log import Collector, RawLog, to_float
 from experiments.tables.formats import DEEPEST, SEPARATORS
 
 TRAINER_STATE = "Hugging Face trainer state"
+WRAPPERS = ("metrics", "logs", "log", "scalars")  # objects of a record whose names are those of its own
+COMMA = re.compile(r"([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)")  # in a number
 
 
 def header_of(line: str) -> tuple[str, list[str]]:
-    """The separator that a header has most often, and its names."""
+    """The separator that a header has most often, blanks if it has none, and its names."""
+    line = line.strip("\ufeff# \n")
     bare = "".join(line.split('"')[::2])
     separator = max(SEPARATORS, key=bare.count)
+    if separator not in bare:
+        separator = " "
     return separator, [name.strip() for name in _fields(line, separator)]
 
 
-def read_separated(file: io.TextIOBase, log: Collector) -> RawLog:
+def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
     """A header, and a row a line. A line with another number of fields, or a step that is no number, is broken."""
-    separator, header = header_of(file.readline().lstrip("\ufeff"))
+    lines = iter(lines)
+    separator, header = header_of(next(lines))
     places = [(place, name) for place, name in enumerate(header) if name and log.wanted(name)]
     cells: list[list[object]] = [log.values[name] for _, name in places]
     steps = [place for place, name in places if (told := log.meanings[name]) and told.quantity == "step"]
     row, width = 0, len(header)
-    for line, text in enumerate(file, start=2):
+    for line, text in enumerate(lines, start=2):
         if not text.strip():
             continue
         log.num_lines += 1
         fields = _fields(text, separator)
-        if len(fields) != width or not any(to_float(fields[place]) is not None for place in steps):
+        if separator == ";" and "," in text:
+            fields = [COMMA.sub(r"\1.\2", field) if COMMA.fullmatch(field) else field for field in fields]
+        if len(fields) != width or (steps and not any(to_float(fields[place]) is not None for place in steps)):
             log.reject(line, text)
             continue
         for (place, _), column in zip(places, cells, strict=True):
@@ -85,13 +93,35 @@ def read_trainer_state(state: Mapping[str, object], log: Collector) -> RawLog:
     return read_objects(history if isinstance(history, list) else [], log)
 
 
-def _add(log: Collector, row: int, item: Mapping[str, object]) -> None:
+def columns_as_rows(value: Mapping[str, object], log: Collector) -> list[dict[str, object]] | None:
+    """Rows of an object whose values are columns, as lists or by index; None where it is something else."""
+    columns = {
+        name: list(column.values()) if isinstance(column, dict) else column
+        for name, column in value.items()
+        if isinstance(column, dict | list) and log.wanted(name)
+    }
+    lengths = {len(column) for column in columns.values()}
+    if len(columns) < 2 or len(lengths) != 1:
+        return None
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def is_number(text: str) -> bool:
+    return to_float(text) is not None
+
+
+def leaves_of(item: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Names and values of a record, objects in objects included, by dots."""
     for name, value in item.items():
         if isinstance(value, dict):
-            for inner, leaf in _flat(value, f"{name}."):
-                log.add(row, inner, leaf)
+            yield from _flat(value, "" if name in WRAPPERS else f"{name}.")
         elif value is not None:
-            log.add(row, name, value)
+            yield name, value
+
+
+def _add(log: Collector, row: int, item: Mapping[str, object]) -> None:
+    for name, value in leaves_of(item):
+        log.add(row, name, value)
 
 
 def _flat(item: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
@@ -106,6 +136,8 @@ def _flat(item: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object
 def _fields(line: str, separator: str) -> list[str]:
     """One line at a time, so that an open quote ends with it."""
     line = line.rstrip("\r\n")
+    if separator == " ":
+        return line.split()
     if '"' not in line:
         return line.split(separator)
     try:

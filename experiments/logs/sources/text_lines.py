@@ -1,40 +1,55 @@
-"""Text logs: nanoGPT, llm.c, modded-nanogpt, Megatron and others that print a step and numbers with their names.
+r"""Text logs: nanoGPT, llm.c, modded-nanogpt, Megatron and others that print a step and numbers with their names.
 
     iter 100: loss 3.2154, time 135.22ms, mfu 40.1%
     step    1/18865 | loss 11.009 (+nanz)| norm 15.2 (+nanz)| lr 8.57e-07 | 3056.36 ms
     s:100 trl:6.2 lr:0.000086 norm:2.1
     step:125/1480 val_loss:4.2 train_time:17000ms
     250 train 3.41
+    INFO | train_inner | {"epoch": 1, "loss": "9.131", "num_updates": "100", "lr": "1e-05"}
+     10%|#         | 100/1000 [00:19<02:51,  5.25it/s, loss=3.41]
 
 All else in such a file is passed over: modded-nanogpt begins it with its own source. A line is broken where it has a
 step, or the word for one, and names a loss, a rate or a norm, but without a number.
+
+Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
+without a step, as Hugging Face prints it, has the step of the progress bar before it. Bars count themselves only as
+long as nothing else does.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from collections.abc import Iterable, Sequence
 
 from experiments.logs.sources.raw_log import Collector, NoLog, RawLog
+from experiments.logs.sources.tabular import leaves_of
 
-STEP_WORDS = r"(?:global[ _])?step|iter(?:ation)?|s(?=:)"
+STEP_WORDS = r"(?:global[ _])?step|iter(?:ation)?|s(?=:)|(?<![a-z_] )steps(?=:)|(?<=\[)batch(?==)"
 VALUE_WORDS = (
-    r"(?:lm|train|training|val|validation|eval)[ _/]loss|loss|trl|tel"
-    r"|(?:train/|optim/)?(?:learning[ _]rate|lr)(?:_group0)?"
-    r"|(?:train/|optim/)?(?:total[ _])?(?:grad(?:ient)?|params?|weights?)[ _]norm|gnorm|norm"
+    r"lm loss value|(?:reduced_)?(?:lm|train|training|val|validation|eval)[ _/](?:ce )?loss|loss/train/total|loss train"
+    r"|loss|trl|tel|(?:train/|optim/)?(?:learning[ _]rate|lr)(?:_group0| \(group 0\)|-\w+/group0)?"
+    r"|(?:train/|optim/)?(?:total[ _])?(?:grad(?:ient)?|params?|weights?)[ _]norm|l2_norm/grad/global|gnorm|norm"
     r"|weight_rms|update_rms|mean_w_u|train/CrossEntropyLoss"
 )
 NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
-STEP = re.compile(rf"(?<![\w/.])(?:{STEP_WORDS})['\"]?\s*[:=]?\s*(\d+)(?:\s*/\s*(\d+))?(?!\w|\.\d)", re.IGNORECASE)
-VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*({NUMBER})", re.IGNORECASE)
+COUNT = r"\d{1,3}(?:,\d{3})+(?![\d,.])|\d+"
+STEP = re.compile(
+    rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
+)
+VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*\[?({NUMBER})", re.IGNORECASE)
 BUILD = re.compile(r"\s*(\d+) (train|val) ([\d.]+|nan|inf)\s*")
 BEGINS = re.compile(rf"\W*(?:{STEP_WORDS})(?![\w.])", re.IGNORECASE)
 NAMED = re.compile(r"(?<!\w)(?:loss|trl|lr|norm)(?!\w)|_loss(?!\w)", re.IGNORECASE)
-ALONE = re.compile(rf"\s+(?:{VALUE_WORDS})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
-
+ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
+BAR = re.compile(r"(?<![\d.])(\d+)/(\d+) \[\d+:\d|(?<![\d.])(\d+)(?:\.0)?it/(\d+)(?:\.0)?it ")
+COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
+RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
 GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
 MOST_FORMS = 8
+LONGEST_OBJECT = 1 << 16
 
 
 class Form:
@@ -42,7 +57,7 @@ class Form:
 
     def __init__(self, text: str, step: re.Match[str], values: Sequence[re.Match[str]]) -> None:
         self.mask = _mask(text)
-        spans = [(step.span(1), r"(\d+)"), *((one.span(2), f"({NUMBER})") for one in values)]
+        spans = [(step.span(2), f"({COUNT})"), *((one.span(2), f"({NUMBER})") for one in values)]
         pattern, place, self.names = "", 0, [one[1].lower() for one in values]
         for (start, end), number in spans:
             pattern += _literal(text[place:start]) + number
@@ -64,50 +79,97 @@ def _literal(text: str) -> str:
     )
 
 
+class _Rows:
+    """What is found goes into the log, a row at a time."""
+
+    def __init__(self, log: Collector) -> None:
+        self.log, self.row, self.planned = log, -1, 0
+
+    def add(self, step: str | None, values: Iterable[tuple[str, object]]) -> None:
+        self.row += 1
+        if step is not None:
+            self.log.add(self.row, "step", step.replace(",", ""))
+        for name, value in values:
+            self.log.add(self.row, name, value)
+
+    def plan(self, told: str | None) -> None:
+        self.planned = max(self.planned, int((told or "0").replace(",", "")))
+
+
 def read_text(lines: Iterable[str], log: Collector) -> RawLog:
-    """Raises `NoLog` where no line has a step and a number with a name."""
-    row, current, planned = -1, None, 0
+    """Raises `NoLog` where no line has a step and a number with its name."""
+    rows, current, bar, counted = _Rows(log), None, None, False  # current: the last step; counted: by more than bars
     forms: list[Form] = []
     for line, text in enumerate(lines, start=1):
         log.num_lines += 1
         for place, form in enumerate(forms):
             if (met := form.match(text)) is not None:
                 current, *numbers = met.groups()
-                row += 1
-                log.add(row, "step", current)
-                for name, number in zip(form.names, numbers, strict=True):
-                    log.add(row, name, number)
+                rows.add(current, zip(form.names, numbers, strict=True))
                 if place:
                     forms.insert(0, forms.pop(place))
                 break
         else:
+            if "\x1b" in text:
+                text = COLOURS.sub("", text)
             if built := BUILD.fullmatch(text):
-                row += 1
-                log.add(row, "step", built[1])
-                log.add(row, {"train": "loss", "val": "val_loss"}[built[2]], built[3])
+                rows.add(built[1], [({"train": "loss", "val": "val_loss"}[built[2]], built[3])])
                 continue
-            found = STEP.search(text)
-            values = list(VALUE.finditer(text)) if found or current is not None else []
-            if found:
-                current = found[1]
-                planned = max(planned, int(found[2] or 0))
+            if (found := _object(text, log)) is not None:
+                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else bar, found)
+                continue
+            steps = list(STEP.finditer(text))
+            values = list(VALUE.finditer(text)) if steps or current is not None else []
+            if steps:
+                step = min(steps, key=lambda one: _rank(one[1]))
+                current, counted = step[2], True
+                for one in steps:
+                    rows.plan(one[3])
                 if not values:
                     cut_off = any(form.mask.startswith(_mask(text)) for form in forms)
-                    if cut_off or NAMED.search(text, found.end()):
+                    if cut_off or NAMED.search(text, step.end()):
                         log.reject(line, text)
                     continue
-                if len(forms) < MOST_FORMS and found.end() <= values[0].start():
-                    forms.append(Form(text, found, values))
+                if len(forms) < MOST_FORMS and step.end() <= values[0].start():
+                    forms.append(Form(text, step, values))
+            elif reached := BAR.search(text):
+                bar = reached[1] or reached[3]
+                if not counted:
+                    rows.plan(reached[2] or reached[4])
+                    if values := list(VALUE.finditer(text)):
+                        rows.add(bar, ((one[1].lower(), one[2]) for one in values))
+                continue
             elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
                 if BEGINS.match(text) and NAMED.search(text):
                     log.reject(line, text)
                 continue
-            row += 1
-            log.add(row, "step", current)
-            for value in values:
-                log.add(row, value[1].lower(), value[2])
-    if row < 0:
+            rows.add(current, ((one[1].lower(), one[2]) for one in values))
+    if rows.row < 0:
         raise NoLog(f"{log.where}: no line with a step and a number with its name")
-    if planned:
-        log.planned_steps = planned
-    return log.finish(row + 1)
+    if rows.planned:
+        log.planned_steps = rows.planned
+    return log.finish(rows.row + 1)
+
+
+def _rank(word: str) -> int:
+    return next(place for place, beginning in enumerate(RANKS) if word.lower().startswith(beginning))
+
+
+def _object(text: str, log: Collector) -> list[tuple[str, object]] | None:
+    """Names and values of an object at the end of a line, as JSON or as Python prints it, if they are of a run."""
+    text = text.rstrip()
+    start = text.find("{")
+    if not text.endswith("}") or start < 0 or len(text) > LONGEST_OBJECT:
+        return None
+    try:
+        value = json.loads(text[start:])
+    except (ValueError, RecursionError):
+        try:
+            value = ast.literal_eval(text[start:].replace(": nan", ": 'nan'").replace(": inf", ": 'inf'"))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        return None
+    found = list(leaves_of(value))
+    told = {log.quantity(name) for name, _ in found} - {None, "step", "epoch", "matrix", "num_entries"}
+    return found if told else None

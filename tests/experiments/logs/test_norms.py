@@ -12,7 +12,8 @@ import pytest
 from experiments.logs.reading import Reading, read_log
 from experiments.logs.settings import Setting
 from tests.experiments.logs.made_logs import white_noise_rows, write_csv
-from theory import AdamW, Constant, Cosine, Schedule, predict
+from theory import AdamC, AdamW, Constant, Cosine, Optimizer, Schedule, predict
+from theory.models import model_of
 
 ADAMW = AdamW(learning_rate=0.01, weight_decay=0.1, beta1=0.9, beta2=0.95)
 TOLD = Setting(weight_decay=0.1, beta1=0.9, beta2=0.95)
@@ -150,3 +151,47 @@ def test_a_history_is_a_trajectory(tmp_path: Path) -> None:
     theory = predict_trajectory(ADAMW, Constant(num_steps=2000), initial_rms=0.05).at(found.steps)
     for name in ("weight_rms", "angular_update", "update_rms", "cosine"):
         np.testing.assert_allclose(getattr(found, name)[100:], getattr(theory, name)[100:], rtol=2e-3)
+
+
+CONVENTIONS: dict[str, tuple[Optimizer, float]] = {
+    "independent": (AdamW(learning_rate=0.01, weight_decay=1e-3, decay="independent"), 1e-3),
+    "relative": (AdamW(learning_rate=0.01, weight_decay=0.1), 1e-3),
+    "adamc": (AdamC(learning_rate=0.01, weight_decay=0.1), 0.1),
+}
+
+
+@pytest.mark.parametrize("decay", CONVENTIONS)
+def test_conventions_of_decay(decay: Any, tmp_path: Path) -> None:
+    """A run under each is followed under it, and not under PyTorch's, with the same number."""
+    spec, amount = CONVENTIONS[decay]
+    schedule = Cosine(num_steps=4000, warmup_steps=200)
+    rates = schedule.multipliers() * spec.learning_rate
+    moments = model_of(spec).moments(rates, np.array([0.05]))
+    rows = [
+        {"step": step, "lr": rates[step - 1], "weight_rms": float(np.sqrt(moments.rho[step, 0]))}
+        for step in range(1, 4001)
+    ]
+    setting = Setting(weight_decay=amount, decay=decay, beta1=0.9, beta2=0.95, initial_rms=0.05)
+    found = reading(tmp_path, rows, setting)
+    assert found.weight_rms_error_predicted is not None
+    assert found.weight_rms_error_predicted < 1e-6
+    assert found.num_relaxations == pytest.approx(model_of(spec).num_relaxations(rates), rel=1e-6)
+    assert (found.decay, found.weight_decay) == (decay, amount)
+    assert found.independent_weight_decay == pytest.approx(1e-3)
+    other = reading(tmp_path, rows, dataclasses.replace(setting, decay=None))
+    assert other.weight_rms_error_predicted is not None
+    assert other.weight_rms_error_predicted > 0.05
+
+
+def test_a_decay_in_the_gradient_is_part_of_the_direction(tmp_path: Path) -> None:
+    """The logged direction has it, so that the norm follows from that alone; what it does by itself is not told."""
+    rows = white_noise_rows(
+        dataclasses.replace(ADAMW, weight_decay=0.0), Constant(num_steps=2000), initial_rms=0.05, every=1
+    )
+    found = reading(tmp_path, rows, dataclasses.replace(TOLD, decay="coupled", initial_rms=0.05))
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < 1e-9
+    assert found.weight_rms_error_predicted is None
+    assert found.num_relaxations is found.reaches_equilibrium is found.independent_weight_decay is None
+    assert found.mean_angle is not None
+    assert any("part of the gradient" in note for note in found.notes)
