@@ -95,7 +95,6 @@ def _import_all() -> None:
     """Everything that a command may import, so that a child need not."""
     warnings.resetwarnings()
     warnings.simplefilter("default")
-    warnings.simplefilter("ignore", ResourceWarning)  # which no user sees, of files that Ctrl-C left open
     for package in ("experiments", "gpt", "sim", "theory"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
