@@ -59,6 +59,7 @@ class Try:
     done_before: list[str] = field(default_factory=list)
     said: Said | None = None
     faults: list[str] = field(default_factory=list)
+    kills: int = 0
     folder: Path | None = None
 
     def command(self) -> str:
@@ -76,16 +77,21 @@ def call(
     stderr: int | None = None,
     real: bool = False,
     kill: Callable[[int, float], None] | None = None,
+    prepare: Callable[[], None] | None = None,
+    patience: float = 1.0,
 ) -> Said:
     """Run ``lrbend ARGUMENTS`` in ``folder``.
 
-    real : as a process of its own, not forked. kill : looks on, and may send signals.
+    real : as a process of its own, not forked. kill : looks on, and may send signals. prepare : called in the child.
+    patience : a factor on the time after which work is interrupted.
     """
     out, err = folder.parent / "stdout", folder.parent / "stderr"
     start = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in the child until the command itself runs
     child = os.fork()
     if child == 0:
-        _in_child(arguments, folder, environment or {}, memory, (stdout, stderr), (out, err), real)
+        _in_child(arguments, folder, environment or {}, memory, (stdout, stderr), (out, err), real, prepare)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     ended, code = "", None
     try:
         while code is None:
@@ -99,7 +105,7 @@ def call(
                 kill(child, seconds)
             worked = _cpu_seconds(child)
             works = arguments and arguments[0] in WORKING
-            if not ended and works and (worked > WORK or seconds > PATIENCE):
+            if not ended and works and (worked > patience * WORK or seconds > patience * PATIENCE):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGINT)
                 ended, interrupted_at = "interrupted", seconds
@@ -124,10 +130,10 @@ def _in_child(
     given: tuple[int | None, int | None],
     files: tuple[Path, Path],
     real: bool,
+    prepare: Callable[[], None] | None,
 ) -> None:
     code = 70
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until the command itself runs
         os.setsid()
         os.chdir(folder)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -151,6 +157,8 @@ def _in_child(
         from experiments.cli.main import main
 
         try:
+            if prepare is not None:
+                prepare()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             code = main(arguments) or 0
         except SystemExit as stop:
@@ -237,7 +245,7 @@ def faults_left(words: Sequence[str], folder: Path, before: dict[str, str]) -> l
     """
     after, told = contents(folder), {os.path.normpath(word) for word in words if len(word) < 300 and "\0" not in word}
     lost = {path for path in before if after.get(path) != before[path]} - told
-    if words[0] == "diagnose":
+    if words[:1] == ["diagnose"]:
         lost = {path for path in lost if not path.endswith(("checksums.json", "diagnosis.json"))}
     found = [f"changed a finished run: {sorted(lost)[0]}"] if lost else []
     for place in ("runs", "swept", "made"):

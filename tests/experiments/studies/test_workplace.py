@@ -93,7 +93,7 @@ def test_numbers_that_no_run_of_the_angle_law_has(changes: dict[str, object]) ->
     other = pd.DataFrame({"arm": ["adamh"], "num_steps": 800, "learning_rate": 0.01, "seed": 0, "loss": 2.4})
     with pytest.raises(BadInput, match="cells do not determine"):
         fit.cells_of(own, other)
-    with pytest.raises(BadInput, match="must|other than"):
+    with pytest.raises(BadInput, match=r"must|other than"):
         fit.cells_of(own.assign(**changes), other)
 
 
