@@ -25,14 +25,16 @@
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
+# make lock       hashes of the versions in constraints.txt: requirements, minutes
 # make clean      the environment and caches; runs are kept
 
 PYTHON ?= python3.11
 BIN := .venv/bin
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -125,14 +127,17 @@ calibrate-real: .venv/core
 calibrate-losses: .venv/core
 	$(BIN)/lrbend calibrate losses --out docs/calibration
 
-.venv/core: pyproject.toml constraints.txt
+# Everything by its hash but torch, which has other builds for other processors; nothing is built but this project.
+.venv/core: pyproject.toml constraints.txt requirements/core.txt
 	@echo "Setting up .venv (about two minutes, once)"
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --editable .
+	$(HASHED) requirements/core.txt
+	$(INSTALL) --constraint constraints.txt torch
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/dev: .venv/core
-	$(INSTALL) --editable '.[dev]'
+.venv/dev: .venv/core requirements/dev.txt
+	$(HASHED) requirements/dev.txt
 	@touch $@
 
 .venv/browser: .venv/dev
@@ -141,11 +146,17 @@ calibrate-losses: .venv/core
 
 .venv/adapters: .venv/dev
 	$(INSTALL) --editable '.[adapters]'
+.venv/adapters: .venv/dev requirements/adapters.txt
+	$(HASHED) requirements/adapters.txt
 	@touch $@
 
-.venv/notebooks: .venv/core
-	$(INSTALL) --editable '.[notebooks]'
+.venv/notebooks: .venv/core requirements/notebooks.txt
+	$(HASHED) requirements/notebooks.txt
 	@touch $@
+
+lock: .venv/dev
+	$(INSTALL) pip-tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python requirements/lock.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -51,15 +51,16 @@ EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
-    with _environment(), lasting_streams() as output, _interrupts_arrive():
-        try:
-            options = build_parser().parse_args(arguments)
-            return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
-        except SystemExit as stop:
-            raise SystemExit(stop.code or missing_output(output, prog="lrbend")) from None
-        except KeyboardInterrupt:
-            print("lrbend: stopped", file=sys.stderr)
-            return EXIT_INTERRUPTED
+    try:
+        with _environment(), lasting_streams() as output, _interrupts_arrive():
+            try:
+                options = build_parser().parse_args(arguments)
+                return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
+            except SystemExit as stop:
+                raise SystemExit(stop.code or missing_output(output, prog="lrbend")) from None
+    except KeyboardInterrupt:
+        print("lrbend: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 @contextlib.contextmanager

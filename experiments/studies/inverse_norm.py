@@ -49,10 +49,10 @@ LIMITS = {"rms_error": 0.01, "angle_error": 0.01, "transient_error": 0.02}
 RESOLVED = 0.007  # Monte Carlo error of a transient that counts
 GAPS = ("transient", "theory_transient", "white_transient", "transient_noise")  # NaN where the RMS never gets there
 ROW: dict[str, type[int | float]] = {"num_replicas": int}
-for _field in ("rms", "angle"):
-    for _whose in ("", "white_"):
-        ROW |= {f"{_whose}{_field}_error": float, f"{_whose}{_field}_step": int}
-    ROW[f"{_field}_noise"] = float
+ROW |= {
+    f"{whose}_{what}": float for whose in ("rms", "angle", "white_rms", "white_angle") for what in ("error", "step")
+}
+ROW |= {"rms_noise": float, "angle_noise": float}
 ROW |= dict.fromkeys(GAPS, float)
 BANDS = ((0.9, 0.97), (0.97, 0.99), (0.99, 1.0))  # of beta2, for the answers
 

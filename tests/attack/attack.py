@@ -52,6 +52,7 @@ def main() -> int:
     numbers = range(options.tries) if options.only is None else [options.only]
     start = time.monotonic()
     rooms, codes, faults, skipped = Counter[str](), Counter[int](), Counter[str](), Counter[str]()
+    kills = 0
     for number in numbers:
         if options.only is None and time.monotonic() - start > options.budget:
             break
@@ -62,6 +63,7 @@ def main() -> int:
             skipped[str(reason)] += 1
             continue
         rooms[one.room] += 1
+        kills += one.kills
         codes.update([one.said.code] if one.said else [])
         faults.update({fault.split(":")[0][:60] for fault in one.faults})
         if one.faults or options.only is not None:
@@ -70,7 +72,7 @@ def main() -> int:
     told = {"rooms": rooms, "exit_codes": codes, "skipped": skipped, "faults": faults}
     counts = {name: dict(counter.most_common()) for name, counter in told.items()}
     seconds = round(time.monotonic() - start)
-    print(json.dumps({"seed": options.seed, "tries": total, "seconds": seconds, **counts}))
+    print(json.dumps({"seed": options.seed, "tries": total, "seconds": seconds, "kills": kills, **counts}))
     if not faults and options.out is None:
         lock_away(out)
     return 1 if faults else 0
@@ -95,7 +97,6 @@ def _import_all() -> None:
     """Everything that a command may import, so that a child need not."""
     warnings.resetwarnings()
     warnings.simplefilter("default")
-    warnings.simplefilter("ignore", ResourceWarning)  # which no user sees, of files that Ctrl-C left open
     for package in ("experiments", "gpt", "sim", "theory"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -13,18 +13,18 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments.runs.run_directory import find_runs
 from tests.attack.tries import ROOT, Try, call, faults_of
+from tests.attack.work import KEPT_OF_A_RUN, OLD, SWEEP, TRAIN, WORKS, Work
 
-TRAIN = ["train", "--config", "config.json", "--out", "made", "--checkpoint-every", "2"]
-SWEEP = ["sweep", "study.json", "--out", "made", "--num-workers", "1", "--checkpoint-every", "2", "--json"]
 SIMULATE = "simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 20 --dim 8 --num-replicas 2"
 START_ONLY = {"OMP_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
 START_ONLY |= {"NUMBA_NUM_THREADS", "NUMBA_THREADING_LAYER"}
-KEPT = ("loss.csv", "config.json")
 ENVIRONMENTS = (
     *({"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "-1"}, {"WORLD_SIZE": ""}),
     *({"WORLD_SIZE": "2", "RANK": "0"}, {"WORLD_SIZE": "2", "RANK": "5"}, {"WORLD_SIZE": "1", "RANK": "0"}),
@@ -42,7 +42,7 @@ ENVIRONMENTS = (
 HARMLESS = (
     "plan lr-transfer-small",
     "fit table.csv --json",
-    " ".join(TRAIN),
+    TRAIN,
     "report runs",
     "verify runs half",
     SIMULATE,
@@ -50,42 +50,62 @@ HARMLESS = (
 
 
 def killed(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
-    """A command that is killed up to four times, and then goes to its end."""
-    one.words = list(rng.choice((TRAIN, SWEEP)))
+    """Work that is killed up to four times, at any time or in the middle of what it does to files, then ends.
+
+    What comes out is what comes out undisturbed; a file that was there is whole, the old one or the new one.
+    """
+    name, work = _a_work(one, rng, run)
+    expected = _undisturbed(one, work, sandbox)
+    new = {file: (sandbox / file).read_bytes() for file in work.files}
+    _begin_anew(work, sandbox, run)
     for _ in range(rng.choice((1, 2, 3, 4))):
         number = rng.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-        times = [rng.uniform(0, 1.5)]
+        times, at_file = [rng.uniform(0, 1.5)], 0
         if number is signal.SIGINT:
             times.append(times[0] + rng.uniform(0, 0.2))
-        said = call(one.words, sandbox, kill=functools.partial(_send, number, times))
-        one.done_before.append(f"{number.name}: exit code {said.code}")
-        if said.code not in (0, 2, 130, 143, -number):
+        elif name not in ("train", "sweep") or rng.random() < 0.7:
+            times, at_file = [], int(2 ** rng.uniform(0, 5))
+        prepare = functools.partial(_prepared, work.prepare, number if at_file else None, at_file)
+        said = call(one.words, sandbox, kill=functools.partial(_send, number, times), prepare=prepare, patience=20)
+        one.done_before.append(f"{number.name}{f' at file {at_file}' if at_file else ''}: exit code {said.code}")
+        one.kills += said.code in (130, 143, -number)
+        if said.code not in (0, 2, 130, 143, -number) and not (work.verdict and said.code == 1):
             one.faults.append(f"{number.name} gives exit code {said.code}")
+        for file, content in new.items():
+            if (sandbox / file).read_bytes() not in (OLD, content):
+                one.faults.append(f"{number.name} leaves a file that is neither the old one nor the new one: {file}")
         if "Traceback" in said.err:
             one.said = said
             one.faults.append(f"{number.name} gives a traceback")
             return
-    _finishes(one, sandbox, run)
+    _finishes(one, work, sandbox, expected)
 
 
 def full_disk(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
-    """A command that writes to a disk of 8 KB to 1 MB, and again when there is room."""
-    size = int(8 * 2 ** rng.uniform(0, 7))
-    one.words = list(rng.choice((TRAIN, SWEEP)))
-    (sandbox / "made").mkdir()
-    with _disk(sandbox / "made", size) as remount:
-        one.done_before.append(f"a disk of {size} KB")
-        said = call(one.words, sandbox)
-        one.said = said
-        one.faults = [fault for fault in faults_of(one.words, said) if not (said.code == 1 and "lines" in fault)]
+    """Work on a disk of 8 KB to 64 MB, and again when there is room."""
+    size = int(8 * 2 ** rng.uniform(0, 13))
+    _, work = _a_work(one, rng, run)
+    expected = _undisturbed(one, work, sandbox)
+    new = {file: (sandbox / file).read_bytes() for file in work.files}
+    _begin_anew(work, sandbox, run)
+    place = sandbox if one.words[0] not in ("train", "sweep", "validate") else sandbox / "made"
+    place.mkdir(exist_ok=True)
+    with _disk(place, size, keep=place == sandbox) as remount:
+        work.put_old(sandbox)
+        one.done_before.append(f"a disk with {size} KB of room")
+        one.said = said = call(one.words, sandbox, prepare=work.prepare, patience=20)
+        one.faults = _without_verdict(work, faults_of(one.words, said))
+        for file, content in new.items():
+            if (sandbox / file).read_bytes() not in (OLD, content):
+                one.faults.append(f"a full disk leaves a file that is neither the old one nor the new one: {file}")
         remount()
         if not one.faults:
-            _finishes(one, sandbox, run)
+            _finishes(one, work, sandbox, expected)
 
 
 def closed_pipe(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
     """Streams that nobody reads, that are full, or closed: the work is done all the same."""
-    one.words = list(rng.choice((TRAIN, SWEEP, ["fit", "table.csv", "--json"])))
+    one.words = rng.choice((TRAIN, SWEEP, "fit table.csv --json")).split()
     targets: dict[str, int] = {}
     for name in rng.choice((("stdout",), ("stderr",), ("stdout", "stderr"))):
         if rng.random() < 0.5:
@@ -126,7 +146,8 @@ def stopped_at_once(one: Try, rng: random.Random, sandbox: Path, run: str) -> No
     one.said = call(one.words, sandbox, real=True, kill=functools.partial(_send, signal.SIGINT, times))
     one.done_before.append("Ctrl-C while it starts")
     if "Traceback" in one.said.err:
-        one.faults += ["Ctrl-C gives a traceback"] if str(ROOT) in one.said.err else []
+        pythons = one.said.err.rstrip().endswith("KeyboardInterrupt") and one.said.code in (1, -signal.SIGINT)
+        one.faults += [] if pythons and str(ROOT) not in one.said.err else ["Ctrl-C gives a traceback"]
     elif one.said.code not in (0, 130, -signal.SIGINT):
         one.faults.append(f"Ctrl-C gives exit code {one.said.code}")
 
@@ -143,13 +164,61 @@ def _send(number: signal.Signals, times: list[float], process: int, seconds: flo
             os.kill(process, number)
 
 
-def _finishes(one: Try, sandbox: Path, run: str) -> None:
-    one.said = call(one.words, sandbox)
-    one.faults += faults_of(one.words, one.said)
-    if one.said.code != 0 and one.said.ended != "interrupted":
-        one.faults.append(f"does not go on: exit code {one.said.code}")
-    elif one.said.code == 0:
-        _same_runs(one, sandbox, run)
+def _a_work(one: Try, rng: random.Random, run: str) -> tuple[str, Work]:
+    name = rng.choice(sorted(WORKS))
+    one.words = WORKS[name].words(run)
+    return name, WORKS[name]
+
+
+def _undisturbed(one: Try, work: Work, sandbox: Path) -> dict[str, str]:
+    """What the work leaves; raises AssertionError if it does not go to its end."""
+    work.put_old(sandbox)
+    said = call(one.words, sandbox, prepare=work.prepare, patience=20)
+    assert said.code in (0, 1 if work.verdict else 0), said
+    return work.results(sandbox)
+
+
+def _begin_anew(work: Work, sandbox: Path, run: str) -> None:
+    shutil.rmtree(sandbox / "made", ignore_errors=True)
+    if work is WORKS["cache"]:
+        shutil.rmtree(sandbox / "cache")
+    work.put_old(sandbox)
+
+
+def _prepared(small: Callable[[], None], number: signal.Signals | None, at_file: int) -> None:
+    """In the child: make the work small, and send a signal where it opens, renames or removes that many files."""
+    small()
+    count = 0
+
+    def look(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal count
+        flags = arguments[2] if event == "open" else 0
+        writes = event == "open" and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.utime"):
+            count += 1
+            if count == at_file and number is not None:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(look)
+
+
+def _finishes(one: Try, work: Work, sandbox: Path, expected: dict[str, str]) -> None:
+    """The same command again goes to its end, and leaves what it leaves undisturbed, and nothing beside it."""
+    one.said = call(one.words, sandbox, prepare=work.prepare, patience=20)
+    one.faults += _without_verdict(work, faults_of(one.words, one.said))
+    if one.said.code not in (0, 1 if work.verdict else 0):
+        one.faults += [] if one.said.ended == "interrupted" else [f"does not go on: exit code {one.said.code}"]
+        return
+    found = work.results(sandbox)
+    for name in sorted(set(expected) | set(found)):
+        if expected.get(name) != found.get(name):
+            one.faults.append(f"another {name.rpartition('/')[2]}")
+    left = [path for path in sandbox.rglob(".*.partial") if not path.is_relative_to(sandbox / "half")]
+    one.faults += [f"left behind: {left[0].name}"] if left else []
+
+
+def _without_verdict(work: Work, faults: list[str]) -> list[str]:
+    return [fault for fault in faults if not (work.verdict and fault == "exit code 1")]
 
 
 def _same_runs(one: Try, sandbox: Path, run: str) -> None:
@@ -160,7 +229,7 @@ def _same_runs(one: Try, sandbox: Path, run: str) -> None:
     if len(made) != 1 or list((sandbox / "made").glob(".*.partial")):
         one.faults.append(f"{len(made)} finished runs in place of one")
         return
-    for name in KEPT:
+    for name in KEPT_OF_A_RUN:
         if (made[0] / name).read_bytes() != (reference / name).read_bytes():
             one.faults.append(f"another {name}")
     losses = [json.loads((path / "summary.json").read_text())["final_loss"] for path in (made[0], reference)]
@@ -169,18 +238,31 @@ def _same_runs(one: Try, sandbox: Path, run: str) -> None:
 
 
 @contextlib.contextmanager
-def _disk(folder: Path, kilobytes: int) -> Iterator[Callable[[], None]]:
-    """A small file system, which only root may mount; yields what makes it large."""
+def _disk(folder: Path, kilobytes: int, *, keep: bool) -> Iterator[Callable[[], None]]:
+    """A file system with so much room, which only root may mount; yields what makes it large.
+
+    keep : what lies in the folder lies there too, beside the room.
+    """
     mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o"]
-    command = [str(mount), *options, f"size={kilobytes}k", "tmpfs", str(folder)]
-    if os.getuid() != 0 or not mount or subprocess.run(command, capture_output=True, check=False).returncode:
+    used = sum(-(-path.stat().st_size // 4096) * 4 for path in folder.rglob("*") if path.is_file()) if keep else 0
+    options = ["-t", "tmpfs", "-o", f"size={max(used, 64) + 1024 if keep else kilobytes}k"]
+    if os.getuid() != 0 or not mount:
         raise NoDisk("a small disk takes root and the right to mount")
-    try:
-        remount = [mount, "-o", "remount,size=64m", str(folder)]
-        yield lambda: subprocess.run(remount, check=True, capture_output=True) and None
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
+    with tempfile.TemporaryDirectory() as aside:
+        if keep:
+            shutil.copytree(folder, aside, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns("odd"))
+        if subprocess.run([mount, *options, "tmpfs", str(folder)], capture_output=True, check=False).returncode:
+            raise NoDisk("a small disk takes root and the right to mount")
+        try:
+            if keep:
+                shutil.copytree(aside, folder, dirs_exist_ok=True, symlinks=True)
+                room = os.statvfs(folder)
+                size = (room.f_blocks - room.f_bavail) * room.f_frsize // 1024 + kilobytes
+                subprocess.run([mount, "-o", f"remount,size={size}k", str(folder)], check=True, capture_output=True)
+            remount = [mount, "-o", "remount,size=256m", str(folder)]
+            yield lambda: subprocess.run(remount, check=True, capture_output=True) and None
+        finally:
+            subprocess.run(["umount", "-l", str(folder)], check=False, capture_output=True)
 
 
 class NoDisk(Exception):

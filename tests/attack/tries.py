@@ -46,6 +46,7 @@ class Said:
     err: str
     seconds: float
     ended: str = ""  # "", "interrupted" or "hang"
+    real: bool = False  # a process that was not forked
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Try:
     done_before: list[str] = field(default_factory=list)
     said: Said | None = None
     faults: list[str] = field(default_factory=list)
+    kills: int = 0
     folder: Path | None = None
 
     def command(self) -> str:
@@ -75,16 +77,21 @@ def call(
     stderr: int | None = None,
     real: bool = False,
     kill: Callable[[int, float], None] | None = None,
+    prepare: Callable[[], None] | None = None,
+    patience: float = 1.0,
 ) -> Said:
     """Run ``lrbend ARGUMENTS`` in ``folder``.
 
-    real : as a process of its own, not forked. kill : looks on, and may send signals.
+    real : as a process of its own, not forked. kill : looks on, and may send signals. prepare : called in the child.
+    patience : a factor on the time after which work is interrupted.
     """
     out, err = folder.parent / "stdout", folder.parent / "stderr"
     start = time.monotonic()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # in the child until the command itself runs
     child = os.fork()
     if child == 0:
-        _in_child(arguments, folder, environment or {}, memory, (stdout, stderr), (out, err), real)
+        _in_child(arguments, folder, environment or {}, memory, (stdout, stderr), (out, err), real, prepare)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     ended, code = "", None
     try:
         while code is None:
@@ -98,7 +105,7 @@ def call(
                 kill(child, seconds)
             worked = _cpu_seconds(child)
             works = arguments and arguments[0] in WORKING
-            if not ended and works and (worked > WORK or seconds > PATIENCE):
+            if not ended and works and (worked > patience * WORK or seconds > patience * PATIENCE):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGINT)
                 ended, interrupted_at = "interrupted", seconds
@@ -112,7 +119,7 @@ def call(
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child, signal.SIGKILL)  # what it may have started
     texts = [path.read_bytes().decode(errors="replace") if path.exists() else "" for path in (out, err)]
-    return Said(code, *texts, time.monotonic() - start, ended)
+    return Said(code, *texts, time.monotonic() - start, ended, real)
 
 
 def _in_child(
@@ -123,6 +130,7 @@ def _in_child(
     given: tuple[int | None, int | None],
     files: tuple[Path, Path],
     real: bool,
+    prepare: Callable[[], None] | None,
 ) -> None:
     code = 70
     try:
@@ -139,6 +147,7 @@ def _in_child(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if real:
             os.environ["PYTHONPATH"] = str(ROOT)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             command = [sys.executable, "-m", "experiments.cli.main", *arguments]
             os.execv(sys.executable, [word.replace("\0", "") for word in command])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + memory
@@ -148,6 +157,9 @@ def _in_child(
         from experiments.cli.main import main
 
         try:
+            if prepare is not None:
+                prepare()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             code = main(arguments) or 0
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
@@ -169,23 +181,33 @@ def _cpu_seconds(process: int) -> float:
     return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
+MAY_FIND_FAULTS = {"verify", "validate", "sweep", "study"}  # exit code 1: the work was done, its verdict is no
+
+
 def faults_of(words: Sequence[str], said: Said) -> list[str]:
     """What no command may do, whatever it was given."""
     if said.ended == "hang":
         return ["hang"]
-    err = said.err if not said.ended else _FINALISER.sub(_of_others, said.err)
-    found = []  # a shell makes 130 of -SIGINT, with which Python ends where Ctrl-C came in the middle of an import
+    err = said.err if not said.ended else _FINALISER.sub(_of_llvmlite, said.err)
+    codes = {0, 2} | ({1} if set(words[:1]) & MAY_FIND_FAULTS else set()) | ({130} if said.ended else set())
+    if said.ended and said.real:  # before the first line of ours runs, Python ends by the signal
+        codes.add(-signal.SIGINT)
+    found = []
     if "Traceback (most recent call last)" in err:
         last = [line for line in err.splitlines() if re.match(r"^[\w.]+(Error|Exception|Interrupt|Exit)\b", line)]
         found.append("traceback " + (last[-1][:80] if last else ""))
-    elif said.code not in ((0, 1, 2, 130, -signal.SIGINT) if said.ended else (0, 1, 2)):
+    elif said.code not in codes:
         found.append(f"exit code {said.code}")
-    if warning := re.search(r"\b\w*Warning:.{0,60}", said.err):
-        found.append(f"warning {warning[0]}")
-    if said.code == 2 and not found:
-        errors = [line for line in said.err.splitlines() if "error:" in line or "lrbend sweep:" in line]
-        if len(errors) != 1:
-            found.append(f"{len(errors)} lines say what is wrong")
+    for warning in re.findall(r"\b(\w*Warning:.{0,60})", said.err)[:1]:
+        if not (said.ended and warning.startswith("ResourceWarning")):  # of files that Ctrl-C left open
+            found.append(f"warning {warning}")
+    errors = [line for line in said.err.splitlines() if "error:" in line or "lrbend sweep:" in line]
+    if said.code == 2 and not found and len(errors) != 1:
+        found.append(f"{len(errors)} lines say what is wrong")
+    if said.code == 0 and not found and errors:
+        found.append("a success that says what is wrong")
+    if said.code == 2 and "--json" in words and said.out.strip() and "stdout" not in said.err:
+        found.append("an answer beside exit code 2")
     if "\x1b[2J" in said.err + said.out:
         found.append("terminal escape")
     if said.code == 0 and "--json" in words and not {"-h", "--help"} & set(words):
@@ -199,21 +221,38 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
 _FINALISER = re.compile(r"Exception ignored in: .*\nTraceback \(most recent call last\):\n(?:[ \t].*\n)+.*\n?")
 
 
-def _of_others(block: re.Match[str]) -> str:
-    """A traceback out of a finaliser, unless a file of ours is in it: Ctrl-C leaves objects of libraries half made."""
+def _of_llvmlite(block: re.Match[str]) -> str:
+    """A traceback out of a finaliser of llvmlite, whose objects Ctrl-C leaves half made, is nobody's fault here."""
     files = re.findall(r'File "([^"]*)"', block[0])
-    ours = [file for file in files if Path(file).is_relative_to(ROOT) and "site-packages" not in file]
-    return block[0] if ours else ""
+    return "" if files and all({"llvmlite", "numba"} & set(Path(file).parts) for file in files) else block[0]
 
 
 def contents(folder: Path) -> dict[str, str]:
     """A digest of every file of every finished run, as far as it can be read."""
     found = {}
-    for path in folder.glob("runs/*/*"):
+    for path in (*folder.glob("runs/*/*"), *folder.glob("swept/*/*")):
         with contextlib.suppress(OSError):
             if path.is_file() and not path.is_symlink():
                 found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def faults_left(words: Sequence[str], folder: Path, before: dict[str, str]) -> list[str]:
+    """Of finished runs that changed, got lost or came twice, and of new files that were never renamed.
+
+    A file that the command was told to write is its user's business. `lrbend diagnose` puts a file into a run and into
+    the list of its checksums.
+    """
+    after, told = contents(folder), {os.path.normpath(word) for word in words if len(word) < 300 and "\0" not in word}
+    lost = {path for path in before if after.get(path) != before[path]} - told
+    if words[:1] == ["diagnose"]:
+        lost = {path for path in lost if not path.endswith(("checksums.json", "diagnosis.json"))}
+    found = [f"changed a finished run: {sorted(lost)[0]}"] if lost else []
+    for place in ("runs", "swept", "made"):
+        names = [path.parent.name.rpartition("-")[2] for path in folder.glob(f"{place}/*/summary.json")]
+        found += [f"a run twice in {place}"] if len(set(names)) < len(names) else []
+    left = list(folder.rglob(f".*.{'[0-9a-f]' * 16}.partial"))
+    return found + ([f"left behind: {left[0].relative_to(folder)}"] if left else [])
 
 
 def attack_once(
@@ -270,9 +309,4 @@ def _hostile_try(one: Try, rng: random.Random, sandbox: Path, run: str, command:
     if memory != MEMORY:
         one.done_before.append(f"{memory >> 20} MB of memory")
     one.said = call(one.words, sandbox, memory=memory, real=rng.random() < 0.01)
-    one.faults = faults_of(one.words, one.said)
-    after = contents(sandbox)
-    kept = {path for path in before if after.get(path) == before[path]}
-    lost = {path for path in set(before) - kept if not path.endswith("checksums.json")}
-    if lost and not any(word.startswith("runs") for word in one.words if "/" in word):
-        one.faults.append(f"changed a finished run: {sorted(lost)[0]}")
+    one.faults = faults_of(one.words, one.said) + faults_left(one.words, sandbox, before)

@@ -76,12 +76,7 @@ def test_the_study_keeps_its_settings_and_fails_where_one_is_outside(
 
     def made_up(setting: Setting) -> dict[str, float]:
         made.append(setting.seed)
-        row = {
-            f"{which}{name}_{what}": 0.0
-            for which in ("", "white_")
-            for name in ("rms", "angle")
-            for what in ("error", "step", "noise")
-        }
+        row = dict.fromkeys(inverse_norm.ROW, 0.0) | {"num_replicas": 16}
         return {
             **row,
             "rms_error": -error,
@@ -110,6 +105,13 @@ def test_the_study_keeps_its_settings_and_fails_where_one_is_outside(
     said = strict_json(capsys.readouterr().out)
     assert [row["num_judged"] - row["num_within"] for row in said["answers"][-3:]] == [1, 0, 0]
 
-    with (tmp_path / "runs" / "settings.csv").open("a") as file:
-        file.write("64,40")
-    assert "settings.csv: damaged" in refusal([*study, "settings=6"], capsys)
+    kept = (tmp_path / "runs" / "settings.csv").read_text()
+    for damaged in (
+        kept + "64,40",
+        kept[:-2],
+        kept.replace("16,", "inf,"),
+        kept.replace("16,", "16,1,"),
+        kept + "\0\n",
+    ):
+        (tmp_path / "runs" / "settings.csv").write_text(damaged)
+        assert "settings.csv: damaged" in refusal([*study, "settings=6"], capsys)
