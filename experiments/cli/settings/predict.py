@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 SUMMARY = "the closed form for one setting, or a table of them"
 EXAMPLES = (
     "lrbend predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --initial-rms 0.02",
-    "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 0.3 --num-steps 2e4 --csv table.csv",
-    "lrbend predict --learning-rate 1e-3 --num-steps 2e4 --initial-rms 0.02 0.07 0.3",
+    "lrbend predict --learning-rate 1e-3 3e-3 --weight-decay 0.1 --initial-rms 0.02 0.3 --num-steps 2e4 --csv t.csv",
     "lrbend predict --network scale-invariant --beta2 0.999 --learning-rate 1e-3 --num-steps 2e4 --trajectory run.csv",
 )
 
