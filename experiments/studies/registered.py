@@ -92,6 +92,22 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError("a number above 0 and at most 1")
+    return share
+
+
+def _device(text: str) -> str:
+    if text not in ("cpu", "cuda"):
+        raise ValueError("cpu or cuda")
+    return text
+
+
 def _yes_or_no(text: str) -> bool:
     if text not in ("yes", "no"):
         raise ValueError("yes or no")
@@ -139,6 +155,23 @@ STUDIES = {
             run=_later("same_angle.run", "run_study"),
             load=_later("same_angle.study", "study"),
             options=(Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),),
+        ),
+        RegisteredStudy(
+            name="gpu-check",
+            question="Is the path through a GPU right, and how fast is it?",
+            cost="under 8 minutes of an H100 (estimated; no GPU has run it); a tenth of it 2 core-minutes",
+            run=_later("gpu.check", "run_study"),
+            options=(
+                Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", _device),
+                Option("scale", "SHARE", "of its size (default: 1 on a GPU, 0.1 on a CPU)", _share),
+            ),
+        ),
+        RegisteredStudy(
+            name="gpu-hour",
+            question="How do the optimal learning rates of AdamW and AdamH move from 5M to 22M parameters?",
+            cost="1 hour of an H100 (estimated; no GPU has run it)",
+            run=_later("gpu.hour", "run_study"),
+            load=_later("gpu.hour", "study"),
         ),
         RegisteredStudy(
             name="ladder",
