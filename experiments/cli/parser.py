@@ -103,7 +103,7 @@ def answer(
     where = f"{prog}: error:"
     try:
         code = run(options)
-        return code or (0 if output is None else missing_output(output, prog=prog))
+        return (0 if output is None else missing_output(output, prog=prog)) or code
     except InvalidParameter as error:
         name = flag(error.name) if hasattr(options, error.name) else error.name
         return _fail(f"{where} {name} {str(error.value)[:400]}: must be {error.allowed}")
