@@ -103,7 +103,7 @@ def answer(
     where = f"{prog}: error:"
     try:
         code = run(options)
-        return code or (0 if output is None else missing_output(output, prog=prog))
+        return (0 if output is None else missing_output(output, prog=prog)) or code
     except (InvalidParameter, BadInput) as error:
         return _fail(f"{where} {told(error, options)}")
     except OSError as error:

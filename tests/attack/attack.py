@@ -1,7 +1,7 @@
 """The attack: hostile commands by the thousand, counted. ``make fuzz`` runs it.
 
     python -m tests.attack.attack [--tries 1000] [--budget 600] [--seed 0] [--only NUMBER] [--room KIND]
-        [--command NAME] [--out FOLDER]
+        [--command NAME] [--also ROOM TRIES] [--out FOLDER]
 
 Commands from the grammars of all parsers on a small corpus of files of every kind, which are damaged; kills at random
 times, small disks, closed pipes, odd environments. Faults are tracebacks, warnings, hangs, other exit codes than 0, 1,
@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="repeat this try and show all of it")
     parser.add_argument("--room", choices=["command", *ROOMS], help="tries of this kind alone")
+    parser.add_argument("--also", nargs=2, action="append", default=[], metavar=("ROOM", "TRIES"), help="then these")
     parser.add_argument("--command", choices=sorted(TEMPLATES), help="tries of this command alone")
     parser.add_argument("--out", type=Path, help="where the folders of faults stay (default: a temporary folder)")
     options = parser.parse_args()
@@ -49,16 +50,17 @@ def main() -> int:
     corpus = out / "corpus"
     if not corpus.exists():
         make_corpus(corpus)
-    numbers = range(options.tries) if options.only is None else [options.only]
+    numbers = [(options.room, number) for number in (range(options.tries) if options.only is None else [options.only])]
+    numbers += [(room, number) for room, tries in options.also for number in range(int(tries))]
     start = time.monotonic()
     rooms, codes, faults, skipped = Counter[str](), Counter[int](), Counter[str](), Counter[str]()
     kills = 0
-    for number in numbers:
+    for room, number in numbers:
         if options.only is None and time.monotonic() - start > options.budget:
             break
         lock_away(out / f"{options.seed}-{number}")
         try:
-            one = attack_once(number, options.seed, corpus, out, ROOMS, room=options.room, command=options.command)
+            one = attack_once(number, options.seed, corpus, out, ROOMS, room=room, command=options.command)
         except NoDisk as reason:
             skipped[str(reason)] += 1
             continue
@@ -67,7 +69,7 @@ def main() -> int:
         codes.update([one.said.code] if one.said else [])
         faults.update({fault.split(":")[0][:60] for fault in one.faults})
         if one.faults or options.only is not None:
-            _show(one, options, everything=options.only is not None)
+            _show(one, options, room, everything=options.only is not None)
     total = sum(rooms.values())
     told = {"rooms": rooms, "exit_codes": codes, "skipped": skipped, "faults": faults}
     counts = {name: dict(counter.most_common()) for name, counter in told.items()}
@@ -78,9 +80,10 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def _show(one: Try, options: argparse.Namespace, *, everything: bool) -> None:
+def _show(one: Try, options: argparse.Namespace, room: str | None, *, everything: bool) -> None:
     only = f"--seed {options.seed} --only {one.number}"
-    only += "".join(f" --{name} {given}" for name in ("room", "command") if (given := getattr(options, name)))
+    only += f" --room {room}" if room else ""
+    only += f" --command {options.command}" if options.command else ""
     print(f"{'; '.join(one.faults) or 'no fault'}\n  {one.command()}")
     if one.done_before:
         print(f"  after: {'; '.join(one.done_before)}")

@@ -6,8 +6,9 @@ Each takes the try, its random numbers, its sandbox and the finished run of the 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
-import json
+import itertools
 import os
 import random
 import shutil
@@ -15,12 +16,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from experiments.runs.run_directory import find_runs
-from tests.attack.tries import ROOT, Try, call, faults_of
-from tests.attack.work import KEPT_OF_A_RUN, OLD, SWEEP, TRAIN, WORKS, Work
+from tests.attack.corpus import copy_corpus
+from tests.attack.damage import lock_away
+from tests.attack.tries import NOT_THERE, ROOT, Try, call, faults_of
+from tests.attack.work import ANSWERS, OLD, TRAIN, WORKS, Work
 
 SIMULATE = "simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 20 --dim 8 --num-replicas 2"
 START_ONLY = {"OMP_NUM_THREADS", "MPLBACKEND", "LC_ALL", "PYTHONIOENCODING", "PYTHONWARNINGS"}
@@ -103,27 +107,85 @@ def full_disk(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
             _finishes(one, work, sandbox, expected)
 
 
-def closed_pipe(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
-    """Streams that nobody reads, that are full, or closed: the work is done all the same."""
-    one.words = rng.choice((TRAIN, SWEEP, "fit table.csv --json")).split()
-    targets: dict[str, int] = {}
-    for name in rng.choice((("stdout",), ("stderr",), ("stdout", "stderr"))):
-        if rng.random() < 0.5:
-            targets[name] = os.open("/dev/full", os.O_WRONLY)
-        else:
-            reader, targets[name] = os.pipe()
-            os.close(reader)
-    one.done_before.append(f"nobody takes {' and '.join(targets)}")
-    try:
-        one.said = call(one.words, sandbox, **targets)  # type: ignore[arg-type]
-    finally:
-        for number in targets.values():
-            os.close(number)
-    expected = 2 if "stdout" in targets else 0
-    if one.said.code != expected:
-        one.faults.append(f"exit code {one.said.code} where nobody takes {' and '.join(targets)}")
-    if one.words[0] != "fit":
-        _same_runs(one, sandbox, run)
+def streams(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
+    """A command whose output nobody takes: the work is done all the same, and the exit code says what is missing.
+
+    Every command once in as many tries as there are, with each kind of stream in its turn.
+    """
+    names = list(ANSWERS)
+    work, turn = ANSWERS[names[one.number % len(names)]], one.number // len(names)
+    one.words = work.words(run)
+    plain = call(one.words, sandbox, prepare=work.prepare, patience=20)
+    made = _files(sandbox)
+    lock_away(sandbox)
+    copy_corpus(sandbox.parents[2] / "corpus", sandbox)
+    kinds = list(itertools.product((None, *OUTPUTS), repeat=2))[1:]
+    kind = dict(zip(("stdout", "stderr"), kinds[(turn * 7 + one.number) % len(kinds)], strict=True))
+    one.done_before.append(", ".join(f"{name}: {what}" for name, what in kind.items() if what))
+    with contextlib.ExitStack() as stack:
+        targets = {name: stack.enter_context(OUTPUTS[what]()) for name, what in kind.items() if what}
+        one.said = call(one.words, sandbox, prepare=work.prepare, patience=20, **targets)  # type: ignore[arg-type]
+    lost = kind["stdout"] in ("closed", "full", "not there") and plain.out
+    expected = 2 if lost and plain.code in (0, 1) else plain.code
+    one.faults = [] if one.said.code == expected else [f"exit code {one.said.code} in place of {expected}"]
+    one.faults += ["hang"] if one.said.ended else []
+    if _files(sandbox) != made:
+        one.faults.append(f"not the same files: {sorted(_files(sandbox) ^ made)[0]}")
+
+
+def _files(sandbox: Path) -> set[str]:
+    """What is there, but for the notes of the cache, whose names hang on times."""
+    return {str(path.relative_to(sandbox)) for path in sandbox.rglob("*") if not {"odd", "files"} & set(path.parts)}
+
+
+@contextlib.contextmanager
+def _closed() -> Iterator[int]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextlib.contextmanager
+def _full() -> Iterator[int]:
+    number = os.open("/dev/full", os.O_WRONLY)
+    yield number
+    os.close(number)
+
+
+@contextlib.contextmanager
+def _nobody_reads() -> Iterator[int]:
+    """A pipe that is never read; it takes 64 KB."""
+    reader, writer = os.pipe()
+    yield writer
+    os.close(writer)
+    os.close(reader)
+
+
+@contextlib.contextmanager
+def _slow() -> Iterator[int]:
+    """A pipe of a page, read a little at a time."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+
+    def read() -> None:
+        while os.read(reader, 200):
+            time.sleep(0.01)
+        os.close(reader)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    yield writer
+    os.close(writer)
+    thread.join()
+
+
+@contextlib.contextmanager
+def _not_there() -> Iterator[int]:
+    yield NOT_THERE
+
+
+OUTPUTS = {"closed": _closed, "full": _full, "never read": _nobody_reads, "slow": _slow, "not there": _not_there}
 
 
 def environment(one: Try, rng: random.Random, sandbox: Path, run: str) -> None:
@@ -153,7 +215,7 @@ def stopped_at_once(one: Try, rng: random.Random, sandbox: Path, run: str) -> No
 
 
 ROOMS: dict[str, Callable[..., None]] = {
-    each.__name__: each for each in (killed, full_disk, closed_pipe, environment, stopped_at_once)
+    each.__name__: each for each in (killed, full_disk, streams, environment, stopped_at_once)
 }
 
 
@@ -219,22 +281,6 @@ def _finishes(one: Try, work: Work, sandbox: Path, expected: dict[str, str]) -> 
 
 def _without_verdict(work: Work, faults: list[str]) -> list[str]:
     return [fault for fault in faults if not (work.verdict and fault == "exit code 1")]
-
-
-def _same_runs(one: Try, sandbox: Path, run: str) -> None:
-    """One run in ``made``, the one of the corpus, and nothing half done beside it."""
-    made, reference = find_runs(sandbox / "made"), sandbox / run
-    if one.words[0] == "sweep":
-        (reference,) = find_runs(sandbox / "swept")
-    if len(made) != 1 or list((sandbox / "made").glob(".*.partial")):
-        one.faults.append(f"{len(made)} finished runs in place of one")
-        return
-    for name in KEPT_OF_A_RUN:
-        if (made[0] / name).read_bytes() != (reference / name).read_bytes():
-            one.faults.append(f"another {name}")
-    losses = [json.loads((path / "summary.json").read_text())["final_loss"] for path in (made[0], reference)]
-    if losses[0] != losses[1]:
-        one.faults.append("another final loss")
 
 
 @contextlib.contextmanager

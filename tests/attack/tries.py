@@ -34,6 +34,8 @@ PATIENCE = 15.0  # seconds after which it is interrupted in any case: others may
 MEMORY = 3 << 30  # bytes beyond what is imported
 LARGEST_FILE = 64 << 20
 
+NOT_THERE = -1  # in place of the number of a stream: it is closed before the command begins
+
 Ending = Callable[[int, float], bool]  # of (process id, seconds so far): True once a signal was sent
 
 
@@ -140,7 +142,10 @@ def _in_child(
         os.environ.update({"LRBEND_CACHE": "cache", "HF_HUB_OFFLINE": "1", "HOME": str(folder), **environment})
         for number, (one, file) in enumerate(zip(given, files, strict=True), start=1):
             target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if one is None else one
-            os.dup2(target, number)
+            if target == NOT_THERE:
+                os.close(number)
+            else:
+                os.dup2(target, number)
         nowhere = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nowhere, 0)
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
@@ -152,8 +157,9 @@ def _in_child(
             os.execv(sys.executable, [word.replace("\0", "") for word in command])
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
+        out = None if given[0] == NOT_THERE else open(1, "w", closefd=False)  # noqa: SIM115
+        err = None if given[1] == NOT_THERE else open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115
+        vars(sys).update(stdout=out, stderr=err)
         from experiments.cli.main import main
 
         try:
@@ -167,8 +173,8 @@ def _in_child(
             traceback.print_exc()
             code = 1
         with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
     finally:
         os._exit(code)
 

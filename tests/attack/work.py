@@ -10,11 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from experiments.calibration import real_tables
+from experiments.calibration.real_tables import write_table
 from experiments.runs.configs import read_config
 from experiments.runs.run_directory import find_runs
 from experiments.runs.run_files import verify_run
 from experiments.studies import simulation_grid, validate
-from gpt import zipf
+from gpt import prepare, zipf
 from gpt.config import TrainConfig
 
 OLD = b"old\n"
@@ -80,7 +85,7 @@ def small_cache() -> None:
 
 WORKS = {
     "train": Work(TRAIN),
-    "sweep": Work(SWEEP, ("made/study.json",)),
+    "sweep": Work(SWEEP),
     "validate": Work("validate --out made --num-workers 1 --device cpu", prepare=small_validation, verdict=True),
     "study": Work(GRID, ("made/agreement.csv", "made/config.json"), small_grid, verdict=True),
     "cache": Work(CACHE, prepare=small_cache),
@@ -93,6 +98,51 @@ WORKS = {
         "attribute optima.csv --optima --arm reference=own:own --arm adamh=steady:fixed:angle --out made",
         ("made/attribution.html", "made/attribution/parts.csv"),
     ),
+}
+
+
+def small_shards() -> None:
+    """Texts of one's own in place of a download."""
+    vars(prepare).update(
+        gpt2_encoder=lambda: lambda texts: [np.arange(20, dtype=np.uint16) for _ in texts],
+        fineweb_documents=lambda: iter(["text"] * 100),
+    )
+
+
+def small_calibration() -> None:
+    """A table that is there at once."""
+    vars(real_tables).update(calibrate_on_real=_no_splits)
+
+
+def _no_splits(data: Path | None, out: Path, **options: object) -> pd.DataFrame:
+    table = pd.DataFrame({"group": ["a"], "covered": [0.95]})
+    write_table(table, out / real_tables.TABLE, out / "real.json", {})
+    return table
+
+
+# Every command, to be run with streams that nobody takes.
+ANSWERS = {
+    "predict": WORKS["table"],
+    "simulate": Work("simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 3 --dim 8 --num-replicas 2"),
+    "convert": WORKS["schedule"],
+    "train": WORKS["train"],
+    "replay": Work("replay RUN --norm fixed --out made"),
+    "diagnose": Work("diagnose RUN --num-batches 2"),
+    "verify": Work("verify runs half"),
+    "read": WORKS["log"],
+    "prepare": Work(
+        "prepare fineweb --out made --num-tokens 100 --tokens-per-shard 50 --validation-tokens 10", prepare=small_shards
+    ),
+    "validate": WORKS["validate"],
+    "plan": Work("plan study.json"),
+    "sweep": WORKS["sweep"],
+    "study": WORKS["study"],
+    "fit": Work("fit table.csv"),
+    "recommend": Work("recommend table.csv --num-params 1e9 --num-tokens 1e11"),
+    "attribute": WORKS["answers"],
+    "losses": Work("losses losses.csv --num-params 100000000 --num-steps 2000"),
+    "calibrate": Work("calibrate real --data . --out made --num-sweeps 1", prepare=small_calibration),
+    "report": WORKS["report"],
 }
 
 

@@ -130,10 +130,13 @@ def test_a_number_in_the_file_takes_no_memory(tmp_path: Path, saved: tuple[Train
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def test_every_changed_bit_of_a_checkpoint_is_found(tmp_path: Path, saved: tuple[TrainConfig, Path]) -> None:
+@pytest.mark.parametrize("num_bits", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_every_changed_bit_of_a_checkpoint_is_found(
+    num_bits: int, tmp_path: Path, saved: tuple[TrainConfig, Path]
+) -> None:
     _, path = saved
     rng, content, file = random.Random(0), path.read_bytes(), tmp_path / "c.pt"
-    places = [rng.randrange(8 * len(content)) for _ in range(50)]
+    places = [rng.randrange(8 * len(content)) for _ in range(num_bits)]
     for place in [*places, *range(8 * len(content) - 8 * 70, 8 * len(content))]:  # the end, with the checksum, whole
         changed = bytearray(content)
         changed[place // 8] ^= 1 << place % 8

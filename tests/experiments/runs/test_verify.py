@@ -37,14 +37,15 @@ def verify(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[st
     return code, strict_json(capsys.readouterr().out)["faults"]
 
 
-def test_every_changed_bit_of_a_finished_run_is_found(copied: list[Path]) -> None:
+@pytest.mark.parametrize("num_bits", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_every_changed_bit_of_a_finished_run_is_found(num_bits: int, copied: list[Path]) -> None:
     rng = random.Random(0)
     add_file(copied[0], "diagnosis.json", b'{"noise_scale": 1.0}')
     for path in (copied[0], copied[2]):
         assert verify_run(path) == []
         files = sorted(path.iterdir())
         assert {"checksums.json", "config.json", "summary.json"} <= {file.name for file in files}
-        for _ in range(NUM_BITS // 2):
+        for _ in range(num_bits // 2):
             file = rng.choices(files, weights=[file.stat().st_size for file in files])[0]
             file = rng.choice([file, rng.choice(files)])  # small files as well
             content = file.read_bytes()
