@@ -40,6 +40,7 @@ Decision rule, written before the runs.
    weighted by the optima's errors, for each account: it holds if the slope lies within 0.9 to 1.1 and the root mean
    square of ln(measured/predicted) is below 0.15; refuted if the slope's 95 % interval excludes that range or the root
    mean square is above 0.15 by more than the optima's errors explain (chi^2 at 5 %); else open.
+   (Added with two lengths in view: the same without AdamH, whose optima at 1,600 and 3,200 steps both accounts know.)
 4. The symmetry holds if the root mean square over seeds of the loss's change is at most twice the twin's, for both c.
 
 Power. `predictions.expected_error` has the standard error of each optimum for the law's losses and the noise between

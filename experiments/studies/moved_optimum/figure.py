@@ -60,11 +60,12 @@ def _shifts(panel: Axes, optima: pd.DataFrame) -> None:
             shifts["num_steps"], shifts[account], style, color="0.4", label=f"predicted, {account.replace('_', ' ')}"
         )
     panel.axhline(0, color="0.7", lw=0.8)
+    panel.margins(x=0.15)
     panel.set(xscale="log", xlabel="steps", ylabel="ln of best rate, RMS 14.4 over 1.6")
     panel.set_xticks(sorted(shifts["num_steps"]), [f"{steps:,}" for steps in sorted(shifts["num_steps"])])
     panel.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-    panel.set_title("The shift fades with length", fontsize=10)
-    panel.legend(fontsize=8, frameon=False)
+    panel.set_title("How far the optimum moves", fontsize=10)
+    panel.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.02))
 
 
 def _curve(panel: Axes, optima: pd.DataFrame) -> None:
@@ -76,9 +77,14 @@ def _curve(panel: Axes, optima: pd.DataFrame) -> None:
             style: dict[str, Any] = {"color": colour, "marker": marker, "ls": "", "ms": 5}
             panel.errorbar(here["law"], here["learning_rate"], yerr=error, **style)
             panel.plot(here["mean_angle"], here["learning_rate"], **style, mfc="none")
-        panel.plot([], [], "o", color=colour, label=arm)
+        if arm in set(known["arm"]):
+            panel.plot([], [], "o", color=colour, label=arm)
     ends = [known[["law", "mean_angle", "learning_rate"]].min().min(), known[["law", "learning_rate"]].max().max()]
     panel.plot(ends, ends, color="0.7", lw=0.8)
     panel.set(xscale="log", yscale="log", xlabel="predicted best learning rate", ylabel="measured")
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_locator(mpl.ticker.FixedLocator([0.01, 0.02, 0.04, 0.08, 0.16]))
+        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        axis.set_minor_locator(mpl.ticker.NullLocator())
     panel.set_title("All optima (filled: law; open: mean angle)", fontsize=10)
     panel.legend(fontsize=8, frameon=False)

@@ -48,9 +48,9 @@ def test_a_norm_that_acts_is_found_by_as_much_as_the_law_says() -> None:
     assert found.loc[("fading to 3200", 1600), "value"] == pytest.approx(
         shifts["value"].iloc[0] - shifts["value"].iloc[1]
     )
-    scatter = found.loc["scatter, law"].iloc[0]
+    scatter = found.loc["scatter, law, all cells"].iloc[0]
     assert scatter["verdict"] == "holds"
-    assert scatter["value"] < found.loc["scatter, mean_angle"].iloc[0]["value"]
+    assert scatter["value"] < found.loc["scatter, mean_angle, all cells"].iloc[0]["value"]
 
 
 def test_fading_is_asked_of_neighbours_and_of_the_ends() -> None:
