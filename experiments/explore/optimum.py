@@ -147,8 +147,8 @@ def in_words(
         words.append(f"{why} as the best angle does (a little less if the rate decays to zero).")
     elif n < FROZEN and learning_rate > window_start:
         words.append(
-            "The norm is what the updates have made of it, and decay has not told yet: the angle falls like one over the"
-            " root of the steps, whatever the rate, and the loss is all but flat."
+            "The norm is what the updates have made of it, and decay does not tell yet: the angle falls like one over"
+            " the root of the steps, whatever the rate, and the loss is all but flat."
         )
     elif n < FROZEN:
         words.append("The norm is all but frozen: the angle goes like the rate itself, and so does the optimum.")
