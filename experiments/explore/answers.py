@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from experiments.explore.asked import Asked
+from experiments.explore.asked import MOST_PIECES, Asked
 from experiments.files import BadInput
 from theory import Lion, Muon, SignSGDM, Trajectory
 from theory.models import Decoupled, OnSphere
@@ -83,6 +83,8 @@ def transient_map(asked: Asked) -> dict[str, Any]:
         why = f"The map is for decay beside the gradient that goes like the rate; {optimizer.name} has another."
     elif optimizer.decay == "independent":
         why = "The map is for a decay that goes like the learning rate; an independent one does not."
+    elif len(asked.schedule.segments()) > MOST_PIECES:
+        why = f"The map is for schedules of at most {MOST_PIECES} pieces, a warmup and each descent being one."
     if why is not None:
         return {"said": why, "fraction": None}
     if isinstance(model, InverseNorm | RadialGradients):

@@ -9,7 +9,8 @@ from typing import Any
 from experiments.files import BadInput
 from theory import Optimizer, Schedule, Trajectory
 
-MOST_STEPS = 1_000_000
+MOST = {"num_steps": 1_000_000, "num_cycles": 20, "shape": 100_000}  # what a page may ask for
+MOST_PIECES = 4  # of a schedule, for what is computed at many settings: it costs their number squared
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.explore.answers import shortened
-from experiments.explore.asked import Asked, RefusedField
+from experiments.explore.asked import MOST_PIECES, Asked, RefusedField
 from theory import InvalidParameter, slopes
 from theory.angle_law import AngleLaw, Setting, angle_and_excess, excess_loss
 from theory.bend import Direction, predict_bend
@@ -29,7 +29,13 @@ POINTS, DECADES = 13, 2.0  # along the axis, to either side
 LOSSES = 121  # learning rates at which the loss is drawn
 FROZEN, DEEP = 0.5, 50.0  # relaxations in the run: below one the norm is frozen, above the other equilibrium is deep
 NAMES = {"adamw": "AdamW", "adamh": "AdamH"}
-SPAN = {"num_params": (1e3, 1e15), "num_tokens": (1e6, 1e17), "tokens_per_step": (1.0, 1e9)}
+SPAN = {
+    "num_params": (1e3, 1e15),
+    "num_tokens": (1e6, 1e17),
+    "tokens_per_step": (1.0, 1e9),
+    "noise_growth": (-5.0, 5.0),
+}
+SPAN |= dict.fromkeys(("C1", "a1", "C2", "a2", "B2"), (1e-6, 1e6))
 
 
 def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
@@ -42,6 +48,10 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
     axis = given.get("axis", "") or AXES[0]
     if axis not in AXES:
         raise RefusedField(f"axis {axis}: must be one of {', '.join(AXES)}", "axis")
+    if len(asked.schedule.segments()) > MOST_PIECES:
+        raise RefusedField(
+            f"--num-cycles: the best rate is for schedules of at most {MOST_PIECES} pieces", "num_cycles"
+        )
     try:
         for name, (low, high) in SPAN.items():
             require_number(name, numbers[name], at_least=low, at_most=high)
@@ -98,6 +108,7 @@ def _answer(law: AngleLaw, middle: Setting, axis: str, asked: Asked) -> dict[str
         "direction": bend.direction.item().value,
         "window_parameter": float(slopes.window_parameter(middle.weight_decay, _start(middle), middle.num_steps)),
         "num_steps": float(middle.num_steps),
+        "window_start": float(slopes.window(middle.weight_decay, _start(middle), middle.num_steps)[0]),
     }
     return {
         "axis": axis,
@@ -121,6 +132,7 @@ def in_words(
     direction: str,
     window_parameter: float,
     num_steps: float,
+    window_start: float,
 ) -> list[str]:
     """Where the optimum stands and why it bends there; the regimes are those of `theory.bend` and `theory.slopes`."""
     along = "model size N" if axis == "num_params" else "data D"
@@ -133,6 +145,11 @@ def in_words(
     if n > DEEP:
         why = "Deep in equilibrium the angle goes like the root of the rate, so that the optimum falls twice as steeply"
         words.append(f"{why} as the best angle does (a little less if the rate decays to zero).")
+    elif n < FROZEN and learning_rate > window_start:
+        words.append(
+            "The norm is what the updates have made of it, and decay does not tell yet: the angle falls like one over"
+            " the root of the steps, whatever the rate, and the loss is all but flat."
+        )
     elif n < FROZEN:
         words.append("The norm is all but frozen: the angle goes like the rate itself, and so does the optimum.")
     else:

@@ -2,7 +2,7 @@
 
 It listens on 127.0.0.1. What names another host than this one is refused, which keeps out pages of other sites whose
 name was made to point here; so is what a browser says comes from another site. Nothing is written, no path is taken
-from a request, and what a request may cost is bounded by the fields (`asked.MOST_STEPS`).
+from a request, and what a request may cost is bounded by the fields (`asked.MOST`).
 """
 
 from __future__ import annotations

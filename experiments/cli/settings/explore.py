@@ -101,7 +101,7 @@ class Fields:
 
     def read(self, fields: Mapping[str, str]) -> Asked:
         """The setting of the fields that mean something to its optimizer and schedule. Raises `RefusedField`."""
-        from experiments.explore.asked import MOST_STEPS, RefusedField
+        from experiments.explore.asked import MOST, RefusedField
         from experiments.explore.fields import NAMES, fields_of
 
         given = {name: text.strip() for name, text in fields.items() if text.strip()}
@@ -115,8 +115,11 @@ class Fields:
         options = argparse.Namespace()
         with _told_by_field(options):
             self._parser.parse_args(words, options)
-            if options.num_steps is not None and options.num_steps > MOST_STEPS:
-                raise BadInput(f"--num-steps {options.num_steps}: must be at most {MOST_STEPS} in the page")
+            for name, most in MOST.items():
+                value = getattr(options, name)
+                largest = max(value) if isinstance(value, list) else value
+                if largest is not None and largest > most:
+                    raise BadInput(f"{flag(name)} {largest}: must be at most {most} in the page")
             return self._asked(options, " ".join(["lrbend", "predict", *map(shlex.quote, words)]))
 
     def _asked(self, options: argparse.Namespace, command: str) -> Asked:

@@ -106,7 +106,7 @@ function drawChart(node, spec) {
   const x = scaleOf(...xLimits, frame.left, frame.right, xLog);
   const y = scaleOf(...yLimits, frame.bottom, frame.top, yLog);
   const clip = `clip-${node.id}-${clips++}`;
-  const out = [`<clipPath id="${clip}"><rect x="${frame.left}" y="${frame.top - 4}" width="${frame.right - frame.left}" height="${frame.bottom - frame.top + 6}"/></clipPath>`];
+  const out = [`<clipPath id="${clip}"><rect x="${frame.left - 5}" y="${frame.top - 4}" width="${frame.right - frame.left + 10}" height="${frame.bottom - frame.top + 6}"/></clipPath>`];
   for (const tick of (yLog ? logTicks : linearTicks)(...yLimits, Math.max(2, (frame.bottom - frame.top) / 42))) {
     const at = y(tick).toFixed(1);
     out.push(`<line class="grid" x1="${frame.left}" x2="${frame.right}" y1="${at}" y2="${at}"/><text x="${frame.left - 7}" y="${at}" dy="3.5" text-anchor="end">${short(tick)}</text>`);

@@ -26,7 +26,7 @@ READ = Fields().read
 
 
 def asked(**fields: str):  # type: ignore[no-untyped-def]
-    return READ({"learning_rate": "3e-3", "num_steps": "4000", "schedule": "cosine", "warmup_steps": "100", **fields})
+    return READ({"learning_rate": "3e-3", "num_steps": "4000", "schedule": "linear", "warmup_steps": "100", **fields})
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 999, 1001, 10**6])

@@ -16,7 +16,7 @@ import pytest
 
 from experiments.cli.main import main
 from experiments.cli.settings.explore import Fields, fields_from
-from experiments.explore.asked import MOST_STEPS, RefusedField
+from experiments.explore.asked import MOST, RefusedField
 from experiments.explore.fields import FIELDS, NAMES
 from tests.experiments.cli.said import refusal, strict_json
 from tests.experiments.cli.test_help import parser_of
@@ -92,7 +92,9 @@ def _typed(name: str, text: str) -> list[str]:
     ("fields", "said"),
     [
         ({"schedule": "file:/etc/passwd"}, "the page reads no file"),
-        ({"num_steps": str(MOST_STEPS + 1)}, f"must be at most {MOST_STEPS}"),
+        ({"num_steps": str(MOST["num_steps"] + 1)}, f"--num-steps 1000001: must be at most {MOST['num_steps']}"),
+        ({"schedule": "cosine-restarts", "num_cycles": "21"}, "--num-cycles 21: must be at most 20"),
+        ({"optimizer": "muonh", "shape": "8 1e6"}, "--shape 1000000: must be at most 100000"),
         ({"csv": "/tmp/x"}, "not a field"),
         ({"learning_rate": "--csv"}, "--learning-rate"),
         ({"learning_rate": "1e-3\n--csv"}, "not a number"),
