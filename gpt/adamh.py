@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from gpt.directions import adam_direction
+from gpt.sharding import Dims
 from gpt.sphere import SphereOptimizer
-from gpt.sphere_moves import Batch, Dims, zeros_for
+from gpt.sphere_moves import Batch, zeros_for
 
 
 class AdamH(SphereOptimizer):
@@ -54,6 +55,8 @@ class AdamH(SphereOptimizer):
         states = [self.state[parameter] for parameter in batch.parameters]
         torch._foreach_add_([state["step"] for state in states], 1)
         steps = [state["step"] for state, places in zip(states, batch.places, strict=True) for _ in places]
+        if not batch.slots:  # of a stack that other processes hold
+            return
         torch._fused_adamw_(  # the kernel of torch.optim.AdamW; at rate 1 and decay 1 it replaces its target by -u
             batch.slots,
             batch.gradients(),

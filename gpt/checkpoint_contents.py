@@ -20,8 +20,8 @@ from torch import nn
 
 from gpt.config import TrainConfig
 from gpt.model import block_matrices
-from gpt.probe import ROWS
 from gpt.sphere import SphereOptimizer
+from gpt.step_records import ROWS
 from theory.trajectory import record_steps
 
 LARGEST_LIST = 2**26  # bytes of the list of contents
@@ -118,12 +118,14 @@ def expected_state(
 ) -> dict[str, Any]:
     """What `gpt.train.train` saves of this model and these optimizers after ``step`` steps."""
     recorded = [int(s) for s in record_steps(config.schedule.num_steps, config.record_every) if s < step]
-    record = Stored(torch.float64, (len(ROWS), len(block_matrices(model))))
+    matrices = list(block_matrices(model))
+    record = Stored(torch.float64, (len(ROWS), len(matrices)))
+    probe = {"steps": recorded, "records": [record] * len(recorded), "calls": len(recorded), "pending": False}
     return {
         "step": step,
         "model": {name: _like(value) for name, value in model.state_dict().items()},
         "optimizers": {name: _expected_optimizer(optimizer) for name, optimizer in optimizers.items()},
-        "probe": {"steps": recorded, "records": [record] * len(recorded), "calls": len(recorded), "pending": False},
+        "probe": {**probe, "matrices": matrices},
         "losses": Stored(torch.float64, (step,)),
     }
 

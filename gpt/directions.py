@@ -96,7 +96,7 @@ def direction_of_step(
         if found is None:
             return Direction(torch.full_like(before, torch.nan), Claim(known=False))
         decays = (found,)
-    return Direction(move.div(-lr).sub_(before, alpha=decays[0] / lr), Claim())
+    return Direction(move.div(-lr).sub_(before, alpha=decays[0] / lr), Claim(from_move=True))
 
 
 def possible_decays(optimizer: optim.Optimizer, settings: dict[str, Any], decay: Decay | None) -> Sequence[float]:
@@ -152,7 +152,8 @@ def _adams(state: dict[str, Any], group: dict[str, Any], parameter: Tensor, clai
     gradient = parameter.grad
     if gradient is None or gradient.is_sparse:
         return Direction(u, claim)
-    return Direction(u, claim, inverse.mul_(local(gradient)), -scale if group.get("maximize") else scale)
+    scaled = inverse.mul_(local(gradient)).double()
+    return Direction(u, claim, scaled, -scale if group.get("maximize") else scale)
 
 
 def _direction_and_factors(state: dict[str, Any], group: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | float]:
@@ -164,7 +165,8 @@ def _direction_and_factors(state: dict[str, Any], group: dict[str, Any]) -> tupl
         count = math.nan
     mean_correction = 1 - float(group["betas"][0]) ** count
     root = (1 - float(group["betas"][1]) ** count) ** 0.5
-    squares = local(state.get("max_exp_avg_sq", state["exp_avg_sq"])).to(torch.float64, copy=True)
-    inverse = squares.sqrt_().add_(group["eps"] * root).reciprocal_()
-    u = inverse * local(state["exp_avg"])
+    squares = local(state.get("max_exp_avg_sq", state["exp_avg_sq"]))
+    work = torch.promote_types(squares.dtype, torch.float32)  # the averages have no more digits
+    inverse = squares.to(work, copy=True).sqrt_().add_(group["eps"] * root).reciprocal_()
+    u = (inverse * local(state["exp_avg"])).double()
     return u.mul_(root / mean_correction), inverse, root

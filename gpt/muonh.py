@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt.sharding import local, nan_if_zero, shard_groups, split_as, whole_of
+from gpt.sharding import Dims, local, matrix_groups, nan_if_zero, split_as, whole_of
 from gpt.sphere import SphereOptimizer
-from gpt.sphere_moves import Batch, Dims, places, zeros_for
+from gpt.sphere_moves import Batch, places, zeros_for
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -97,9 +97,10 @@ def _direction(gradient: Tensor, average: Tensor, group: dict[str, Any], owner: 
     """
     z = gradient.lerp(average, group["momentum"]) if group["nesterov"] else average
     dtype = group["newton_schulz_dtype"] or (torch.bfloat16 if z.is_cuda else z.dtype)
-    if not shard_groups(owner):
+    if not matrix_groups(owner, group["dims"]):
         return polar_factor(z.to(dtype), group["newton_schulz_steps"])
-    return split_as(polar_factor(whole_of(z, owner).to(dtype), group["newton_schulz_steps"]), owner)
+    whole = whole_of(z, owner, group["dims"])
+    return split_as(polar_factor(whole.to(dtype), group["newton_schulz_steps"]), owner, group["dims"])
 
 
 def polar_factor(z: Tensor, num_steps: int = 5) -> Tensor:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,12 +35,13 @@ from torch import Tensor, nn
 
 from gpt.directions import DECAYS, Decay, Direction, direction_of_step
 from gpt.sharding import local, shard_groups, sum_over_shards
-from gpt.step_check import TINY, Claim, Products, check_steps
+from gpt.sphere import SphereOptimizer
+from gpt.step_check import TINY, Claim
+from gpt.step_records import ROWS, Measured, StepRecord, step_record
 from gpt.steps import StepWatch
 from theory.checks import InvalidParameter, require_integer
 from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 
-ROWS = (*FIELDS, *OPTIONAL_FIELDS, "made", "unexplained")  # of a record; the last two are yes or no
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")  # what these add to names
 
 
@@ -106,7 +107,10 @@ class Probe:
         self._optimizer = self._watch.optimizer
         self._every = require_integer("every", every, at_least=1)
         self._per_neuron, self._decay, self._check_moves = per_neuron, decay, check_moves
+        if not isinstance(matrices, nn.Module | Mapping):
+            raise InvalidParameter("matrices", type(matrices).__name__, "a module, or tensors by name")
         self._module = matrices if isinstance(matrices, nn.Module) else None
+        self._places: dict[str, tuple[nn.Module, str]] = {}  # where the module has what is watched
         self._matrices = self._trained_by_now() if isinstance(matrices, nn.Module) else dict(matrices)
         if not self._matrices:
             raise InvalidParameter("matrices", "{}", "at least one matrix that the optimizer trains")
@@ -118,7 +122,7 @@ class Probe:
         self._told = False
         self._before: list[Tensor] = []
         self._steps: list[int] = []
-        self._records: list[Tensor] = []  # each (num_rows, num_units), on the device: reading them would wait
+        self._records: list[Tensor | StepRecord] = []  # (num_rows, num_units), or on a GPU and not yet read
 
     @torch.no_grad()
     def before(self) -> None:
@@ -130,7 +134,8 @@ class Probe:
                 self._check(joined)
                 self._matrices |= joined
                 self._known = trained
-            self._watch.begin(self._matrices.values())
+            self._require_in_module()
+            self._watch.begin(self._matrices.values(), keep_norms=self._check_moves and not self._says_what_it_does)
             self._before = [local(parameter).detach().clone() for parameter in self._matrices.values()]
         self._calls += 1
         self._awaited = True
@@ -149,9 +154,12 @@ class Probe:
             self._pending = not self._watch.stepped
             if due or not self._pending:
                 pairs = zip(self._before, self._matrices.values(), strict=True)
-                self._records.append(self._rows([self._measure(w, parameter) for w, parameter in pairs]))
+                moved = self._watch.moved_since()
+                measured = [self._measure(w, parameter, moved.get(id(parameter), 0.0)) for w, parameter in pairs]
+                self._records.append(step_record(measured, per_neuron=self._per_neuron, check=self._check_moves))
                 self._steps.append(step)
-                self._tell(self._records[-1:])
+                if not measured[0].products[0].is_cuda or len(self._records) == 1:
+                    self._read_records()
             self._before = []
         self._watch.finish()
 
@@ -165,9 +173,9 @@ class Probe:
             for name, parameter in self._matrices.items()
             for unit in ([f"{name}[{row}]" for row in range(len(parameter))] if self._per_neuron else [name])
         ]
-        self._tell(self._records)
+        records = self._read_records()
         values = np.full((len(self._steps), len(ROWS), len(names)), np.nan)
-        for record, measured in zip(values, self._records, strict=True):  # older ones may lack rows and matrices
+        for record, measured in zip(values, records, strict=True):  # older ones may lack rows and matrices
             record[: measured.shape[0], : measured.shape[1]] = measured.cpu().numpy()
         kept = ~(values[:, ROWS.index("made")] == 0).all(axis=1) if made_only else np.full(len(values), True)
         return Trajectory(
@@ -179,17 +187,50 @@ class Probe:
     def state_dict(self) -> dict[str, Any]:
         """The records and the place in the thinning."""
         return {
+            "matrices": list(self._matrices),
             "steps": list(self._steps),
-            "records": [record.cpu() for record in self._records],
+            "records": self._read_records(),
             "calls": self._calls,
             "pending": self._pending,
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on with the records of another probe; NaN for matrices that it did not watch. Raises `InvalidParameter` if
+        it watched one that this one does not."""
+        saved = list(state_dict.get("matrices", self._matrices))
+        for name in saved:
+            if name not in self._matrices:
+                known = "one of a probe of the same matrices: this one does not watch it"
+                raise InvalidParameter("state_dict", name, known)
         self._steps = list(state_dict["steps"])
-        self._records = list(state_dict["records"])
+        self._records = [self._placed(record, saved) for record in state_dict["records"]]
         self._calls = state_dict["calls"]
         self._pending = state_dict.get("pending", False)
+
+    def _units(self, name: str) -> int:
+        return len(self._matrices[name]) if self._per_neuron else 1
+
+    def _placed(self, record: Tensor, saved: list[str]) -> Tensor:
+        """A record of the matrices ``saved``, or of the first of them, in the order of this probe."""
+        if saved == list(self._matrices)[: len(saved)]:
+            return record
+        parts = dict(zip(saved, record.split([self._units(name) for name in saved], dim=1), strict=True))
+        missing = {name: record.new_full((len(record), self._units(name)), torch.nan) for name in self._matrices}
+        return torch.cat([parts.get(name, missing[name]) for name in self._matrices], dim=1)
+
+    @property
+    def _says_what_it_does(self) -> bool:
+        """Whether the optimizer keeps what its directions are made of, so that they are not read from the move."""
+        return isinstance(self._optimizer, torch.optim.Adam | SphereOptimizer)
+
+    def _require_in_module(self) -> None:
+        """Raise if the module has put another parameter in the place of one, and trains it in vain."""
+        for name, (module, leaf) in self._places.items():
+            watched, present = self._matrices[name], module._parameters.get(leaf)
+            if present is None or present is watched or present.grad is None or watched.grad is not None:
+                continue
+            allowed = "the parameter that the module has: it was replaced (by .to(), by a new head); build"
+            raise InvalidParameter("matrices", name, allowed + " the optimizer and the probe after that")
 
     def _trained(self) -> set[int]:
         """Identities of the parameters of the optimizer."""
@@ -203,11 +244,14 @@ class Probe:
         assert module is not None
         trained = self._trained()
         found: dict[str, Tensor] = {}
-        for name, parameter in module.named_parameters():
+        for place, parameter in module.named_parameters():
+            name = place
             for wrapper in WRAPPERS:
                 name = name.replace(wrapper, "")
             if id(parameter) in trained and parameter.ndim >= 2:
                 found[name] = parameter
+                owner, _, leaf = place.rpartition(".")
+                self._places[name] = module.get_submodule(owner), leaf
         return found
 
     def _check(self, matrices: Mapping[str, Tensor]) -> None:
@@ -216,26 +260,35 @@ class Probe:
         for name, parameter in matrices.items():
             if id(parameter) not in trained or (self._per_neuron and parameter.ndim < 2):
                 raise InvalidParameter("matrices", name, "trained by this optimizer, and with two axes for per_neuron")
+            if parameter.is_complex():
+                raise InvalidParameter("matrices", name, "of real numbers")
             if parameter.is_meta:
                 raise InvalidParameter("matrices", name, "a parameter with data, not one on the meta device")
             if self._per_neuron and shard_groups(parameter):
                 raise InvalidParameter("per_neuron", True, f"False for {name}, which lies in several processes")
 
-    def _tell(self, records: list[Tensor]) -> None:
-        """Warn once of directions that are not known; on a GPU at the first record and when the records are read."""
-        if self._told or not (len(records) != 1 or records[0].is_cpu or len(self._records) == 1):
-            return
-        row = ROWS.index("unexplained")
-        if any(len(record) > row and bool(record[row].any()) for record in records):
+    def _read_records(self) -> list[Tensor]:
+        """All records as tensors; warns once of directions that are not known. Waits for a GPU."""
+        read = []
+        for place, record in enumerate(self._records):
+            if isinstance(record, StepRecord):
+                self._records[place] = record = record.rows()
+                if bool(record[ROWS.index("unexplained")].any()):
+                    self._tell()
+            read.append(record)
+        return read
+
+    def _tell(self) -> None:
+        if not self._told:
             self._told = True
             message = (
                 f"the direction of {type(self._optimizer).__name__} is not known: its settings and state do not explain"
                 " how the weights moved. Norm and angle are recorded, direction and cosine are NaN. If its weight decay"
                 f" is {', '.join(DECAYS[:-1])} or {DECAYS[-1]}, say so: Probe(..., decay=...)"
             )
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, stacklevel=4)
 
-    def _measure(self, before: Tensor, parameter: Tensor) -> _Measured:
+    def _measure(self, before: Tensor, parameter: Tensor, moved: float | Tensor) -> Measured:
         """The products of the units of one matrix."""
         w = before.double()
         move = local(parameter) - w  # in float64
@@ -249,54 +302,13 @@ class Probe:
         axis = 1 if self._per_neuron else 0
         w, move, u = (t.flatten(axis) for t in (w, move, found.u))
         dot = torch.linalg.vecdot
-        ww = dot(w, w)
-        g = found.scaled_gradient
-        gw = torch.full_like(ww, torch.nan) if g is None else dot(g.flatten(axis), w).mul_(found.scale)
-        first = sum_over_shards(torch.stack([ww, dot(move, w), dot(u, u), dot(u, w), gw]), groups)
-        move.addcmul_(w, (first[1] / first[0].clamp(min=TINY)).unsqueeze(-1), value=-1)
-        second = sum_over_shards(torch.stack([dot(move, move), dot(u, move)]), groups)
+        nothing = w.new_full(w.shape[:-1], torch.nan)
+        gw = nothing if found.scaled_gradient is None else dot(found.scaled_gradient.flatten(axis), w) * found.scale
+        products = [dot(w, w), dot(move, w), dot(u, u), dot(u, w), gw]
+        if groups:
+            products = list(sum_over_shards(torch.stack(products), groups))
+        move.addcmul_(w, (products[1] / products[0].clamp(min=TINY)).unsqueeze(-1), value=-1)
+        across = [dot(move, move), dot(u, move)]
+        products += list(sum_over_shards(torch.stack(across), groups)) if groups else across
         size = w.shape[-1] if self._per_neuron else parameter.numel()
-        return _Measured(
-            torch.cat([first, second]).view(7, -1), size, made, found.claim, torch.finfo(parameter.dtype).eps
-        )
-
-    def _rows(self, measured: list[_Measured]) -> Tensor:
-        """The record, (num_rows, num_units), float64."""
-        ww, along, uu, uw, gw, across, u_across = torch.cat([m.products for m in measured], dim=1)
-        owner = None
-        if self._per_neuron:
-            units = torch.tensor([m.products.shape[1] for m in measured])
-            owner = torch.repeat_interleave(units).to(ww.device)
-        products = Products(ww, along, across, uu, uw, u_across, owner)
-        size, made = products.of_unit([m.size for m in measured]), torch.stack([m.made for m in measured]).to(ww.device)
-        made = made if owner is None else made[owner]
-        known, odd = made == 1, torch.zeros_like(made, dtype=torch.bool)
-        if self._check_moves:
-            odd, hidden = check_steps([m.claim for m in measured], [m.precision for m in measured], products)
-            odd = odd & known
-            known = known & ~odd & ~hidden
-        told = torch.where(known, 1.0, torch.nan)
-        return torch.stack(
-            [
-                (ww / size).sqrt(),
-                torch.atan2((across * ww).sqrt(), ww + along),
-                (across / ww + (along / ww).square()).sqrt(),
-                (uu / size).sqrt() * told,
-                uw / (uu * ww).sqrt() * told,
-                torch.where(
-                    (made == 1) & (gw != 0), gw / size, torch.nan
-                ),  # 0 if the gradient was overwritten by zeros
-                (made > 0).double(),
-                odd.double(),
-            ]
-        )
-
-
-class _Measured(NamedTuple):
-    """Of one matrix: products of its units (7, num_units), entries of a unit, steps made, and what is claimed of it."""
-
-    products: Tensor
-    size: int
-    made: Tensor
-    claim: Claim
-    precision: float
+        return Measured(products, size, made, moved, found.claim, torch.finfo(parameter.dtype).eps)

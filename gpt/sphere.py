@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gpt.sharding import local, shard_groups
-from gpt.sphere_moves import Batch, Dims, Radius, norm, places, plan
+from gpt.sharding import Dims, local, matrix_groups, of_all_matrices
+from gpt.sphere_moves import Batch, Radius, norm, places, plan
 
 RANGES = {  # of the numbers that a group may hold
     "lr": (0.0, math.inf),
@@ -204,9 +204,13 @@ class SphereOptimizer(Optimizer):
                 )
 
     def _norms(self, parameter: Tensor, group: dict[str, Any]) -> list[float]:
-        """One for each matrix of the parameter."""
-        part, groups = local(parameter.detach()), shard_groups(parameter)
-        return [norm(part[at] if at else part, groups) for at in places(parameter, group["dims"])]
+        """One for each matrix of the parameter, the same in every process."""
+        part, groups = local(parameter.detach()), matrix_groups(parameter, group["dims"])
+        here = [norm(part[at] if at else part, groups) for at in places(parameter, group["dims"])]
+        norms: list[float] = of_all_matrices(
+            torch.tensor(here, dtype=torch.float64, device=part.device), parameter, group["dims"]
+        ).tolist()
+        return norms
 
     def _check_options(self, group: dict[str, Any]) -> None:
         for name, (lowest, below) in RANGES.items():
@@ -221,8 +225,6 @@ class SphereOptimizer(Optimizer):
             last = tuple(range(parameter.ndim - len(dims), parameter.ndim))
             if len(dims) < 2 or tuple(sorted(d % parameter.ndim for d in dims)) != last:
                 raise ValueError(f"dims = {dims} must be the last axes of {self._describe(parameter)}, at least two")
-            if shard_groups(parameter):
-                raise ValueError(f"{self._describe(parameter)} lies in several processes: dims must be None")
         group["dims"] = tuple(range(-len(dims), 0))
 
     def _describe(self, parameter: Tensor) -> str:

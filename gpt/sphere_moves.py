@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpt.sharding import local, shard_groups, sum_over_shards
+from gpt.sharding import Dims, local, matrices_here, matrix_groups, sum_over_shards
 
 ROW, PANEL = 1024, 2**19
 SMALL = 2**16  # entries, few enough for one sum
@@ -34,7 +34,6 @@ SMALL = 2**16  # entries, few enough for one sum
 # Entries that move together. On a CPU few enough for their scratch to stay in cache; on a GPU enough to keep it busy.
 CPU_BATCH, GPU_BATCH = 2**19, 2**26
 
-Dims = tuple[int, ...] | None
 Radius = float | Tensor
 
 
@@ -81,6 +80,8 @@ class Batch:
 
     def move(self, lr: float | Tensor) -> None:
         """Take the step, given :math:`-u` in the slots, and use them up."""
+        if not self.slots:  # of a stack that other processes hold
+            return
         if self.buffer.is_cpu:
             for w, slot, radius in zip(self.matrices(self.parameters), self.slots, self.radii.tolist(), strict=True):
                 _move(w, slot, float(lr), radius, self.groups)
@@ -159,8 +160,8 @@ def norm(part: Tensor, groups: tuple[Any, ...]) -> float:
 
 
 def places(parameter: Tensor, dims: Dims) -> list[tuple[int, ...]]:
-    """Where the matrices of a stack are: one index each. ``dims`` are the axes of a matrix, the last ones."""
-    leading = parameter.shape[: parameter.ndim - len(dims)] if dims is not None else ()
+    """Where in the part that is here the matrices of a stack are: one index each."""
+    leading = local(parameter).shape[: parameter.ndim - len(dims)] if dims is not None else ()
     return list(itertools.product(*map(range, leading)))
 
 
@@ -174,16 +175,16 @@ def zeros_for(parameter: Tensor, dims: Dims) -> Tensor:
 def plan(parameters: list[Tensor], radii: list[Radius], foreach: bool | None, dims: Dims) -> Iterator[Batch]:
     """Split the matrices, in their order, into batches; those of one type on one device share their buffer.
 
-    A stack stays in one batch.
+    A stack stays in one batch. radii : of each parameter, of all its matrices.
     """
     everywhere = [places(parameter, dims) for parameter in parameters]
     rows = [
-        len(at) * [-(-local(parameter).numel() // len(at) // ROW)]
+        len(at) * [-(-local(parameter).numel() // max(len(at), 1) // ROW)]
         for at, parameter in zip(everywhere, parameters, strict=True)
     ]
     sizes = [sum(each) for each in rows]
     kinds = [
-        (parameter.device, torch.promote_types(parameter.dtype, torch.float32), shard_groups(parameter))
+        (parameter.device, torch.promote_types(parameter.dtype, torch.float32), matrix_groups(parameter, dims))
         for parameter in parameters
     ]
     spans: list[tuple[int, int]] = []
@@ -198,6 +199,10 @@ def plan(parameters: list[Tensor], radii: list[Radius], foreach: bool | None, di
             spans.append((index, index + 1))
     longest = {kind: max(sum(sizes[a:b]) for a, b in spans if kinds[a] == kind) for kind in kinds}
     buffers = {kind: torch.zeros(n, ROW, device=kind[0], dtype=kind[1]) for kind, n in longest.items()}
+    of_matrices = [
+        torch.as_tensor(radius, dtype=torch.float64).reshape(-1)[matrices_here(parameter, dims).to("cpu")]
+        for radius, parameter in zip(radii, parameters, strict=True)
+    ]
     for a, b in spans:
         own_rows = list(itertools.chain(*rows[a:b]))
         buffer = buffers[kinds[a]][: sum(sizes[a:b])]
@@ -218,8 +223,6 @@ def plan(parameters: list[Tensor], radii: list[Radius], foreach: bool | None, di
             ],
             buffer=buffer,
             rows=torch.tensor(own_rows, device=buffer.device),
-            radii=torch.cat([torch.as_tensor(r, dtype=torch.float64).reshape(-1) for r in radii[a:b]]).to(
-                buffer.device
-            ),
+            radii=torch.cat(of_matrices[a:b]).to(buffer.device),
             groups=kinds[a][2],
         )

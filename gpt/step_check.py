@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
 
 TOLERANCE, CAPTURABLE_TOLERANCE = 2e-5, 2e-4  # of the step; a capturable step corrects its bias in float32
 READABLE = 0.1  # most that rounding may be of a move from which a direction is read
@@ -28,6 +30,7 @@ class Claim:
     known : False if the optimizer is one whose direction nobody can tell.
     tolerance : share of the step that the arithmetic of the optimizer may be off by.
     proof : the class of the optimizer is not known to do what its state says: the move has to show it.
+    from_move : u was read from the move, and is none if anything else moved the weights as well.
     """
 
     rate: float | None = None
@@ -36,39 +39,42 @@ class Claim:
     known: bool = True
     tolerance: float = TOLERANCE
     proof: bool = False
+    from_move: bool = False
 
 
 @dataclass(frozen=True)
 class Products:
     """Of W, the move and u, a value for every unit; ``_`` stands for the part of the move across W.
 
-    ww, along, across : (num_units,) float64, <W, W>, <move, W>, <move_, move_>.
+    ww, along, across : (num_units,), <W, W>, <move, W>, <move_, move_>.
     uu, uw, u_across : the same of <u, u>, <u, W>, <u, move_>.
     owner : (num_units,) int64, the matrix of each unit; None if each unit is one.
     """
 
-    ww: Tensor
-    along: Tensor
-    across: Tensor
-    uu: Tensor
-    uw: Tensor
-    u_across: Tensor
-    owner: Tensor | None
+    ww: Array
+    along: Array
+    across: Array
+    uu: Array
+    uw: Array
+    u_across: Array
+    owner: NDArray[np.int64] | None
 
-    def of_unit(self, values: Sequence[float]) -> Tensor:
+    def of_unit(self, values: Sequence[float]) -> Array:
         """A value for every matrix as one for every unit."""
-        each = torch.tensor(values, dtype=torch.float64).to(self.ww.device)
+        each = np.array(values, dtype=np.float64)
         return each if self.owner is None else each[self.owner]
 
-    def of_matrix(self, values: Tensor) -> Tensor:
+    def of_matrix(self, values: Array) -> Array:
         """The sum over the units of a matrix, for each of them."""
         if self.owner is None:
             return values
-        sums = values.new_zeros(int(values.numel())).index_add_(0, self.owner, values)
+        sums = np.bincount(self.owner, weights=values).astype(np.float64)
         return sums[self.owner]
 
 
-def check_steps(claims: Sequence[Claim], precisions: Sequence[float], p: Products) -> tuple[Tensor, Tensor]:
+def check_steps(
+    claims: Sequence[Claim], precisions: Sequence[float], p: Products
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """For every unit: whether the claim does not explain the move; and whether rounding hides what is claimed.
 
     Parameters
@@ -84,20 +90,21 @@ def check_steps(claims: Sequence[Claim], precisions: Sequence[float], p: Product
     if any(claim.on_sphere for claim in claims):
         lr, radius = (p.of_unit([(claim.on_sphere or (0.0, 1.0))[k] for claim in claims]) for k in (0, 1))
         ww, uu, uw = (p.of_matrix(t) for t in (p.ww, p.uu, p.uw))
-        length = lr * radius / uu.clamp(min=TINY).sqrt()
-        stretch = radius / (ww - 2 * length * uw + length.square() * uu).clamp(min=TINY).sqrt()
+        length = lr * radius / np.sqrt(np.maximum(uu, TINY))
+        stretch = radius / np.sqrt(np.maximum(ww - 2 * length * uw + length**2 * uu, TINY))
         on_sphere = p.of_unit([claim.on_sphere is not None for claim in claims]) > 0
-        rate = torch.where(on_sphere, stretch * length, rate)
-        decays = [torch.where(on_sphere, 1 - stretch, d) for d in decays]
-    norm, size = p.ww.sqrt(), rate * p.uu.sqrt()
-    square = p.across + 2 * rate * p.u_across + rate.square() * (p.uu - p.uw.square() / p.ww.clamp(min=TINY))
-    left_along = torch.stack([(p.along + rate * p.uw + d * p.ww).abs() for d in decays]).amin(dim=0)
-    left = torch.maximum(square.clamp(min=0).sqrt(), left_along / norm.clamp(min=TINY))
-    tolerance = torch.maximum(p.of_unit([claim.tolerance for claim in claims]), 4 * precision)
+        rate = np.where(on_sphere, stretch * length, rate)
+        decays = [np.where(on_sphere, 1 - stretch, d) for d in decays]
+    square_w = np.maximum(p.ww, TINY)
+    norm, size = np.sqrt(p.ww), rate * np.sqrt(p.uu)
+    square = p.across + 2 * rate * p.u_across + rate**2 * (p.uu - p.uw**2 / square_w)
+    left_along = np.min([np.abs(p.along + rate * p.uw + d * p.ww) for d in decays], axis=0)
+    left = np.maximum(np.sqrt(np.maximum(square, 0)), left_along / np.maximum(norm, TINY))
+    tolerance = np.maximum(p.of_unit([claim.tolerance for claim in claims]), 4 * precision)
     unknown = p.of_unit([not claim.known for claim in claims]) > 0
     unexplained = unknown | (shown & (left > tolerance * size + precision * norm) & (p.uu != 0))
 
-    moved = (p.across + p.along.square() / p.ww.clamp(min=TINY)).sqrt()
+    moved = np.sqrt(p.across + p.along**2 / square_w)
     doubtful = p.of_unit([claim.proof and claim.rate is not None for claim in claims]) > 0
     hidden = (doubtful & (size < 10 * precision * norm)) | (~shown & (0.2 * precision * norm > READABLE * moved))
     return unexplained, hidden

@@ -78,7 +78,7 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
             ends.append(EndLabel(run.name, float(values[-1]), colour(place)))
             if len(runs) == 1 and settled is not None:
                 ends = [EndLabel("equilibrium", settled, GREY)]
-        cut |= _finish(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        cut |= finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
@@ -130,7 +130,7 @@ def simulation_figure(
             _difference(grid[1, column], steps, values, spread, expected, chosen)
             grid[1, column].set_ylabel(f"difference in {'RMS' if column == 0 else 'angle'} (%)")
         ends.append(EndLabel("simulation", float(values[-1]), SIMULATION))
-        cut |= _finish(ax, quantity, steps, np.concatenate(drawn))
+        cut |= finish_panel(ax, quantity, steps, np.concatenate(drawn))
         label_ends(ax, ends, height=0.6 * HEIGHT)
         ax.set_xlabel(LABELS["step"] if theory is None else "")
     caption = "Band: two Monte Carlo standard errors either side of the simulation."
@@ -178,8 +178,8 @@ def _difference(
     ax.set(ylim=(-reach, reach), xlabel=LABELS["step"])
 
 
-def _finish(ax: Axes, quantity: str, steps: NDArray[np.int64], values: Array) -> bool:
-    """Scales, limits and labels; whether something lies below the picture."""
+def finish_panel(ax: Axes, quantity: str, steps: NDArray[np.int64], values: Array) -> bool:
+    """Scales, limits and labels of a run; whether something lies below the picture."""
     known = positive(values)
     if is_wide(values):
         bottom = max(known.min(), known.max() / DEEPEST)

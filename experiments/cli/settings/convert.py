@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, conventions, conventions_in_words
 from experiments.cli.settings.setting_flags import (
     add_matrix,
@@ -21,12 +22,15 @@ from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import as_cell
 
 if TYPE_CHECKING:
-    from theory import Optimizer
+    from matplotlib.figure import Figure
+
+    from theory import Optimizer, Schedule
     from theory.conversion import Conversion
 
 TARGETS = ("adamw", "adamh", "lion", "signsgdm", "muon", "muonh")
 CONVENTIONS = ("pytorch", "independent")
 SHOWN = 50  # multipliers of the schedule that are printed
+MOST_DRAWN = 1000  # steps in a picture
 TEMPLATE_RATE = 1e-3  # of a target whose own rate is still to be found
 
 SUMMARY = "the setting of another optimizer with the same angles, schedule included"
@@ -34,6 +38,7 @@ EXAMPLES = (
     "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --schedule-out adamh.csv",
     "lrbend convert --from adamw --to lion --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --schedule cosine",
     "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1",
+    "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --plot angles.png",
 )
 
 
@@ -66,13 +71,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="write step, multiplier and learning_rate of every step, which --schedule file:FILE reads"
         " (default: no file)",
     )
+    add_plot(parser, "learning rates, angles and norms of both optimizers along the run")
 
 
 def run(options: argparse.Namespace) -> int:
     from theory.conversion import convert
 
+    check_plot(options)
     schedule = schedule_from(options)
     source = optimizer_from(options, options.learning_rate, options.weight_decay)
+    model = {"finite_beta2": options.finite_beta2, "gradient_rms": options.gradient_rms, "shape": shape_from(options)}
     found = convert(
         source,
         schedule,
@@ -80,12 +88,11 @@ def run(options: argparse.Namespace) -> int:
         initial_rms=options.initial_rms,
         target_initial_rms=options.to_initial_rms,
         keep_decay=options.to_weight_decay is not None,
-        finite_beta2=options.finite_beta2,
-        gradient_rms=options.gradient_rms,
-        shape=shape_from(options),
+        **model,
     )
     if options.schedule_out is not None:
         _write_schedule(options.schedule_out, found)
+    write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model))
     result = _summary(found)
     if options.json:
         print(to_json({**result, "source": {"optimizer": source.name, **conventions(source)}}))
@@ -138,6 +145,30 @@ def _summary(found: Conversion) -> dict[str, Any]:
         "largest_angle_error": found.largest_angle_error,
         "unconverted_angle_error": found.unconverted_angle_error,
     }
+
+
+def _draw(
+    source: Optimizer, schedule: Schedule, found: Conversion, initial_rms: float, model: dict[str, Any]
+) -> Figure:
+    """Source and target, and the target at the rate of equilibrium under the source's schedule where it can be."""
+    from dataclasses import replace
+
+    from experiments.figures.conversions import ConvertedRun, conversion_figure
+    from theory import predict_trajectory
+
+    target: Any = found.optimizer
+    runs = [(source.name, source, schedule, initial_rms), (target.name, target, found.schedule, found.initial_rms)]
+    if found.unconverted_angle_error is not None:
+        unconverted = replace(target, learning_rate=found.matching_learning_rate)
+        runs.append((f"{target.name}, unconverted", unconverted, schedule, found.initial_rms))
+    every = max(1, -(-schedule.num_steps // MOST_DRAWN))
+    shown = []
+    for name, spec, of_run, start in runs:
+        trajectory = predict_trajectory(spec, of_run, initial_rms=start, record_every=every, **model)
+        rates = spec.learning_rate * of_run.multipliers()[trajectory.steps]
+        shown.append(ConvertedRun(name=name, trajectory=trajectory, learning_rate=rates))
+    title = f"{source.name} to {target.name}, {schedule.name} schedule of {schedule.num_steps} steps"
+    return conversion_figure(shown, title=title, first_step=found.first_step)
 
 
 def _in_words(found: Conversion, path: Path | None) -> list[str]:

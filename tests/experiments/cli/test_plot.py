@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 RUNS = f"{ROOT}/docs/same-angle/runs.csv"
 COMMANDS = {
     "predict": "predict --learning-rate 1e-3 3e-3 --num-steps 200",
+    "convert": "convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 200",
     "simulate": "simulate --learning-rate 1e-2 --num-steps 30 --dim 256 --num-replicas 4",
     "fit": f"fit {RUNS} --group arm --where outcome=completed",
     "recommend": f"recommend {RUNS} --column optimizer=arm --num-tokens 4e6",

@@ -81,21 +81,24 @@ def takes(build: Build, how: dict[str, bool]) -> bool:
     ("name", "form"),
     [(name, form) for name, form in itertools.product(KNOWN, FORMS) if takes(KNOWN[name][0], FORMS[form])],
 )
-def test_the_direction_is_that_of_the_move(name: str, form: str) -> None:
-    """The learning rate moves before the step and again before the probe looks."""
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_direction_is_that_of_the_move(name: str, form: str, dtype: torch.dtype) -> None:
+    """The learning rate moves before the step and again before the probe looks. In float32 move and direction may differ
+    by the rounding of the weights, half a unit in the last place of each before and after."""
     build, decay = KNOWN[name]
-    w, twin = weights(), weights()
+    w, twin = weights(dtype=dtype), weights(dtype=dtype)
     optimizer, bare = build([w], **FORMS[form]), build([twin], **FORMS[form])
     stepped: Any = Wrapped(optimizer) if form == "wrapped" else optimizer
     probe = Probe({"w": w}, stepped)
-    expected = []
-    for step, (gradient, lr) in enumerate(zip(gradients(len(RATES)), RATES, strict=True)):
+    expected, slack = [], []
+    for step, (gradient, lr) in enumerate(zip(gradients(len(RATES), dtype=dtype), RATES, strict=True)):
         twin.grad, w.grad = gradient.clone(), gradient.clone()
-        before = twin.detach().clone()
+        before = twin.detach().double().clone()
         bare.param_groups[0]["lr"] = lr
         bare.step()
-        u = -(twin.detach() - (1 - decay(lr)) * before) / lr
+        u = -(twin.detach().double() - (1 - decay(lr)) * before) / lr
         expected.append([u.square().mean().sqrt(), (u * before).sum() / (u.norm() * before.norm())])
+        slack.append(float(torch.finfo(dtype).eps * before.norm() / (lr * u.norm())))
         probe.before()
         stepped.param_groups[0]["lr"] = lr
         stepped.step()
@@ -103,9 +106,10 @@ def test_the_direction_is_that_of_the_move(name: str, form: str) -> None:
         probe.after(step)
     found = probe.trajectory()
     assert torch.equal(w, twin)
-    np.testing.assert_allclose(
-        np.stack([found.update_rms[:, 0], found.cosine[:, 0]], axis=1), np.array(expected), rtol=1e-5
-    )
+    both = np.stack([found.update_rms[:, 0], found.cosine[:, 0]], axis=1)
+    floor = np.array([0.0, 1.0 if dtype == torch.float32 else 0.0])  # rounding knows nothing of a small cosine
+    off = np.abs(both - np.array(expected)) / np.maximum(np.abs(np.array(expected)), floor)
+    assert (off.max(axis=1) <= 1e-5 + np.array(slack)).all()
 
 
 def steps_along_the_sphere(w: Tensor, u: Tensor, lr: float, radius: Tensor) -> Tensor:
