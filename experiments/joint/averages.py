@@ -14,10 +14,17 @@ grid is even in :math:`\ln(s_0/4 + \tau)`, in which the prior is flat.
 Where the scatter is far above the noise, the tail :math:`1/\tau` alone gives the interval of a regression over cells, t
 with as many degrees of freedom as there are cells more than coefficients; a prior that falls faster (DuMouchel's,
 :math:`1/(s_0+\tau)^2`) covers too little there. Below the noise the prior is flat.
+
+**Few degrees of freedom.** Student's t stretches the whole of C by what the noise may be more than its estimate, also
+what the priors or the scatter hold. Two rates a cell leave the noise one degree of freedom, and 12.7 standard errors on
+either side of what is known well. So below `FEW` degrees of freedom the noise, :math:`\sigma` and :math:`\gamma`
+together, is averaged over as :math:`\tau` is, with a prior flat in its logarithm, and the components are normal. Where
+nothing but the noise counts the mixture is Student's t again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,16 +41,19 @@ NODES = 40
 LOWEST_SPREAD = 1e-3
 LARGEST_SCATTER = 3.0
 FLAT_BELOW = 0.25  # scatter below which the prior is flat, over the typical standard error of an optimum
+FEW = 10.0  # degrees of freedom
+NOISES = np.linspace(-1.5, 7.0, 30)  # logarithms over the estimate, for one degree of freedom
+MOST_CELLS = 200  # whose noise is averaged over
 LAST_BIT = 4 * float(np.finfo(np.float64).eps)  # relative
 
 
 @dataclass(frozen=True, kw_only=True)
 class Averages:
-    """The coefficients at each tau of a grid, for averaging over it.
+    """The coefficients at each tau, or each tau and noise, of a grid, for averaging over it.
 
     tau : (num_nodes,). weights : (num_nodes,), which sum to 1. centres : (num_nodes, num_regressors), the estimates.
     covariances : (num_nodes, num_fixed, num_fixed) of the coefficients, the trend of curvature and the shape, in this
-    order. freedom : degrees of freedom of the noise, above 0.
+    order. freedom : of each component, above 0, infinite where the noise is averaged over.
     """
 
     tau: Array
@@ -115,20 +125,32 @@ def average_over_tau(
     num_regressors: int,
     freedom: float,
     tau: float | None,
+    prior_deviance: Callable[[Variances], float],
 ) -> Averages:
-    """The average by the rule above, for a model linearised as ``design``; at a single ``tau`` where it is given."""
+    """The average by the rule above, for a model linearised as ``design``; at a single ``tau`` where it is given.
+
+    ``freedom``: degrees of freedom of the noise. ``prior_deviance``: what other knowledge of the variances adds to
+    the restricted deviance.
+    """
     flat = FLAT_BELOW * typical_error(cells, design, rise, variances)
     place = (np.arange(NODES) + 0.5) / NODES
     nodes = flat * np.expm1(place * np.log1p(LARGEST_SCATTER / flat)) if tau is None else np.array([tau])
-    products = cross_products(design, error_variances(cells, rise, variances))
-    spread = np.stack([spreads(cells, replace(variances, tau=float(node))) for node in nodes])
-    solutions = solve_each(design, [products] * len(nodes), spread)
-    deviance = np.concatenate([s.deviance for s in solutions])
+    few = freedom < FEW and len(cells.starts) <= MOST_CELLS
+    deviances, centres, covariances = [], [], []
+    for factor in np.exp(NOISES / np.sqrt(freedom)) if few else np.ones(1):
+        noise = replace(variances, sigma=variances.sigma * float(factor), gamma=variances.gamma * float(factor))
+        products = cross_products(design, error_variances(cells, rise, noise))
+        spread = np.stack([spreads(cells, replace(noise, tau=float(node))) for node in nodes])
+        solutions = solve_each(design, [products] * len(nodes), spread)
+        deviances += [s.deviance + prior_deviance(noise) for s in solutions]
+        centres += [s.fixed[:, :num_regressors] for s in solutions]
+        covariances += [s.covariance for s in solutions]
+    deviance = np.concatenate(deviances)
     weights = np.exp(-(deviance - deviance.min()) / 2)
     return Averages(
-        tau=nodes,
+        tau=np.tile(nodes, len(deviance) // len(nodes)),
         weights=weights / weights.sum(),
-        centres=np.concatenate([s.fixed[:, :num_regressors] for s in solutions]),
-        covariances=np.concatenate([s.covariance for s in solutions]),
-        freedom=freedom,
+        centres=np.concatenate(centres),
+        covariances=np.concatenate(covariances),
+        freedom=np.inf if few else freedom,
     )

@@ -41,9 +41,10 @@ class JointFit:
     makes of h_c, and the leverage of each cell on it. shape, shape_covariance, shape_prior : (3,), (3, 3) and (3, 2),
     the parameters of `loss_shape`, and their means and standard deviations beforehand. skew : (num_cells,), what the
     trend alone makes of each cell's. variances : those estimated.
-    averages : the coefficients over tau. left_out : (num_cells, num_regressors), the coefficients without each cell,
-    one linear step from the fit with its variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over
-    their standard errors. converged : whether the rounds settled.
+    averages : the coefficients over tau. freedom : degrees of freedom of the noise, less one for the misfit, at least
+    1. left_out : (num_cells, num_regressors), the coefficients without each cell, one linear step from the fit with its
+    variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over their standard errors. converged :
+    whether the rounds settled.
     """
 
     state: State
@@ -59,14 +60,10 @@ class JointFit:
     trend_leverage: Array
     variances: Variances
     averages: Averages
+    freedom: float
     left_out: Array
     residuals: Array
     converged: bool
-
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom of the noise, less one for the misfit; at least 1."""
-        return self.averages.freedom
 
 
 def fit_jointly(
@@ -123,7 +120,10 @@ def fit_jointly(
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
-        averages=average_over_tau(cells, design, rise, variances, p, freedom, tau),
+        averages=average_over_tau(
+            cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
+        ),
+        freedom=freedom,
         residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
         left_out=_without_each(cells, design, rise, variances, p),
         converged=converged,

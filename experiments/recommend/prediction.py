@@ -69,7 +69,7 @@ class Coefficients:
     model : the terms that the cells carry. terms : those, then the ones that are assumed and not fitted. assumed : all
     that rest on the assumption. tau, weights : (num_nodes,), the grid of the scatter and what each node counts.
     centres : (num_nodes, num_terms), the estimates. covariances : (num_nodes, num_fixed, num_fixed), mean square errors
-    of the terms, then of the trend of curvature and of the shape. freedom : degrees of freedom of the noise.
+    of the terms, then of the trend of curvature and of the shape. freedom : as in `Averages`.
     """
 
     model: Regressors
@@ -113,7 +113,7 @@ class Coefficients:
             weights=averages.weights,
             centres=centres,
             covariances=covariances,
-            freedom=joint.freedom,
+            freedom=averages.freedom,
         )
 
     def row(self, setting: Mapping[str, float]) -> Array:

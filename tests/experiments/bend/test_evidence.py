@@ -177,7 +177,8 @@ def test_pairs_of_rates_speak_through_the_shared_curvature() -> None:
     assert exponent.low is not None
     assert exponent.high is not None
     assert exponent.low < -0.5 < exponent.high
-    assert exponent.high - exponent.low < 1.5
+    # Student's t with the one degree of freedom that is left would stretch what the curvature tells to 1.1
+    assert exponent.high - exponent.low < 0.3
 
 
 def near_line(spread: float) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from experiments.calibration.made_sweeps import Scenario, make_sweep
@@ -25,11 +26,11 @@ def test_two_values_of_an_axis_assume_a_bend_and_say_so() -> None:
     assert found.answer is not None
     (assumed,) = found.assumptions
     assert "2 distinct values of num_params" in assumed
-    # a bend c along an axis that was measured at two places is missed by c (x - x1)(x - x2)/2
+    # a bend c along an axis that was measured at two places is missed by c (x - x1)(x - x2)/2; c has a normal prior,
+    # whatever the degrees of freedom of the noise
     x, first, second = np.log(sizes[-1]), *np.log(sizes[1:3])
     missed = ASSUMED_BEND * (x - first) * (x - second) / 2
-    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(two), None).joint.freedom)
-    assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
+    assert half_width(found.answer.low, found.answer.high) == pytest.approx(norm.ppf(0.95) * missed, rel=0.05)
     (inside,) = recommend(two, replace(target, num_params=sizes[1]), further=False)
     assert inside.answer is not None
     assert half_width(inside.answer.low, inside.answer.high) < 0.01
@@ -43,7 +44,8 @@ def test_a_cross_of_cells_does_not_tell_the_product() -> None:
     (assumed,) = found.assumptions
     assert "product of num_params and num_tokens" in assumed
     missed = ASSUMED_BEND * np.log(sizes[-1] / sizes[0]) * np.log(budgets[-1] / budgets[0])
-    quantile = student.ppf(0.95, fit_pilot_law(table_from_frame(cross), None).joint.freedom)
+    joint = fit_pilot_law(table_from_frame(cross), None).joint
+    quantile = student.ppf(0.95, joint.averages.freedom)
     assert half_width(found.answer.low, found.answer.high) == pytest.approx(quantile * missed, rel=0.05)
 
 
