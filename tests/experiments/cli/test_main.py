@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli import main as cli
 from experiments.cli.main import main
 from tests.experiments.cli.said import refusal
 
@@ -70,6 +71,7 @@ BAD = {
     "no such preset": (["train", *PREDICT[1:], "--preset", "cpu-31"], "--preset cpu-31"),
     "no such config": (["train", "--config", "/no/such/config.json"], "/no/such/config.json"),
     "nothing to train": (["train"], "--learning-rate"),
+    "fewer batches than none": (["diagnose", "runs", "--num-batches", "-1"], "--num-batches -1"),
     "report on nothing": (["report", "/no/such/directory"], "/no/such/directory"),
 }
 
@@ -141,6 +143,18 @@ sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 130, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("place", ["_environment", "lasting_streams", "_interrupts_arrive", "build_parser", "answer"])
+def test_ctrl_c_before_and_behind_the_command(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, place, stop)
+    assert main(["study"]) == 130
+    assert capsys.readouterr().err == "lrbend: stopped\n"
 
 
 def test_a_backend_that_matplotlib_does_not_know(tmp_path: Path) -> None:
