@@ -17,6 +17,7 @@
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
+# make attack      kills of all that writes, small disks, streams that nobody takes, 40,000 reads, 1,000 bits: an hour
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, eight core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
@@ -30,7 +31,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz lock
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz attack lock
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -92,6 +93,9 @@ conversion: .venv/core
 
 fuzz: .venv/dev
 	$(BIN)/python -m tests.attack.attack $(FUZZ)
+
+attack: .venv/dev
+	$(BIN)/pytest -q -rs -m slow tests/attack tests/experiments/sweeps tests/experiments/runs tests/gpt/test_checkpoint_contents.py
 
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done

@@ -1,6 +1,7 @@
 """The command line: one clear line for bad input, nothing slow before it is needed."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -180,7 +181,11 @@ def test_ctrl_c_in_a_finaliser_is_heard(monkeypatch: pytest.MonkeyPatch, capsys:
         return 0
 
     monkeypatch.setattr("experiments.cli.settings.predict.run", run)
-    assert main(PREDICT) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background has not
+    try:
+        assert main(PREDICT) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     said = capsys.readouterr().err
     assert "stopped" in said
     assert "Traceback" not in said
