@@ -49,7 +49,7 @@ def test_nothing_breaks(tmp_path: Path) -> None:
     [("killed", 100), ("full_disk", 60), ("streams", 19 * 35), ("environment", 80), ("stopped_at_once", 40)],
 )
 def test_nothing_is_lost_and_exit_codes_are_true(room: str, tries: int, tmp_path: Path) -> None:
-    """``make attack``: kills of eleven kinds of work, disks of 8 KB to 64 MB, every command with all kinds of streams."""
+    """``make attack``: kills of eleven kinds of work, disks of 8 KB to 64 MB, every command with all streams."""
     counted = attack(tmp_path, "--room", room, "--tries", str(tries), timeout=7200)
     if room == "full_disk" and not counted["rooms"]:
         pytest.skip(*counted["skipped"])
