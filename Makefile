@@ -138,7 +138,7 @@ calibrate-losses: .venv/core
 
 lock: .venv/dev
 	$(INSTALL) pip-tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python requirements/lock.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/lock.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

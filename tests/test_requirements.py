@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from requirements import lock
+from tests import lock
 
 ROOT = Path(__file__).parents[1]
 
