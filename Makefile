@@ -137,7 +137,7 @@ calibrate-losses: .venv/core
 	@touch $@
 
 lock: .venv/dev
-	$(INSTALL) pip-tools
+	$(INSTALL) --constraint constraints.txt pip-tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/lock.py
 
 clean:

@@ -24,9 +24,8 @@ BY_VERSION = {"torch"}
 
 def blocks(text: str) -> dict[str, str]:
     """Each requirement with its hashes, by name."""
-    found = re.findall(r"^([\w.-]+)==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+", text, re.MULTILINE)
-    whole = re.finditer(r"^[\w.-]+==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+", text, re.MULTILINE)
-    return {name: block[0] for name, block in zip(found, whole, strict=True)}
+    whole = r"^([\w.-]+)==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+"
+    return {block[1]: block[0] for block in re.finditer(whole, text, re.MULTILINE)}
 
 
 def compile_all(folder: Path) -> None:
@@ -44,8 +43,9 @@ def main() -> None:
         whole = {layer: blocks((folder / f"{layer}.txt").read_text()) for layer in LAYERS}
     for layer, below in LAYERS.items():
         left_out = BY_VERSION | set(whole.get(below, {}))
-        kept = [block for name, block in whole[layer].items() if name not in left_out]
-        (ROOT / "requirements" / f"{layer}.txt").write_text("# Made by tests/lock.py from constraints.txt\n" + "".join(kept))
+        text = [block for name, block in whole[layer].items() if name not in left_out]
+        file = ROOT / "requirements" / f"{layer}.txt"
+        file.write_text("# Made by tests/lock.py from constraints.txt\n" + "".join(text))
 
 
 if __name__ == "__main__":
