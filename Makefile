@@ -20,6 +20,7 @@
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
+# make attack      kills of all that writes, small disks, streams that nobody takes, 40,000 reads, 1,000 bits: an hour
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make samples    small tables with planted laws to try the commands on: docs/samples
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
@@ -34,7 +35,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock attack
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -106,6 +107,9 @@ conversion: .venv/core
 fuzz: .venv/dev
 	$(BIN)/python -m tests.attack.attack $(FUZZ)
 
+attack: .venv/dev
+	$(BIN)/pytest -q -rs -m slow tests/attack tests/experiments/sweeps tests/experiments/runs tests/gpt/test_checkpoint_contents.py
+
 bench: .venv/dev
 	for file in benchmarks/*.py; do $(BIN)/python $$file --json || exit 1; done
 
@@ -155,8 +159,8 @@ calibrate-losses: .venv/core
 	@touch $@
 
 lock: .venv/dev
-	$(INSTALL) pip-tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python requirements/lock.py
+	$(INSTALL) --constraint constraints.txt pip-tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/lock.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

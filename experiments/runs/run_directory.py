@@ -17,6 +17,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +215,20 @@ def find_runs(directory: Path) -> list[Path]:
         raise BadInput(f"{directory}: not a directory")
     if not os.access(directory, os.R_OK | os.X_OK):
         raise BadInput(f"{directory}: cannot be read (permission denied)")
-    candidates = [directory, *sorted(path.parent for path in directory.rglob(SUMMARY_FILE))]
-    return sorted({path for path in candidates if is_finished(path) and not _is_hidden(path, directory)})
+    found = [path for path, names in _walk(directory) if SUMMARY_FILE in names and not _is_hidden(path, directory)]
+    return sorted(path for path in found if is_finished(path))
 
 
 def find_checkpoints(directory: Path) -> list[Path]:
     """Of unfinished runs below a directory, sorted, the ones before the last included."""
-    return sorted(path for path in directory.rglob(".*.partial/checkpoint*.pt"))
+    partial = [(path, names) for path, names in _walk(directory) if fnmatch(path.name, ".*.partial")]
+    return sorted(path / name for path, names in partial for name in names if fnmatch(name, "checkpoint*.pt"))
+
+
+def _walk(directory: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders at any depth, and the files in them. Of one that another process renames meanwhile nothing is told."""
+    for path, _, names in os.walk(directory):
+        yield Path(path), names
 
 
 def _is_hidden(path: Path, root: Path) -> bool:

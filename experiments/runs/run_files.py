@@ -211,7 +211,7 @@ def from_netcdf(content: bytes) -> Trajectory:
 
     with h5py.File(io.BytesIO(content)) as file:
         fields = (*FIELDS, *(field for field in OPTIONAL_FIELDS if field in file))
-        if any(file[field].nbytes > len(content) for field in ("step", *fields)):
+        if any(file[field].nbytes > len(content) for field in ("step", "matrix", *fields)):
             raise ValueError("says that it holds more than it has bytes")
         return Trajectory(
             steps=file["step"][:].astype(np.int64),

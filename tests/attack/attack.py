@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -55,6 +56,7 @@ def main() -> int:
     start = time.monotonic()
     rooms, codes, faults, skipped = Counter[str](), Counter[int](), Counter[str](), Counter[str]()
     kills = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the counts so far are told
     for room, number in numbers:
         if options.only is None and time.monotonic() - start > options.budget:
             break
@@ -64,6 +66,10 @@ def main() -> int:
         except NoDisk as reason:
             skipped[str(reason)] += 1
             continue
+        except KeyboardInterrupt:
+            break
+        except Exception as error:  # the attack's own fault, of which there may be none either
+            one = Try(number, room or "?", [], faults=[f"the attack broke: {error!r}"])
         rooms[one.room] += 1
         kills += one.kills
         codes.update([one.said.code] if one.said else [])

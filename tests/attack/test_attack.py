@@ -1,4 +1,4 @@
-"""Forty tries of the attack; ``make fuzz`` has minutes."""
+"""A little of the attack; ``make fuzz`` and ``make attack`` have minutes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,58 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from experiments.cli.main import COMMANDS
+from tests.attack.templates import TEMPLATES
 from tests.attack.tries import ROOT, Said, faults_of
+from tests.attack.work import ANSWERS
 
-SEED, TRIES = 0, 40  # of commands and damaged files, which are the same on every machine; kills are for `make fuzz`
+SEED, TRIES = 0, 40  # of commands and damaged files, which are the same on every machine
+QUICK = 8  # commands with streams that nobody takes
 
 
-def test_nothing_breaks(tmp_path: Path) -> None:
+def attack(folder: Path, *flags: str, timeout: float = 600) -> dict[str, Any]:
+    """What the attack counted, in a process of its own; fails if it found a fault."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.attack.attack", "--seed", str(SEED), "--tries", str(TRIES)]
+    command = [sys.executable, "-m", "tests.attack.attack", "--seed", str(SEED), "--budget", str(timeout)]
     done = subprocess.run(
-        [*command, "--room", "command", "--out", str(tmp_path / "attack")],
+        [*command, *flags, "--out", str(folder / "attack")],
         env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1])["tries"] == TRIES
+    counted: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return counted
+
+
+def test_nothing_breaks(tmp_path: Path) -> None:
+    flags = ("--room", "command", "--tries", str(TRIES), "--also", "streams", str(QUICK))
+    assert attack(tmp_path, *flags)["rooms"] == {"command": TRIES, "streams": QUICK}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("room", "tries"),
+    [("killed", 100), ("full_disk", 60), ("streams", 19 * 35), ("environment", 80), ("stopped_at_once", 40)],
+)
+def test_nothing_is_lost_and_exit_codes_are_true(room: str, tries: int, tmp_path: Path) -> None:
+    """``make attack``: kills of eleven kinds of work, disks of 8 KB to 64 MB, every command with all streams."""
+    counted = attack(tmp_path, "--room", room, "--tries", str(tries), timeout=7200)
+    if room == "full_disk" and not counted["rooms"]:
+        pytest.skip(*counted["skipped"])
+    assert counted["rooms"] == {room: tries}
+    assert room != "killed" or counted["kills"] >= 100
+
+
+def test_every_command_is_attacked() -> None:
+    assert set(TEMPLATES) == set(ANSWERS) == set(COMMANDS)
 
 
 LEFT = """lrbend train: stopped

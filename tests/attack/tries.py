@@ -139,6 +139,7 @@ def _in_child(
         os.setsid()
         os.chdir(folder)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ.update({"LRBEND_CACHE": "cache", "HF_HUB_OFFLINE": "1", "HOME": str(folder), **environment})
         for number, (one, file) in enumerate(zip(given, files, strict=True), start=1):
             target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if one is None else one

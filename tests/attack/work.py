@@ -120,28 +120,28 @@ def _no_splits(data: Path | None, out: Path, **options: object) -> pd.DataFrame:
     return table
 
 
-# Every command, to be run with streams that nobody takes.
+# Every command, the quick ones first, to be run with streams that nobody takes.
 ANSWERS = {
     "predict": WORKS["table"],
-    "simulate": Work("simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 3 --dim 8 --num-replicas 2"),
     "convert": WORKS["schedule"],
-    "train": WORKS["train"],
-    "replay": Work("replay RUN --norm fixed --out made"),
-    "diagnose": Work("diagnose RUN --num-batches 2"),
     "verify": Work("verify runs half"),
     "read": WORKS["log"],
+    "plan": Work("plan study.json"),
+    "fit": Work("fit table.csv"),
+    "recommend": Work("recommend table.csv --num-params 1e9 --num-tokens 1e11"),
+    "losses": Work("losses losses.csv --num-params 100000000 --num-steps 2000"),
     "prepare": Work(
         "prepare fineweb --out made --num-tokens 100 --tokens-per-shard 50 --validation-tokens 10", prepare=small_shards
     ),
-    "validate": WORKS["validate"],
-    "plan": Work("plan study.json"),
-    "sweep": WORKS["sweep"],
-    "study": WORKS["study"],
-    "fit": Work("fit table.csv"),
-    "recommend": Work("recommend table.csv --num-params 1e9 --num-tokens 1e11"),
-    "attribute": WORKS["answers"],
-    "losses": Work("losses losses.csv --num-params 100000000 --num-steps 2000"),
     "calibrate": Work("calibrate real --data . --out made --num-sweeps 1", prepare=small_calibration),
+    "attribute": WORKS["answers"],
+    "study": WORKS["study"],
+    "diagnose": Work("diagnose RUN --num-batches 2"),
+    "simulate": Work("simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 3 --dim 8 --num-replicas 2"),
+    "replay": Work("replay RUN --norm fixed --out made"),
+    "train": WORKS["train"],
+    "sweep": WORKS["sweep"],
+    "validate": WORKS["validate"],
     "report": WORKS["report"],
 }
 

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from experiments.streams import lasting_streams
+from experiments.cli.parser import answer
+from experiments.streams import Stream, lasting_streams
 
 ROOT = Path(__file__).parents[2]
 WORK = """
@@ -101,6 +103,14 @@ def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: s
     code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)
     assert code == (0 if output == "slow" else 2)  # a slow reader has it in the pipe
     assert (tmp_path / "work").read_text() == "done"
+
+
+@pytest.mark.parametrize("verdict", [0, 1])
+def test_a_verdict_that_nobody_gets_is_a_failure(verdict: int, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Stream(None, patient=True)
+    output.write("verdict")
+    assert answer(lambda options: verdict, Namespace(), prog="lrbend verify", output=output) == 2
+    assert capsys.readouterr().err == "lrbend verify: error: stdout: cannot be written (it is closed)\n"
 
 
 def test_nothing_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:

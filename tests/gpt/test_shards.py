@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,17 @@ def test_any_file_is_bytes(tmp_path: Path) -> None:
     text = load_text(str(tmp_path / "text.md"))
     assert bytes(everything(text)).decode() == content
     assert text.vocab_size == 256
+
+
+def test_another_content_of_the_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_shard(path, COUNTING)
+    first, times = load_text(str(path)), path.stat()
+    path.write_bytes(COUNTING[::-1].astype("<u2").tobytes())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.stat().st_size == times.st_size
+    assert path.stat().st_mtime_ns == times.st_mtime_ns
+    assert load_text(str(path)).fingerprint != first.fingerprint
 
 
 def test_fingerprint_follows_content_not_name(tmp_path: Path) -> None:

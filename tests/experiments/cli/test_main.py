@@ -1,6 +1,7 @@
 """The command line: one clear line for bad input, nothing slow before it is needed."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.cli import main as cli
 from experiments.cli.main import main
 from tests.experiments.cli.said import refusal
 
@@ -70,6 +72,7 @@ BAD = {
     "no such preset": (["train", *PREDICT[1:], "--preset", "cpu-31"], "--preset cpu-31"),
     "no such config": (["train", "--config", "/no/such/config.json"], "/no/such/config.json"),
     "nothing to train": (["train"], "--learning-rate"),
+    "fewer batches than none": (["diagnose", "runs", "--num-batches", "-1"], "--num-batches -1"),
     "report on nothing": (["report", "/no/such/directory"], "/no/such/directory"),
 }
 
@@ -143,6 +146,18 @@ sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("place", ["_environment", "lasting_streams", "_interrupts_arrive", "build_parser", "answer"])
+def test_ctrl_c_before_and_behind_the_command(
+    place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, place, stop)
+    assert main(["study"]) == 130
+    assert capsys.readouterr().err == "lrbend: stopped\n"
+
+
 def test_a_backend_that_matplotlib_does_not_know(tmp_path: Path) -> None:
     """matplotlib reads the variable when it is imported, and raises; behind the command it is as it was."""
     words = [*PREDICT, "--plot", str(tmp_path / "x.png")]
@@ -166,7 +181,11 @@ def test_ctrl_c_in_a_finaliser_is_heard(monkeypatch: pytest.MonkeyPatch, capsys:
         return 0
 
     monkeypatch.setattr("experiments.cli.settings.predict.run", run)
-    assert main(PREDICT) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background has not
+    try:
+        assert main(PREDICT) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     said = capsys.readouterr().err
     assert "stopped" in said
     assert "Traceback" not in said

@@ -16,17 +16,23 @@ from tests.experiments.cli.said import refusal, strict_json
 from tests.experiments.cli.tables.test_losses import rows_of, write
 
 ROOT = Path(__file__).parents[3]
-RUNS = f"{ROOT}/docs/same-angle/runs.csv"
 COMMANDS = {
     "predict": "predict --learning-rate 1e-3 3e-3 --num-steps 200",
     "convert": "convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 200",
     "simulate": "simulate --learning-rate 1e-2 --num-steps 30 --dim 256 --num-replicas 4",
-    "fit": f"fit {RUNS} --group arm --where outcome=completed",
-    "recommend": f"recommend {RUNS} --column optimizer=arm --num-tokens 4e6",
-    "attribute": f"attribute {ROOT}/docs/solvable-bend/optima.csv --optima --where problem=mixed"
+    "fit": "fit RUNS --group arm --where outcome=completed",
+    "recommend": "recommend RUNS --column optimizer=arm --num-tokens 4e6",
+    "attribute": "attribute OPTIMA --optima --where problem=mixed"
     " --arm reference=own:own --arm adamh=steady:fixed:angle",
     "losses": "losses LOSSES --num-steps 2500",
 }
+FILES = {"RUNS": f"{ROOT}/docs/same-angle/runs.csv", "OPTIMA": f"{ROOT}/docs/solvable-bend/optima.csv"}
+
+
+def words_of(command: str, losses: str) -> list[str]:
+    """Its words, with the paths of this checkout, in which there may be a space."""
+    files = {**FILES, "LOSSES": losses}
+    return [files.get(word, word) for word in COMMANDS[command].split()]
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def test_a_picture_beside_the_answer(
 ) -> None:
     path = tmp_path / "pictures" / f"answer.{kind}"
     path.parent.mkdir()
-    assert main([*COMMANDS[command].replace("LOSSES", losses).split(), "--json", "--plot", str(path)]) == 0
+    assert main([*words_of(command, losses), "--json", "--plot", str(path)]) == 0
     assert strict_json(capsys.readouterr().out)
     assert is_picture(path)
     assert list(path.parent.iterdir()) == [path]
@@ -61,7 +67,7 @@ def test_a_picture_beside_the_answer(
 def test_another_ending_is_refused_before_anything_is_read(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = COMMANDS[command].replace("LOSSES", "/no/such.csv").replace(f"{ROOT}/docs", "/no").split()
+    words = ["/no/such.csv" if word in (*FILES, "LOSSES") else word for word in COMMANDS[command].split()]
     for name in ("answer.jpg", "answer", "png"):
         assert "must end in .png, .svg or .pdf" in refusal([*words, "--plot", str(tmp_path / name)], capsys)
     assert "no folder" in refusal([*words, "--plot", str(tmp_path / "absent" / "answer.png")], capsys)
@@ -86,6 +92,6 @@ def test_matplotlib_is_imported_for_a_picture_only(command: str) -> None:
         "import json, sys; from experiments.cli.main import main; main(sys.argv[1:]);"
         "print(json.dumps('matplotlib' in sys.modules))"
     )
-    arguments = [sys.executable, "-c", code, *COMMANDS[command].split()]
+    arguments = [sys.executable, "-c", code, *words_of(command, "")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) is False

@@ -15,7 +15,7 @@ import pytest
 from experiments.files import BadInput
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, train_run, training_label
-from experiments.runs.run_directory import claim, find_runs, is_finished, partial_path, run_path
+from experiments.runs.run_directory import claim, find_checkpoints, find_runs, is_finished, partial_path, run_path
 from experiments.runs.run_files import from_netcdf, load_run, to_netcdf, to_xarray
 from experiments.runs.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
@@ -114,8 +114,8 @@ def test_workers_in_parallel_do_not_change_the_numbers(study: tuple[Path, list],
         np.testing.assert_array_equal(load_run(path).losses, run.losses)
 
 
-def test_the_same_run_is_produced_once(tmp_path: Path) -> None:
-    """The second process waits for the first and then finds the run finished."""
+def test_the_same_run_is_produced_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second process says that it waits for the first and then finds the run finished."""
     final = tmp_path / "run-0123456789"
     child = os.fork()
     if child == 0:
@@ -131,6 +131,28 @@ def test_the_same_run_is_produced_once(tmp_path: Path) -> None:
     with claim(final) as partial:
         assert partial is None
     assert os.waitpid(child, 0)[1] == 0
+    assert capsys.readouterr().err == f"note: another process makes {final}; waiting for it\n"
+
+
+def test_a_run_that_gets_its_name_while_others_are_looked_for_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run-0123456789").mkdir()
+    (tmp_path / "run-0123456789" / "summary.json").write_text("{}")
+    (tmp_path / ".other-0123456789.partial").mkdir()
+    (tmp_path / ".third-0123456789.partial").mkdir()
+    (tmp_path / ".third-0123456789.partial" / "checkpoint.pt").touch()
+    scandir = os.scandir
+
+    def look(path: str) -> object:
+        if ".other" in str(path):
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    assert find_runs(tmp_path) == [tmp_path / "run-0123456789"]
+    assert find_runs(tmp_path / "run-0123456789") == [tmp_path / "run-0123456789"]
+    assert [path.parent.name for path in find_checkpoints(tmp_path)] == [".third-0123456789.partial"]
 
 
 def test_a_diverged_run_is_a_record_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 
 from experiments.cli.main import main
@@ -119,6 +120,18 @@ def test_a_damaged_trajectory_is_bad_input(copied: list[Path], capsys: pytest.Ca
         with contextlib.suppress(BadInput):
             load_run(copied[0])
     assert capsys.readouterr().err.count("\n") <= 1  # of the missing checksums
+
+
+@pytest.mark.parametrize("name", ["step", "matrix", "weight_rms"])
+def test_a_trajectory_takes_no_memory_for_what_it_only_says(name: str, copied: list[Path]) -> None:
+    """A variable of 10^9 entries without one that is written takes a few bytes in a file."""
+    (copied[0] / "checksums.json").unlink()
+    with h5py.File(copied[0] / "trajectory.nc", "r+") as file:
+        kind = h5py.string_dtype() if name == "matrix" else file[name].dtype
+        del file[name]
+        file.create_dataset(name, shape=(10**9,), dtype=kind, chunks=(1000,))
+    with pytest.raises(BadInput, match=r"trajectory\.nc: .*more than it has bytes"):
+        load_run(copied[0])
 
 
 @pytest.mark.parametrize(

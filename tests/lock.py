@@ -1,6 +1,6 @@
 """Hashes of the versions in ``constraints.txt``, a file a layer of the environment: ``make lock`` runs this.
 
-    python requirements/lock.py [FOLDER OF PIP-COMPILE'S FILES]
+    python tests/lock.py [FOLDER OF PIP-COMPILE'S FILES]
 
 Without a folder pip-compile (pip-tools) is asked for all packages of each set of extras. A layer has what the layers
 below it have not. torch is left out, and installed by its version: it comes in builds for many kinds of processors,
@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 LAYERS = {"core": "", "dev": "core", "notebooks": "core", "adapters": "dev"}  # each with the one that it stands on
 EXTRAS = {"core": (), "dev": ("dev",), "notebooks": ("notebooks",), "adapters": ("dev", "adapters")}
 FLAGS = ("--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-annotate", "--no-header")
@@ -24,16 +24,15 @@ BY_VERSION = {"torch"}
 
 def blocks(text: str) -> dict[str, str]:
     """Each requirement with its hashes, by name."""
-    found = re.findall(r"^([\w.-]+)==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+", text, re.MULTILINE)
-    whole = re.finditer(r"^[\w.-]+==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+", text, re.MULTILINE)
-    return {name: block[0] for name, block in zip(found, whole, strict=True)}
+    whole = r"^([\w.-]+)==\S+(?: ; [^\\\n]*)? \\\n(?:    --hash=\S+(?: \\)?\n)+"
+    return {block[1]: block[0] for block in re.finditer(whole, text, re.MULTILINE)}
 
 
 def compile_all(folder: Path) -> None:
     for layer, extras in EXTRAS.items():
         asked = [word for extra in extras for word in ("--extra", extra)]
         files = ["--constraint", "constraints.txt", "--output-file", str(folder / f"{layer}.txt"), "pyproject.toml"]
-        subprocess.run(["pip-compile", *FLAGS, *asked, *files], check=True, cwd=HERE.parent)
+        subprocess.run(["pip-compile", *FLAGS, *asked, *files], check=True, cwd=ROOT)
 
 
 def main() -> None:
@@ -44,8 +43,9 @@ def main() -> None:
         whole = {layer: blocks((folder / f"{layer}.txt").read_text()) for layer in LAYERS}
     for layer, below in LAYERS.items():
         left_out = BY_VERSION | set(whole.get(below, {}))
-        kept = [block for name, block in whole[layer].items() if name not in left_out]
-        (HERE / f"{layer}.txt").write_text("# Made by requirements/lock.py from constraints.txt\n" + "".join(kept))
+        text = [block for name, block in whole[layer].items() if name not in left_out]
+        file = ROOT / "requirements" / f"{layer}.txt"
+        file.write_text("# Made by tests/lock.py from constraints.txt\n" + "".join(text))
 
 
 if __name__ == "__main__":
