@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from theory.networks import Network, model_of, moments_of
 from theory.optimizers import AdamW
-from theory.predict import transient_steps
 from theory.schedules import Schedule
+from theory.settling import transient_steps
 
 Array = NDArray[np.float64]
 

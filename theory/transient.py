@@ -83,7 +83,7 @@ def slow_transient_steps(
 ) -> float:
     """End of the transient under any schedule, from the closed form of the norm; inf if there is none.
 
-    The definition of `theory.predict.transient_steps` in continuous time. Excursions shorter than 1/256 of a segment
+    The definition of `theory.settling.transient_steps` in continuous time. Excursions shorter than 1/256 of a segment
     are not seen.
     """
     require_number("tolerance", tolerance, above=0, below=1)

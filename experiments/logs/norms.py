@@ -37,8 +37,8 @@ from experiments.logs.history import Matrix, Series
 from theory import Optimizer
 from theory.models import Moments, OnSphere
 from theory.networks import Model
-from theory.predict import transient_steps
 from theory.recursion import affine_recursion
+from theory.settling import transient_steps
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,8 @@ from experiments.logs.verdicts import ending_of, gradient_norm_of
 from theory import Optimizer
 from theory.models import OnSphere
 from theory.optimizers import pytorch_decay
-from theory.predict import adamh_learning_rate, reaches_equilibrium, transient_steps
+from theory.predict import adamh_learning_rate
+from theory.settling import reaches_equilibrium, transient_steps
 
 Array = NDArray[np.float64]
 

@@ -27,7 +27,8 @@ from theory import (
     predict_trajectory,
 )
 from theory.networks import SCALE_INVARIANT
-from theory.predict import final_rms, num_relaxations, transient_steps
+from theory.predict import final_rms, num_relaxations
+from theory.settling import transient_steps
 from theory.transient import slow_transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)

@@ -38,7 +38,7 @@ def numbers_in_words(setting: Mapping[str, Any]) -> list[str]:
 
 def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """Whether a setting with an equilibrium comes to it."""
-    from theory.predict import decay_time_steps
+    from theory.settling import decay_time_steps
 
     transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
     band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
