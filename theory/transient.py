@@ -47,9 +47,6 @@ BLOCK = 16_384  # settings that advance together; what fits a cache
 F, n, T, edge, rms0 = sp.symbols("F n T epsilon R_0", positive=True)
 
 
-# In closed form
-
-
 def forgetting_steps(
     schedule: ScheduleLike, remainder: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike
 ) -> Array:
@@ -169,9 +166,6 @@ def transient_contour(
         rate = initial_rms * np.sqrt(count[reached] / (num_steps * start[reached]))
         curves[name] = (rate, count[reached] / (2 * rate * num_steps))
     return curves
-
-
-# Grids, exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,3 +340,9 @@ def transient_map(
         transient_fraction=grid.transient_fraction,
         num_relaxations=grid.num_relaxations,
     )
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)
