@@ -18,7 +18,7 @@
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
-# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 14 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make clean      the environment and caches; runs are kept
