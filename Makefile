@@ -25,6 +25,7 @@
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make samples    small tables with planted laws to try the commands on: docs/samples
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 14 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make lock       hashes of the versions in constraints.txt: requirements, minutes
