@@ -34,7 +34,7 @@ def draw(settings: pd.DataFrame) -> bytes:
 
 def _plane(panel: Axes, found: pd.DataFrame, column: str, scale: mpl.colors.Normalize) -> None:
     for side, marker in SIDES.items():
-        for beta2, shift in ((0.95, 0.93), (0.99, 1.07)):
+        for beta2, shift, side_of_text in ((0.95, 0.93, "right"), (0.99, 1.07, "left")):
             here = found[(found["beta2"] == beta2) & ((found["start"] < 1) == (side == "below"))]
             x, y = here["learning_rate"] * shift, here["weight_decay"]
             known = here[column].notna()
@@ -42,7 +42,14 @@ def _plane(panel: Axes, found: pd.DataFrame, column: str, scale: mpl.colors.Norm
             panel.scatter(x[known], y[known], c=here[column][known], norm=scale, cmap="viridis", **style)
             panel.scatter(x[~known], y[~known], c="none", **style)
             for a, b, value in zip(x[known], y[known], here[column][known], strict=True):
-                panel.annotate(f"{value:.0f}", (a, b), (0, 9), textcoords="offset points", ha="center", fontsize=7)
+                panel.annotate(
+                    f"{value:.0f}",
+                    (a, b),
+                    (6 if shift < 1 else -6, 9),
+                    textcoords="offset points",
+                    ha=side_of_text,
+                    fontsize=7,
+                )
     rates, decays = sorted(set(found["learning_rate"])), sorted(set(found["weight_decay"]))
     panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="weight decay")
     panel.set_xticks(rates, [f"{rate:g}" for rate in rates])
