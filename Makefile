@@ -17,7 +17,7 @@
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
-# make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 25 core-minutes
+# make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 13 core-minutes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")

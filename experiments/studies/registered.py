@@ -199,7 +199,7 @@ STUDIES = {
         RegisteredStudy(
             name="transient-length",
             question="How long is the norm's transient over learning rates and decays, and is it as long as predicted?",
-            cost="25 core-minutes (estimated)",
+            cost="13 core-minutes",
             run=_later("transient_length.run", "run_study"),
         ),
         RegisteredStudy(
