@@ -3,7 +3,8 @@
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make test-browser   the explorer in a browser without a window (apt-get install chromium chromium-driver)
 # make test-adapters   the probe's callbacks in Hugging Face's trainer and in Lightning, which it installs
-# make lab        JupyterLab with the notebooks
+# make lab        JupyterLab with the notebooks, which open on a click (LAB="--ip 0.0.0.0" and the like)
+# make notebooks  all notebooks run and kept with their outputs: docs/notebooks, three core-minutes
 # make bench      benchmarks, one JSON object each
 # make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 45 minutes on one core
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
@@ -24,6 +25,7 @@
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make samples    small tables with planted laws to try the commands on: docs/samples
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 14 core-minutes
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make lock       hashes of the versions in constraints.txt: requirements, minutes
@@ -35,7 +37,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock attack
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock attack notebooks
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -63,8 +65,12 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Jupyter refuses to run as root, as one is in a container, unless it is told to.
 lab: .venv/notebooks
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
+
+notebooks: .venv/notebooks
+	$(BIN)/python notebooks/render.py
 
 solvable-bend: .venv/core
 	$(BIN)/lrbend study solvable-bend --results docs/solvable-bend
@@ -156,6 +162,13 @@ calibrate-losses: .venv/core
 
 .venv/notebooks: .venv/core requirements/notebooks.txt
 	$(HASHED) requirements/notebooks.txt
+# With this setting of JupyterLab a click on a .md file opens it as a notebook; it belongs to this environment alone.
+LAB_SETTINGS := .venv/share/jupyter/lab/settings
+.venv/notebooks: .venv/core
+	$(INSTALL) --editable '.[notebooks]'
+	mkdir -p $(LAB_SETTINGS)
+	printf '%s\n' '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook"}}}' \
+	  > $(LAB_SETTINGS)/overrides.json
 	@touch $@
 
 lock: .venv/dev

@@ -126,7 +126,7 @@ def _take_away_dead(file: Path) -> bool:
         if not os.path.samestat(os.stat(gone), os.fstat(descriptor)):
             with contextlib.suppress(OSError):  # somebody else's new lock: give it back
                 os.link(gone, file)
-        gone.unlink()
+        gone.unlink(missing_ok=True)
         return True
     finally:
         os.close(descriptor)

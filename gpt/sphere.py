@@ -160,7 +160,14 @@ class SphereOptimizer(Optimizer):
         """The plan of the group; made anew only when other parameters have a gradient than last time."""
         if group.get("weight_decay"):
             raise ValueError(self._refusal("weight_decay", group["weight_decay"]))
+        if isinstance(group["lr"], float) and not 0 <= group["lr"] < math.inf:
+            raise ValueError(f"lr = {group['lr']} must be at least 0 and finite")
         moving = [parameter for parameter in group["params"] if parameter.grad is not None]
+        for parameter in moving:
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                raise ValueError(
+                    f"{self._describe(parameter)} has a sparse gradient: {type(self).__name__} needs all of it"
+                )
         radii = [self._state(parameter, group)["radius"] for parameter in moving]
         if self._unchecked:
             for parameter in moving:
@@ -178,6 +185,8 @@ class SphereOptimizer(Optimizer):
         what, cls = f"{self._describe(parameter)}", type(self).__name__
         if parameter.is_meta:
             raise ValueError(f"{what} has no data (meta): give it values, then build {cls}")
+        if not parameter.is_floating_point():
+            raise ValueError(f"{what} is of type {parameter.dtype}: {cls} trains matrices of real numbers")
         state = self.initial_state(parameter, group["dims"])
         if parameter.ndim < 2:
             raise ValueError(f"{what} is a vector: {cls} keeps the norms of matrices; train gains and biases with Adam")
@@ -194,6 +203,13 @@ class SphereOptimizer(Optimizer):
         """Raise if other weights than those that the radius is of stand in a parameter before its first step."""
         if parameter not in self._unchecked:
             return
+        work = torch.promote_types(parameter.dtype, torch.float32)
+        for value in self.state[parameter].values():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.dtype != work:
+                raise ValueError(
+                    f"{self._describe(parameter)} is of type {parameter.dtype}, and {type(self).__name__} was built for"
+                    " another: convert the module first, then build the optimizer"
+                )
         radius = torch.as_tensor(self.state[parameter]["radius"], dtype=torch.float64).reshape(-1).tolist()
         for found, kept in zip(self._norms(parameter, group), radius, strict=True):
             if abs(found / kept - 1) > FAR:

@@ -1,4 +1,9 @@
-"""What should happen: closed forms, derivations and schedules of weight-norm dynamics."""
+"""What should happen: closed forms, derivations and schedules of weight-norm dynamics.
+
+``docs/theory.md`` lists what each module derives; ``python -m theory.adamw``, and so the others, prints it.
+"""
+
+import warnings
 
 from theory import adamh, adamw
 from theory.checks import InvalidParameter, NoEquilibrium
@@ -65,3 +70,6 @@ __all__ = [
     "predict_trajectory",
     "record_steps",
 ]
+
+# A module that is run prints the derivations of its imported twin; Python warns of the two.
+warnings.filterwarnings("ignore", "'theory.* found in sys.modules", RuntimeWarning, "runpy")

@@ -222,3 +222,9 @@ def _reduced_rho(y: Array, beta1: Array, scatter: Scatter) -> Array:
     felt = scatter.response * y
     free = scatter.total * (1 + beta1) / (felt * (2 * (1 + beta1) - (1 - beta1) * felt))
     return free / (1 + y**2 * free)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -81,3 +81,9 @@ def angular_update_equilibrium(
 def relaxation_steps(rates: ArrayLike, peak: ArrayLike, weight_decay: ArrayLike) -> Array:
     """Steps in which the squared RMS forgets its start by 1/e, at each rate."""
     return adamw.relaxation_steps(rates, weight_decays(rates, peak, weight_decay))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

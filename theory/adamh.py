@@ -143,3 +143,9 @@ def rates_for_angles(angles: ArrayLike, beta1: float = 0.9, beta2: float = 0.95)
     if not np.all((turns >= 0) & (turns < np.pi / 2)):
         raise InvalidParameter("angles", angles, "at least 0 and below pi/2")
     return driven.sphere_rates(turns, momentum.drive(len(turns), beta1, beta2))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

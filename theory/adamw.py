@@ -216,3 +216,9 @@ def _equilibrium_arguments(
     if not np.all((beta >= 0) & (beta < 1)):
         raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
     return eta, 1 - product, beta
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -54,3 +54,9 @@ def power_law_rms(
     settled = eta ** (2 - step_exponent) * growth / (2 * product)  # of rho^m
     kept = np.exp(-2 * product * m * np.asarray(steps, dtype=np.float64))
     return np.asarray((settled + (np.square(initial_rms) ** m - settled) * kept) ** (1 / (2 * m)))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

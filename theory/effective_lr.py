@@ -320,3 +320,9 @@ def _step(
     if not np.all(np.abs(cos) < 1):
         raise InvalidParameter("cosine", cosine, "between -1 and 1")
     return rate * norm, kept, cos
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

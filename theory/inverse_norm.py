@@ -295,3 +295,9 @@ def _per_step(name: str, value: ArrayLike, num_steps: int) -> Array:
     if array.shape not in ((), (num_steps,)) or not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidParameter(name, value, f"a finite number above 0, or one for each of {num_steps} steps")
     return np.broadcast_to(array, (num_steps,))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -73,3 +73,9 @@ def autocovariance(beta1: float = 0.9, beta2: float = 0.99) -> Autocovariance:
 def drive(num_steps: int, beta1: float = 0.9, beta2: float = 0.99) -> Drive:
     """The sign from an empty momentum on."""
     return odd_updates.drive(weights, num_steps, beta1, beta2)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -324,3 +324,9 @@ def _generic(expression: sp.Expr) -> sp.Expr:
     """The branch of a piecewise result that holds away from special parameter values."""
     folded = sp.piecewise_fold(expression)
     return folded.args[-1][0] if isinstance(folded, sp.Piecewise) else folded
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

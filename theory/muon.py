@@ -164,3 +164,9 @@ def _aspect(shape: tuple[int, int]) -> float:
     for side in shape:
         require_integer("shape", side, at_least=1)
     return min(shape) / max(shape)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

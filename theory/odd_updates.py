@@ -103,3 +103,9 @@ def num_terms(correlation: float, negligible: float = 1e-12) -> int:
     if correlation < 1e-3:
         return 8
     return int(np.clip(np.ceil(np.log(negligible) / (2 * np.log(correlation))), 8, MOST_TERMS))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -181,3 +181,9 @@ def asymptotic_optimum(law: AngleLaw, setting: Setting) -> dict[str, Array]:
         "equilibrium": angle**2 / (2 * share**2 * np.asarray(setting.weight_decay)),
         "frozen": angle * np.asarray(setting.initial_rms) / (share * np.asarray(setting.direction_ratio)),
     }
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

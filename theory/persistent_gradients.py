@@ -203,3 +203,9 @@ def _arguments(beta1: ArrayLike, snr: ArrayLike, persistence: ArrayLike) -> tupl
     if not np.all((g >= 0) & (g <= 1)):
         raise InvalidParameter("persistence", persistence, "between 0 and 1")
     return b, ratio, g
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

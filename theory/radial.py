@@ -330,3 +330,9 @@ def _positive(name: str, value: ArrayLike) -> Array:
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidParameter(name, value, "finite numbers above 0")
     return array
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -161,3 +161,9 @@ def derive_gradient_covariance() -> tuple[sp.Expr, sp.Expr]:
 def gradient_covariance(excess_loss: float, least_loss: float, batch_size: int) -> tuple[float, float]:
     """The two coefficients of `derive_gradient_covariance`, before the gradient is made tangent and scaled."""
     return 1 / batch_size, 2 * (excess_loss + least_loss) / batch_size
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -238,3 +238,9 @@ def _history(log_z: Array, values: Array, shift: float, weight: float, *, slope:
         total = total + weight * np.where(earlier >= log_z[0], inside, below)
         shift, weight = 2 * shift, weight**2
     return total
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -196,3 +196,9 @@ def _arguments(learning_rate: ArrayLike, weight_decay: ArrayLike, beta1: ArrayLi
     if not np.all((a >= 0) & (a < 1)):
         raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
     return rate, product, a
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

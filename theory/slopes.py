@@ -206,3 +206,9 @@ def asymptotic_slopes(law: AngleLaw, schedule: Schedule) -> dict[str, dict[str, 
             "initial_rms": 1.0 if regime == "frozen" else 0.0,
         }
     return slopes
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -277,3 +277,9 @@ def _settings(
     if not np.all((times >= 0) & (times <= schedule.num_steps)):
         raise InvalidParameter("x", x, f"between 0 and num_steps = {schedule.num_steps}")
     return times, eta, lam
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

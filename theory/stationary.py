@@ -249,3 +249,9 @@ def _moments(
     c0, s = autocovariance.variance, autocovariance.weighted_sum(1 - product)
     rho = rate**2 * (c0 + 2 * (1 - product) * s) / (product * (2 - product))
     return rho, -rate * s, rate, product
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -48,9 +48,6 @@ BLOCK = 16_384  # settings that advance together; what fits a cache
 F, n, T, edge, rms0 = sp.symbols("F n T epsilon R_0", positive=True)
 
 
-# In closed form
-
-
 def forgetting_steps(
     schedule: ScheduleLike, remainder: ArrayLike, *, learning_rate: ArrayLike, weight_decay: ArrayLike
 ) -> Array:
@@ -170,9 +167,6 @@ def transient_contour(
         rate = initial_rms * np.sqrt(count[reached] / (num_steps * start[reached]))
         curves[name] = (rate, count[reached] / (2 * rate * num_steps))
     return curves
-
-
-# Grids, exactly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,3 +305,9 @@ def _band(eta: Array, lam: Array, beta1: float, tolerance: float) -> tuple[Array
     target = adamw.equilibrium_rms(eta[decaying], lam[decaying], beta1)
     low[decaying], high[decaying] = ((1 - tolerance) * target) ** 2, ((1 + tolerance) * target) ** 2
     return low, high
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

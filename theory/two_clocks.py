@@ -152,3 +152,9 @@ def derive_constant_angle() -> dict[str, sp.Expr]:
         "learned": sp.integrate(sp.expand(arrived * first_order.subs(to_come, total * (1 - done))), (done, 0, 1)),
         "noise": C * sp.integrate(theta / to_come ** sp.Rational(3, 4), (to_come, 0, total)),
     }
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

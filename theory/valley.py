@@ -335,3 +335,9 @@ def _lags(autocorrelation: ArrayLike) -> Array:
     if lags.ndim != 1 or len(lags) < 2 or not np.all(np.isfinite(lags)):
         raise InvalidParameter("autocorrelation", autocorrelation, "a list of at least two finite numbers, from lag 1")
     return lags
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -111,8 +111,6 @@ def train_run(
             "final_weight_rms": result.final_weight_rms,
             "mean_angular_update": mean_angular_update(result.trajectory),
         }
-        for leftover in partial.glob("checkpoint.p*.*"):
-            leftover.unlink(missing_ok=True)
         origin = provenance(seed=job.config.seed, fingerprint=result.fingerprint, conditions=result.conditions)
         files = {
             "trajectory.nc": to_netcdf(result.trajectory),

@@ -110,13 +110,15 @@ def checkpoint_time(final: Path) -> int:
 def publish(partial: Path, final: Path, files: Mapping[str, bytes], *, further: Iterable[str] = ()) -> None:
     """Write the files into ``partial``, check and flush all that lies there, give it its final name.
 
-    further : names of files that were written before and have to be there.
+    further : names of files that were written before and have to be there. All else goes: killed processes left it.
 
     Raises `BadInput`, and nothing gets a name, if the directory is no longer the one that was claimed, or a file is
     missing or not what was written.
     """
     try:
-        (partial / PROGRESS_FILE).unlink(missing_ok=True)
+        for path in partial.iterdir():
+            if path.name not in {*files, *further, LOCK_FILE} and (path.is_symlink() or not path.is_dir()):
+                path.unlink(missing_ok=True)
         for name, content in files.items():
             (partial / name).unlink(missing_ok=True)  # a link or a pipe under this name
             with (partial / name).open("xb") as file:

@@ -253,7 +253,7 @@ STUDIES = {
         RegisteredStudy(
             name="conversion",
             question="Does AdamH end where AdamW ends, under the schedule that the theory makes of it?",
-            cost="18 core-minutes",
+            cost="14 core-minutes",
             run=_later("conversion", "run_study"),
         ),
         RegisteredStudy(

@@ -1,4 +1,4 @@
-"""One run from a small norm, beside the closed form; nothing is fitted."""
+"""One run whose norm comes down to its equilibrium, beside the closed form; nothing is fitted."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from theory.networks import SCALE_INVARIANT
 
 PRESET, NUM_STEPS = "22M", 800
 OPTIMIZER = AdamW(learning_rate=0.01, weight_decay=0.3)  # a relaxation time of 167 steps
-INITIAL_RMS = 0.03  # a quarter of the equilibrium
-# On small CPU models the angle is right to 3 % (docs/validate) and the norm under the measured direction to 3 %, under
-# the direction of small runs to 8 % in the median and 30 % at worst (docs/held-out).
-ANGLE_LIMIT, MEASURED_LIMIT, RMS_LIMIT = 0.1, 0.06, 0.3
+INITIAL_RMS = 0.3  # over twice the equilibrium: from below the signal of early training would add to the growth
+# On small CPU models angle and norm under the measured direction are right to 3 % (docs/validate). Under the direction
+# of other small runs the norm is off by 8 % in the median and 30 % at worst (docs/held-out): told, not judged.
+ANGLE_LIMIT, MEASURED_LIMIT = 0.1, 0.06
 LATE = 0.75  # of the run, where the angle is read
 SETTLED = 50  # steps before the first record that is judged: Adam's averages begin
 
@@ -41,6 +41,7 @@ def transient_rows(size: Size) -> Iterator[Row]:
         device=size.named_device,
         source="zipf",
         block_rms=INITIAL_RMS,
+        record_every=1,  # the first steps are large and change from one to the next
         eval_batches=4,
     )
     result = train(config)
@@ -53,23 +54,21 @@ def transient_rows(size: Size) -> Iterator[Row]:
         OPTIMIZER, config.schedule, initial_rms=run.weight_rms[0], matrices=run.matrices, network=SCALE_INVARIANT
     ).at(run.steps)
     rates = np.full((num_steps, 1), OPTIMIZER.learning_rate)
-    direction = np.stack([np.interp(np.arange(num_steps), run.steps, u) for u in run.update_rms.T], axis=1)
     still = np.zeros((num_steps, 1))
     rho, _ = measured_moments(
-        rates, rates * OPTIMIZER.weight_decay, OPTIMIZER.beta1, direction, still, run.weight_rms[0]
+        rates, rates * OPTIMIZER.weight_decay, OPTIMIZER.beta1, run.update_rms, still, run.weight_rms[0]
     )
     judged, late = run.steps >= min(SETTLED, num_steps // 2), run.steps >= LATE * num_steps
     angle = np.median(run.angular_update[late] / theory.angular_update[late]) - 1
-    errors = {
-        "angle at the end": (abs(angle), ANGLE_LIMIT),
-        "norm along the run": (_worst(run.weight_rms / theory.weight_rms, judged), RMS_LIMIT),
+    errors: dict[str, tuple[float, float | None]] = {
+        "angle at the end": (abs(float(angle)), ANGLE_LIMIT),
+        "norm along the run": (_worst(run.weight_rms / theory.weight_rms, judged), None),
         "norm, direction measured": (_worst(run.weight_rms / np.sqrt(rho[run.steps]), judged), MEASURED_LIMIT),
     }
     for what, (error, limit) in errors.items():
-        yield Row(part="transient", what=what, value=float(error), unit="off, median of matrices", limit=limit)
+        yield Row(part="transient", what=what, value=error, unit="off, median of matrices", limit=limit)
     loss = result.final_loss - zipf.loss_floor(config.model.context_length)
     yield Row(part="transient", what="final loss above its floor", value=loss, unit="nats per token")
-    yield Row(part="transient", what="speed with the probe", value=result.tokens_per_second, unit="tokens/s")
 
 
 def _worst(ratio: np.ndarray, judged: np.ndarray) -> float:

@@ -163,6 +163,19 @@ def test_a_directory_that_was_removed_while_it_was_made_is_not_published(remade:
     assert find_runs(tmp_path) == [job.path]
 
 
+@pytest.mark.parametrize(
+    "left", ["lock.0123456789abcdef", ".config.json.0123456789abcdef.partial", "checkpoint.pt.x.partial", "progress"]
+)
+def test_what_killed_processes_left_is_no_part_of_the_run(left: str, tmp_path: Path) -> None:
+    final = tmp_path / "run-0123456789"
+    with claim(final) as partial:
+        assert partial is not None
+        (partial / left).write_text("half")
+        (partial / "checkpoint.pt").write_text("whole")
+        publish(partial, final, {"summary.json": b"{}"}, further=["checkpoint.pt"])
+    assert {path.name for path in final.iterdir()} == {"summary.json", "checkpoint.pt", "checksums.json"}
+
+
 def test_a_directory_taken_by_another_process_is_left_to_it(tmp_path: Path) -> None:
     final = tmp_path / "run-0123456789"
     with claim(final) as partial:

@@ -83,8 +83,8 @@ def takes(build: Build, how: dict[str, bool]) -> bool:
 )
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_direction_is_that_of_the_move(name: str, form: str, dtype: torch.dtype) -> None:
-    """The learning rate moves before the step and again before the probe looks. In float32 move and direction differ
-    by the rounding of the weights, half a unit in the last place of each before and after."""
+    """The learning rate moves before the step and again before the probe looks. In float32 move and direction may
+    differ by the rounding of the weights, half a unit in the last place of each before and after."""
     build, decay = KNOWN[name]
     w, twin = weights(dtype=dtype), weights(dtype=dtype)
     optimizer, bare = build([w], **FORMS[form]), build([twin], **FORMS[form])
