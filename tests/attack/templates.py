@@ -29,6 +29,12 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "--from adamw --to muonh --weight-decay 0.1 --schedule file:lr.csv --shape 64 64 --schedule-out out.csv",
         f"--to adamh {RATES} --schedule file:multipliers.csv --finite-beta2",
     ),
+    "explore": (
+        "--no-browser --run RUN",
+        "--no-browser --run runs --run studies/same-angle/runs.csv",
+        "--no-browser --run logs/norms.csv --run lr.csv",
+        "--no-browser --port 0 --json",
+    ),
     "train": (
         "--config config.json --out made",
         "--config config.json --out half --checkpoint-every 4",
@@ -128,6 +134,7 @@ ALSO_READ = {
     "predict": ("lr.csv", "multipliers.csv"),
     "simulate": ("lr.csv",),
     "convert": ("lr.csv", "multipliers.csv"),
+    "explore": ("runs", "studies", "logs/norms.csv"),
     "study": ("table.csv", "studies"),
     "calibrate": ("table.csv", "losses.csv"),
 }

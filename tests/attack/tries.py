@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[2]
 HANG = 60.0  # seconds: of work for a command that only reads, of silence for every other, of ending after Ctrl-C
 WORK = 1.5  # seconds of a CPU after which work that was asked for is interrupted
 WORKING = {"train", "replay", "diagnose", "validate", "sweep", "study", "simulate", "calibrate", "prepare", "report"}
+SERVING = {"explore"}  # until it is interrupted
+MOMENT = 3.0  # seconds of it
 PATIENCE = 15.0  # seconds after which it is interrupted in any case: others may do the work
 MEMORY = 3 << 30  # bytes beyond what is imported
 LARGEST_FILE = 64 << 20
@@ -106,8 +108,9 @@ def call(
             if kill is not None:
                 kill(child, seconds)
             worked = _cpu_seconds(child)
-            works = arguments and arguments[0] in WORKING
-            if not ended and works and (worked > patience * WORK or seconds > patience * PATIENCE):
+            works = arguments and arguments[0] in WORKING | SERVING
+            most = MOMENT if arguments and arguments[0] in SERVING else PATIENCE
+            if not ended and works and (worked > patience * WORK or seconds > patience * most):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGINT)
                 ended, interrupted_at = "interrupted", seconds
@@ -140,7 +143,9 @@ def _in_child(
         os.chdir(folder)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.environ.update({"LRBEND_CACHE": "cache", "HF_HUB_OFFLINE": "1", "HOME": str(folder), **environment})
+        os.environ.update(
+            {"LRBEND_CACHE": "cache", "HF_HUB_OFFLINE": "1", "BROWSER": "true", "HOME": str(folder), **environment}
+        )
         for number, (one, file) in enumerate(zip(given, files, strict=True), start=1):
             target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) if one is None else one
             if target == NOT_THERE:

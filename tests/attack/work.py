@@ -15,6 +15,7 @@ import pandas as pd
 
 from experiments.calibration import real_tables
 from experiments.calibration.real_tables import write_table
+from experiments.explore import server
 from experiments.runs.configs import read_config
 from experiments.runs.run_directory import find_runs
 from experiments.runs.run_files import verify_run
@@ -120,10 +121,16 @@ def _no_splits(data: Path | None, out: Path, **options: object) -> pd.DataFrame:
     return table
 
 
+def served_for_a_moment() -> None:
+    """A server that ends by itself."""
+    vars(server).update(Server=type("Server", (server.Server,), {"serve_forever": lambda self: None}))
+
+
 # Every command, the quick ones first, to be run with streams that nobody takes.
 ANSWERS = {
     "predict": WORKS["table"],
     "convert": WORKS["schedule"],
+    "explore": Work("explore --no-browser --run RUN", prepare=served_for_a_moment),
     "verify": Work("verify runs half"),
     "read": WORKS["log"],
     "plan": Work("plan study.json"),

@@ -316,10 +316,10 @@ def test_back_and_forward(browser: Chrome, address: str) -> None:
     show(browser, address, "?learning_rate=2e-3")
     before = facts(browser)
     drag(browser, find(browser, "#field-learning_rate-slider"), 12)
+    find(browser, "#edit-b").click()  # while the end of the drag is not in the address yet
     until(lambda: quiet(browser))
     dragged = value(browser, "learning_rate")
     assert dragged != "2e-3"
-    find(browser, "#edit-b").click()
     fill(browser, "weight_decay", "0.5")
     until(lambda: len(facts(browser)["final RMS"]) == 3)
     browser.back()

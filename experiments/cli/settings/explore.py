@@ -67,12 +67,15 @@ def run(options: argparse.Namespace) -> int:
         server = Server(options.port, Explorer(Fields().read, measured), page)
     except OSError as error:
         raise BadInput(f"--port {options.port}: cannot be served on ({error.strerror or error})") from None
-    with contextlib.suppress(KeyboardInterrupt), server:
-        print(to_json({"address": server.url}) if options.json else server.url, flush=True)
-        if not options.no_browser:  # some browsers keep who opens them waiting
-            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
-        server.serve_forever()
-    return EXIT_INTERRUPTED
+    try:
+        with server:
+            print(to_json({"address": server.url}) if options.json else server.url, flush=True)
+            if not options.no_browser:  # some browsers keep who opens them waiting
+                threading.Thread(target=_open, args=(server.url,), daemon=True).start()
+            server.serve_forever()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def _open(address: str) -> None:

@@ -131,8 +131,10 @@ function drawFacts() {
   const cells = FACTS.map(([name, label, kind]) => {
     const values = columns.map(([, answer]) => answer.answer[name]);
     const texts = values.map((value, place) => {
-      const share = name === "transient_steps" && value !== null ? ` (${Math.round((100 * value) / columns[place][1].num_steps)} %)` : "";
-      return shown(value, kind) + share;
+      if (name !== "transient_steps") return shown(value, kind);
+      const needed = columns[place][1].answer.steps_to_equilibrium;
+      if (value === null) return needed ? `– (takes ${shown(needed, "count")})` : "–";
+      return `${shown(value, kind)} (${Math.round((100 * value) / columns[place][1].num_steps)} %)`;
     });
     if (columns.length > 1) texts.push(values[0] && values[1] ? `× ${short(values[1] / values[0])}` : "–");
     return [label, texts];
@@ -301,6 +303,7 @@ function start() {
   );
   addEventListener("popstate", () => {
     clearTimeout(typed);
+    forgetAddress();
     readAddress();
     gesture.of = null;
     document.activeElement?.blur?.();

@@ -40,25 +40,31 @@ function readAddress() {
 const GESTURE = 1000; // milliseconds between moves of one thing
 const WRITES = 200; // milliseconds between writes of the address
 let gesture = { of: null, until: 0 };
-let writing = null;
+let writing = null; // the timer of the next write
+let unwritten = null; // the address of the last move, which may be another by the time it is written
 
 function remember(of, isFinal) {
   const now = performance.now();
   const goesOn = gesture.of === of && now < gesture.until;
   gesture = { of, until: now + (isFinal === null ? 0 : GESTURE) };
-  if (!goesOn) {
-    flushAddress();
-    history.pushState(null, "", addressOf());
+  if (goesOn) {
+    unwritten = addressOf();
+    writing ??= setTimeout(flushAddress, WRITES);
     return;
   }
-  writing ??= setTimeout(flushAddress, WRITES);
+  flushAddress();
+  const address = addressOf();
+  if (new URL(address, location.href).href !== location.href) history.pushState(null, "", address);
 }
 
 function flushAddress() {
-  if (writing === null) return;
+  if (unwritten !== null) history.replaceState(null, "", unwritten);
+  forgetAddress();
+}
+
+function forgetAddress() {
   clearTimeout(writing);
-  writing = null;
-  history.replaceState(null, "", addressOf());
+  writing = unwritten = null;
 }
 
 function queryOf(setting) {
