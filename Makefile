@@ -66,7 +66,7 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 
 # Jupyter refuses to run as root, as one is in a container, unless it is told to.
-lab: .venv/notebooks
+lab: .venv/share/jupyter/lab/settings/overrides.json
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks
 
 notebooks: .venv/notebooks
@@ -166,14 +166,15 @@ calibrate-losses: .venv/core
 LAB_SETTINGS := .venv/share/jupyter/lab/settings
 .venv/notebooks: .venv/core
 	$(INSTALL) --editable '.[notebooks]'
-	mkdir -p $(LAB_SETTINGS)
-	printf '%s\n' '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook"}}}' \
-	  > $(LAB_SETTINGS)/overrides.json
 	@touch $@
 
 lock: .venv/dev
 	$(INSTALL) --constraint constraints.txt pip-tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/lock.py
+# With this setting of JupyterLab a click on a .md file opens it as a notebook; it belongs to this environment alone.
+.venv/share/jupyter/lab/settings/overrides.json: .venv/notebooks
+	mkdir -p $(@D)
+	echo '{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook"}}}' > $@
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -6,10 +6,12 @@ GitHub shows those; the text in this folder is what is edited. Widgets need a ke
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 
 HERE = Path(__file__).resolve().parent
@@ -44,7 +46,10 @@ def stripped(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def render(path: Path) -> Path:
     """Run one and write it; raises ValueError if it is too large for GitHub to show."""
     notebook = jupytext.read(path)
-    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(HERE)}}).execute()
+    with tempfile.TemporaryDirectory() as sockets:  # files in place of ports, on which two kernels may meet
+        kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/k")
+        where = {"metadata": {"path": str(HERE)}}
+        NotebookClient(notebook, km=kernel, timeout=1200, startup_timeout=300, resources=where).execute()
     text = nbformat.writes(stripped(notebook)) + "\n"
     if len(text.encode()) > LARGEST:
         raise ValueError(f"{path.name}: {len(text.encode())} bytes with its outputs, above {LARGEST}")

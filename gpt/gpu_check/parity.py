@@ -57,7 +57,7 @@ def adamh_rows(size: Size) -> Iterator[Row]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(width, width), (4 * width, width), (width, 4 * width)] * 2
     started = [torch.randn(shape, generator=generator) * 0.02 for shape in shapes]
-    ours = [w.to(size.device).requires_grad_() for w in started]
+    ours = [w.clone().to(size.device).requires_grad_() for w in started]
     optimizer = AdamH(ours, lr=RATE, betas=BETAS, eps=EPS)
     exact = [w.double() for w in started]
     moments = [(torch.zeros_like(w), torch.zeros_like(w)) for w in exact]

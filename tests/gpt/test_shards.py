@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt.data import load_text
+from gpt.data import count_tokens, is_bytes, load_text
 from gpt.shards import MAGIC, Shards, open_shard, write_shard
 from gpt.text import Text
 from theory import InvalidParameter
@@ -83,6 +83,30 @@ def test_another_content_of_the_same_size_and_time_is_noticed(tmp_path: Path) ->
     assert path.stat().st_size == times.st_size
     assert path.stat().st_mtime_ns == times.st_mtime_ns
     assert load_text(str(path)).fingerprint != first.fingerprint
+
+
+def test_a_folder_of_texts_is_their_bytes(tmp_path: Path) -> None:
+    for name, content in (("b.txt", "second " * 20), ("a.txt", "first " * 20), ("interval.txt", "third")):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "picture.png").write_bytes(b"no text")
+    text = load_text(str(tmp_path))
+    assert bytes(everything(text)).decode() == "first " * 20 + "second " * 20 + "third"
+    assert (len(text.validation), text.vocab_size) == (13, 256)
+    assert is_bytes(str(tmp_path))
+    (tmp_path / "a.bin").write_bytes(b"\1\0" * 50)
+    assert not is_bytes(str(tmp_path))
+    assert load_text(str(tmp_path)).vocab_size == 2
+
+
+def test_tokens_are_counted_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("train-0.bin", 700), ("train-1.bin", 200), ("val.bin", 100)):
+        with_header(tmp_path / name, COUNTING[:count])
+    assert count_tokens(str(tmp_path)) == len(load_text(str(tmp_path)).train) == 900
+    monkeypatch.setattr("gpt.shards._inspect", lambda *_: pytest.fail("read"))
+    assert count_tokens(str(tmp_path)) == 900
+    assert count_tokens("zipf") == 2**24
+    with pytest.raises(InvalidParameter, match="No such file"):
+        count_tokens(str(tmp_path / "none"))
 
 
 def test_fingerprint_follows_content_not_name(tmp_path: Path) -> None:
