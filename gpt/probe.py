@@ -45,6 +45,11 @@ from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")  # what these add to names
 
 
+def reading_waits(tensor: Tensor) -> bool:
+    """Whether to read its numbers would wait for a device."""
+    return not tensor.is_cpu
+
+
 class Probe:
     """Records of the matrices it is given.
 
@@ -158,7 +163,7 @@ class Probe:
                 measured = [self._measure(w, parameter, moved.get(id(parameter), 0.0)) for w, parameter in pairs]
                 self._records.append(step_record(measured, per_neuron=self._per_neuron, check=self._check_moves))
                 self._steps.append(step)
-                if not measured[0].products[0].is_cuda or len(self._records) == 1:
+                if len(self._records) == 1 or not reading_waits(measured[0].products[0]):
                     self._read_records()
             self._before = []
         self._watch.finish()

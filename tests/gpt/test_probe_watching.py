@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gpt.probe import Probe
+from gpt.step_records import StepRecord
 from tests.gpt.loops.optimizers import gradients, run, weights
 from theory import InvalidParameter
 from theory.trajectory import FIELDS
@@ -245,3 +246,27 @@ def test_weights_that_are_moved_after_the_step(kind: str) -> None:
                 probe.after(0)
             assert np.isnan(probe.trajectory().update_rms).all() == check
             assert (probe.trajectory().angular_update > 0).all() or kind == "by .data"
+
+
+@pytest.mark.parametrize("per_neuron", [False, True])
+def test_records_that_wait_for_a_device_are_read_later(per_neuron: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the first, with the same numbers; a direction that is not known is told when they are read."""
+    found = []
+    for waits in (False, True):
+        monkeypatch.setattr("gpt.probe.reading_waits", lambda tensor, waits=waits: waits)
+        w = weights()
+        optimizer = adamw([w])
+        probe = Probe({"w": w}, optimizer, per_neuron=per_neuron)
+        run(w, optimizer, probe, gradients(3))
+        assert [isinstance(record, StepRecord) for record in probe._records] == [False, waits, waits]
+        found.append(probe.trajectory())
+        assert not any(isinstance(record, StepRecord) for record in probe._records)
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(found[0], field), getattr(found[1], field))
+    w.grad = gradients(1)[0]
+    probe.before()
+    optimizer.step()
+    w.data.mul_(0.9)
+    probe.after(3)
+    with pytest.warns(UserWarning, match="is not known"):
+        probe.state_dict()

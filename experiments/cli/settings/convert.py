@@ -37,8 +37,7 @@ SUMMARY = "the setting of another optimizer with the same angles, schedule inclu
 EXAMPLES = (
     "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --schedule-out adamh.csv",
     "lrbend convert --from adamw --to lion --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --schedule cosine",
-    "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1",
-    "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --plot angles.png",
+    "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1 --plot a.png",
 )
 
 

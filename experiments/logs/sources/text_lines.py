@@ -13,7 +13,7 @@ step, or the word for one, and names a loss, a rate or a norm, but without a num
 
 Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
 without a step, as Hugging Face prints it, has the step of the progress bar before it. Bars count themselves only as
-long as nothing else does.
+long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ VALUE_WORDS = (
 NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
 COUNT = r"\d{1,3}(?:,\d{3})+(?![\d,.])|\d+"
 STEP = re.compile(
-    rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
+    rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\.0+)?(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
 )
-VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*\[?({NUMBER})", re.IGNORECASE)
+VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*(?:\[|tensor\()?({NUMBER})", re.IGNORECASE)
 BUILD = re.compile(r"\s*(\d+) (train|val) ([\d.]+|nan|inf)\s*")
 BEGINS = re.compile(rf"\W*(?:{STEP_WORDS})(?![\w.])", re.IGNORECASE)
 NAMED = re.compile(r"(?<!\w)(?:loss|trl|lr|norm)(?!\w)|_loss(?!\w)", re.IGNORECASE)
 ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
 BAR = re.compile(r"(?<![\d.])(\d+)/(\d+) \[\d+:\d|(?<![\d.])(\d+)(?:\.0)?it/(\d+)(?:\.0)?it ")
+PROCESS = re.compile(r"\[(?:rank|default)[ _]?(\d+)\]:")  # as torchrun marks the lines of each
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
@@ -99,9 +100,18 @@ class _Rows:
 def read_text(lines: Iterable[str], log: Collector) -> RawLog:
     """Raises `NoLog` where no line has a step and a number with its name."""
     rows, current, bar, counted = _Rows(log), None, None, False  # current: the last step; counted: by more than bars
+    made = rows.row
     forms: list[Form] = []
+    process = mark = None  # the one that is read, where several print; and that of the line before
     for line, text in enumerate(lines, start=1):
         log.num_lines += 1
+        if mark is not None and rows.row > made:
+            process = process or mark
+        made, mark = rows.row, None
+        if text[:1] == "[" and (marked := PROCESS.match(text)):
+            mark = marked[1]
+            if process is not None and mark != process:
+                continue
         for place, form in enumerate(forms):
             if (met := form.match(text)) is not None:
                 current, *numbers = met.groups()

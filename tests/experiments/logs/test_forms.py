@@ -50,6 +50,9 @@ FORMS = {
     "DeepSpeed": "[INFO] [Rank 0] step={step}, skipped=0, lr=[{lr:.4e}, {lr:.4e}], mom=[(0.9, 0.95), (0.9, 0.95)]\n"
     "steps: {step} loss: {loss} iter time (s): 1.234 samples/sec: 100.1 grad norm: 2.5",
     "LitGPT": "iter {comma} step {step}: loss {loss}, lr {lr:.4e}, grad norm 2.5, iter time: 345.67ms",
+    "tensors": "step {step}.0: loss tensor({loss}, device='cuda:0', grad_fn=<NllLossBackward0>), lr {lr:.4e}, norm 2.5",
+    "two processes": "[rank1]:step {step} | loss {loss} | lr {lr:.4e} | norm 2.5\n"
+    "[rank0]:step {step} | loss 9.0 | lr {lr:.4e} | norm 2.5",
     "tutorials": "Epoch [1/3], Step [{step}/200], Loss: {loss}, LR: {lr:.4e}, Grad norm: 2.5",
     "Python's logging": "INFO:root:{{'step': {step}, 'train_loss': {loss}, 'lr': {lr:.4e}, 'grad_norm': 2.5}}",
 }
@@ -58,7 +61,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_lines_as_programs_print_them(form: str, tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
-    path.write_bytes(("Namespace(lr=0.1, steps=7)\n" + printed(FORMS[form]) + "done\n").encode())
+    path.write_bytes(
+        ("Namespace(lr=0.1, steps=7)\n[rank0]:hello\n[rank1]:hello\n" + printed(FORMS[form]) + "done\n").encode()
+    )
     log = read_source(path, {})
     assert series(log, "loss") == pytest.approx(LOSSES)
     assert series(log, "learning_rate") == pytest.approx(RATES)

@@ -27,7 +27,7 @@ from tests.gpt.loops.optimizers import Build, gradients, weights
 from theory import InvalidParameter
 from theory.trajectory import Trajectory
 
-LR, NUM_STEPS, NUM_STACKS = 0.05, 4, 16
+LR, NUM_STEPS, NUM_STACKS = 0.05, 4, 12
 BUILDS: dict[str, Build] = {
     "AdamW": lambda p, **how: torch.optim.AdamW(p, lr=LR, weight_decay=0.1, **how),
     "SGD": lambda p: torch.optim.SGD(p, lr=LR, momentum=0.9),
