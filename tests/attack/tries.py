@@ -171,7 +171,11 @@ def _in_child(
         try:
             if prepare is not None:
                 prepare()
+            code = 130  # of a signal that came before: Python's business
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        except KeyboardInterrupt:
+            return
+        try:
             code = main(arguments) or 0
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else 1
