@@ -5,6 +5,7 @@ GitHub shows those; the text in this folder is what is edited. Widgets need a ke
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -60,6 +61,9 @@ def render(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    wanted = [HERE / f"{name}.md" for name in sys.argv[1:]] or notebooks()
-    for each in wanted:
-        print(render(each))
+    if sys.argv[1:]:
+        for name in sys.argv[1:]:
+            print(render(HERE / f"{name}.md"))
+    else:  # each in a process of its own: Jupyter's client leaves sockets behind, in which a later kernel may hang
+        for path in notebooks():
+            subprocess.run([sys.executable, __file__, path.stem], check=True)

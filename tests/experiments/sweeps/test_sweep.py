@@ -151,11 +151,32 @@ def test_plan_counts_what_is_finished_and_prices_the_rest(tmp_path: Path, capsys
     # 4 of 6 runs are left, at 989e12 FLOP/s and 45 %
     assert found["gpu_hours"] == pytest.approx(found["flops"] * 4 / 6 / (989e12 * 0.45) / 3600)
     assert "not run on a GPU" in found["gpu_note"]
+    (text,) = found["texts"]
+    assert (text["tokens_needed"], text["missing"]) == (30 * 2 * 16, None)
+    assert text["tokens_found"] == 8170  # 43 x 200 bytes without a twentieth
     assert not list(out.glob("*.partial")), "planning left something behind"
 
 
+def test_a_plan_in_words_has_no_figure_that_is_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "measured_hours", lambda configs, num_workers: 0.5)
+    assert main.main(["plan", str(write_study(tiny_study(tmp_path), tmp_path / "study.json")), "--out", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "GPU" not in said
+    assert "the longest run reads 960 tokens; 8.17e+03 are there, which is 0.12 times through." in said
+
+
+def test_the_hour_is_an_hour(capsys: pytest.CaptureFixture[str]) -> None:
+    """By FLOPs, at 30 % of the peak, and a quarter of a minute for each run to start."""
+    assert main.main(["plan", "gpu-hour", "--utilisation", "0.3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0.7 < found["gpu_hours"] + found["num_runs"] * 15 / 3600 < 1.1
+    assert found["texts"][0]["tokens_needed"] == 1600 * 65_536
+
+
 def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "measured_hours", None)  # must not be called
     assert main.main(["plan", "ladder", "--gpu", "H200", "--json"]) == 0
@@ -163,8 +184,10 @@ def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(
     assert found["hours_here"] is None
     assert "36 layers of width 1280" in found["not_timed"]
     assert found["num_runs"] == 110
+    monkeypatch.chdir(tmp_path)
     assert main.main(["plan", "ladder"]) == 0
     said = capsys.readouterr().out
+    assert "Text ./data/fineweb: the longest run reads 2.72e+10 tokens; not there (" in said
     assert "not known" in said
     assert "not run on a GPU" in said
 
