@@ -7,8 +7,6 @@ directory of the cache is named after the content of all files that use this one
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,33 +34,9 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
     try:
-        compiled = njit(parallel=True, cache=True, error_model="numpy")(function)
-        if hasattr(compiled, "compile"):  # not with NUMBA_DISABLE_JIT
-            compiled.compile = undisturbed(compiled.compile)  # type: ignore[method-assign]
-        return compiled
+        return njit(parallel=True, cache=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
-
-
-def undisturbed(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same work, at the end of which a Ctrl-C is heard that came in the middle.
-
-    A compilation that is left in its middle leaves LLVM half made objects: the process may end by a signal of its own.
-    """
-
-    def whole(*arguments: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():
-            return work(*arguments)
-        heard: list[tuple[Any, ...]] = []
-        before = signal.signal(signal.SIGINT, lambda *signalled: heard.append(signalled))
-        try:
-            return work(*arguments)
-        finally:
-            signal.signal(signal.SIGINT, before)
-            if heard and callable(before):
-                before(*heard[0])
-
-    return whole
 
 
 inlined = njit(forceinline=True, error_model="numpy")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import tracemalloc
@@ -17,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 
 from sim import GradientNoise, Simulation, monte_carlo, random_numbers, simulate
-from sim.compiling import undisturbed
 from sim.gradients import Scale
 from tests.sim import reference
 from tests.sim.small_runs import ALL, CASES, Case
@@ -299,26 +297,3 @@ def test_memory_grows_with_records_and_not_with_steps(monkeypatch: pytest.Monkey
 
     peak(100)
     assert peak(20_100) < peak(100) + 20_000  # one byte per step would be that
-
-
-@pytest.mark.parametrize("presses", [0, 1, 2])
-def test_ctrl_c_is_heard_behind_a_compilation(presses: int) -> None:
-    done = []
-
-    def compile_slowly(name: str) -> str:
-        for _ in range(presses):
-            os.kill(os.getpid(), signal.SIGINT)
-        done.append(name)
-        return name
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        if presses:
-            with pytest.raises(KeyboardInterrupt):
-                undisturbed(compile_slowly)("kernel")
-        else:
-            assert undisturbed(compile_slowly)("kernel") == "kernel"
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert done == ["kernel"]
