@@ -150,23 +150,19 @@ calibrate-losses: .venv/core
 	$(HASHED) requirements/dev.txt
 	@touch $@
 
-.venv/browser: .venv/dev
-	$(INSTALL) --editable '.[browser]'
+.venv/browser: .venv/dev requirements/browser.txt
+	$(HASHED) requirements/browser.txt
 	@touch $@
 
-.venv/adapters: .venv/dev
-	$(INSTALL) --editable '.[adapters]'
 .venv/adapters: .venv/dev requirements/adapters.txt
 	$(HASHED) requirements/adapters.txt
 	@touch $@
 
 .venv/notebooks: .venv/core requirements/notebooks.txt
 	$(HASHED) requirements/notebooks.txt
-# With this setting of JupyterLab a click on a .md file opens it as a notebook; it belongs to this environment alone.
-LAB_SETTINGS := .venv/share/jupyter/lab/settings
-.venv/notebooks: .venv/core
-	$(INSTALL) --editable '.[notebooks]'
 	@touch $@
+
+# With this setting of JupyterLab a click on a .md file opens it as a notebook; it belongs to this environment alone.
 
 lock: .venv/dev
 	$(INSTALL) --constraint constraints.txt pip-tools

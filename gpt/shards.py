@@ -10,7 +10,7 @@ shard may also begin with the header of llm.c: 256 32-bit integers, of which the
     a folder with .txt files          their bytes in the order of the names; the last 5 % are for validation
     any other file                    its bytes; the last 5 % are for validation
 
-``lrbend prepare`` makes GPT-2's tokens of a folder of ``.txt`` files.
+``lrbend prepare FOLDER --out SHARDS`` makes GPT-2's tokens of a folder of ``.txt`` files.
 
 Every file is read once from end to end for its largest token and its fingerprint; the result is kept in the cache
 under path, size and times of change.
