@@ -70,7 +70,11 @@ def test_what_runs_a_study_takes_its_options(
     import_module: Callable[[str], Any] = registered.import_module
     monkeypatch.setattr(registered, "import_module", lambda path: Module(import_module(path)))
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
+<<<<<<< HEAD
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
+=======
+    values |= {"same-angle": "docs/same-angle", "device": "cpu", "scale": "0.1"}
+>>>>>>> h/gpu
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]
     assert main(["study", name, "--runs", str(tmp_path), "--num-workers", "3", "--json", *given]) == 0
@@ -86,12 +90,14 @@ def test_what_runs_a_study_takes_its_options(
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["unheard-of"], "unheard-of: not a study; one of lr-transfer-small, same-angle, ladder, solvable-bend"),
+        (["unheard-of"], "unheard-of: not a study; one of lr-transfer-small, same-angle, gpu-check, gpu-hour, ladder"),
         ([""], "(empty): not a study"),
         (["direction", "--option", "table=a.csv"], "--option table: not an option of direction; it takes none"),
         (["replay", "--option", "table=a.csv"], "--option table: not an option of replay; one of earlier, table-only"),
         (["replay", "--option", "table-only"], "--option table-only: must be NAME=VALUE"),
         (["replay", "--option", "table-only=maybe"], "--option table-only=maybe: must be yes or no"),
+        (["gpu-check", "--option", "scale=2"], "--option scale=2: must be a number above 0 and at most 1"),
+        (["gpu-check", "--option", "device=auto"], "--option device=auto: must be cpu or cuda"),
         (["direction", "--num-workers", "0"], "--num-workers 0: must be a whole number of at least 1"),
         (["direction", "--runs", "/proc/nowhere"], "/proc/nowhere"),
         (["--results", "docs"], "--results: needs the NAME of a study"),
@@ -111,7 +117,7 @@ def test_a_swept_study_survives_the_way_through_a_file(name: str, tmp_path: Path
 
 def test_names_without_runs_to_sweep_are_refused() -> None:
     for given in ("lr-transfer", "", "no/such/study"):
-        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, ladder, or the path"):
+        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, gpu-hour, ladder, or the path"):
             load_study(given)
     with pytest.raises(BadInput, match="direction: not made of the runs of a sweep; lrbend study direction"):
         load_study("direction")
