@@ -16,8 +16,20 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = {"core": "", "dev": "core", "notebooks": "core", "adapters": "dev", "browser": "dev"}  # each with the one that it stands on
-EXTRAS = {"core": (), "dev": ("dev",), "notebooks": ("notebooks",), "adapters": ("dev", "adapters"), "browser": ("dev", "browser")}
+LAYERS = {
+    "core": "",
+    "dev": "core",
+    "notebooks": "core",
+    "adapters": "dev",
+    "browser": "dev",
+}  # each with the one that it stands on
+EXTRAS = {
+    "core": (),
+    "dev": ("dev",),
+    "notebooks": ("notebooks",),
+    "adapters": ("dev", "adapters"),
+    "browser": ("dev", "browser"),
+}
 FLAGS = ("--quiet", "--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-annotate", "--no-header")
 BY_VERSION = {"torch"}
 
