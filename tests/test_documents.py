@@ -57,12 +57,11 @@ def test_the_table_of_validate() -> None:
             assert is_rounded(cell, known.tolist()), cell
 
 
-def test_the_table_of_the_pilot() -> None:
-    table = pd.read_csv(ROOT / "docs" / "angle-law" / "optima.csv")
-    for row in table[table["source"] == "pilot"].itertuples():
-        law = f"{row.predicted:.4f} [{row.low:.4f}, {row.high:.4f}]"
-        line = f"| {row.num_steps:,} | {row.initial_rms:g} | {row.measured:.3f} | {law} | {row.ratio:.2f} |"
-        assert line in FINDINGS
+def test_the_table_of_the_moved_optimum() -> None:
+    table = pd.read_csv(ROOT / "docs" / "moved-optimum" / "answers.csv")
+    for row in table[table["quantity"] == "shift"].itertuples():
+        measured = f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
+        assert f"| {row.num_steps:,.0f} steps | {measured} | {row.law:.2f} | {row.mean_angle:.2f} |" in FINDINGS
 
 
 def test_the_table_of_replays() -> None:
