@@ -22,7 +22,7 @@ SOURCES = ("theory", "sim", "gpt", "experiments", "notebooks", "benchmarks")
 LEAST = 40  # commands that are found today; fewer means that the search is broken
 OUTPUTS = ("--csv", "--trajectory", "--schedule-out", "--plot")
 # seconds, and no training; a plan only of a study in a file, which is small
-QUICK = ("predict", "convert", "simulate", "fit", "attribute", "recommend", "losses", "study", "plan")
+QUICK = ("predict", "convert", "simulate", "fit", "attribute", "recommend", "losses", "plan")
 GAP = "..."  # stands for lines of an output that are not shown
 
 

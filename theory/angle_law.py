@@ -40,7 +40,7 @@ from theory.checks import InvalidParameter, require_number
 from theory.effective_lr import signal_share, update_rms
 from theory.momentum import stationary_update_rms
 from theory.networks import GPT2, NETWORKS, WHITE_NOISE, Network
-from theory.schedules import Schedule
+from theory.schedules import Schedule, as_schedule
 
 Array = NDArray[np.float64]
 
@@ -121,6 +121,7 @@ class Setting:
         if self.optimizer not in ("adamw", "adamh"):
             raise InvalidParameter("optimizer", self.optimizer, "'adamw' or 'adamh'")
         require_number("beta1", self.beta1, at_least=0, below=1)
+        object.__setattr__(self, "schedule", as_schedule(self.schedule))
         if self.network.name not in NETWORKS:
             raise InvalidParameter("network", self.network.name, f"one of {', '.join(NETWORKS)}")
 

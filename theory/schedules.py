@@ -328,6 +328,9 @@ SCHEDULES: dict[str, type[Constant] | type[Linear] | type[Cosine] | type[WSD]] =
 ALL_SCHEDULES: dict[str, type[Schedule]] = {**SCHEDULES, **{cls.name: cls for cls in (CosineRestarts, Tabulated)}}
 
 
+SMALLEST_PEAK = 0.05  # of multipliers given as an array, below which they are rates
+
+
 def as_schedule(schedule: ScheduleLike) -> Schedule:
     """The schedule itself, or the `Tabulated` of multipliers (num_steps,) in [0, 1]; raises `InvalidParameter`.
 
@@ -344,6 +347,6 @@ def as_schedule(schedule: ScheduleLike) -> Schedule:
         raise InvalidParameter("schedule", schedule, allowed) from None
     if values.ndim != 1 or not len(values):
         raise InvalidParameter("schedule", f"of shape {values.shape}", allowed)
-    if values.max() > 1:
-        raise InvalidParameter("schedule", float(values.max()), "at most 1: rates are to be divided by their peak")
+    if values.max() > 1 or 0 < values.max() < SMALLEST_PEAK:
+        raise InvalidParameter("schedule", float(values.max()), "1 at its peak: rates are to be divided by their peak")
     return Tabulated(num_steps=len(values), steps=tuple(range(len(values))), values=tuple(values.tolist()))

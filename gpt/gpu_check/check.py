@@ -42,7 +42,11 @@ def run_check(
     """
     chosen = pick_device(device)
     if device == "auto" and chosen.type != "cuda":
-        raise InvalidParameter("device", device, "cpu where no GPU is found, which runs a tenth of it by the same code")
+        raise InvalidParameter(
+            "device",
+            device,
+            "cpu (--option device=cpu) where no GPU is found, which runs a tenth of it by the same code",
+        )
     if scale is None:
         scale = 1.0 if chosen.type == "cuda" else CPU_SCALE
     size = Size(chosen, require_number("scale", scale, above=0, at_most=1))

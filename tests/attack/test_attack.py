@@ -16,7 +16,7 @@ from tests.attack.templates import TEMPLATES
 from tests.attack.tries import ROOT, Said, faults_of
 from tests.attack.work import ANSWERS
 
-SEED, TRIES = 0, 30  # of commands and damaged files, which are the same on every machine
+SEED, TRIES = 0, 15  # of commands and damaged files, which are the same on every machine
 QUICK = 8  # commands with streams that nobody takes
 
 

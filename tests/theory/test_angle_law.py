@@ -123,3 +123,13 @@ def test_bad_input_is_refused_by_name(call: object, name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         call()  # type: ignore[operator]
     assert caught.value.name == name
+
+
+def test_a_schedule_may_be_an_array_of_multipliers() -> None:
+    multipliers = np.linspace(1, 0, 50)
+    run = Setting(num_params=1e8, num_tokens=2e9, schedule=multipliers)  # type: ignore[arg-type]
+    assert mean_angle(run, 1e-3) == pytest.approx(
+        mean_angle(setting(Linear(num_steps=50), 2e9 / 2**19), 1e-3), rel=0.05
+    )
+    with pytest.raises(InvalidParameter, match="divided by their peak"):
+        Setting(num_params=1e8, num_tokens=2e9, schedule=1e-3 * multipliers)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from experiments.cli.settings.setting_flags import (
 from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
+    nearest_in_words,
     numbers_in_words,
     start_in_words,
     verdict_in_words,
@@ -175,6 +176,9 @@ def _verdict(
     verdict = verdict_in_words(setting, schedule, tolerance)
     if setting["relaxation_steps"] is None:
         return verdict
+    if setting["transient_steps"] is None and schedule.peak_end < schedule.num_steps:
+        run = _recorded(optimizer, schedule, max(1, schedule.num_steps // MOST_RECORDS), model)
+        verdict += f" {nearest_in_words(run, settled)}"
     there = predicted(optimizer, schedule, tolerance=tolerance, **{**model, "initial_rms": settled})
     return f"{verdict}\n{start_in_words(setting, there['steps_to_equilibrium'])}"
 

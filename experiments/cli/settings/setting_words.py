@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.text import as_cell
 
 if TYPE_CHECKING:
-    from theory import Optimizer, Schedule
+    from theory import Optimizer, Schedule, Trajectory
     from theory.networks import Network
 
 ANGLES = ("angular_update_equilibrium", "final_angular_update")
@@ -67,6 +67,16 @@ def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
             f" ({worth / needed:.0%}); it ends at {1 + last:.0%} of that RMS."
         )
     return verdict
+
+
+def nearest_in_words(run: Trajectory, equilibrium_rms: float) -> str:
+    """Where a run that does not come within the tolerance is nearest to the equilibrium of its peak rate."""
+    away = run.weight_rms[:, 0] / equilibrium_rms - 1
+    k = int(abs(away).argmin())
+    return (
+        f"It is nearest at step {run.steps[k]:,}, {abs(away[k]):.1%} {'below' if away[k] < 0 else 'above'}; the falling"
+        " rate has an equilibrium of its own, which falls too."
+    )
 
 
 def start_in_words(setting: Mapping[str, Any], settled_start: float) -> str:
