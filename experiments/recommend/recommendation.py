@@ -294,7 +294,7 @@ def _warnings(
         )
     warnings += [f"{phrase}; the rate may be one at which the target diverges" for phrase in ceiling_notes(pilot.law)]
     if not pilot.joint.converged:
-        warnings.append("the fit of the law did not settle")
+        warnings.append("the fit of the law did not settle in its rounds: compare --law straight before using it")
     return warnings
 
 

@@ -64,7 +64,9 @@ def plan_in_words(found: Plan) -> str:
         for cell in found.cells
     ]
     total = map(short_number, (found.num_tokens, found.flops))
-    rows.append(("all", str(found.num_runs), str(found.num_finished), *total, *([""] if for_gpus else [])))
+    rows.append(
+        ("all", str(found.num_runs), str(found.num_finished), *total, *([_hours(found.gpu_hours)] if for_gpus else []))
+    )
     header = ("arm", "runs", "finished", "tokens", "FLOPs", "GPU hours")[: len(rows[0])]
     least = (24, 6, 8, 9, 9, 9)[: len(rows[0])]
     table = aligned(header, rows, align="<>>>>>"[: len(rows[0])], gap=" ", least=least)
