@@ -205,7 +205,7 @@ STUDIES = {
         RegisteredStudy(
             name="moved-optimum",
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
-            cost="10 core-hours for all lengths, 1.5 up to 3,200 steps (estimated)",
+            cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
