@@ -215,6 +215,18 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="schedule-exponent",
+            question="Does the schedule alone change how AdamH's best learning rate goes with length?",
+            cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
+            run=_later("schedule_exponent.run", "run_study"),
+            options=(
+                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
+                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
+            ),
+        ),
+        RegisteredStudy(
             name="direction",
             question="Why is Adam's direction shorter on real gradients than on white noise?",
             cost="14 core-minutes",

@@ -18,7 +18,7 @@ from scipy.optimize import least_squares
 from experiments.files import BadInput
 from experiments.studies.angle_law.runs import SHAPES, AngleRun, line
 from experiments.studies.same_angle.study import NUM_STEPS
-from theory import AdamH, Linear, predict_trajectory
+from theory import AdamH, Linear, Schedule, predict_trajectory
 from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
@@ -64,9 +64,8 @@ class Fit:
     table: pd.DataFrame
 
 
-def adamh_angles(learning_rate: float, num_steps: int) -> Array:
-    """Angles of the AdamH arm of `experiments.studies.same_angle`, by theory (measured within 1 %); (num_steps,)."""
-    schedule = Linear(num_steps=num_steps, warmup_steps=num_steps // 20)
+def adamh_angles(learning_rate: float, schedule: Schedule) -> Array:
+    """AdamH's in the model of `experiments.studies.same_angle`, by theory (measured within 1 %); (num_steps,)."""
     path = predict_trajectory(AdamH(learning_rate=learning_rate), schedule, initial_rms=1.0, record_every=1)
     return path.angular_update[:, 0]
 
@@ -86,7 +85,8 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame) -> list[Cell]:
     arm = same_angle[same_angle["arm"] == "adamh"]
     for _, rows in arm.groupby(["num_steps", "learning_rate"]):
         num_steps, rate = int(rows["num_steps"].iloc[0]), float(rows["learning_rate"].iloc[0])
-        cells.append(Cell("line", num_steps, rate, adamh_angles(rate, num_steps), rows["loss"].to_numpy(float)))
+        schedule = Linear(num_steps=num_steps, warmup_steps=num_steps // 20)
+        cells.append(Cell("line", num_steps, rate, adamh_angles(rate, schedule), rows["loss"].to_numpy(float)))
     for _, rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
         first = rows.iloc[0]
         run = AngleRun(str(first["shape"]), int(first["num_steps"]), float(first["mean_angle"]), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from experiments.files import BadInput, one_line
 from experiments.studies.angle_law.answers import RATES, adamw_angles
 from experiments.studies.angle_law.fit import adamh_angles
-from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ADAMH, ARMS, LENGTHS, SEEDS, Arm, grid
 from experiments.studies.workplace import read_rows
 from theory.two_clocks import TwoClockLaw, best_learning_rate
@@ -33,14 +33,14 @@ def read_law(table: Path) -> TwoClockLaw:
         raise BadInput(f"{table}: not the constants of angle-law ({one_line(error)})") from None
 
 
-def predictions_of(law: TwoClockLaw) -> pd.DataFrame:
+def predictions_of(law: TwoClockLaw, arms: Sequence[Arm] = ARMS, lengths: Sequence[int] = LENGTHS) -> pd.DataFrame:
     """A row per arm and length: the optimum by both accounts, the centre of the grid, relaxations that the law's
     optimum makes, the expected standard error of ln(optimum)."""
     rows = []
-    for num_steps in LENGTHS:
-        for arm in ARMS:
-            angles = angles_of(arm, RATES, num_steps)
-            by_law = best_learning_rate(law, RATES, angles, line(num_steps))[0]
+    for num_steps in lengths:
+        for arm in arms:
+            angles, multipliers = angles_of(arm, RATES, num_steps), arm.scheduled(num_steps).multipliers()
+            by_law = best_learning_rate(law, RATES, angles, multipliers)[0]
             by_angle = float(np.exp(np.interp(np.log(MEAN_ANGLE), np.log(angles.mean(axis=0)), np.log(RATES))))
             centre = float(np.sqrt(by_law * by_angle))
             rows.append(
@@ -52,7 +52,7 @@ def predictions_of(law: TwoClockLaw) -> pd.DataFrame:
                     "law": by_law,
                     "mean_angle": by_angle,
                     "centre": centre,
-                    "num_relaxations": 2 * (arm.weight_decay or 0.0) * by_law * line(num_steps).sum(),
+                    "num_relaxations": 2 * (arm.weight_decay or 0.0) * by_law * multipliers.sum(),
                     "expected_error": expected_error(law, arm, num_steps, centre),
                 }
             )
@@ -60,16 +60,17 @@ def predictions_of(law: TwoClockLaw) -> pd.DataFrame:
 
 
 def angles_of(arm: Arm, rates: Array, num_steps: int) -> Array:
-    """By theory; (num_steps, n) radians per step."""
+    """By theory; (num_steps, n) radians per step. AdamW under a line alone."""
     if arm.weight_decay is None:
-        return np.stack([adamh_angles(float(rate), num_steps) for rate in rates], axis=1)
+        schedule = arm.scheduled(num_steps)
+        return np.stack([adamh_angles(float(rate), schedule) for rate in rates], axis=1)
     return adamw_angles(rates, num_steps, arm.initial_rms, arm.weight_decay)
 
 
 def expected_error(law: TwoClockLaw, arm: Arm, num_steps: int, centre: float) -> float:
     """Standard error of the vertex of a parabola through the law's losses on the grid, from the noise between seeds."""
     rates = np.array(grid(centre))
-    losses = law.loss(angles_of(arm, rates, num_steps), line(num_steps))
+    losses = law.loss(angles_of(arm, rates, num_steps), arm.scheduled(num_steps).multipliers())
     design = np.vander(np.log(rates / centre), 3)
     inverse = np.linalg.inv(design.T @ design)
     quadratic, linear, _ = inverse @ design.T @ losses

@@ -16,7 +16,7 @@ from experiments.studies.workplace import Workplace
 from gpt.arms import at_equilibrium
 from gpt.config import TrainConfig, preset
 from gpt.train import train
-from theory import AdamH, AdamW, Linear
+from theory import AdamH, AdamW, Constant, Linear
 
 LENGTHS = (1600, 3200, 6400, 12800)
 SEEDS = (0, 1, 2)
@@ -42,12 +42,20 @@ COLUMNS = ("arm", *NUMBERS[:5], *GAPS, "outcome", *NUMBERS[5:], "run")
 
 @dataclass(frozen=True)
 class Arm:
-    """``initial_rms`` None for a start at the equilibrium of the run's own rate; ``weight_decay`` None for AdamH."""
+    """``initial_rms`` None for a start at the equilibrium of the run's own rate; ``weight_decay`` None for AdamH.
+
+    ``schedule``: of all parameters, after a warmup of a twentieth of the run.
+    """
 
     name: str
     weight_decay: float | None
     initial_rms: float | None
     lengths: tuple[int, ...] = LENGTHS
+    schedule: type[Linear] | type[Constant] = Linear
+
+    def scheduled(self, num_steps: int) -> Linear | Constant:
+        """Its schedule over ``num_steps``."""
+        return self.schedule(num_steps=num_steps, warmup_steps=num_steps // 20)
 
 
 ADAMH = Arm("adamh", None, None, LENGTHS[2:])  # shorter ones are those of same-angle
@@ -69,7 +77,7 @@ def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> Trai
         if decay is None
         else AdamW(learning_rate=learning_rate, weight_decay=decay),
         non_matrix_learning_rate=1e-2,
-        schedule=Linear(num_steps=num_steps, warmup_steps=num_steps // 20),
+        schedule=arm.scheduled(num_steps),
         seed=seed,
         device="cpu",
         record_every=RECORD_EVERY,
