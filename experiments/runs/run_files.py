@@ -213,6 +213,8 @@ def from_netcdf(content: bytes) -> Trajectory:
         fields = (*FIELDS, *(field for field in OPTIONAL_FIELDS if field in file))
         if any(file[field].nbytes > len(content) for field in ("step", "matrix", *fields)):
             raise ValueError("says that it holds more than it has bytes")
+        if other := [field for field in ("step", *fields) if file[field].dtype.kind not in "iuf"]:
+            raise ValueError(f"{other[0]} does not hold real numbers")
         return Trajectory(
             steps=file["step"][:].astype(np.int64),
             matrices=tuple(file["matrix"].asstr()[:].tolist()),

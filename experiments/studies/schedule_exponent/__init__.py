@@ -32,11 +32,11 @@ Decision rule, written before the runs.
 
 3. Each exponent by itself: an account is refuted if its own lies outside the 95 % interval.
 
-Power. `lrbend fit` on losses that the law makes, with a noise of .002: the ratio at one length is known to +- .37 to .52
-at 95 %, the exponent at a constant rate to +- .08, that of the line to +- .44 (its losses are flat below the optimum, on
-a grid that was laid for another question), the difference to +- .45. So what can be decided is the ratio against 0, and
-the constant rate's exponent: -.43 by the law against 0 by the mean angle. That the *difference* of exponents is not 0
-is unlikely to be shown, even with three lengths.
+Power. `lrbend fit` on losses that the law makes, with a noise of .002: the ratio at one length is known to +- .37 to
+.52 at 95 %, the exponent at a constant rate to +- .08, that of the line to +- .44 (its losses are flat below the
+optimum, on a grid that was laid for another question), the difference to +- .45. So what can be decided is the ratio
+against 0, and the constant rate's exponent: -.43 by the law against 0 by the mean angle. That the *difference* of
+exponents is not 0 is unlikely to be shown, even with three lengths.
 
 What has been seen: the losses of the line at 1,600 and 3,200 steps; no run at a constant rate.
 """

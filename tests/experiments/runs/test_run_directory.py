@@ -1,6 +1,7 @@
 """A directory under a final name is a finished run, whatever happened to the process that made it."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -58,6 +60,19 @@ def test_trajectories_of_old_runs_lack_the_optional_fields() -> None:
     np.testing.assert_array_equal(from_netcdf(to_netcdf(new)).at(steps[1:]).radial_gradient, [[1], [2]])
     with pytest.raises(ValueError, match="radial_gradient has shape"):
         dataclasses.replace(old, radial_gradient=np.ones(3))
+
+
+@pytest.mark.parametrize(("field", "kind"), [("weight_norm", "c16"), ("step", "c16"), ("angular_update", "S3")])
+def test_numbers_of_another_kind_are_no_trajectory(field: str, kind: str) -> None:
+    """Complex ones would be taken with a warning and without their imaginary part."""
+    ones = {field: np.ones((3, 1)) for field in FIELDS}
+    content = io.BytesIO(to_netcdf(Trajectory(steps=np.arange(3), matrices=("w",), **ones)))
+    with h5py.File(content, "r+") as file:
+        shape = file[field].shape
+        del file[field]
+        file.create_dataset(field, shape=shape, dtype=kind)
+    with pytest.raises(ValueError, match=f"{field} does not hold real numbers"):
+        from_netcdf(content.getvalue())
 
 
 def test_finished_runs_are_kept(study: tuple[Path, list]) -> None:
