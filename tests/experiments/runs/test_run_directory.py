@@ -62,7 +62,7 @@ def test_trajectories_of_old_runs_lack_the_optional_fields() -> None:
         dataclasses.replace(old, radial_gradient=np.ones(3))
 
 
-@pytest.mark.parametrize(("field", "kind"), [("weight_norm", "c16"), ("step", "c16"), ("angular_update", "S3")])
+@pytest.mark.parametrize(("field", "kind"), [("weight_rms", "c16"), ("step", "c16"), ("angular_update", "S3")])
 def test_numbers_of_another_kind_are_no_trajectory(field: str, kind: str) -> None:
     """Complex ones would be taken with a warning and without their imaginary part."""
     ones = {field: np.ones((3, 1)) for field in FIELDS}
