@@ -19,6 +19,7 @@
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 13 core-minutes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
+# make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make attack      kills of all that writes, small disks, streams that nobody takes, 40,000 reads, 1,000 bits: an hour
@@ -37,7 +38,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock attack notebooks
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum samples test-browser lock attack notebooks one-calibration
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -101,6 +102,9 @@ transient-length: .venv/core
 
 moved-optimum: .venv/core
 	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv
+
+one-calibration: .venv/core
+	$(BIN)/lrbend study one-calibration --results docs/one-calibration
 
 valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley

@@ -215,6 +215,18 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="one-calibration",
+            question="Does the loss law of AdamH's runs give AdamW's losses and best rates, with no other constant?",
+            cost="a core-minute; trains nothing",
+            run=_later("one_calibration.run", "run_study"),
+            options=(
+                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
+                Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
+            ),
+        ),
+        RegisteredStudy(
             name="direction",
             question="Why is Adam's direction shorter on real gradients than on white noise?",
             cost="14 core-minutes",

@@ -1,0 +1,118 @@
+"""One calibration for AdamH and AdamW: verdicts on made losses, predictions that read no loss of AdamW."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from experiments.studies.angle_law.fit import Cell, adamh_angles
+from experiments.studies.angle_law.runs import line
+from experiments.studies.moved_optimum.predictions import read_law
+from experiments.studies.one_calibration import answers, predictions
+from theory import AdamW, Linear, predict_trajectory
+from theory.networks import SCALE_INVARIANT
+
+DOCS = Path(__file__).parents[3] / "docs"
+LAW = read_law(DOCS / "angle-law" / "law.csv")
+PREDICTED = pd.read_csv(DOCS / "one-calibration" / "predictions.csv")
+OPTIMA = pd.read_csv(DOCS / "one-calibration" / "predicted-optima.csv")
+LENGTH = 1600
+
+
+ANGLES_BY_THEORY = predictions.angles_of
+
+
+@cache
+def known_angles(name: str, rates: tuple[float, ...], num_steps: int) -> NDArray[np.float64]:
+    return ANGLES_BY_THEORY(predictions.ADAMW[name], np.array(rates), num_steps)
+
+
+@pytest.fixture(autouse=True)
+def angles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The theory's angles are computed once for all tests."""
+    monkeypatch.setattr(predictions, "angles_of", lambda arm, rates, steps: known_angles(arm.name, tuple(rates), steps))
+
+
+def made_cells(off: float, angle_factor: float = 1.0) -> pd.DataFrame:
+    """Runs at one length whose losses are the law's, at angles times a factor, plus ``off`` and a little noise."""
+    rng, rows = np.random.default_rng(3), []
+    here = PREDICTED[PREDICTED["num_steps"] == LENGTH]
+    for name, own in here.groupby("arm"):
+        rates = own["learning_rate"].to_numpy(float)
+        angles = angle_factor * predictions.angles_of(predictions.ADAMW[str(name)], rates, LENGTH)
+        losses = LAW.loss(angles, line(LENGTH)) + off
+        for rate, loss, mean in zip(rates, losses, angles.mean(axis=0), strict=True):
+            row = {"arm": name, "num_steps": LENGTH, "learning_rate": rate, "mean_angle": mean}
+            rows += [row | {"seed": seed, "loss": loss + 0.002 * rng.normal()} for seed in (0, 1, 2)]
+    adamh = [
+        Cell("line", LENGTH, rate, angles, np.array([float(LAW.loss(angles, line(LENGTH)))]))
+        for rate in (0.0045, 0.009, 0.018, 0.036)
+        for angles in (adamh_angles(rate, LENGTH),)
+    ]
+    return answers.cells_of(pd.DataFrame(rows), here, OPTIMA, LAW, adamh)
+
+
+def verdicts(cells: pd.DataFrame) -> pd.DataFrame:
+    optima = answers.compared_optima(OPTIMA, pd.read_csv(DOCS / "moved-optimum" / "optima.csv"))
+    return answers.answers_of(cells, optima).set_index("quantity")
+
+
+def test_losses_that_the_law_made_are_predicted_and_shifted_ones_are_missed() -> None:
+    assert verdicts(made_cells(0.0)).loc["loss, law", "verdict"] == "predicted"
+    found = verdicts(made_cells(0.06))
+    assert found.loc["loss, law", "verdict"] == "missed"
+    assert found.loc["loss, law", "signed"] == pytest.approx(-0.06, abs=0.002)
+    assert found.loc["off by more than the limit", "verdict"] == "0 by the angle, 20 by the law"
+
+
+def test_losses_of_other_angles_are_put_down_to_the_angle() -> None:
+    cells = made_cells(0.0, angle_factor=2.5)
+    assert set(cells["put_down_to"]) == {"", "angle"}
+    assert (cells["at_measured_angle"] - cells["loss"]).abs().max() < 0.006
+
+
+def test_where_the_times_of_the_angles_count_the_law_is_nearer_than_the_mean_angle() -> None:
+    found = verdicts(made_cells(0.0))
+    assert found.loc["cells nearer to the law", "verdict"] == "law"
+    assert found.loc["loss, same mean angle", "cells"] < 20  # not beyond AdamH's cells
+
+
+def test_a_cell_with_a_run_that_has_no_loss_is_shown_and_not_counted() -> None:
+    cells = made_cells(0.0)
+    cells.loc[0, ["loss", "miss"]] = np.nan
+    assert verdicts(cells).loc["loss, law", "cells"] == 19
+
+
+def test_the_interval_of_a_median_is_that_of_the_order_statistics() -> None:
+    """Of 20 values the 6th and the 15th (95.9 %), of six the least and the largest (96.9 %), of five none."""
+    row = answers._median("", 1, pd.Series(np.arange(1.0, 21.0)))
+    assert (row["low"], row["high"], row["value"]) == (6.0, 15.0, 10.5)
+    six = answers._median("", 1, pd.Series(np.arange(1.0, 7.0)))
+    assert (six["low"], six["high"]) == (1.0, 6.0)
+    assert "low" not in answers._median("", 1, pd.Series(np.arange(1.0, 6.0)))
+
+
+def test_angles_are_those_of_the_theory_of_scale_invariant_networks() -> None:
+    arm, rate = predictions.ADAMW["start 14.4"], 0.1
+    run = predict_trajectory(
+        AdamW(learning_rate=rate, weight_decay=0.1),
+        Linear(num_steps=200, warmup_steps=10),
+        initial_rms=14.4,
+        network=SCALE_INVARIANT,
+    )
+    np.testing.assert_allclose(ANGLES_BY_THEORY(arm, np.array([rate]), 200), run.angular_update, rtol=1e-9)
+
+
+def test_predictions_do_not_change_with_the_losses() -> None:
+    """What moved-optimum's runs lend the predictions is their rates."""
+    runs = pd.read_csv(DOCS / "moved-optimum" / "runs.csv")
+    predictor = predictions.Predictor(LAW, (LAW, LAW))
+    centres = pd.read_csv(DOCS / "moved-optimum" / "predictions.csv")
+    without = runs.drop(columns=["loss", "loss_se", "mean_angle", "final_rms"])
+    told = predictions.losses_of(predictor, without, centres, lengths=(LENGTH,))
+    committed = PREDICTED[PREDICTED["num_steps"] == LENGTH].reset_index(drop=True)
+    for name in ("learning_rate", "law", "predicted_mean_angle"):
+        np.testing.assert_allclose(told[name], committed[name], rtol=2e-4)
