@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 
 from experiments.reports.png import png_bytes
 from experiments.studies.moved_optimum.figure import COLOURS, MARKERS
@@ -15,15 +16,14 @@ from experiments.studies.one_calibration.predictions import ADAMW
 
 
 def draw(cells: pd.DataFrame, optima: pd.DataFrame, predictions: pd.DataFrame) -> bytes:
-    """A PNG: a panel of losses for each of the last two lengths, then misses and optima."""
-    lengths = sorted(set(cells["num_steps"]))[-2:]
-    figure, panels = plt.subplots(1, len(lengths) + 2, figsize=(4.1 * (len(lengths) + 2), 4), layout="constrained")
-    for panel, num_steps in zip(panels, lengths, strict=False):
+    """A PNG: above, losses at the first and the last length that was run; below, misses and optima."""
+    lengths = sorted(set(cells["num_steps"]))
+    figure, ((first, last), (misses, best)) = plt.subplots(2, 2, figsize=(10, 8), layout="constrained")
+    for panel, num_steps in ((first, lengths[0]), (last, lengths[-1])):
         _losses(panel, cells[cells["num_steps"] == num_steps], predictions[predictions["num_steps"] == num_steps])
-        panel.set_title(f"{num_steps:,} steps (lines: from AdamH's runs)", fontsize=10)
-    panels[0].set_ylabel("validation loss (nats per byte)")
-    _misses(panels[-2], cells)
-    _optima(panels[-1], optima[optima["source"] == "moved-optimum"])
+        panel.set_title(f"AdamW at {num_steps:,} steps (lines: the law of AdamH's runs)", fontsize=10)
+    _misses(misses, cells)
+    _optima(best, optima[optima["source"] == "moved-optimum"])
     return png_bytes(figure, dpi=110)
 
 
@@ -34,7 +34,7 @@ def _losses(panel: Axes, cells: pd.DataFrame, predictions: pd.DataFrame) -> None
         panel.errorbar(here["learning_rate"], here["loss"], yerr=error, fmt="o", ms=4, color=COLOURS[arm])
         panel.plot(told["learning_rate"], told["law"], color=COLOURS[arm], lw=1.2, label=arm)
         panel.fill_between(told["learning_rate"], told["low"], told["high"], color=COLOURS[arm], alpha=0.15, lw=0)
-    panel.set(xscale="log", xlabel="learning rate")
+    panel.set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
     panel.legend(fontsize=8, frameon=False)
 
 
@@ -50,6 +50,7 @@ def _misses(panel: Axes, cells: pd.DataFrame) -> None:
         panel.plot([], [], MARKERS[int(num_steps)], color="0.3", mfc="none", ls="", label=f"{num_steps:,} steps")
     panel.axhline(0, color="0.8", lw=0.8)
     panel.set(xscale="log", xlabel="rate over the law's best", ylabel="predicted less measured loss")
+    _plain(panel.xaxis, [0.25, 0.5, 1, 2, 4])
     panel.set_title("Where the law misses (lines: limits)", fontsize=10)
     panel.legend(fontsize=8, frameon=False)
 
@@ -70,7 +71,11 @@ def _optima(panel: Axes, optima: pd.DataFrame) -> None:
         xscale="log", yscale="log", xlabel="predicted best learning rate", ylabel="measured", ylim=ends, xlim=ends
     )
     for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_locator(mpl.ticker.FixedLocator([0.005, 0.01, 0.02, 0.04, 0.08, 0.16]))
-        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
-        axis.set_minor_locator(mpl.ticker.NullLocator())
+        _plain(axis, [0.005, 0.01, 0.02, 0.04, 0.08, 0.16])
     panel.set_title("Optima (dashed: 25 %)", fontsize=10)
+
+
+def _plain(axis: Axis, ticks: list[float]) -> None:
+    axis.set_major_locator(mpl.ticker.FixedLocator(ticks))
+    axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    axis.set_minor_locator(mpl.ticker.NullLocator())
