@@ -227,6 +227,13 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="public-tables",
+            question="Does the best learning rate bend in public sweeps, and less where the norm is fixed?",
+            cost="a core-minute; trains nothing, needs the public tables",
+            run=_later("public_tables", "run_study"),
+            options=(Option("data", "FOLDER", "the public tables (default: LRBEND_PUBLIC_DATA)", Path),),
+        ),
+        RegisteredStudy(
             name="direction",
             question="Why is Adam's direction shorter on real gradients than on white noise?",
             cost="14 core-minutes",

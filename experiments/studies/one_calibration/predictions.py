@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.studies.angle_law.answers import DRAWS, NORMAL_95, PILOT, WEIGHT_DECAY, own_equilibrium
-from experiments.studies.angle_law.fit import Fit
+from experiments.studies.angle_law.fit import Cell, Fit, fit_law, predicted
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ARMS, LENGTHS, Arm, grid
 from theory import Linear, transient
@@ -49,6 +49,22 @@ class Predictor:
         clock = line(len(angles))
         optima = [best_learning_rate(law, RATES, angles, clock)[0] for law in (self.law, *self.draws)]
         return optima[0], NORMAL_95 * float(np.std(np.log(optima[1:])))
+
+
+def left_out(cells: Sequence[Cell]) -> pd.DataFrame:
+    """How the law does on cells of AdamH that it was not fitted to: a shape of angles left out, then the last length."""
+    last = max(cell.num_steps for cell in cells)
+    shapes = sorted({cell.shape for cell in cells if cell.shape != "line"})
+    parts: list[tuple[str, list[bool]]] = [(shape, [cell.shape == shape for cell in cells]) for shape in shapes]
+    parts.append((f"{last} steps", [cell.num_steps == last for cell in cells]))
+    rows = []
+    for name, out in parts:
+        law = fit_law([cell for cell, away in zip(cells, out, strict=True) if not away]).law
+        for cell in (cell for cell, away in zip(cells, out, strict=True) if away):
+            row = {"left_out": name, "shape": cell.shape, "num_steps": cell.num_steps, "level": cell.level}
+            (loss,), measured = predicted(law, [cell]), float(cell.losses.mean())
+            rows.append(row | {"loss": measured, "law": loss, "miss": loss - measured})
+    return pd.DataFrame(rows)
 
 
 def angles_of(arm: Arm, rates: Array, num_steps: int, direction_ratio: float | None = None) -> Array:

@@ -10,7 +10,7 @@ from experiments.studies.angle_law.run import constants_of
 from experiments.studies.moved_optimum.runs import GAPS, NUMBERS, TEXTS
 from experiments.studies.one_calibration.answers import LARGEST_FACTOR, NOISES, answers_of, cells_of, compared_optima
 from experiments.studies.one_calibration.figure import draw
-from experiments.studies.one_calibration.predictions import OTHER_RATIOS, Predictor, losses_of, optima_of
+from experiments.studies.one_calibration.predictions import OTHER_RATIOS, Predictor, left_out, losses_of, optima_of
 from experiments.studies.workplace import Findings, Workplace, read_rows
 from theory.networks import SCALE_INVARIANT
 
@@ -22,7 +22,7 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
     predict_only: bool = False,
 ) -> Findings:
-    """``law.csv``, ``predictions.csv``, ``predicted-optima.csv``; then ``cells.csv``, ``optima.csv``, ``answers.csv``,
+    """``law.csv``, ``left-out.csv``, ``predictions.csv``, ``predicted-optima.csv``; then ``cells.csv``, ``optima.csv``, ``answers.csv``,
     ``one_calibration.png`` and ``config.json``.
 
     moved_optimum, same_angle, angle_law : folders with the results of those studies. predict_only : stop before any
@@ -40,6 +40,7 @@ def run_study(
     place.write("law.csv", constants_of(fit).to_csv(index=False, float_format="%.5g"))
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     place.write("predicted-optima.csv", best.to_csv(index=False, float_format="%.5g"))
+    place.write("left-out.csv", left_out(fitted_to).to_csv(index=False, float_format="%.5g"))
     if predict_only:
         return Findings(answers=best)
     measured = read_rows(
