@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,3 +71,44 @@ def test_the_table_of_replays() -> None:
         name = "classic GPT-2" if row.architecture == "gpt2" else row.architecture
         (line,) = re.findall(rf"^\| {name} \| {row.learning_rate:g} \| {row.num_seeds} \|(.*)\|$", FINDINGS, flags=re.M)
         assert is_rounded(line, [row.fixed_mean, row.fixed_se, row.twin_mean, row.twin_se]), line
+
+
+def test_the_table_of_one_calibration() -> None:
+    table = pd.read_csv(ROOT / "docs" / "one-calibration" / "answers.csv").set_index(["quantity", "num_steps"])
+
+    def shown(start: str) -> list[str]:
+        (line,) = re.findall(rf"^\| {re.escape(start)} \|(.*)\|$", FINDINGS, flags=re.M)
+        return line.split("|")
+
+    law, limit = (
+        shown("law against measured loss, median of 20 cells (nats)"),
+        shown("limit: twice the noise between seeds"),
+    )
+    same, nearer = shown("AdamH's own loss at the same mean angle"), shown("cells nearer to the law")
+    optima = shown("optimum, median factor of four")
+    for i, steps in enumerate((1600, 3200)):
+        row = table.loc["loss, law", steps]
+        assert row["cells"] == 20
+        assert row["verdict"] == table.loc["optimum, law", steps]["verdict"] == "predicted"
+        assert is_rounded(law[i], row[["value", "low", "high"]].tolist())
+        assert is_rounded(limit[i], [row["limit"]])
+        row = table.loc["loss, same mean angle", steps]
+        assert is_rounded(same[i], [row["value"], row["cells"]])
+        row = table.loc["cells nearer to the law", steps]
+        assert is_rounded(nearer[i], [row["value"], row["cells"]])
+        assert is_rounded(optima[i], [np.exp(table.loc["optimum, law", steps]["value"])])
+
+
+def test_the_table_of_public_tables() -> None:
+    table = pd.read_csv(ROOT / "docs" / "public-tables" / "fits.csv").dropna(subset=["exponent"])
+    (section,) = re.findall(r"^## What other public tables say$(.*?)^## ", FINDINGS, flags=re.M | re.S)
+    lines = re.findall(r"^\| [abcd] (.*)\|$", section, flags=re.M)
+    for line, row in zip(lines, table.to_dict("records"), strict=True):
+        who, axis, counts, exponent, curvature, verdict = line.split("|")
+        assert who.lower().split()[-1] == str(row["group"])
+        assert axis.strip() == row["axis"]
+        assert is_rounded(counts.replace(",", " "), [row["runs"], row["cells"], row["optima"]])
+        assert is_rounded(exponent, [row["exponent"], row["exponent_low"], row["exponent_high"]])
+        known = [row[name] for name in ("curvature", "low", "high", "smallest_bend") if np.isfinite(row[name])]
+        assert verdict.strip().startswith(row["verdict"])
+        assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)

@@ -52,7 +52,7 @@ class Predictor:
 
 
 def left_out(cells: Sequence[Cell]) -> pd.DataFrame:
-    """How the law does on cells of AdamH that it was not fitted to: a shape of angles left out, then the last length."""
+    """The law on cells of AdamH that it was not fitted to: a shape of angles left out, then the last length."""
     last = max(cell.num_steps for cell in cells)
     shapes = sorted({cell.shape for cell in cells if cell.shape != "line"})
     parts: list[tuple[str, list[bool]]] = [(shape, [cell.shape == shape for cell in cells]) for shape in shapes]

@@ -22,8 +22,8 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
     predict_only: bool = False,
 ) -> Findings:
-    """``law.csv``, ``left-out.csv``, ``predictions.csv``, ``predicted-optima.csv``; then ``cells.csv``, ``optima.csv``, ``answers.csv``,
-    ``one_calibration.png`` and ``config.json``.
+    """``law.csv``, ``left-out.csv``, ``predictions.csv``, ``predicted-optima.csv``; then ``cells.csv``, ``optima.csv``,
+    ``answers.csv``, ``one_calibration.png`` and ``config.json``.
 
     moved_optimum, same_angle, angle_law : folders with the results of those studies. predict_only : stop before any
     loss of AdamW is read.
