@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,3 +113,19 @@ def test_the_table_of_public_tables() -> None:
         known = [row[name] for name in ("curvature", "low", "high", "smallest_bend") if np.isfinite(row[name])]
         assert verdict.strip().startswith(row["verdict"])
         assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)
+
+
+def test_the_hours_of_the_planned_bend() -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    plan = pd.read_csv(ROOT / "docs" / "bend-gpu" / "plan.csv")
+    for size, rows in plan.groupby("size"):
+        hours = " | ".join(f"{value:,.0f}" for value in rows["hours_on_one"])
+        assert f"| {size} | {hours} | {rows['runs'].sum()} |" in page
+    totals = json.loads((ROOT / "docs" / "bend-gpu" / "plan.json").read_text(encoding="utf-8"))
+    one, eight = totals["hours_on_one"], totals["hours_on_eight"]
+    assert f"{totals['num_runs']} runs, {one:,.0f} hours on one H100, {eight:,.0f} on eight" in page
+    assert f"{one:,.0f} hours of one H100, {eight:,.0f} on eight" in FINDINGS
+    along_size = [row for row in totals["smallest_bends"] if row["axis"] == "num_params"]
+    shown = [row[name] for row in along_size for name in ("of_an_arm", "between_two_arms")]
+    (text,) = re.findall(r"it would show a bend of (.*)\.$", page, flags=re.M)
+    assert is_rounded(text.replace(",", " "), shown), text

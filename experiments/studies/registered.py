@@ -108,6 +108,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _gpu(text: str) -> str:
+    if text != "gpu":
+        raise ValueError("gpu")
+    return text
+
+
 def _yes_or_no(text: str) -> bool:
     if text not in ("yes", "no"):
         raise ValueError("yes or no")
@@ -179,6 +185,14 @@ STUDIES = {
             cost="880 hours of an H100 (estimated; no GPU has run it)",
             run=_later("ladder", "run_study"),
             load=_later("ladder", "study"),
+        ),
+        RegisteredStudy(
+            name="bend",
+            question="Does AdamW's best learning rate bend from 22M to 708M parameters, and does the transient do it?",
+            cost="5,000 hours of an H100 (estimated; planned, no GPU has run it)",
+            run=_later("gpu.bend", "run_study"),
+            load=_later("gpu.bend", "study"),
+            options=(Option("scale", "gpu", "the size that is planned (default: gpu, the only one)", _gpu),),
         ),
         RegisteredStudy(
             name="solvable-bend",
