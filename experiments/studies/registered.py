@@ -244,7 +244,7 @@ STUDIES = {
             name="public-tables",
             question="Does the best learning rate bend in public sweeps, and less where the norm is fixed?",
             cost="a core-minute; trains nothing, needs the public tables",
-            run=_later("public_tables", "run_study"),
+            run=_later("public_tables.run", "run_study"),
             options=(Option("data", "FOLDER", "the public tables (default: LRBEND_PUBLIC_DATA)", Path),),
         ),
         RegisteredStudy(

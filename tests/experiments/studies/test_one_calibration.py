@@ -1,7 +1,9 @@
 """One calibration for AdamH and AdamW: verdicts on made losses, predictions that read no loss of AdamW."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +115,35 @@ def test_predictions_do_not_change_with_the_losses() -> None:
     centres = pd.read_csv(DOCS / "moved-optimum" / "predictions.csv")
     without = runs.drop(columns=["loss", "loss_se", "mean_angle", "final_rms"])
     told = predictions.losses_of(predictor, without, centres, lengths=(LENGTH,))
-    committed = PREDICTED[PREDICTED["num_steps"] == LENGTH].reset_index(drop=True)
-    for name in ("learning_rate", "law", "predicted_mean_angle"):
-        np.testing.assert_allclose(told[name], committed[name], rtol=2e-4)
+    committed = PREDICTED[PREDICTED["num_steps"] == LENGTH]
+    both = committed.merge(told, on=predictions.KEYS, suffixes=("", "_told"))
+    assert len(both) == len(committed) >= 20
+    for name in ("law", "predicted_mean_angle"):
+        np.testing.assert_allclose(both[f"{name}_told"], both[name], rtol=2e-4)
+
+
+def test_committed_cells_are_those_of_the_runs_and_the_predictions() -> None:
+    cells = pd.read_csv(DOCS / "one-calibration" / "cells.csv")
+    runs = pd.read_csv(DOCS / "moved-optimum" / "runs.csv")
+    measured = runs.groupby(predictions.KEYS)["loss"].agg(["mean", "size"]).reset_index()
+    both = cells.merge(measured, on=predictions.KEYS).merge(PREDICTED, on=predictions.KEYS, suffixes=("", "_told"))
+    assert len(both) == len(cells)
+    np.testing.assert_allclose(both["loss"], both["mean"], rtol=1e-4)
+    np.testing.assert_allclose(both["law"], both["law_told"], rtol=1e-4)
+    np.testing.assert_allclose(both["miss"], both["law"] - both["loss"], atol=2e-4)
+
+
+def test_what_is_left_out_is_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted: list[set[tuple[str, int]]] = []
+
+    def fit(cells: Sequence[Cell]) -> SimpleNamespace:
+        fitted.append({(cell.shape, cell.num_steps) for cell in cells})
+        return SimpleNamespace(law=LAW)
+
+    monkeypatch.setattr(predictions, "fit_law", fit)
+    kinds = [("line", 100), ("line", 200), ("front", 100), ("late", 200)]
+    cells = [Cell(shape, steps, 0.01, np.full(steps, 0.01), np.array([2.0])) for shape, steps in kinds]
+    table = predictions.left_out(cells)
+    assert fitted == [{*kinds} - {("front", 100)}, {*kinds} - {("late", 200)}, {("line", 100), ("front", 100)}]
+    assert table["left_out"].tolist() == ["front", "late", "200 steps", "200 steps"]
+    np.testing.assert_allclose(table["miss"], table["law"] - 2.0)

@@ -12,7 +12,8 @@ from experiments.calibration.real_tables import RealTable
 from experiments.cli.main import build_parser
 from experiments.cli.tables.table_flags import read_runs
 from experiments.files import BadInput
-from experiments.studies.public_tables import TABLES, PublicTable, fits_of, run_study
+from experiments.studies.public_tables.run import fits_of, run_study
+from experiments.studies.public_tables.tables import TABLES, PublicTable
 from experiments.studies.workplace import Workplace
 
 DOCS = Path(__file__).parents[3] / "docs"
