@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,3 +72,60 @@ def test_the_table_of_replays() -> None:
         name = "classic GPT-2" if row.architecture == "gpt2" else row.architecture
         (line,) = re.findall(rf"^\| {name} \| {row.learning_rate:g} \| {row.num_seeds} \|(.*)\|$", FINDINGS, flags=re.M)
         assert is_rounded(line, [row.fixed_mean, row.fixed_se, row.twin_mean, row.twin_se]), line
+
+
+def test_the_table_of_one_calibration() -> None:
+    table = pd.read_csv(ROOT / "docs" / "one-calibration" / "answers.csv").set_index(["quantity", "num_steps"])
+
+    def shown(start: str) -> list[str]:
+        (line,) = re.findall(rf"^\| {re.escape(start)} \|(.*)\|$", FINDINGS, flags=re.M)
+        return line.split("|")
+
+    law, limit = (
+        shown("law against measured loss, median of 20 cells (nats)"),
+        shown("limit: twice the noise between seeds"),
+    )
+    same, nearer = shown("AdamH's own loss at the same mean angle"), shown("cells nearer to the law")
+    optima = shown("optimum, median factor of four")
+    for i, steps in enumerate((1600, 3200)):
+        row = table.loc["loss, law", steps]
+        assert row["cells"] == 20
+        assert row["verdict"] == table.loc["optimum, law", steps]["verdict"] == "predicted"
+        assert is_rounded(law[i], row[["value", "low", "high"]].tolist())
+        assert is_rounded(limit[i], [row["limit"]])
+        row = table.loc["loss, same mean angle", steps]
+        assert is_rounded(same[i], [row["value"], row["cells"]])
+        row = table.loc["cells nearer to the law", steps]
+        assert is_rounded(nearer[i], [row["value"], row["cells"]])
+        assert is_rounded(optima[i], [np.exp(table.loc["optimum, law", steps]["value"])])
+
+
+def test_the_table_of_public_tables() -> None:
+    table = pd.read_csv(ROOT / "docs" / "public-tables" / "fits.csv").dropna(subset=["exponent"])
+    (section,) = re.findall(r"^## What other public tables say$(.*?)^## ", FINDINGS, flags=re.M | re.S)
+    lines = re.findall(r"^\| [abcd] (.*)\|$", section, flags=re.M)
+    for line, row in zip(lines, table.to_dict("records"), strict=True):
+        who, axis, counts, exponent, curvature, verdict = line.split("|")
+        assert who.lower().split()[-1] == str(row["group"])
+        assert axis.strip() == row["axis"]
+        assert is_rounded(counts.replace(",", " "), [row["runs"], row["cells"], row["optima"]])
+        assert is_rounded(exponent, [row["exponent"], row["exponent_low"], row["exponent_high"]])
+        known = [row[name] for name in ("curvature", "low", "high", "smallest_bend") if np.isfinite(row[name])]
+        assert verdict.strip().startswith(row["verdict"])
+        assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)
+
+
+def test_the_hours_of_the_planned_bend() -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    plan = pd.read_csv(ROOT / "docs" / "bend-gpu" / "plan.csv")
+    for size, rows in plan.groupby("size"):
+        hours = " | ".join(f"{value:,.0f}" for value in rows["hours_on_one"])
+        assert f"| {size} | {hours} | {rows['runs'].sum()} |" in page
+    totals = json.loads((ROOT / "docs" / "bend-gpu" / "plan.json").read_text(encoding="utf-8"))
+    one, eight = totals["hours_on_one"], totals["hours_on_eight"]
+    assert f"{totals['num_runs']} runs, {one:,.0f} hours on one H100, {eight:,.0f} on eight" in page
+    assert f"{one:,.0f} hours of one H100, {eight:,.0f} on eight" in FINDINGS
+    along_size = [row for row in totals["smallest_bends"] if row["axis"] == "num_params"]
+    shown = [row[name] for row in along_size for name in ("of_an_arm", "between_two_arms")]
+    (text,) = re.findall(r"it would show a bend of (.*)\.$", page, flags=re.M)
+    assert is_rounded(text.replace(",", " "), shown), text

@@ -55,12 +55,21 @@ class RealTable:
     groups: tuple[str, ...] = ()
     axes: dict[str, str] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, float | str] = field(default_factory=dict)
 
     def read(self, data: Path) -> RunTable:
         """Raises `BadInput`."""
         conditions = [Condition.read(text) for text in self.where]
-        how = How(columns=self.columns, axes=self.axes, groups=self.groups, where=conditions)
+        how = How(columns=self.columns, constants=self.constants, axes=self.axes, groups=self.groups, where=conditions)
         return read_table(data / self.file, how)
+
+    @property
+    def flags(self) -> list[str]:
+        """What `lrbend fit` takes behind the path of the file to read it so."""
+        named = (("--column", self.columns), ("--constant", self.constants), ("--axis", self.axes))
+        words = [word for flag, pairs in named for name, value in pairs.items() for word in (flag, f"{name}={value}")]
+        words += [word for name in self.groups for word in ("--group", name)]
+        return words + [word for condition in self.where for word in ("--where", condition)]
 
 
 TABLES = (

@@ -108,6 +108,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _gpu(text: str) -> str:
+    if text != "gpu":
+        raise ValueError("gpu")
+    return text
+
+
 def _yes_or_no(text: str) -> bool:
     if text not in ("yes", "no"):
         raise ValueError("yes or no")
@@ -181,6 +187,14 @@ STUDIES = {
             load=_later("ladder", "study"),
         ),
         RegisteredStudy(
+            name="bend",
+            question="Does AdamW's best learning rate bend from 22M to 708M parameters, and does the transient do it?",
+            cost="5,000 hours of an H100 (estimated; planned, no GPU has run it)",
+            run=_later("gpu.bend", "run_study"),
+            load=_later("gpu.bend", "study"),
+            options=(Option("scale", "gpu", "the size that is planned (default: gpu, the only one)", _gpu),),
+        ),
+        RegisteredStudy(
             name="solvable-bend",
             question="Does the optimal learning rate bend in a solvable model, and does the norm's transient do it?",
             cost="10 core-minutes",
@@ -225,6 +239,25 @@ STUDIES = {
                 Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
                 Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
             ),
+        ),
+        RegisteredStudy(
+            name="one-calibration",
+            question="Does the loss law of AdamH's runs give AdamW's losses and best rates, with no other constant?",
+            cost="a core-minute; trains nothing",
+            run=_later("one_calibration.run", "run_study"),
+            options=(
+                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
+                Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
+            ),
+        ),
+        RegisteredStudy(
+            name="public-tables",
+            question="Does the best learning rate bend in public sweeps, and less where the norm is fixed?",
+            cost="a core-minute; trains nothing, needs the public tables",
+            run=_later("public_tables.run", "run_study"),
+            options=(Option("data", "FOLDER", "the public tables (default: LRBEND_PUBLIC_DATA)", Path),),
         ),
         RegisteredStudy(
             name="direction",

@@ -17,6 +17,7 @@ EXAMPLES = (
     "lrbend study",
     "lrbend study direction --runs runs/direction --results runs/direction-answers",
     "lrbend study simulation-grid --option settings=20 --option optimizers=adamw,lion",
+    "lrbend study bend --scale gpu",
 )
 
 
@@ -31,12 +32,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a setting of this study alone, as the list tells; repeatable (default: none)",
     )
+    parser.add_argument("--scale", help="the same as --option scale=SCALE (default: the study's)")
 
 
 def run(options: argparse.Namespace) -> int:
     if options.study is not None:
         return _run(registered_study(options.study), options)
-    for name in ("runs", "results", "num_workers", "option"):
+    for name in ("runs", "results", "num_workers", "option", "scale"):
         if getattr(options, name) is not None:
             raise BadInput(f"{flag(name)}: needs the NAME of a study")
     entries = [_entry(study) for study in STUDIES.values()]
@@ -47,7 +49,10 @@ def run(options: argparse.Namespace) -> int:
 def _run(study: RegisteredStudy, options: argparse.Namespace) -> int:
     from experiments.studies.workplace import Workplace
 
-    own = study.read_options(pairs("--option", options.option, column=False))
+    given = pairs("--option", options.option, column=False)
+    if options.scale is not None:
+        given = {**given, "scale": options.scale}
+    own = study.read_options(given)
     runs = options.runs or Path("runs") / study.name
     place = Workplace(runs=runs, results=options.results or runs / "results", num_workers=num_workers(options))
     found = study.run(place, **own)

@@ -55,7 +55,7 @@ def adamw_angles(
     learning_rates: Array, num_steps: int, initial_rms: float | None, weight_decay: float = WEIGHT_DECAY
 ) -> Array:
     """(num_steps, n) radians per step; ``initial_rms`` None for a start at the equilibrium of each rate."""
-    start: float | Array = initial_rms if initial_rms is not None else _own_equilibrium(learning_rates, weight_decay)
+    start: float | Array = initial_rms if initial_rms is not None else own_equilibrium(learning_rates, weight_decay)
     grid = transient.run_grid(
         Linear(num_steps=num_steps, warmup_steps=num_steps // 20),
         learning_rate=learning_rates,
@@ -66,7 +66,7 @@ def adamw_angles(
     return grid.angular_update
 
 
-def _own_equilibrium(learning_rates: Array, weight_decay: float) -> Array:
+def own_equilibrium(learning_rates: Array, weight_decay: float) -> Array:
     """Of white noise, at which the arm ``equilibrium`` of same-angle started."""
     specs = [AdamW(learning_rate=float(rate), weight_decay=weight_decay) for rate in learning_rates]
     return np.array([equilibrium(spec, initial_rms=1.0).weight_rms for spec in specs])

@@ -71,7 +71,8 @@ def test_what_runs_a_study_takes_its_options(
     monkeypatch.setattr(registered, "import_module", lambda path: Module(import_module(path)))
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
-    values |= {"device": "cpu", "scale": "0.1"}
+    values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
+    values |= {"data": "shared"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]
     assert main(["study", name, "--runs", str(tmp_path), "--num-workers", "3", "--json", *given]) == 0
@@ -99,6 +100,8 @@ def test_what_runs_a_study_takes_its_options(
         (["direction", "--runs", "/proc/nowhere"], "/proc/nowhere"),
         (["--results", "docs"], "--results: needs the NAME of a study"),
         (["--option", "a=b"], "--option: needs the NAME of a study"),
+        (["--scale", "gpu"], "--scale: needs the NAME of a study"),
+        (["direction", "--scale", "gpu"], "--option scale: not an option of direction; it takes none"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +117,7 @@ def test_a_swept_study_survives_the_way_through_a_file(name: str, tmp_path: Path
 
 def test_names_without_runs_to_sweep_are_refused() -> None:
     for given in ("lr-transfer", "", "no/such/study"):
-        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, gpu-hour, ladder, or the path"):
+        with pytest.raises(BadInput, match="lr-transfer-small, same-angle, gpu-hour, ladder, bend, or the path"):
             load_study(given)
     with pytest.raises(BadInput, match="direction: not made of the runs of a sweep; lrbend study direction"):
         load_study("direction")
