@@ -100,10 +100,10 @@ EXAMPLE = AngleLaw(
     reference_params=8.5e7,
     reference_batch=51_200,
 )
-"""Least squares to 110 public runs of AdamW (github.com/fabian-sp/lr-scheduling; 12 layers of 768, 51,200 tokens a step,
-15,000 to 50,000 steps, cosine, WSD and constant rates of 1e-4 to 2e-3), which it meets within 0.008 nats, root mean
-square. Standard errors: 5 % of C1, a1 and a2, 9 % of C2, half of B2. One size and one batch: ``noise_growth`` is assumed,
-and so is the noise's 1/B away from that batch."""
+"""Least squares to 110 public runs of AdamW (github.com/fabian-sp/lr-scheduling; 12 layers of 768, 51,200 tokens a
+step, 15,000 to 50,000 steps, cosine, WSD and constant rates of 1e-4 to 2e-3), which it meets within 0.008 nats, root
+mean square. Standard errors: 5 % of C1, a1 and a2, 9 % of C2, half of B2. They have one size and one batch, so that
+``noise_growth`` is assumed, and so is that the noise goes like 1/B."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
+from experiments.cli.suggestions import plain, suggested
 from experiments.files import BadInput, one_line
 from experiments.streams import Stream
 from experiments.tables.written import whole, written
-from experiments.cli.suggestions import plain, suggested
 from experiments.text import flag
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **keywords)  # type: ignore[arg-type]
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan)$")
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def, override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         words = sys.argv[1:] if args is None else list(args)
         if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
             self._require_known(words)
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and not isinstance(action, argparse._SubParsersAction):
             known = {plain(choice): choice for choice in action.choices if isinstance(choice, str)}
             arg_string = known.get(plain(arg_string), arg_string)
-        return super()._get_value(action, arg_string)  # type: ignore[misc]
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         text = " ".join(message.split())

@@ -54,9 +54,8 @@ def written(text: str, *, suffixes: bool = False, commas: Commas = "thousands") 
             return None if factor is None or base is None else factor * base ** int(found[3])
         except (OverflowError, ZeroDivisionError):
             return None
-    if suffixes and (found := SUFFIXED.fullmatch(text)):
-        if number(found[1]) is not None:
-            return float(Decimal(found[1]).scaleb(POWERS[(found[2] or "")[:1].lower()]))
+    if suffixes and (found := SUFFIXED.fullmatch(text)) and number(found[1]) is not None:
+        return float(Decimal(found[1]).scaleb(POWERS[(found[2] or "")[:1].lower()]))
     return None
 
 

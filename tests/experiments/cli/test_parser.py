@@ -32,7 +32,12 @@ def test_a_flag_that_there_is_not_names_the_one_that_is_meant(capsys: pytest.Cap
     for name in ("learning-rate", "weight-decay", "num-steps", "batch-size", "beta1", "schedule", "final-fraction"):
         parser.add_argument(f"--{name}", required=True, choices=("cosine", "adam-l2"))
     for given, meant in (
-        *(("--lr", "--learning-rate"), ("--wd", "--weight-decay"), ("--steps=9", "--num-steps"), ("--bs", "--batch-size")),
+        *(
+            ("--lr", "--learning-rate"),
+            ("--wd", "--weight-decay"),
+            ("--steps=9", "--num-steps"),
+            ("--bs", "--batch-size"),
+        ),
         *(("--beta_1", "--beta1"), ("--Learning_Rate", "--learning-rate"), ("--sched", "--schedule")),
         *(("--min-lr-ratio", "--final-fraction"), ("--num-stpes", "--num-steps"), ("-lr", "--learning-rate")),
     ):
