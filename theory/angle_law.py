@@ -283,3 +283,9 @@ def _remaining(turned: Array) -> Array:
     padded = np.pad(turned, ((0, 0), (3, 4), (0, 0)))
     steps = sum(weight * padded[:, k : k + NODES] for k, weight in enumerate(STEP_WEIGHTS))
     return np.flip(np.cumsum(np.flip(steps, axis=1), axis=1), axis=1)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)
