@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--only-callers", action="store_true", help="of a survivor, leave it at the tests that call it")
     parser.add_argument("--list", action="store_true", help="count the mutants by module and stop")
     given = parser.parse_args()
-    files = {path.stem: path for path in sorted((ROOT / "theory").glob("*.py")) if path.stem != "__init__"}
+    files = {path.stem: path for path in sorted((ROOT / "theory").glob("*.py")) if not path.stem.startswith("__")}
     unknown = set(given.module or ()) - set(files)
     if unknown:
         parser.error(f"--module {', '.join(sorted(unknown))}: must be one of {', '.join(files)}")

@@ -54,7 +54,7 @@ CHUNK = 1_000_000  # angles held in memory at once
 
 @dataclass(frozen=True, kw_only=True)
 class AngleLaw:
-    """The law above. Its constants have no defaults: they are measured, or stated as an example.
+    """The law above. Its constants have no defaults: they are measured, or those of `EXAMPLE`.
 
     Parameters
     ----------
@@ -87,6 +87,23 @@ class AngleLaw:
             require_number("noise_batch", self.noise_batch, above=0)
         for name in ("noise_growth", "L_inf", "A", "a"):
             require_number(name, getattr(self, name))
+
+
+EXAMPLE = AngleLaw(
+    C1=2.22,
+    a1=0.524,
+    C2=10.7,
+    a2=1.254,
+    B2=0.0306,
+    noise_growth=0.4,
+    L_inf=2.73,
+    reference_params=8.5e7,
+    reference_batch=51_200,
+)
+"""Least squares to 110 public runs of AdamW (github.com/fabian-sp/lr-scheduling; 12 layers of 768, 51,200 tokens a
+step, 15,000 to 50,000 steps, cosine, WSD and constant rates of 1e-4 to 2e-3), which it meets within 0.008 nats, root
+mean square. Standard errors: 5 % of C1, a1 and a2, 9 % of C2, half of B2. They have one size and one batch, so that
+``noise_growth`` is assumed, and so is that the noise goes like 1/B."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,3 +283,9 @@ def _remaining(turned: Array) -> Array:
     padded = np.pad(turned, ((0, 0), (3, 4), (0, 0)))
     steps = sum(weight * padded[:, k : k + NODES] for k, weight in enumerate(STEP_WEIGHTS))
     return np.flip(np.cumsum(np.flip(steps, axis=1), axis=1), axis=1)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -196,3 +196,9 @@ def _directions(curvature: Array, straight_within: float) -> NDArray[np.object_]
     bent = np.where(curvature > 0, 1, 2)
     index = np.where(np.isnan(curvature), 3, np.where(np.abs(curvature) <= straight_within, 0, bent))
     return np.asarray(kinds[index], dtype=object)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

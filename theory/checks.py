@@ -93,3 +93,9 @@ def require_integer(name: str, value: object, *, at_least: int, at_most: int = 2
 def require_integer_field(record: object, name: str, *, at_least: int, at_most: int = 2**53) -> None:
     """The same for a field of a frozen dataclass, which then holds the int."""
     object.__setattr__(record, name, require_integer(name, getattr(record, name), at_least=at_least, at_most=at_most))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -257,3 +257,9 @@ def _largest_error(angles: Array, wanted: Array, first_step: int) -> float:
     later, asked = angles[first_step:], wanted[first_step:]
     turning = asked > 0
     return float(np.max(np.abs(later[turning] / asked[turning] - 1), initial=0.0))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -1,4 +1,6 @@
-"""The derived forms of a module, printed: ``python -m theory.adamw``, and so for every module with a ``derive_*``.
+"""The derived forms of a module, printed: ``python -m theory.adamw``; ``python -m theory`` lists the modules.
+
+A module without a ``derive_*`` says what else it has.
 
 sympy leaves results in shapes of its own; `tidy` gives them the shape of the docstrings where it can: one fraction
 under one root, what a step leaves of the weights as alpha, factors like 1 - alpha positive.
@@ -8,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -56,9 +60,31 @@ def tidy(expression: sp.Expr) -> sp.Expr:
     return min((expression, *(form for form in forms if _agree(form, expression, at))), key=_length)
 
 
+def public(module: ModuleType) -> dict[str, Any]:
+    """The classes and functions of a module that have no underscore, in the order of the file."""
+    own = {n: each for n, each in vars(module).items() if inspect.isclass(each) or inspect.isfunction(each)}
+    return {n: each for n, each in own.items() if not n.startswith("_") and each.__module__ == module.__name__}
+
+
+def listed() -> Iterator[str]:
+    """A line for every module: its derivations, or that it has none."""
+    deriving, others = list[str](), list[str]()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if not path.stem.startswith("__"):
+            module = importlib.import_module(f"theory.{path.stem}")
+            (deriving if derivations(module) else others).append(f"  {path.stem:22}{_first_line(module)}")
+    yield "With derivations; python -m theory.NAME prints them:"
+    yield from deriving
+    yield "\nWithout; python -m theory.NAME says what they have:"
+    yield from others
+
+
 def printed(module: ModuleType) -> Iterator[str]:
     """The lines."""
     yield f"{module.__name__}: {_first_line(module)}"
+    if not derivations(module):
+        yield "\nNo derivations. It has:"
+        yield from (f"  {name}: {_first_line(each)}" for name, each in public(module).items())
     for name, derive in derivations(module).items():
         yield f"\n{name}: {_first_line(derive)}"
         parameters = inspect.signature(derive).parameters.values()
@@ -73,7 +99,16 @@ def printed(module: ModuleType) -> Iterator[str]:
 
 def main(file: str) -> None:
     """Print those of the module that this is the file of: its own `__main__` knows no other name."""
-    print("\n".join(printed(importlib.import_module(f"theory.{Path(file).stem}"))))
+    show(printed(importlib.import_module(f"theory.{Path(file).stem}")))
+
+
+def show(lines: Iterator[str]) -> None:
+    """Print lines; a reader that stops taking them, as ``| head`` does, is no error."""
+    try:
+        for line in lines:
+            print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
 
 
 def _lines(name: str, result: object) -> Iterator[str]:
@@ -135,3 +170,7 @@ def _point(expression: sp.Expr, first: float, step: float) -> dict[sp.Symbol, fl
     at = {symbol: first + step * place for place, symbol in enumerate(names)}
     taken = at[ETA] * at[LAM] * at.get(FRACTION, 1.0) ** 2
     return {**at, ALPHA: 1 - taken}
+
+
+if __name__ == "__main__":
+    main(__file__)

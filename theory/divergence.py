@@ -38,3 +38,9 @@ def comparable(losses: ArrayLike, reference: ArrayLike, margin: float) -> NDArra
     """
     values = np.asarray(losses, np.float64)
     return np.isfinite(values) & (values <= np.asarray(reference) + margin)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

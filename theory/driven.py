@@ -176,3 +176,9 @@ class _Memory:
         """p at step t + 1, after a step of that length and shrink."""
         self.share = self.carry[t] * alpha * self.share - self.entry[t] * eta
         return np.asarray(self.share.sum(axis=0))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

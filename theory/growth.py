@@ -95,3 +95,9 @@ def start_of(optimizer: Optimizer, initial_rms: float, **model: Any) -> float:
     if not isinstance(found, Decoupled):
         raise InvalidParameter("initial_rms", 0.0, "above 0: the theory has gradients, or steps, over the norm")
     return FROM_ZERO
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -54,3 +54,9 @@ def measured_moments(
 def newest_weight(num_steps: int, beta1: float) -> Array:
     """(num_steps,) weight of the newest gradient in the bias-corrected first moment; 1 at the first step."""
     return np.asarray((1 - beta1) / (1 - beta1 ** np.arange(1, num_steps + 1)))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

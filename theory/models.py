@@ -270,3 +270,9 @@ def _adam_l2(optimizer: AdamL2, gradient_rms: float, finite_beta2: bool) -> FedB
         return adam_l2.moments(rates, decay, beta1, beta2, initial_rms, gradient_rms=gradient_rms, scatter=scatter)
 
     return FedBack(settle, run, relaxation_steps, 0.0)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -104,3 +104,9 @@ def _forgotten_steps(*betas: float) -> int:
 def _mean_root(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     r""":math:`A(n)`: mean of :math:`\sqrt{\chi^2_n/n}`."""
     return poch(samples / 2, 0.5) / np.sqrt(samples / 2)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

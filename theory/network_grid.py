@@ -69,3 +69,9 @@ def _advance(
         "weight_rms": rms[records],
         "angular_update": angle[records],
     }
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

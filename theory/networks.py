@@ -252,3 +252,9 @@ def _resized(model: Decoupled, ratio: float) -> Decoupled:
         )
 
     return replace(model, autocovariance=autocovariance, drive=drive)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -273,3 +273,9 @@ def _require_adam(beta1: float, beta2: float, eps: float) -> None:
 def _require_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise InvalidParameter(name, value, "true or false")
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

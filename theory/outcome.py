@@ -11,3 +11,9 @@ class RunOutcome(StrEnum):
     COMPLETED = "completed"
     DIVERGED = "diverged"  # a loss or a weight was not finite, or far too large
     STOPPED = "stopped"  # before its end, because the caller asked for it
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

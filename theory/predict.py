@@ -318,3 +318,9 @@ def _positive(name: str, value: ArrayLike) -> Array:
     for number in (array.min(initial=1.0), array.max(initial=1.0)):
         require_magnitude(name, float(number))
     return array
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

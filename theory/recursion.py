@@ -33,3 +33,9 @@ def affine_recursion(factor: Array, offset: Array, initial: Array) -> Array:
         solved, _ = dtbtrs(bands, x[column], uplo="L", diag="U")
         x[column] = np.reshape(solved, len(x))
     return x
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

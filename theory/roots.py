@@ -40,3 +40,9 @@ def solve_rising(function: Callable[..., Array], target: ArrayLike, *parameters:
         return np.where(log_y < 0, 1 - 2 * share, 1.0)
 
     return np.exp(root_between(excess, SMALLEST, 0.0, target, *parameters, absolute=PRECISION / 4))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -35,7 +35,7 @@ The closed forms know any time, not only the steps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -45,103 +45,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, require_integer, require_integer_field, require_number
-from theory.segments import Segment
+from theory.segments import Piecewise, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Schedule:
-    """What the schedules share; see the module's docstring for the convention.
-
-    Parameters
-    ----------
-    num_steps : length T of the run, at least 1.
-
-    Raises
-    ------
-    InvalidParameter : a value outside its range.
-    """
-
-    name: ClassVar[str]
-
-    num_steps: int
-
-    def __post_init__(self) -> None:
-        require_integer_field(self, "num_steps", at_least=1)
-
-    def segments(self) -> list[Segment]:
-        """The pieces in order, none of zero length; their lengths add up to ``num_steps``."""
-        raise TypeError("use one of Constant, Linear, Cosine, WSD, CosineRestarts, Tabulated")
-
-    @property
-    def peak_end(self) -> int:
-        """Number of steps before the decay begins: ``num_steps`` if it never does."""
-        end = 0
-        for segment in self.segments():
-            if segment.last < segment.first:
-                break
-            end += segment.length
-        return end
-
-    def multipliers(self) -> NDArray[np.float64]:
-        """Learning rate at every step over the peak, shape (num_steps,), in [0, 1]."""
-        return np.concatenate(
-            [segment.value(np.arange(segment.length, dtype=np.float64) + 0.5) for segment in self.segments()]
-        )
-
-    def value(self, x: ArrayLike) -> NDArray[np.float64]:
-        """s(x) at continuous times x in [0, num_steps]."""
-        x = self._times(x)
-        result, start = np.zeros_like(x), 0
-        for segment in self.segments():
-            inside = (x >= start) & (x <= start + segment.length)
-            result[inside] = segment.value(x[inside] - start)
-            start += segment.length
-        return result
-
-    def integral(self, x: ArrayLike) -> NDArray[np.float64]:
-        r""":math:`\int_0^x s`, so that :math:`\kappa(x) = \lambda\eta\int_0^x s`."""
-        return self._accumulate(x, Segment.integral)
-
-    def integral_of_square(self, x: ArrayLike) -> NDArray[np.float64]:
-        r""":math:`\int_0^x s^2`: without weight decay :math:`\rho(x) = \rho_0 + \eta^2\int_0^x s^2`."""
-        return self._accumulate(x, Segment.integral_of_square)
-
-    def kappa(self, x: ArrayLike, *, learning_rate: float, weight_decay: float) -> NDArray[np.float64]:
-        r"""Accumulated decay :math:`\kappa(x) = \lambda\int_0^x\eta`; the norm forgets as :math:`e^{-2\kappa}`."""
-        return learning_rate * weight_decay * self.integral(x)
-
-    def time_at_integral(self, amount: ArrayLike) -> NDArray[np.float64]:
-        r"""x at which :math:`\int_0^x s` reaches ``amount``, the inverse of `integral`; inf if the run ends before."""
-        amount = np.asarray(amount, dtype=np.float64)
-        if not np.all(amount >= 0):
-            raise InvalidParameter("amount", amount, "at least 0")
-        result, start, before = np.full_like(amount, np.inf), 0, 0.0
-        for segment in self.segments():
-            whole = float(segment.integral(np.array(float(segment.length))))
-            inside = np.isinf(result) & (amount <= before + whole)
-            result = np.where(inside, start + segment.time_at_integral(np.clip(amount - before, 0, whole)), result)
-            start, before = start + segment.length, before + whole
-        return result
-
-    def _times(self, x: ArrayLike) -> NDArray[np.float64]:
-        times = np.asarray(x, dtype=np.float64)
-        if np.any((times < 0) | (times > self.num_steps)):
-            raise InvalidParameter("x", x, f"between 0 and num_steps = {self.num_steps}")
-        return times
-
-    def _accumulate(
-        self, x: ArrayLike, primitive: Callable[[Segment, NDArray[np.float64]], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        x = self._times(x)
-        result, start = np.zeros_like(x), 0
-        for segment in self.segments():
-            result = result + primitive(segment, np.clip(x - start, 0, segment.length))
-            start += segment.length
-        return result
-
-
-@dataclass(frozen=True, kw_only=True)
-class _WarmedUp(_Schedule):
+class _WarmedUp(Piecewise):
     """A schedule that begins with ``warmup_steps`` of a straight rise from 0 to the peak, at most ``num_steps``."""
 
     warmup_steps: int = 0
@@ -241,7 +149,7 @@ class CosineRestarts(_Decaying):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tabulated(_Schedule):
+class Tabulated(Piecewise):
     """Multipliers at some steps, straight lines between them, and the nearest of them before and behind.
 
     Parameters
@@ -350,3 +258,9 @@ def as_schedule(schedule: ScheduleLike) -> Schedule:
     if values.max() > 1 or 0 < values.max() < SMALLEST_PEAK:
         raise InvalidParameter("schedule", float(values.max()), "1 at its peak: rates are to be divided by their peak")
     return Tabulated(num_steps=len(values), steps=tuple(range(len(values))), values=tuple(values.tolist()))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

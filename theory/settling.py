@@ -70,3 +70,9 @@ def steps_to_equilibrium(rms: Array, settled: Equilibrium, *, tolerance: float =
     edge = 1 + tolerance if ratio > 1 else 1 - tolerance
     left = abs(1 - ratio ** (2 * power)) / abs(1 - edge ** (2 * power))
     return float(np.ceil(len(rms) - 1 + settled.relaxation_steps * max(0.0, np.log(left))))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

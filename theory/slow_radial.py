@@ -89,3 +89,9 @@ def weight_rms(
         pieces.append(np.repeat(found.y.T[-1:], np.count_nonzero(here == ends), axis=0))
         state, began = found.y[:, -1], ends
     return np.exp(np.concatenate(pieces)).reshape(len(times), *shape)[place]
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

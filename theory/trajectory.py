@@ -73,3 +73,9 @@ def record_steps(num_steps: int, record_every: int = 1) -> NDArray[np.int64]:
     """Steps to record in a run: every ``record_every``-th from 0 on, and the last one."""
     steps = np.arange(0, num_steps, record_every, dtype=np.int64)
     return steps if steps[-1] == num_steps - 1 else np.append(steps, num_steps - 1)
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -99,3 +99,9 @@ def slow_transient_map(
         transient_fraction=np.minimum(steps / schedule.num_steps, 1.0),
         num_relaxations=2 * rates * decays[:, None] * float(schedule.integral(schedule.num_steps)),
     )
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

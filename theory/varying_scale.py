@@ -171,3 +171,9 @@ def _quadrature() -> tuple[Array, Array, Array, Array]:
             share = np.prod((place[:, None] - start[:, None] - others) / (offset - others), axis=1)
             np.add.at(row, start + offset, np.where(place <= len(points) - 1, by_root * share, 0.0))
     return points, by_area, by_root, sums
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

@@ -295,7 +295,9 @@ def _counts(law: ScalingLaw) -> list[str]:
     if diverged:
         notes.append(f"{counted(diverged, 'run')} diverged (no finite loss) or 1 nat above the best of the cell")
     if far:
-        notes.append(f"{counted(far, 'run')} out of reach of the minimum (0.3 nats or a factor of 16 away)")
+        notes.append(
+            f"{counted(far, 'run')} left out: more than 0.3 nats or a factor of 16 in rate from the best of the cell"
+        )
     past = sum(optimum.num_past_wall for optimum in optima)
     if past:
         notes.append(f"{counted(past, 'run')} past a wall: far above what lower learning rates of the cell let expect")

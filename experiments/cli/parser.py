@@ -10,11 +10,13 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, Protocol
 
+from experiments.cli.suggestions import plain, suggested
 from experiments.files import BadInput, one_line
 from experiments.streams import Stream
+from experiments.tables.written import whole, written
 from experiments.text import flag
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -49,12 +51,39 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors on one line, no abbreviated flags, and numbers like -1e-3 or -inf read as values."""
+    """argparse with errors on one line, no abbreviated flags, and numbers like -1e-3 or -inf read as values.
+
+    Choices are read in any case. A flag that there is not is told before anything else, with the one that is meant.
+    """
 
     def __init__(self, **keywords: object) -> None:
         keywords.setdefault("formatter_class", _Help)
         super().__init__(allow_abbrev=False, **keywords)  # type: ignore[arg-type]
         self._negative_number_matcher = re.compile(r"^-(\d+\.?\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|inf|nan)$")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        words = sys.argv[1:] if args is None else list(args)
+        if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
+            self._require_known(words)
+        return super().parse_known_args(words, namespace)
+
+    def _require_known(self, words: Sequence[str]) -> None:
+        for word in words:
+            name = word.partition("=")[0]
+            if word == "--":
+                return
+            if not re.match(r"--?[^\W\d]", name) or " " in word or name in self._option_string_actions:
+                continue
+            if not self._negative_number_matcher.match(word):
+                meant = suggested(name, [flag for flag in self._option_string_actions if flag.startswith("--")])
+                more = f"did you mean {meant}?" if meant else f"{self.prog} --help shows all"
+                self.error(f"{name}: no such flag; {more}")
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> object:
+        if action.choices is not None and not isinstance(action, argparse._SubParsersAction):
+            known = {plain(choice): choice for choice in action.choices if isinstance(choice, str)}
+            arg_string = known.get(plain(arg_string), arg_string)
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         text = " ".join(message.split())
@@ -64,29 +93,27 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(text: str) -> float:
-    """The ``type`` of every flag that takes a number: a finite one."""
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    """The ``type`` of every flag that takes a number: a finite one, as `experiments.tables.written` reads it."""
+    value = written(text.strip())
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text}: must be a finite number")
     return value
 
 
+def size(text: str) -> float:
+    """The ``type`` of every flag for a size that may have a fraction; ``130M`` is a fine way to write it."""
+    value = written(text.strip(), suffixes=True)
+    return number(text) if value is None or not math.isfinite(value) else value
+
+
 def whole_number(text: str) -> int:
-    """The ``type`` of every flag that counts something; ``1e4`` is a fine way to write it."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        value = float(text)
-        if value.is_integer() and abs(value) < 2**53:
-            return int(value)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    """The ``type`` of every flag that counts something; ``1e4``, ``100k`` and ``130M`` are fine ways to write it."""
+    value = whole(text)
+    if value is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number (20000, 1e5 or 100k are)")
+    return value
 
 
 def answer(

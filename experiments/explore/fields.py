@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from theory import ALL_SCHEDULES, OPTIMIZERS, Tabulated
+from theory.angle_law import EXAMPLE
 from theory.networks import NETWORKS
 from theory.schedules import WSD, Constant, CosineRestarts
 
@@ -211,6 +212,8 @@ FIELDS = (
     ),
 )
 NAMES = tuple(field.name for field in FIELDS)
+LAW = {name: getattr(EXAMPLE, name) for name in ("C1", "a1", "C2", "a2", "B2", "noise_growth")}
+SCALE = {"num_params": EXAMPLE.reference_params, "num_tokens": 2.5e9, "tokens_per_step": EXAMPLE.reference_batch}
 OF_OPTIMIZERS = ("weight_decay", "beta1", "beta2")  # an optimizer has them or not
 OF_SCHEDULES = {"final_fraction": (), "decay_fraction": (WSD.name,), "num_cycles": (CosineRestarts.name,)}
 OF_FEW = {
@@ -240,6 +243,10 @@ def for_page(decays: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         "fields": shown,
         "decays": decays,
         "applies": {name: {s: fields_of(name, s) for s in SCHEDULE_NAMES} for name in OPTIMIZERS},
+        "law": {
+            "starts": {name: f"{value:.10g}" for name, value in {**SCALE, **LAW}.items()},
+            "reference": [EXAMPLE.reference_params, EXAMPLE.reference_batch],
+        },
         "defaults": {
             name: {f.name: f"{f.default:g}" for f in fields(cls) if f.name in ("beta1", "beta2")}
             for name, cls in OPTIMIZERS.items()

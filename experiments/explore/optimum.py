@@ -1,7 +1,7 @@
 """The best learning rate along model size or data under a stated loss law, where it bends, and why.
 
-The law is that of `theory.angle_law`. Its constants belong to whoever types them; those that the page starts with are
-the example of ``notebooks/bend.md`` and fit nothing.
+The law is that of `theory.angle_law`. Its constants belong to whoever types them; the page starts with those of
+`theory.angle_law.EXAMPLE`, at the size, length and batch of the runs that they were fitted to.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 from experiments.explore.answers import shortened
 from experiments.explore.asked import MOST_PIECES, Asked, RefusedField
+from experiments.explore.fields import LAW, SCALE
+from experiments.tables.written import written
 from theory import InvalidParameter, slopes
-from theory.angle_law import AngleLaw, Setting, angle_and_excess, excess_loss
+from theory.angle_law import EXAMPLE, AngleLaw, Setting, angle_and_excess, excess_loss
 from theory.bend import Direction, predict_bend
 from theory.checks import require_number
 from theory.optimal_lr import LOWEST, OptimumOutcome, optimal_learning_rate
 from theory.optimizers import pytorch_decay
 
 AXES = ("num_params", "num_tokens")
-LAW = {"C1": 2.0, "a1": 0.43, "C2": 1.0, "a2": 1.4, "B2": 0.1, "noise_growth": 0.4}
-SCALE = {"num_params": 1e8, "num_tokens": 1e10, "tokens_per_step": 2.0**19}
 DECAY_OF_NONE = 0.1  # where the setting is of an optimizer without
 POINTS, DECADES = 13, 2.0  # along the axis, to either side
 LOSSES = 121  # learning rates at which the loss is drawn
@@ -55,7 +55,7 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
     try:
         for name, (low, high) in SPAN.items():
             require_number(name, numbers[name], at_least=low, at_most=high)
-        law = AngleLaw(**{name: numbers[name] for name in LAW})
+        law = replace(EXAMPLE, **{name: numbers[name] for name in LAW})
         middle = _setting(asked, numbers)
         return _answer(law, middle, axis, asked)
     except InvalidParameter as error:
@@ -175,7 +175,7 @@ def _start(setting: Setting) -> np.ndarray:
 
 
 def _number(name: str, text: str, default: float) -> float:
-    try:
-        return float(text) if text.strip() else default
-    except ValueError:
-        raise RefusedField(f"{name} {text[:40]!r}: not a number", name) from None
+    value = written(text.strip(), suffixes=name in SCALE) if text.strip() else default
+    if value is None:
+        raise RefusedField(f"{name} {text[:40]!r}: not a number", name)
+    return value

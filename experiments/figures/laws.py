@@ -27,6 +27,7 @@ from experiments.figures.style import (
     short,
     shortened,
     styled,
+    told,
 )
 from experiments.recommend.recommendation import Recommendation
 from experiments.text import short_name
@@ -145,9 +146,14 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
         finish_law(ax, axis, drawn_here, labels, height=0.75 * HEIGHT)
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
     lines = [str(line) for item in answered if item.pilot is not None for line in item.pilot.lines]
+    marks = {
+        "target": f"Diamond: the run to be made, with the {level} interval of its optimum.",
+        "law": "Thin lines: the same along the law.",
+        "optima": "Points: optima of cells moved along the law to the target's other scales, with 95 % intervals.",
+        "at ": "Triangles: bounds of optima outside their grids.",
+    }
     caption = (
-        f"Diamond: the run to be made, bars: {level} interval of its optimum; thin lines: the same along the law."
-        " Points: optima of cells moved along the law to the target's other scales, bars: 95 %; triangles: bounds only."
+        told(figure, marks)
         + "".join(f" In the table {line}." for line in dict.fromkeys(lines))
         + SIDE_BY_SIDE * (len(answered) > 1)
         + _more(len(found), len(answered), "groups")

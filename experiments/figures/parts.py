@@ -41,8 +41,11 @@ def parts_figure(found: Attribution, *, title: str) -> Figure:
     if axes_of:
         caption += (
             f" Bars: 95 % intervals, joint over arms. Band: curvature within {found.delta:g} counts as straight."
-            " bend = angle + norm + left, where all are identified. Open marks: the interval holds 0."
+            " bend = angle + norm + left, where all are identified."
         )
+    every = [part for i in axes_of.values() for part in (*map(i.parts.get, parts), *map(i.arms.get, names)) if part]
+    if any(part.low is not None and part.high is not None and part.low <= 0 <= part.high for part in every):
+        caption += " Open marks: the interval holds 0."
     if len(found.arms) > len(names):
         caption += f" Shown are {len(names)} of {len(found.arms)} arms."
     captioned(figure, width, title, caption)

@@ -39,7 +39,9 @@ def ranking_figure(groups: Sequence[tuple[str, Sequence[Entry]]], *, confidence:
         _panel(ax, entries, colour(index))
         ax.set_title(shortened(name, 60), loc="left", fontsize=9)
     panels[-1].set_xlabel(f"predicted final {LABELS['loss']}")
-    caption = f"Bars: {100 * confidence:.3g} % prediction intervals. Open: beyond the table in at least one quantity."
+    caption = f"Bars: {100 * confidence:.3g} % prediction intervals."
+    if any(one.outside for _, entries in shown for one in entries):
+        caption += " Open: beyond the table in at least one quantity."
     fewer = [
         f"{shortened(name) + ': ' if name else ''}the first {MOST_SHOWN} of {len(entries)}"
         for name, entries in groups[:MOST_GROUPS]

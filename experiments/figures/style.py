@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -123,6 +123,22 @@ def captioned(figure: Figure | SubFigure, width: float, title: str, caption: str
     figure.supxlabel(textwrap.fill(caption, int(width * 15)), x=0.01, ha="left", fontsize=SMALL, color="#333333")
 
 
+def marks_of(figure: Figure | SubFigure) -> set[str]:
+    """The labels of all that is drawn in a figure, curves and marks without a point left out."""
+    found = set()
+    for ax in figure.axes:
+        lines = [line for line in ax.lines if len(np.atleast_1d(line.get_xdata()))]
+        every: tuple[Any, ...] = (*lines, *ax.patches, *ax.collections, *ax.containers)
+        found |= {str(each.get_label()) for each in every}
+    return found
+
+
+def told(figure: Figure | SubFigure, phrases: Mapping[str, str]) -> str:
+    """A caption of what is there: the phrases whose key begins a label of the figure, in their order."""
+    marks = marks_of(figure)
+    return " ".join(text for key, text in phrases.items() if any(mark.startswith(key) for mark in marks))
+
+
 def is_wide(values: ArrayLike) -> bool:
     """Whether positive values span more than a decade."""
     known = positive(values)
@@ -142,15 +158,7 @@ def log_axis(axis: Axis, values: ArrayLike, *, most: int = 6) -> None:
     if ratio < 3:
         axis.set_major_locator(MaxNLocator(max(2, most - 2)))
     else:
-        subs = (
-            (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-            if ratio < 8
-            else (1.0, 2.0, 5.0)
-            if ratio < 30
-            else (1.0, 3.0)
-            if ratio < 300
-            else (1.0,)
-        )
+        subs = next((parts for span, parts in SUBDIVISIONS if ratio < span), (1.0,))
         axis.set_major_locator(LogLocator(subs=subs, numticks=most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())

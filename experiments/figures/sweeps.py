@@ -38,6 +38,7 @@ from experiments.figures.style import (
     short,
     shortened,
     styled,
+    told,
 )
 from experiments.joint.curves import fitted_losses, standard_errors
 from experiments.text import short_name
@@ -48,6 +49,20 @@ MOST_CELLS, COLUMNS = 12, 4
 CELL_HEIGHT = 2.2
 WIDTH = 11.0
 CURVE = 61  # points of a fitted curve
+LAW_MARKS = {
+    "optima": "Points: optima of cells, moved along the law to the middle of the other scales, with 95 % intervals.",
+    "at ": "Triangles: bounds of optima outside their grids.",
+    "law": "Curve and thin lines: the law and its 95 % interval.",
+    "tangent": "Dotted: the straight law, tangent at the middle.",
+}
+CELL_MARKS = {
+    "losses": "Filled: losses, means over seeds.",
+    "fitted": "Curve: the fit. Bars: one standard error as it weighs them; far from the best they count as bounds.",
+    "left out": "Open: rates that were left out.",
+    "diverges": "Dotted red: from here on runs diverge.",
+    "optimum": "Vertical line: optimum.",
+    "interval": "Shaded: 95 % interval of the optimum.",
+}
 BEYOND = 0.35  # in ln: how far a curve is drawn past the rates that were tried
 
 
@@ -85,10 +100,7 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
         if len(groups) == 1 and axis in groups[0].curvature:
             ax.set_title(_verdict(groups[0], axis), loc="left", fontsize=SMALL)
-    caption = (
-        "Points: optima of cells, moved along the law to the middle of the other scales; bars and thin lines: 95 %"
-        " intervals; triangles: bounds of optima outside their grids. Dotted: the straight law, tangent at the middle."
-    )
+    caption = told(figure, LAW_MARKS)
     caption += SIDE_BY_SIDE * (len(groups) > 1)
     if len(groups) < number:
         caption += f" Shown are {len(groups)} of {number} groups."
@@ -122,11 +134,7 @@ def _cells(
         line[0].set_ylabel(LABELS["loss"], fontsize=SMALL)
     for ax in grid.ravel()[: len(chosen)][-columns:]:  # the lowest of each column
         ax.set_xlabel(LABELS["learning_rate"], fontsize=SMALL)
-    caption = (
-        "Filled: losses that were fitted, means over seeds; bars: one standard error as the fit weighs them, far from"
-        " the best they count as bounds; open: rates that were left out; dotted red: from here on runs diverge. Curve:"
-        " the fit. Vertical line and band: optimum, 95 % interval."
-    )
+    caption = told(figure, CELL_MARKS)
     few = "" if len(chosen) == number else f" Shown are {len(chosen)} of {number} cells, spread evenly over the table."
     captioned(
         figure, WIDTH, f"Losses of {'the cells' if not few else f'{len(chosen)} of {number} cells'}", caption + few

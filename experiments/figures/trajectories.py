@@ -25,6 +25,7 @@ from experiments.figures.style import (
     log_axis,
     positive,
     styled,
+    told,
 )
 from theory import Trajectory
 
@@ -82,7 +83,11 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
-    caption = f"Dotted: equilibrium at the peak rate. Circle: first step within {100 * tolerance:.3g} % of it."
+    marks = {
+        "equilibrium": "Dotted: equilibrium at the peak rate.",
+        "transient ends": f"Circle: first step within {100 * tolerance:.3g} % of it.",
+    }
+    caption = told(figure, marks)
     if all(run.equilibrium_rms is None for run in runs):
         caption = "Without decay there is no equilibrium."
     if not marked:
@@ -91,7 +96,9 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
         caption += f" {num_named} of {len(runs)} curves are named."
     caption += CUT if cut else ""
     title = f"{runs[0].name}; {network}" if len(runs) == 1 else f"{len(runs)} settings; {network}"
-    captioned(figure, WIDTH, f"Closed form: {title}", f"{caption} Closed form: nothing is fitted, no error bars.")
+    captioned(
+        figure, WIDTH, f"Closed form: {title}", f"{caption} Closed form: nothing is fitted, no error bars.".strip()
+    )
     return figure
 
 

@@ -23,9 +23,11 @@ from experiments.joint.model import Priors, StackedLosses, State, Variances, cur
 
 Array = NDArray[np.float64]
 
-MAX_ROUNDS = 15
+MAX_ROUNDS = 25
 STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
+DAMPED_FROM = 8  # round from which on variances go a part of the way: losses almost without noise do not tell them
+NEGLIGIBLE = 1e-3  # movement of an optimum in a round that settles it from then on, in ln(learning rate)
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200
 NO_MISFIT = 1e-3  # per rise
@@ -91,17 +93,19 @@ def fit_jointly(
         state, variances = start.state, start.variances
     converged = False
     design, rise = linearise(cells, state, regressors, trend, rules)
-    for _ in range(MAX_ROUNDS):
+    for number in range(MAX_ROUNDS):
         before = regressors @ state.beta + state.shift
-        variances = _restricted(cells, design, rise, variances, rules, tau)
+        found = _restricted(cells, design, rise, variances, rules, tau)
+        damping = max(number - DAMPED_FROM + 1, 0)
+        variances = found if not damping else _between(variances, found, 1 / (damping + 1))
         for _ in range(STEPS_PER_ROUND):
             solution = _solve(cells, design, rise, variances)
             state, moved = _step(cells, state, solution, variances, rise, regressors, trend, rules)
             design, rise = linearise(cells, state, regressors, trend, rules)
             if moved < SETTLED / 10:
                 break
-        error = typical_error(cells, design, rise, variances)
-        if np.abs(regressors @ state.beta + state.shift - before).max() < SETTLED * error:
+        enough = max(SETTLED * typical_error(cells, design, rise, variances), NEGLIGIBLE if damping else 0.0)
+        if np.abs(regressors @ state.beta + state.shift - before).max() < enough:
             converged = True
             break
     solution = _solve(cells, design, rise, variances)
@@ -128,6 +132,12 @@ def fit_jointly(
         left_out=_without_each(cells, design, rise, variances, p),
         converged=converged,
     )
+
+
+def _between(before: Variances, after: Variances, share: float) -> Variances:
+    """A ``share`` of the way, in logarithms."""
+    ends = zip(vars(before).items(), vars(after).values(), strict=True)
+    return Variances(**{name: a if a == b else float(a ** (1 - share) * b**share) for (name, a), b in ends})
 
 
 def _solve(cells: StackedLosses, design: Design, rise: Array, variances: Variances) -> Solution:

@@ -25,6 +25,7 @@ MOST_STEPS = 10**7
 MOST_RESTARTS = 1000
 EXCURSIONS = 5  # steps that go back, of a table in another order
 HIGHEST_RATE = 1e3
+ROUND = 10  # steps, of a run whose every step is logged
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
 
@@ -88,8 +89,8 @@ def history_of(log: RawLog, setting: Setting) -> History:
     first = 0 if made.min() < 1 else 1
     num_steps = int(made.max()) + 1 - first
     planned = setting.num_steps or log.planned_steps
-    if log.planned_steps is not None and num_steps == log.planned_steps + 1:
-        num_steps -= 1  # counted from 0, with the end recorded too
+    if first == 0 and _end_recorded(np.unique(made), planned):
+        num_steps -= 1  # step 0 is the start, and the last record the end
     if num_steps < 1:
         raise BadInput(f"{log.where}: its only step is 0: nothing was made yet")
     shift = 1 - first if setting.recorded == "after" else -first
@@ -108,6 +109,18 @@ def history_of(log: RawLog, setting: Setting) -> History:
         num_restarts=num_restarts,
         notes=(*of_order, *notes, *told),
     )
+
+
+def _end_recorded(steps: Array, planned: int | None) -> bool:
+    """Whether a log whose steps begin at 0 has a record more than its run has steps: one before the first.
+
+    It has by its plan; without one, if the last step is a round number of records or of steps. steps : ascending.
+    """
+    last = int(steps[-1])
+    if planned is not None:
+        return last == planned
+    spacing = int(np.diff(steps).min(initial=last or 1))
+    return last > 0 and last % (spacing if spacing > 1 else ROUND) == 0
 
 
 def _by_step(log: RawLog) -> tuple[RawLog, list[str]]:

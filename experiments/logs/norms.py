@@ -67,7 +67,7 @@ class Norm:
     start : steps made at the first record, or 0 with an initial RMS that was told. predicted, driven : RMS before each
     step from there on and after the last, by the theory with the predicted and with the measured direction.
     angles : (num_steps - start,) in radians. The measured norm and direction count where they are; None where nothing
-    tells it.
+    tells it. angles_predicted : the same by theory alone.
     """
 
     matrix: Matrix
@@ -75,6 +75,7 @@ class Norm:
     predicted: Array | None
     driven: Array | None
     angles: Array | None
+    angles_predicted: Array | None
     update_rms: Array | None
     cosine: Array | None
     error: float | None
@@ -128,6 +129,7 @@ def follow(
     if matrix.norm_only:
         return _unknown(matrix, start, settled)
     predicted = np.full(len(s) + 1, initial) if held else driven_rms(s, p, e, x, initial)
+    turned = turns(np.square(predicted[:-1]), s, p, e, x)
     momentum, driven, budget, measured = p, None, None, False
     if matrix.update_rms is not None and matrix.update_rms.known:
         done = np.arange(start, len(rates), dtype=np.float64) + after
@@ -152,6 +154,7 @@ def follow(
         predicted=predicted,
         driven=driven,
         angles=turns(np.square(before), s, p, e, x),
+        angles_predicted=turned,
         update_rms=np.sqrt(s) if measured else None,
         cosine=p / np.maximum(before * np.sqrt(s), 1e-300) if measured else None,
         error=None if weights is None or driven is None else largest_error(driven, weights, start),
@@ -239,6 +242,7 @@ def _unknown(matrix: Matrix, start: int, settled: int | None = None) -> Norm:
         predicted=None,
         driven=None,
         angles=None,
+        angles_predicted=None,
         update_rms=None,
         cosine=None,
         error=None,

@@ -65,7 +65,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     if not decided:
         norms = [_without_decay(norm) for norm in norms]
     elif coupled:
-        norms = [replace(norm, predicted=None, error_predicted=None) for norm in norms]
+        norms = [replace(norm, predicted=None, angles_predicted=None, error_predicted=None) for norm in norms]
         decided = bool(norms)
     loss = history.series.get("loss") or history.series.get("validation_loss")
     ending = ending_of(loss)
@@ -119,6 +119,7 @@ def _without_decay(norm: Norm) -> Norm:
         norm,
         predicted=None,
         driven=None,
+        angles_predicted=None,
         error=None,
         error_predicted=None,
         equilibrium_step=None,

@@ -40,11 +40,14 @@ def thinned_series(
         "step": keep.astype(np.float64),
         "learning_rate": rates[keep],
         "angular_update": None if angles is None else angles[keep],
+        "angular_update_predicted": None,
         "adamh_learning_rate": None,
         "weight_rms": weights.at(keep.astype(np.float64)) if weights is not None and scaled else None,
         "weight_rms_measured_direction": None if driven is None else driven[keep],
         "weight_rms_predicted": None if predicted is None else predicted[keep],
     }
+    if norms and (turned := _pooled(norms, "angles_predicted", len(rates))) is not None:
+        found["angular_update_predicted"] = turned[keep]
     if angles is not None:
         found["adamh_learning_rate"] = _adamh_rates(angles[keep], getattr(optimizer, "beta1", 0.0))
     mean = None

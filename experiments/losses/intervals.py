@@ -251,7 +251,10 @@ def _names(law: ScheduleLaw) -> list[tuple[str, str]]:
     if several:
         names.append(("size", f"nats at N = {largest:g}, falling as N^-size_exponent"))
     names.append(("progress", "nats at the longest progress trained on, falling as progress^-progress_exponent"))
-    names += [(f"noise {h:g}", f"nats per radian of noise kept for 1/{h:g} of the longest progress") for h in law.bank]
+    names += [
+        (f"noise {h:g}", f"nats per radian of noise that is forgotten within 1/{h:g} of the longest run's angle")
+        for h in law.bank
+    ]
     return [
         *names,
         ("initial_rms", "effective weight RMS at the start"),

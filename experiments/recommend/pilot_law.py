@@ -135,7 +135,9 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False
         notes.append(f"{len(cells) - len(usable)} of {len(cells)} cells have fewer than two usable learning rates")
     if pairs := sum(len(cell.x) == 2 for cell in usable):
         speak = "it speaks" if pairs == 1 else "they speak"
-        notes.append(f"{counted(pairs, 'cell')} with two usable learning rates: {speak} through the others' curvature")
+        notes.append(
+            f"{counted(pairs, 'cell')} with two usable learning rates: {speak} through the shape of the other cells"
+        )
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
     axes = (*AXES, *runs.axes)
@@ -163,13 +165,13 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False
     coefficients = Coefficients.of(model, joint, list(doubtful), () if straight else axes)
     assumptions = ["the law is straight, as asked for: no curvature, and none in the interval"] if straight else []
     for term in coefficients.assumed:
-        why = doubtful.get(term[0]) if len(set(term)) == 1 else "not told apart from the other terms"
-        what = "curvature along " + term[0] if len(set(term)) == 1 else f"product of {term[0]} and {term[1]}"
-        assumptions.append(f"{what}: {why}; taken as 0 with a standard deviation of {ASSUMED_BEND:g}")
+        why = doubtful.get(term[0]) if len(set(term)) == 1 else "the table does not tell it apart"
+        what = "a bend along " + term[0] if len(set(term)) == 1 else f"how {term[0]} and {term[1]} act together"
+        assumptions.append(f"{what} is not known ({why}): 0 +- {ASSUMED_BEND:g}, which widens the interval")
     if any(len(term) == 2 and set(term) <= set(axes) for term in model.terms):
         notes.append(
-            f"second derivatives along the axes are held at 0 with a standard deviation of {ASSUMED_BEND:g} beside what"
-            " the losses say of them: where the law is straight, intervals hold more than they promise"
+            f"beside what the losses say, bends are taken to be small (0 +- {ASSUMED_BEND:g}): if the law is straight,"
+            " intervals are wider than they need be, and --law straight makes them narrower"
         )
     return PilotLaw(
         cells=tuple(usable),

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 CONFIDENCE = 0.90
-CHECKED = " (intervals were checked a third of it beyond; farther, the law may not hold)"
+CHECKED = "; intervals were checked up to a third of it beyond, farther the law may not hold: add larger pilot runs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def recommend(
     >>> round(found.answer.value, 4), round(0.003 * 10**-0.3, 4)
     (0.0015, 0.0015)
     >>> found.warnings[0]
-    "num_params 1e+09 is a factor of 3.33 beyond the table's largest: 0.35 of its whole range in ln"
+    "num_params 1e+09 is a factor of 3.33 beyond the table's largest: 35 % of its range, in logarithms"
     """
     require_number("confidence", confidence, above=0, below=1)
     if batch not in (None, "fixed", "co-tuned", "covariate"):
@@ -270,31 +270,38 @@ def _warnings(
             span = np.log(factor) / np.log(values[-1] / values[0])
             warnings.append(
                 f"{name} {setting[name]:.4g} is a factor of {factor:.3g} beyond the table's {end}:"
-                f" {span:.2g} of its whole range in ln" + (CHECKED if span > 0.5 else "")
+                f" {100 * span:.2g} % of its range, in logarithms" + (CHECKED if span > 0.5 else "")
             )
     if answer.leverage > answer.largest_leverage:
         warnings.append(
-            f"the law is extrapolated: leverage {answer.leverage:.2g},"
-            f" at most {answer.largest_leverage:.2g} in the table"
+            f"the law is extrapolated: what is known of it is {np.sqrt(answer.leverage / answer.largest_leverage):.2g}"
+            " times as uncertain there as at the worst cell of the table, as the interval says; a pilot run nearer to"
+            " the target narrows it"
         )
     if norms is not None and norms.num_best_short:
         start = "" if norms.from_start else ", from a start far below it"
         warnings.append(
             f"in {norms.num_best_short} of {norms.num_cells} cells the best run ended before its norm was within 5 % of"
             f" equilibrium{start} ({norms.num_short} of {norms.num_runs} runs did): these optima follow the law of the"
-            " transient, and the target's need not"
+            " transient, and the target's need not; train pilots longer, or compare the law in mean angle (--effective)"
         )
     if in_angle is not None and in_angle.low is not None and in_angle.high is not None:
         if in_angle.high < answer.low or in_angle.low > answer.high:
-            warnings.append("the laws in learning rate and in mean angle disagree beyond both intervals")
+            warnings.append(
+                "the laws in learning rate and in mean angle disagree beyond both intervals:"
+                " try both rates in a larger pilot run"
+            )
     elif in_angle is not None:
         warnings.append(
             "an end of the interval in mean angle belongs to no learning rate at the target:"
-            " there the angle hardly depends on the rate"
+            " there the angle hardly depends on the rate; use the interval in learning rate"
         )
     warnings += [f"{phrase}; the rate may be one at which the target diverges" for phrase in ceiling_notes(pilot.law)]
     if not pilot.joint.converged:
-        warnings.append("the fit of the law did not settle in its rounds: compare --law straight before using it")
+        warnings.append(
+            "the search for the law stopped before it had come to rest, so that rate and interval may be off:"
+            " run it again with --law straight, and if the two disagree look for odd cells (--where leaves some out)"
+        )
     return warnings
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import BadInput
+from experiments.tables.written import whole
 
 if TYPE_CHECKING:
     from experiments.studies.workplace import Findings
@@ -87,9 +88,10 @@ def load_study(given: str) -> Study:
 
 
 def _whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    value = whole(text)
+    if value is None or value < 1:
         raise ValueError("a whole number of at least 1")
-    return int(text)
+    return value
 
 
 def _share(text: str) -> float:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from experiments.files import BadInput
 from experiments.tables.formats import RawTable
-from experiments.tables.numbers import is_empty, number, parse
+from experiments.tables.numbers import is_empty, parse
 from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED
+from experiments.tables.written import number
 
 STATE = "state"
 MAPPABLE = (*COLUMNS, STATE)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.tables.keys import Codes, count, joined
-from experiments.tables.numbers import number
 from experiments.tables.run_table import Array
+from experiments.tables.written import number
 
 APART = 0.05  # nats between replicates that are none: seeds of one setting differ by a tenth of it
 UNUSUAL = 10.0  # times the typical difference of two seeds

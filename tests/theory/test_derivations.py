@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw
-from theory.derivations import ALPHA, ETA, LAM, derivations, printed, tidy
+from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, tidy
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted(path.stem for path in (ROOT / "theory").glob("*.py") if path.stem != "__init__")
+MODULES = sorted(path.stem for path in (ROOT / "theory").glob("*.py") if not path.stem.startswith("__"))
 DERIVING = [name for name in MODULES if "\ndef derive_" in (ROOT / "theory" / f"{name}.py").read_text()]
 
 
@@ -33,12 +34,29 @@ def test_the_index_holds_every_module_and_every_derivation() -> None:
     assert sorted(re.findall(r"`(\w+)`", rest)) == [name for name in MODULES if name not in DERIVING]
 
 
-@pytest.mark.parametrize("name", DERIVING)
-def test_every_module_that_derives_prints_when_it_is_run(name: str) -> None:
-    assert (
-        '\nif __name__ == "__main__":\n    from theory.derivations import main\n\n    main(__file__)\n'
-        in (ROOT / "theory" / f"{name}.py").read_text()
-    )
+def test_every_module_prints_when_it_is_run() -> None:
+    for name in MODULES:
+        end = (ROOT / "theory" / f"{name}.py").read_text().split('\nif __name__ == "__main__":\n')[-1]
+        assert end in ("    from theory.derivations import main\n\n    main(__file__)\n", "    main(__file__)\n"), name
+
+
+def test_the_list_holds_every_module_in_the_part_that_it_belongs_to() -> None:
+    first, second = "\n".join(listed()).split("Without;")
+    assert re.findall(r"\n  (\w+)", first) == DERIVING
+    assert re.findall(r"\n  (\w+)", second) == [name for name in MODULES if name not in DERIVING]
+
+
+def test_a_module_without_derivations_says_what_it_has() -> None:
+    text = "\n".join(printed(importlib.import_module("theory.roots")))
+    assert "No derivations. It has:\n  " in text
+    assert "root_between: " in text
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    """As in ``python -m theory.momentum | head -0``."""
+    command = f"{shlex.quote(sys.executable)} -m theory.momentum | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("name", ["adamh", "bernoulli", "odd_updates"])

@@ -23,7 +23,7 @@ from theory import (
     predict_trajectory,
     slow_norm,
 )
-from theory.schedules import Segment
+from theory.segments import Segment
 
 DIGITS = 800  # the terms of the integrals are as large as exp(500) and cancel
 SCHEDULES = [

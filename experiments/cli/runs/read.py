@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cli.flags import SCHEDULES
 from experiments.cli.parser import number, whole_number
+from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import DECAYS, add_decay, with_decay
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.tables.table_flags import pairs
@@ -16,6 +17,8 @@ from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import aligned, as_cell, short_number
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from experiments.logs.answer import Reading
 
 SUMMARY = "somebody else's training run from its log: norms, angles, equilibrium"
@@ -94,12 +97,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write rates, angles and norms along the run to FILE (default: no file)",
     )
+    add_plot(parser, "weight RMS, angle per step and learning rate along the run, measured beside theory,")
 
 
 def run(options: argparse.Namespace) -> int:
     from experiments.logs.reading import read_log
     from experiments.logs.settings import Setting
 
+    check_plot(options)
     names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
     given = {name: getattr(options, name) for name in names}
     given["shape"] = None if options.shape is None else tuple(options.shape)
@@ -109,11 +114,20 @@ def run(options: argparse.Namespace) -> int:
         reading = read_log(options.log, setting, dict(pairs("--column", options.column)))
     if options.csv is not None:
         _write_csv(options.csv, reading)
+    if options.plot is not None and not reading.series:
+        raise BadInput(f"--plot {options.plot}: without learning rates there is nothing to draw")
+    write_plot(options, lambda: _draw(reading, options.log.name))
     if options.json:
         print(to_json(as_object(reading)))
     else:
         print(in_words(reading))
     return 0
+
+
+def _draw(reading: Reading, name: str) -> Figure:
+    from experiments.figures.logs import reading_figure
+
+    return reading_figure(reading.series, title=f"{name}, {reading.optimizer}", settled=reading.equilibrium_step)
 
 
 def as_object(reading: Reading) -> dict[str, Any]:

@@ -31,6 +31,7 @@ TARGETS = ("adamw", "adamh", "lion", "signsgdm", "muon", "muonh")
 CONVENTIONS = ("pytorch", "independent")
 SHOWN = 50  # multipliers of the schedule that are printed
 MOST_DRAWN = 1000  # steps in a picture
+LATE = 0.5  # of its peak, where a source is taken to stay near it beyond its first steps
 TEMPLATE_RATE = 1e-3  # of a target whose own rate is still to be found
 
 SUMMARY = "the setting of another optimizer with the same angles, schedule included"
@@ -90,9 +91,10 @@ def run(options: argparse.Namespace) -> int:
         **model,
     )
     if options.schedule_out is not None:
-        _write_schedule(options.schedule_out, found)
+        _write_schedule(options.schedule_out, found, _headline(found, schedule)[0])
     write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model))
-    result = _summary(found)
+    headline, meaning = _headline(found, schedule)
+    result = _summary(found, headline)
     if options.json:
         print(to_json({**result, "source": {"optimizer": source.name, **conventions(source)}}))
         return 0
@@ -101,7 +103,7 @@ def run(options: argparse.Namespace) -> int:
         if not isinstance(value, list):
             print(f"{name:28} {as_cell(value)}")
     print(conventions_in_words(found.optimizer))
-    for line in _in_words(found, options.schedule_out):
+    for line in _in_words(found, headline, meaning, options.schedule_out):
         print(line)
     return 0
 
@@ -126,14 +128,31 @@ def _target(options: argparse.Namespace, source: Optimizer) -> Optimizer:
     )
 
 
-def _summary(found: Conversion) -> dict[str, Any]:
+def _rates(found: Conversion) -> Any:
+    """(num_steps,) learning rates of the target."""
+    return found.optimizer.learning_rate * found.schedule.multipliers()
+
+
+def _headline(found: Conversion, schedule: Schedule) -> tuple[float, str]:
+    """The rate that the schedule multiplies, and what it is: never the spike of the first steps, in which no average
+    has filled. That of equilibrium if the source is near its peak beyond them, else the highest from there on."""
+    matching = found.matching_learning_rate
+    if matching is not None and schedule.multipliers()[found.first_step] > LATE:
+        return matching, "at equilibrium it turns as far as the source at its peak"
+    highest = float(_rates(found)[found.first_step :].max())
+    if highest > 0:
+        return highest, f"the highest from step {found.first_step} on"
+    return float(_rates(found).max()), "the highest of the run"
+
+
+def _summary(found: Conversion, headline: float) -> dict[str, Any]:
     import numpy as np
 
-    multipliers = found.schedule.multipliers()
+    multipliers = _rates(found) / headline
     shown = np.unique(np.linspace(0, len(multipliers) - 1, SHOWN).round().astype(int))
     return {
         "optimizer": found.optimizer.name,
-        "learning_rate": found.optimizer.learning_rate,
+        "learning_rate": headline,
         "weight_decay": getattr(found.optimizer, "weight_decay", None),
         **conventions(found.optimizer),
         "initial_rms": found.initial_rms,
@@ -170,11 +189,15 @@ def _draw(
     return conversion_figure(shown, title=title, first_step=found.first_step)
 
 
-def _in_words(found: Conversion, path: Path | None) -> list[str]:
-    rates = found.optimizer.learning_rate * found.schedule.multipliers()
+def _in_words(found: Conversion, headline: float, meaning: str, path: Path | None) -> list[str]:
+    rates = _rates(found)
     places = {0: "first", len(rates) // 10: "after a tenth", len(rates) // 2: "halfway", len(rates) - 1: "last"}
     told = ", ".join(f"{where} {rates[place]:.4g}" for place, where in places.items())
-    lines = [f"Learning rate of a step: {told}."]
+    shares = ", ".join(f"{rates[place] / headline:.3g}" for place in places)
+    lines = [
+        f"learning_rate, {headline:.4g}: {meaning}. The schedule multiplies it: by {shares}.",
+        f"Learning rate of a step: {told}.",
+    ]
     if found.unconverted_angle_error is not None:
         lines.append(
             f"With the rate of equilibrium, {found.matching_learning_rate:.4g}, and the source's own schedule the"
@@ -186,9 +209,9 @@ def _in_words(found: Conversion, path: Path | None) -> list[str]:
     return lines
 
 
-def _write_schedule(path: Path, found: Conversion) -> None:
-    multipliers = found.schedule.multipliers().tolist()
-    rates = (found.optimizer.learning_rate * found.schedule.multipliers()).tolist()
+def _write_schedule(path: Path, found: Conversion, headline: float) -> None:
+    rates = _rates(found).tolist()
+    multipliers = (_rates(found) / headline).tolist()
     rows = [
         {"step": step, "multiplier": multiplier, "learning_rate": rate}
         for step, (multiplier, rate) in enumerate(zip(multipliers, rates, strict=True))

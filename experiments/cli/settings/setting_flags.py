@@ -175,11 +175,12 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
     """
     from theory import ALL_SCHEDULES, WSD, Constant, CosineRestarts
 
-    name: str = options.schedule
-    if name.startswith(PREFIX):
-        return _schedule_of_file(options, Path(name.removeprefix(PREFIX)))
+    given_name: str = options.schedule
+    if given_name.startswith(PREFIX):
+        return _schedule_of_file(options, Path(given_name.removeprefix(PREFIX)))
+    name = given_name.lower().replace("_", "-")
     if name not in NAMES:
-        raise BadInput(f"--schedule {name!r}: must be one of {', '.join(NAMES)}, or file:PATH")
+        raise BadInput(f"--schedule {given_name!r}: must be one of {', '.join(NAMES)}, or file:PATH")
     for field in ("learning_rate", "num_steps"):
         if getattr(options, field) is None:
             raise BadInput(f"{flag(field)}: required, where no file is the schedule")

@@ -235,6 +235,13 @@ def _steepness(
     return result
 
 
+LEGEND = (
+    "bend = angle + norm + left: what the angles carry, what the norm itself carries, what bends with neither.",
+    "both: angle + norm. interaction: what the two do only together. The others: one of them, the other held.",
+    "Columns: curvature and its verdict; how far ln(rate) ends from a straight line; share of the bend.",
+)
+
+
 def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
     """The JSON object."""
     return {
@@ -264,6 +271,8 @@ def attribution_in_words(found: Attribution, rivals: Sequence[Rival]) -> str:
     lines = [f"{counted(found.num_cells, 'cell')}; {places}.", *(f"  {note}." for note in found.notes)]
     for axis, item in found.axes.items():
         lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item)]
+    if found.axes:
+        lines += ["", *LEGEND]
     for rival in rivals:
         lines += ["", *_rival_in_words(rival)]
     return "\n".join(lines)
@@ -281,9 +290,7 @@ def _axis_in_words(item: AxisAttribution) -> list[str]:
 def _part(part: Contribution) -> str:
     text = f"{part.value:+.3f} [{part.low:+.3f}, {part.high:+.3f}] {part.verdict.value:16}"
     if part.deviation is not None:
-        text += (
-            f"  {part.deviation[0]:+.2f} [{part.deviation[1]:+.2f}, {part.deviation[2]:+.2f}] in ln(rate) over the axis"
-        )
+        text += f"  {part.deviation[0]:+.2f} [{part.deviation[1]:+.2f}, {part.deviation[2]:+.2f}] in ln(rate)"
     if part.share is not None and part.share[1] is not None:
         text += f"  share {part.share[0]:.0%} [{part.share[1]:.0%}, {part.share[2]:.0%}]"
     return text

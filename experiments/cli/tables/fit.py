@@ -158,13 +158,13 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
 
 
 def _spread(group: GroupFit, axis: str) -> str:
-    """How many of the other estimators' intervals hold 0, and how many the declared value."""
+    """How many of the other estimators' intervals hold the declared value, and how many hold 0."""
     declared = group.curvature[axis].value or 0.0
     others = [e.curvature[axis] for e in group.estimators[1:] if e.note is None]
     intervals = [(low, high) for _, low, high in others if low is not None and high is not None]
     zero = sum(low <= 0 <= high for low, high in intervals)
     same = sum(low <= declared <= high for low, high in intervals)
-    return f"{axis}: of {len(intervals)} other intervals, {zero} hold 0 and {same} the declared value."
+    return f"{axis}: of {len(intervals)} other intervals, {same} hold the value above, {zero} hold 0."
 
 
 def _cell_row(cell: CellOptimum) -> tuple[str, ...]:

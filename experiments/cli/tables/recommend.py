@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.parser import number
+from experiments.cli.parser import number, size
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import (
     add_law,
@@ -40,6 +40,7 @@ TARGET = {
     "num_steps": "for --effective (default: tokens over batch)",
     "initial_rms": "for --effective (default: the table's, if it has one value only)",
 }
+NO_SIZE = ("weight_decay", "initial_rms")
 AT = "of an --axis, or independent_weight_decay; repeatable (default: the table's, if it has one value only)"
 
 SUMMARY = "from a table of pilot runs to the learning rate of a larger one"
@@ -55,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_law(parser)
     target = parser.add_argument_group("the run to be made")
     for name, meaning in TARGET.items():
-        target.add_argument(flag(name), type=number, help=meaning)
+        target.add_argument(flag(name), type=number if name in NO_SIZE else size, help=meaning)
     target.add_argument("--at", action="append", metavar="NAME=VALUE", help=AT)
     parser.add_argument("--confidence", type=number, default=0.90, help="of the interval")
     add_plot(parser, "the law along every scale with the run to be made and its interval")
@@ -93,7 +94,7 @@ def _at(options: argparse.Namespace) -> dict[str, float]:
         if name in TARGET:
             raise BadInput(f"--at {name}: it has a flag of its own, {flag(name)}")
         try:
-            result[name] = number(text)
+            result[name] = size(text)
         except argparse.ArgumentTypeError as error:
             raise BadInput(f"--at {name}={text}: {error}") from None
     return result

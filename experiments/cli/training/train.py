@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.flags import TRAINABLE_OPTIMIZERS, add_checkpoint_every, add_device, add_folder, add_seed
-from experiments.cli.parser import Parser, number, whole_number
+from experiments.cli.parser import Parser, number, size, whole_number
 from experiments.cli.settings.rate_file import read_rates
 from experiments.cli.settings.setting_flags import add_setting, optimizer_from, schedule_from
 from experiments.cli.training.preset_flags import with_preset
@@ -39,7 +39,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_folder(parser, "out", "the run directory", default=Path("runs/train"))
     add_checkpoint_every(parser)
     parser.add_argument(
-        "--peak-flops", type=number, help="of the device per second, for the MFU (default: known for some GPUs)"
+        "--peak-flops", type=size, help="of the device per second, for the MFU (default: known for some GPUs)"
     )
 
 

@@ -1,15 +1,16 @@
 // The tab of the best learning rate: boxes for the scale and the law, two charts, and the reasons in words.
 
-const SCALE_BOXES = { num_params: ["model size N (parameters)", "1e8"], num_tokens: ["data D (tokens)", "1e10"], tokens_per_step: ["batch B (tokens a step)", "524288"] };
-const LAW_BOXES = { C1: ["C₁", "2"], a1: ["a₁", "0.43"], C2: ["C₂", "1"], a2: ["a₂", "1.4"], B2: ["B₂", "0.1"], noise_growth: ["g, growth of the noise with N", "0.4"] };
+const SCALE_BOXES = { num_params: "model size N", num_tokens: "data D (tokens)", tokens_per_step: "batch B (tokens a step)" };
+const LAW_BOXES = { C1: "C₁", a1: "a₁", C2: "C₂", a2: "a₂", B2: "B₂", noise_growth: "g, growth of the noise with N" };
 const AXIS_NAMES = { num_params: "model size N (parameters)", num_tokens: "data D (tokens)" };
 
 const lawBoxes = {};
 
 function buildLaw(onInput) {
   for (const [place, boxes] of [["law-scale", SCALE_BOXES], ["law-constants", LAW_BOXES]]) {
-    for (const [name, [label, start]] of Object.entries(boxes)) byId(place).append(lawBox(name, label, start, onInput));
+    for (const [name, label] of Object.entries(boxes)) byId(place).append(lawBox(name, label, CONFIG.law.starts[name], onInput));
   }
+  byId("law-reference").textContent = `Nᵣ = ${short(CONFIG.law.reference[0])}, Bᵣ = ${CONFIG.law.reference[1].toLocaleString("en")}`;
   const axis = element("select", { id: "law-axis" }, ...Object.entries(AXIS_NAMES).map(([value, textContent]) => element("option", { value, textContent })));
   axis.addEventListener("change", () => onInput("axis", axis.value, true));
   lawBoxes.axis = { box: axis, error: element("p", { className: "error" }), start: "num_params" };

@@ -15,10 +15,10 @@ import pytest
 from experiments.cli import flags
 from experiments.cli.flags import FOLDERS
 from experiments.cli.main import COMMANDS, build_parser
-from experiments.cli.parser import Parser, number, whole_number
+from experiments.cli.parser import Parser, number, size, whole_number
 from tests.experiments.cli.said import refusal
 
-NUMBERS = (number, whole_number)
+NUMBERS = (number, size, whole_number)
 
 
 def parser_of(command: str) -> Parser:

@@ -25,18 +25,21 @@ COMMANDS = {
     "attribute": "attribute OPTIMA --optima --where problem=mixed"
     " --arm reference=own:own --arm adamh=steady:fixed:angle",
     "losses": "losses LOSSES --num-steps 2500",
+    "read": "read LOG --weight-decay 0.1",
 }
 FILES = {"RUNS": f"{ROOT}/docs/same-angle/runs.csv", "OPTIMA": f"{ROOT}/docs/solvable-bend/optima.csv"}
+LOG = "".join(f"{step},{1e-3 * (1 - step / 500)},{0.02 + 4e-5 * step}\n" for step in range(0, 501, 10))
 
 
 def words_of(command: str, losses: str) -> list[str]:
     """Its words, with the paths of this checkout, in which there may be a space."""
-    files = {**FILES, "LOSSES": losses}
+    files = {**FILES, "LOSSES": losses, "LOG": str(Path(losses).with_name("log.csv"))}
     return [files.get(word, word) for word in COMMANDS[command].split()]
 
 
 @pytest.fixture
 def losses(tmp_path: Path) -> str:
+    (tmp_path / "log.csv").write_text(f"step,learning_rate,weight_rms\n{LOG}")
     return write(tmp_path / "losses.csv", rows_of(1500, 2500))
 
 
@@ -67,7 +70,7 @@ def test_a_picture_beside_the_answer(
 def test_another_ending_is_refused_before_anything_is_read(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["/no/such.csv" if word in (*FILES, "LOSSES") else word for word in COMMANDS[command].split()]
+    words = ["/no/such.csv" if word in (*FILES, "LOSSES", "LOG") else word for word in COMMANDS[command].split()]
     for name in ("answer.jpg", "answer", "png"):
         assert "must end in .png, .svg or .pdf" in refusal([*words, "--plot", str(tmp_path / name)], capsys)
     assert "no folder" in refusal([*words, "--plot", str(tmp_path / "absent" / "answer.png")], capsys)

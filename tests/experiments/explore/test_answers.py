@@ -20,6 +20,7 @@ from experiments.explore.asked import RefusedField
 from experiments.explore.optimum import optimum_of
 from experiments.files import BadInput, to_json
 from theory import predict, predict_trajectory
+from theory.angle_law import EXAMPLE, Setting
 from theory.bend import predict_bend
 
 READ = Fields().read
@@ -107,10 +108,8 @@ def test_simulations_that_are_refused() -> None:
 def test_the_optimum_is_that_of_the_theory() -> None:
     setting = asked(schedule="constant", warmup_steps="0")
     found = optimum_of(setting, {"num_params": "3e7", "num_tokens": "2e9"})
-    from theory.angle_law import AngleLaw, Setting
-
-    law = AngleLaw(C1=2.0, a1=0.43, C2=1.0, a2=1.4, B2=0.1, noise_growth=0.4)
-    bend = predict_bend(law, Setting(num_params=3e7, num_tokens=2e9, schedule=setting.schedule), "num_params")
+    middle = Setting(num_params=3e7, num_tokens=2e9, tokens_per_step=51_200, schedule=setting.schedule)
+    bend = predict_bend(EXAMPLE, middle, "num_params")
     assert found["learning_rate"] == pytest.approx(float(bend.learning_rate))
     assert found["slope"] == pytest.approx(float(bend.slope))
     middle = len(found["curves"][0]["scale"]) // 2
@@ -118,6 +117,11 @@ def test_the_optimum_is_that_of_the_theory() -> None:
     lowest = min(value for value in found["loss"]["excess"] if value is not None)
     assert found["own"]["excess"] >= lowest * (1 - 1e-6)
     assert any(f"{found['slope']:.2f}" in line for line in found["words"])
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "wsd"])
+def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str) -> None:
+    assert 1e-4 < optimum_of(asked(schedule=schedule, warmup_steps="0"), {})["learning_rate"] < 1e-2
 
 
 @pytest.mark.parametrize(

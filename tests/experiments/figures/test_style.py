@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.figures.style import EndLabel, _apart, blank, label_ends, picture_bytes, short, shortened, styled
+from experiments.figures.style import EndLabel, _apart, blank, label_ends, picture_bytes, short, shortened, styled, told
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=19), st.floats(0.001, 0.05))
@@ -50,3 +50,13 @@ def test_as_many_lines_are_named_as_fit() -> None:
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert figure.named == len(texts) < 20
     assert {"$x_0", "$x_59"} <= set(texts)
+
+
+def test_a_caption_speaks_of_what_is_drawn_alone() -> None:
+    figure = blank(4, 3)
+    ax = figure.subplots()
+    ax.plot([1, 2], [1, 2], label="optima of a group")
+    ax.plot([], [], label="left out")
+    ax.axvspan(1, 2, label="interval")
+    phrases = {"interval": "Shaded.", "left out": "Open.", "optima": "Points.", "diverges": "Red."}
+    assert told(figure, phrases) == "Shaded. Points."

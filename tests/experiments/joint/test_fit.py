@@ -1,6 +1,7 @@
 """Intervals of the joint estimator and of predictions, against what they reduce to."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import t as student
 
@@ -9,6 +10,7 @@ from experiments.bend.scaling_law import AXES, fit_scaling_law, group_cells
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.fit import fit_jointly
 from experiments.joint.regressors import Regressors
+from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.tables.reading import table_from_frame
 
 
@@ -43,3 +45,17 @@ def test_a_fit_begun_at_another_is_the_same() -> None:
     warm = fit_jointly(data, model.columns, model.trend, start=cold)
     errors = np.sqrt(np.diag(cold.covariance))
     assert np.abs(warm.coefficients - cold.coefficients).max() < 0.1 * errors.max()
+
+
+def test_a_table_all_but_without_noise_settles() -> None:
+    """Losses to four digits do not tell the variances, which must not keep the optima moving for ever."""
+    rng, rows = np.random.default_rng(1), []
+    for params in np.geomspace(1e7, 1e9, 28):
+        best = 2e-3 * (params / 1e8) ** -0.55 * np.exp(0.06 * np.log(params / 1e8) ** 2)
+        for k in range(-1, 2):
+            rate = 2.0 ** (round(np.log2(best)) + k)
+            loss = 2 + 0.05 * (np.cosh(np.log(rate / best)) - 1) + 1e-4 * rng.normal()
+            rows.append(
+                {"num_params": params, "num_tokens": 20 * params, "learning_rate": rate, "loss": round(loss, 4)}
+            )
+    assert fit_pilot_law(table_from_frame(pd.DataFrame(rows)), None).joint.converged

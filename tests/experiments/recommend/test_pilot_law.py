@@ -42,7 +42,7 @@ def test_a_cross_of_cells_does_not_tell_the_product() -> None:
     (found,) = recommend(cross, target, further=False)
     assert found.answer is not None
     (assumed,) = found.assumptions
-    assert "product of num_params and num_tokens" in assumed
+    assert "how num_params and num_tokens act together" in assumed
     missed = ASSUMED_BEND * np.log(sizes[-1] / sizes[0]) * np.log(budgets[-1] / budgets[0])
     joint = fit_pilot_law(table_from_frame(cross), None).joint
     quantile = student.ppf(0.95, joint.averages.freedom)

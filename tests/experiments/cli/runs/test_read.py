@@ -45,6 +45,17 @@ def test_the_object_and_the_page(log: Path, tmp_path: Path, capsys: pytest.Captu
         assert text in page
 
 
+@pytest.mark.parametrize(("last", "every"), [(500, 10), (499, 1), (500, 1)])
+def test_a_log_from_step_0_to_its_end_has_as_many_steps(
+    last: int, every: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"step": step, "learning_rate": 1e-3, "loss": 3 / (step + 1)} for step in range(0, last + 1, every)]
+    path = str(write_csv(tmp_path / "log.csv", rows))
+    for flags in ((), ("--num-steps", "500")):
+        assert main(["read", path, "--json", *flags]) == 0
+        assert strict_json(capsys.readouterr().out)["num_steps"] == 500
+
+
 def test_a_checkpoint_folder_of_a_run_that_diverged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {

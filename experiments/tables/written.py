@@ -1,0 +1,69 @@
+"""One number as people write it: 130M, 1,000, 2^-7, 1e5, 100_000.
+
+``k, m, b, g, t`` behind a number, or million and so on, are powers of a thousand (b and g both 10^9), where the caller
+allows them. A comma is a thousands separator, or a decimal point: which, the caller knows. A percentage is text: 50% of
+what is not known. Cells of a table (`experiments.tables.numbers`) and values of flags are read by this alone; nothing
+slow is imported.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal
+from typing import Literal
+
+Commas = Literal["thousands", "decimal"]
+
+POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
+WORDS = "k|thousand|m|million|b|bn|billion|g|t|trillion"
+UNITS = r"(?:\s*(?:param(?:eter)?s|tokens|steps))?"
+LARGEST_WHOLE = 2**53  # beyond it a fraction cannot be told from a whole number
+THOUSANDS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
+DECIMAL = re.compile(rf"[+-]?\d+,\d+(e[+-]?\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
+SUFFIXED = re.compile(rf"([+-]?[\d.]+(?:e[+-]?\d+)?)\s*({WORDS})?{UNITS}", re.IGNORECASE)
+POWER = re.compile(r"(?:([\d.]+)\s*[x*]\s*)?([\d.]+)\s*(?:\^|\*\*)\s*([+-]?\d+)")
+
+
+def number(value: object) -> float | None:
+    """A plain number, or text that is one."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+
+
+def written(text: str, *, suffixes: bool = False, commas: Commas = "thousands") -> float | None:
+    """A number as people write it, None where it is none; ``suffixes``: whether 130M is one."""
+    text = text.replace("\N{MINUS SIGN}", "-")
+    if "," in text:
+        pattern, by = (THOUSANDS, "") if commas == "thousands" else (DECIMAL, ".")
+        if not pattern.fullmatch(text):
+            return None
+        text = text.replace(",", by)
+    plain = number(text)
+    if plain is not None:
+        return plain
+    if found := POWER.fullmatch(text):
+        factor, base = number(found[1] or 1), number(found[2])
+        try:
+            return None if factor is None or base is None else factor * base ** int(found[3])
+        except (OverflowError, ZeroDivisionError):
+            return None
+    if suffixes and (found := SUFFIXED.fullmatch(text)) and number(found[1]) is not None:
+        return float(Decimal(found[1]).scaleb(POWERS[(found[2] or "")[:1].lower()]))
+    return None
+
+
+def whole(text: str) -> int | None:
+    """A count as people write it, 130M and 1e5 included, None where it is none."""
+    try:
+        return int(text)
+    except ValueError:
+        value = written(text.strip(), suffixes=True)
+    exact = value is not None and value.is_integer() and abs(value) < LARGEST_WHOLE
+    return int(value) if exact else None  # type: ignore[arg-type]
