@@ -48,7 +48,7 @@ validate: .venv/core
 	$(BIN)/lrbend validate
 
 test: lint
-	$(BIN)/pytest -q -n 2 -m "not slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not slurm and not browser"
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow

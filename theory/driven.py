@@ -21,6 +21,7 @@ Derived here; with one mode it is the recursion of `theory.adamw`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -100,6 +101,8 @@ def sphere_cosines(rates: Array, drive: Drive) -> Array:
     scale = np.sqrt(s[:-1] * s[1:])
     entry = np.stack([e[:-1] / scale for e, _ in modes], axis=1)  # of the normalised update
     carry = np.stack([k[:-1] * np.sqrt(s[:-1] / s[1:]) for _, k in modes], axis=1)
+    if not row and len(modes) == 1:
+        return _cosines_of_one(rates, entry[:, 0], carry[:, 0])
     share, cosine = np.zeros((len(modes), *row)), np.zeros_like(rates)
     widen = (slice(None), *(None,) * len(row))
     for t in range(num_steps - 1):
@@ -108,6 +111,15 @@ def sphere_cosines(rates: Array, drive: Drive) -> Array:
         share = (carry[t][widen] * share - entry[t][widen] * eta) / norm
         cosine[t + 1] = share.sum(axis=0)
     return cosine
+
+
+def _cosines_of_one(rates: Array, entry: Array, carry: Array) -> Array:
+    """One setting and one mode, where arrays of one number would take ten times as long."""
+    cosine, cosines = 0.0, [0.0]
+    for eta, e, k in zip(rates[:-1].tolist(), entry.tolist(), carry.tolist(), strict=True):
+        cosine = (k * cosine - e * eta) / math.sqrt(1 - 2 * eta * cosine + eta * eta)
+        cosines.append(cosine)
+    return np.array(cosines)
 
 
 def sphere_rates(angles: Array, drive: Drive) -> Array:

@@ -254,47 +254,53 @@ def _advance(
     total_angle: bool,
 ) -> dict[str, Array]:
     """`run_grid` for one block of settings, shape (num_settings,) each; two numbers per setting move along."""
-    multipliers, last = schedule.multipliers(), schedule.num_steps - 1
-    drive = momentum.drive(schedule.num_steps, beta1, beta2)
+    multipliers, num_steps, peak_end = schedule.multipliers(), schedule.num_steps, schedule.peak_end
+    drive = momentum.drive(num_steps, beta1, beta2)
     ((entry, carry),) = drive.modes()
     low, high = _band(eta, lam, beta1, tolerance)
     rho, p, shrink_peak = initial**2, np.zeros_like(eta), eta * lam
     last_outside, first_inside = np.full(eta.shape, -1.0), np.full(eta.shape, np.inf)
-    turned, kept, next_record = np.zeros_like(eta), [], 0
+    turned, kept = np.zeros_like(eta), []
 
-    def watch(t: int) -> None:
-        inside = (rho >= low) & (rho <= high)
-        if t <= schedule.peak_end:
-            last_outside[~inside] = t
-        else:
-            np.minimum(first_inside, np.where(inside, t, np.inf), out=first_inside)
+    def watch(first: int, rows: Array) -> None:
+        """The squares (num, num_settings) before the steps from ``first`` on."""
+        inside = (rows >= low) & (rows <= high)
+        steps = np.arange(first, first + len(rows))[:, None]
+        early = steps <= peak_end
+        np.maximum(last_outside, np.where(early & ~inside, steps, -1.0).max(axis=0), out=last_outside)
+        np.minimum(first_inside, np.where(~early & inside, steps, np.inf).min(axis=0), out=first_inside)
 
-    def angle(rate: Array, alpha: Array, s: float) -> Array:
-        return np.arctan2(rate * np.sqrt(rho * s - p * p), alpha * rho - rate * p)
-
-    for t in range(schedule.num_steps):
-        watch(t)
-        rate, s = eta * multipliers[t], drive.variance[t]
-        alpha = 1 - shrink_peak * multipliers[t]
-        recorded = next_record < records.size and records[next_record] == t
-        if total_angle or recorded or t == last:
-            turn = angle(rate, alpha, s)
-            turned += turn
-            if recorded:
-                kept.append((np.sqrt(rho), turn))
-                next_record += 1
-        rho = alpha * (alpha * rho - 2 * rate * p) + rate * rate * s
-        p = carry[t] * alpha * p - entry[t] * rate
-    watch(schedule.num_steps)
+    length = max(1, BLOCK // max(eta.size, 1))  # steps at once: what does not depend on the norm is ready before them
+    for first in range(0, num_steps, length):
+        part = np.arange(first, min(first + length, num_steps))
+        rates, s = eta * multipliers[part, None], drive.variance[part, None]
+        alpha = 1 - shrink_peak * multipliers[part, None]
+        twice, grown = 2 * rates, rates * rates * s
+        passed_on, entered = carry[part, None] * alpha, entry[part, None] * rates
+        squares, products = np.empty_like(rates), np.empty_like(rates)
+        for k in range(len(part)):
+            squares[k], products[k] = rho, p
+            rho = alpha[k] * (alpha[k] * rho - twice[k] * p) + grown[k]
+            p = passed_on[k] * p - entered[k]
+        watch(first, squares)
+        asked = np.isin(part, records)
+        which = np.flatnonzero(asked | total_angle | (part == num_steps - 1))
+        rows, pulls, step = squares[which], products[which], rates[which]
+        turns = np.arctan2(step * np.sqrt(rows * s[which] - pulls * pulls), alpha[which] * rows - step * pulls)
+        asked = asked[which]
+        kept.append((np.sqrt(rows[asked]), turns[asked]))
+        if total_angle:
+            for turn in turns:
+                turned += turn
+    watch(num_steps, rho[None])
     settled = np.where(last_outside < schedule.peak_end, last_outside + 1, first_inside)
-    empty = np.empty((0, eta.size))
     return {
         "transient_steps": settled,
         "final_rms": np.sqrt(rho),
-        "final_angular_update": turn,
+        "final_angular_update": turns[-1],
         "total_angle": turned,
-        "weight_rms": np.stack([rms for rms, _ in kept]) if kept else empty,
-        "angular_update": np.stack([turn for _, turn in kept]) if kept else empty,
+        "weight_rms": np.concatenate([rms for rms, _ in kept]),
+        "angular_update": np.concatenate([turn for _, turn in kept]),
     }
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from experiments.agreement.matrix_networks import predict_matrices
 from experiments.agreement.setting_runs import SettingRuns
@@ -194,7 +194,7 @@ def _summary(matrices: pd.DataFrame, calibration: pd.DataFrame) -> pd.DataFrame:
             "num_matrices": len(group),
         }
         if len(inside) > 1:
-            half = float(student.ppf(0.975, len(inside) - 1)) * inside.std(ddof=1) / np.sqrt(len(inside))
+            half = float(stdtrit(len(inside) - 1, 0.975)) * inside.std(ddof=1) / np.sqrt(len(inside))
             row |= {"inside_low": max(0.0, row["inside"] - half), "inside_high": min(1.0, row["inside"] + half)}
         rows.append(row)
     columns = [*keys, "rms_error", "largest", "inside", "inside_low", "inside_high", "num_settings", "num_matrices"]

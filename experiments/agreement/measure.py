@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from theory import AdamH, AdamW, InvalidParameter, Schedule, Trajectory, equilibrium, predict
 from theory.momentum import startup_steps, stationary_update_rms
@@ -140,7 +140,7 @@ def relaxation_interval(
     variance = float(np.sum((residual[1:] - kept * residual[:-1]) ** 2 / (1 - kept**2))) / freedom
     covariance = variance * np.exp(-np.abs(elapsed[:, None] - elapsed) / relaxation_steps)
     pull = np.linalg.pinv(jacobian)[2]
-    error = math.sqrt(max(float(pull @ covariance @ pull), 0.0)) * float(student.ppf((1 + level) / 2, freedom))
+    error = math.sqrt(max(float(pull @ covariance @ pull), 0.0)) * float(stdtrit(freedom, (1 + level) / 2))
     return (relaxation_steps * math.exp(-error), relaxation_steps * math.exp(error)) if error < 50 else (0.0, math.inf)
 
 

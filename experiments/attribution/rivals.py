@@ -44,7 +44,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from experiments.attribution.arm_optima import standard_error
 from experiments.attribution.rival_levels import read_cells, read_levels
@@ -196,7 +196,7 @@ def _link(
         return None, f"the exponent that the cells show, {value:+.2g}, is beyond {steepest:g}"
     variance = float(s_yy - s_yr**2 / s_rr) * fit.freedom / freedom
     error = float(np.sqrt(max(variance, 0.0) / (s_rr * fit.freedom)))
-    half = float(student.ppf(0.975, freedom)) * error
+    half = float(stdtrit(freedom, 0.975)) * error
     return _Link(value=value, error=error, freedom=freedom, half=half, variance=variance), None
 
 

@@ -19,8 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
-from scipy.stats import t as student
+from scipy.special import fdtri, stdtrit
 
 from experiments.bend.evidence.cells import Cell
 from experiments.joint import loss_shape
@@ -148,7 +147,7 @@ def optimum_intervals(
         own = max(fit.freedom, float(len(x) - FEWEST_FREE))
         freedom = _freedom(own, tilt_freedom, x, variance, tilt)
         found = _search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level)
-        result.append(_wider(found, further * float(student.ppf((1 + level) / 2, freedom))))
+        result.append(_wider(found, further * float(stdtrit(freedom, (1 + level) / 2))))
     return result
 
 
@@ -200,7 +199,7 @@ def _freedom(noise: float, tilts: float, x: Array, variance: Array, tilt: float)
 
 def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level: float) -> OptimumInterval:
     """The minimum downhill of ``start`` and the crossings about it, on grids that narrow."""
-    threshold = float(fisher.ppf(level, 1, freedom))
+    threshold = float(fdtri(1, freedom, level))
     grid = np.linspace(losses.x.min() - MARGIN, min(losses.x.max() + MARGIN, ceiling), GRID)
     values, curvature = losses.squares(grid)
     best = _downhill(values, int(np.argmin(np.abs(grid - start))))
@@ -220,7 +219,7 @@ def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level
         low=-np.inf if first == 0 else _crossing(grid, values, first - 1, first, limit),
         high=np.inf if last == GRID - 1 else _crossing(grid, values, last + 1, last, limit),
         curvature=float(curvature[best]),
-        gain=(constant - float(values[best])) / (2 * float(fisher.ppf(0.95, 2, freedom))),
+        gain=(constant - float(values[best])) / (2 * float(fdtri(2, freedom, 0.95))),
     )
 
 

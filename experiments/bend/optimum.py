@@ -26,7 +26,7 @@ from enum import Enum
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import f as fisher
+from scipy.special import fdtri
 
 from experiments.bend.evidence.cells import Cell, make_cell, stack
 from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
@@ -199,7 +199,7 @@ def _parabolic(cell: Cell) -> bool:
     inside = square > 0 and x[0] < -slope / (2 * square) < x[-1]
     variance = fit.spread[0, 0]
     whole = float(np.sum(fit.weights * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
-    return bool(inside and (whole - free * variance) / 2 > variance * fisher.ppf(1 - FLAT_BELOW, 2, free))
+    return bool(inside and (whole - free * variance) / 2 > variance * fdtri(2, free, 1 - FLAT_BELOW))
 
 
 def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:

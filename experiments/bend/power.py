@@ -23,8 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 WANTED = 0.85
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
@@ -51,7 +50,7 @@ def power(half_95: float, half_90: float, delta: float, unsure: float) -> Power:
     (0.0599, 0.94)
     """
     spread = math.sqrt(unsure)
-    error = half_95 / norm.ppf(0.975) * np.exp(spread * NODES[:, None])
+    error = half_95 / ndtri(0.975) * np.exp(spread * NODES[:, None])
     wider = np.exp(spread * (NODES[:, None] + NODES))
     room = delta - half_90 * wider
     limit = np.maximum(half_95 * wider, room)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ class Design:
     response: Array
     prior_mean: Array
     prior_precision: Array
+
+    @cached_property
+    def columns(self) -> Array:
+        """(num_points, num_random + num_fixed + 1), all of them side by side, the response last."""
+        return np.concatenate([self.random, self.fixed, self.response[:, None]], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,7 @@ def predict(
     ``variance`` and ``spread`` as the solution had them; a point of infinite variance took no part in it.
     """
     weight = 1 / variance
-    columns = np.concatenate([design.random, design.fixed, design.response[:, None]], axis=1)
+    columns = design.columns
     total = sums_by_cell(weight, design.starts)
     means = sums_by_cell(columns * weight[:, None], design.starts) / total[:, None]
     num_random = design.random.shape[1]
@@ -114,7 +120,7 @@ class Products:
 
 def cross_products(design: Design, variance: Array) -> Products:
     """Sums over each cell, for error variances (num_points,) above 0; the part that costs."""
-    columns = np.concatenate([design.random, design.fixed, design.response[:, None]], axis=1)
+    columns = design.columns
     weight = 1 / variance
     weighted = columns * weight[:, None]
     if columns.shape[0] * columns.shape[1] ** 2 <= AT_ONCE:

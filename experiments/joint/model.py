@@ -26,6 +26,7 @@ A cell whose optimum lies outside its grid keeps its slope: with the curvature i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class StackedLosses:
     replicate_freedom: float = 0.0
     slack: Array | float = 0.0
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(num_cells,) number of learning rates."""
         return np.diff(np.append(self.starts, len(self.x)))
@@ -193,5 +194,6 @@ def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> 
 
 
 def spreads(cells: StackedLosses, variances: Variances) -> Array:
-    ones = np.ones(len(cells.starts))
-    return np.stack([variances.tau * ones, variances.omega * ones, cells.tilt, variances.lean * ones], axis=1)
+    found = np.empty((len(cells.starts), 4))
+    found[:, 0], found[:, 1], found[:, 2], found[:, 3] = variances.tau, variances.omega, cells.tilt, variances.lean
+    return found

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from experiments.losses.curve_files import LossCurve
 from experiments.losses.curve_fit import Curve, FitOutcome, LawFit, fit_law
@@ -132,7 +132,7 @@ def rank_curves(fitted: FittedCurves, settings: Sequence[Setting], *, level: flo
         rates = setting.learning_rates()
         terms = _end(fitted.fit.law, rates if fitted.angles is None else fitted.angles.rates(rates))
         scale = np.hypot(fitted.scatter, fitted.per_distance * nearest(fitted.ends, terms[None])[0])
-        loss, half = float(terms.sum()), float(student.ppf((1 + level) / 2, FREEDOM) * scale)
+        loss, half = float(terms.sum()), float(stdtrit(FREEDOM, (1 + level) / 2) * scale)
         outside = [
             name
             for name, value, (low, high) in (
@@ -202,7 +202,7 @@ def _constants(law: LossLaw, without: Sequence[LossLaw], level: float) -> tuple[
     left = np.array([inner(np.array(astuple(one))) for one in without])
     n = len(left)
     error = np.sqrt((n - 1) / n * ((left - left.mean(axis=0)) ** 2).sum(axis=0))
-    half = student.ppf((1 + level) / 2, n - 1) * error
+    half = stdtrit(n - 1, (1 + level) / 2) * error
     x = inner(np.array(astuple(law)))
     ends = [np.exp(np.clip(x + sign * half, -700, 700)) for sign in (-1, 1)]
     ends = [np.where(signs, end, 1 - end) for end in ends]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import spearmanr
 
 from theory.divergence import FAR_ABOVE_MEDIAN
 
@@ -110,6 +109,8 @@ def score(predicted: ArrayLike, measured: ArrayLike, *, eligible: ArrayLike = Tr
     >>> score([3.0, 2.0, 2.5], [3.0, 2.25, 2.0]).regret  # the second was picked, the third was best
     0.25
     """
+    from scipy.stats import spearmanr  # half a second, which a fit alone does not need
+
     p, y = np.asarray(predicted, dtype=np.float64), np.asarray(measured, dtype=np.float64)
     return Score(
         regret=float(y[np.argmin(np.where(eligible, p, np.inf))] - y.min()),

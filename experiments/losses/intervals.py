@@ -30,8 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtrit
 
 from experiments.losses.finished_runs import Run, Score, score
 from experiments.losses.schedule_law import ScheduleLaw, ShapeGrid, solve
@@ -107,9 +106,9 @@ class ErrorModel:
     def quantile(self, level: float) -> float:
         """Of the absolute error over its scale."""
         few = len(self.points) < ENOUGH_RUNS
-        least = student.ppf((1 + level) / 2, FREEDOM) if few else norm.ppf((1 + level) / 2)
+        least = stdtrit(FREEDOM, (1 + level) / 2) if few else ndtri((1 + level) / 2)
         if not self.ratios.size:
-            return float(student.ppf((1 + level) / 2, FREEDOM))
+            return float(stdtrit(FREEDOM, (1 + level) / 2))
         place = int(np.searchsorted(np.cumsum(self.weights) / self.weights.sum(), level))
         return float(max(self.ratios[min(place, self.ratios.size - 1)], least))
 

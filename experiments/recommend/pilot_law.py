@@ -122,10 +122,13 @@ class PilotLaw:
         )
 
 
-def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False) -> PilotLaw:
+def fit_pilot_law(
+    runs: RunTable, batch: Batch | None, *, straight: bool = False, target: TargetRun | None = None
+) -> PilotLaw:
     """Fit the law of one group's runs, ``batch`` treated as in `experiments.bend.scaling_law`.
 
-    Raises `BadInput` where there is no law, or where it has no slope along an axis on which the table varies.
+    Raises `BadInput` where there is no law, or where it has no slope along an axis on which the table varies; and at
+    once where it will be asked for a ``target`` of which the table does not speak.
     """
     cells, treated, notes = group_cells(runs, batch)
     usable = [cells[place] for place in usable_places(cells)]
@@ -140,6 +143,8 @@ def fit_pilot_law(runs: RunTable, batch: Batch | None, *, straight: bool = False
         )
     rekeyed, lines = independent(usable, treated)
     notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
+    if target is not None:
+        complete(usable, target, treated, lines)
     axes = (*AXES, *runs.axes)
     law = fit_scaling_law(rekeyed, axes, treated, straight=straight)
     notes += scatter_notes(law)

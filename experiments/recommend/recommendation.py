@@ -157,7 +157,7 @@ def _recommend(
     further: bool,
     straight: bool,
 ) -> Recommendation:
-    pilot = fit_pilot_law(runs, batch, straight=straight)
+    pilot = fit_pilot_law(runs, batch, straight=straight, target=target)
     setting, answer = pilot.setting(target), pilot.read(target, confidence)
     kind = (runs.optimizer or "adamw").lower()
     notes = list(pilot.notes)

@@ -85,7 +85,7 @@ def test_a_model_approaches_the_entropy_from_above(monkeypatch: pytest.MonkeyPat
     text = zipf.zipf_text(2**20, 2**17)
     monkeypatch.setattr("gpt.train.load_text", lambda source: text)
     excesses = []
-    for num_steps in (20, 80, 320):
+    for num_steps in (20, 60, 180):
         config = TrainConfig(
             model=preset("cpu-32", "scale-invariant"),
             optimizer=theory.AdamW(learning_rate=2e-2, weight_decay=0.1),
@@ -104,4 +104,4 @@ def test_a_model_approaches_the_entropy_from_above(monkeypatch: pytest.MonkeyPat
         excesses.append(result.final_loss - own)
         assert result.final_loss > zipf.loss_floor(64) - 3 * result.final_loss_se
     assert excesses[0] > excesses[1] > excesses[2] > 0
-    assert excesses[2] < 0.7
+    assert excesses[2] < 0.9

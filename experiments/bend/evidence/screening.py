@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Array = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def _noise(cells: Sequence[tuple[Array, Array]]) -> float:
                 deviations.append(np.abs(runs - np.median(runs)) * np.sqrt(len(runs) / (len(runs) - 1)))
                 freedom += len(runs) - 1
     found = np.concatenate(deviations if freedom >= FEWEST_PAIRS else thirds or [np.zeros(0)])
-    return float(np.median(found) / norm.ppf(0.75)) if len(found) else np.inf
+    return float(np.median(found) / ndtri(0.75)) if len(found) else np.inf
 
 
 def _odd(x: Array, loss: Array, limit: float) -> NDArray[np.bool_]:

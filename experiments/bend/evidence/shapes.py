@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from experiments.bend.evidence.cells import Cell, stack
 from experiments.bend.evidence.walls import without_walls
@@ -131,7 +131,7 @@ def _widened(fit: JointFit, errors: Array) -> JointFit:
 def _laws_differ(one: JointFit, each: JointFit) -> str | None:
     apart = one.coefficients - each.coefficients
     distance = float(apart @ np.linalg.solve(each.covariance, apart))
-    differ = distance > chi2.ppf(1 - BY_CHANCE, len(apart))
+    differ = distance > chdtri(len(apart), BY_CHANCE)
     return "the law by one shape differs from that near the best rates" if differ else None
 
 

@@ -29,7 +29,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from experiments.bend.evidence.cells import Cell, leave_out, stack
 from experiments.joint.fit import JointFit, fit_jointly
@@ -60,7 +60,7 @@ def without_walls(
         fit = fit_jointly(stack(kept)[0], regressors, trend, priors=rules, tau=tau)
     except np.linalg.LinAlgError:
         return list(cells)
-    limit = float(student.ppf(1 - FALSE_ALARM, fit.freedom))
+    limit = float(stdtrit(fit.freedom, 1 - FALSE_ALARM))
     while suspects:
         for place, last in suspects.items():
             kept[place] = _up_to(cells[place], last + 1)

@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from experiments.bend.evidence.cells import Cell, leave_out
 
@@ -47,7 +47,7 @@ def rough_noise(cells: Sequence[Cell]) -> float:
     if freedom >= ENOUGH:
         return float(np.sqrt(squares / freedom))
     found = [difference for cell in cells for difference in _third_differences(cell)]
-    return float(np.median(found) / norm.ppf(0.75)) if found else np.inf
+    return float(np.median(found) / ndtri(0.75)) if found else np.inf
 
 
 def _third_differences(cell: Cell) -> list[float]:

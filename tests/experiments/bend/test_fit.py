@@ -31,17 +31,20 @@ def test_planted_law_without_noise(shape: str) -> None:
         )
 
 
-def test_coverage_on_made_sweeps() -> None:
-    """Two scenarios of 30 sweeps: 60 curvatures and exponents each, about 450 optima. At true coverage of 95 % fewer
-    than 50 of 60 come by chance once in 2,000; at true coverage of 80 % they come in 3 of 10 tests."""
-    assert binom.cdf(49, 60, 0.95) < 5e-4
+@pytest.mark.parametrize(("num_sweeps", "of_optima"), [(6, 0.85), pytest.param(30, 0.90, marks=pytest.mark.slow)])
+def test_coverage_on_made_sweeps(num_sweeps: int, of_optima: float) -> None:
+    """Two scenarios: 60 curvatures and exponents each in 30 sweeps, about 450 optima. A false alarm of each count once
+    in 2,000. With 30 sweeps a true coverage of 80 % in place of 95 % is noticed in 3 of 10 tests, with 6 one of 50 %
+    in 8 of 10. The width itself is held to textbooks in `tests.experiments.joint`."""
+    number = 2 * num_sweeps
+    least, most = binom.ppf(5e-4, number, 0.95) / number, binom.isf(2.5e-3, number, 0.05) / number
     for name in ("parabola", "one grid, censored, powers"):
         (scenario,) = (item for item in SCENARIOS if item.name == name)
-        summary = summarise(scenario, [run_sweep(scenario, seed) for seed in range(30)])
-        assert summary["curvature_coverage"] >= 50 / 60
-        assert summary["exponent_coverage"] >= 50 / 60
-        assert summary["optimum_coverage"] >= 0.90
-        assert summary["false_bends"] <= 9 / 60  # at a true rate of 5 %, more come once in 400
+        summary = summarise(scenario, [run_sweep(scenario, seed) for seed in range(num_sweeps)])
+        assert summary["curvature_coverage"] >= least
+        assert summary["exponent_coverage"] >= least
+        assert summary["optimum_coverage"] >= of_optima
+        assert summary["false_bends"] <= most
 
 
 def test_fewer_than_three_scales_are_not_identifiable() -> None:

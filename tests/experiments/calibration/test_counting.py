@@ -51,7 +51,7 @@ def test_few_sweeps_from_the_command_line(estimator: str, tmp_path: Path, capsys
 
 
 def test_rows_do_not_depend_on_the_number_of_workers(estimator: str, tmp_path: Path) -> None:
-    what = small(estimator)
+    what = replace(small(estimator), scenarios=small(estimator).scenarios[:1])
     for workers in (1, 2):
         calibrate(what, tmp_path / str(workers), num_workers=workers, num_sweeps=2)
     one, two = ((tmp_path / folder / what.table).read_bytes() for folder in ("1", "2"))
@@ -59,7 +59,7 @@ def test_rows_do_not_depend_on_the_number_of_workers(estimator: str, tmp_path: P
 
 
 def test_rows_are_those_of_the_seeds(tmp_path: Path) -> None:
-    what = small("fit")
+    what = replace(small("fit"), scenarios=small("fit").scenarios[:1])
     table = calibrate(what, tmp_path, num_workers=1, num_sweeps=2, first_seed=11)
     scenario = what.scenarios[0]
     row = what.summarise(scenario, [run_sweep(scenario, seed) for seed in (11, 12)])

@@ -50,22 +50,23 @@ def test_bent_law_without_noise_is_extrapolated_along_its_bend() -> None:
     assert any("2.38 beyond the table's largest" in phrase for phrase in found.warnings)
 
 
-def test_coverage_of_held_out_cells() -> None:
-    """Two scenarios of 30 sweeps, the target beyond on both axes and the one inside. At true coverage of 90 % fewer
-    than 45 of 60 come less than once in 3,000; at 75 % they come in 4 of 10 tests. Errors over standard errors, were
-    these exact, have a mean square between 0.5 and 1.7 in all but one of 1,000 tests, and below 0.4 in intervals 1.6
-    times too wide."""
-    assert binom.cdf(44, 60, 0.9) < 3.5e-4
-    assert chi2.cdf(60 * 0.5, 60) + chi2.sf(60 * 1.7, 60) < 1.5e-3
+@pytest.mark.parametrize("num_sweeps", [6, pytest.param(30, marks=pytest.mark.slow)])
+def test_coverage_of_held_out_cells(num_sweeps: int) -> None:
+    """Two scenarios, the target beyond on both axes and the one inside. A false alarm once in 3,000 of each count and
+    in 1,000 of each mean square of errors over standard errors. With 30 sweeps a true coverage of 75 % in place of
+    90 % is noticed in 4 of 10 tests, and intervals 1.6 times too wide; with 6 one of 50 %. The width itself is held to
+    textbooks in `tests.experiments.joint`."""
+    cells = 2 * num_sweeps
+    least, (low, high) = binom.ppf(3.5e-4, cells, 0.9), chi2.ppf([5e-4, 1 - 5e-4], cells) / cells
     chosen = [item for item in scenarios() if item.name in ("scatter 0.1", "bend of 2 delta, low noise")]
     assert len(chosen) == 2
-    results = [run_pilot(scenario, seed) for scenario in chosen for seed in range(30)]
+    results = [run_pilot(scenario, seed) for scenario in chosen for seed in range(num_sweeps)]
     for kind in ("interpolated", "both"):
         found = [item for result in results if (item := result[kind]) is not None]
-        assert len(found) == 60
-        assert sum(item["covered"] for item in found) >= 45
+        assert len(found) == cells
+        assert sum(item["covered"] for item in found) >= least
         standard = [item["error"] / item["half_width"] * norm.ppf(0.95) for item in found]
-        assert 0.5 < np.mean(np.square(standard)) < 1.7
+        assert low < np.mean(np.square(standard)) < high
 
 
 def test_one_optimizer_that_cannot_be_answered_does_not_silence_the_other() -> None:

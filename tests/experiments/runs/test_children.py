@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from tests.experiments.tiny_study import ROOT, numbers, tiny_study, write_study
 from theory import Constant
 
 
+@pytest.mark.slow
 def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("joblib", "torch", "submitit", "numpy"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit(name)\n")
@@ -39,6 +42,41 @@ def test_code_beside_a_study_is_not_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert not (tmp_path / "ran").exists()
     assert len(numbers(tmp_path / "out")) == 4
+
+
+def test_workers_are_started_without_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+
+    class Refusing:
+        def __init__(self, *, env: dict[str, str], **_: object) -> None:
+            started.append(env)
+
+        def submit(self, *_: object) -> None:
+            raise BrokenProcessPool
+
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
+    monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", Refusing)
+    job = Job(tmp_path, "run", tiny_config())
+    assert list(local._in_pool([job], 2)) == [(job.path, None)]
+    assert [env["PYTHONSAFEPATH"] for env in started] == [os.environ["PYTHONSAFEPATH"]] == ["1"]
+
+
+@pytest.mark.parametrize(("num_broken", "is_made"), [(1, True), (local.LARGEST_NUMBER_OF_DEATHS, False)])
+def test_a_pool_that_breaks_is_made_anew_but_not_for_ever(
+    num_broken: int, is_made: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a worker is killed; the next pools are this process."""
+    broken: list[int] = []
+
+    def pool(jobs: list[Job], workers: int) -> Iterator[tuple[Path, object]]:
+        broken.append(workers)
+        return iter([(jobs[0].path, None)]) if len(broken) <= num_broken else local._here(jobs)
+
+    monkeypatch.setattr(local, "_in_pool", pool)
+    jobs = [Job(tmp_path, f"run{seed}", tiny_config(seed=seed, schedule=Constant(num_steps=2))) for seed in range(2)]
+    faults = local.try_jobs(jobs, num_workers=2)
+    assert [is_finished(job.path) for job in jobs] == [is_made] * 2
+    assert ["killed again and again" in fault for fault in faults.values()] == ([] if is_made else [True] * 2)
 
 
 def test_as_many_workers_as_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The initial norm and the optimum: answers on made losses, the units of the symmetry, the widening of a grid."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,18 @@ from theory import AdamW
 
 DOCS = Path(__file__).parents[3] / "docs"
 LAW = predictions.read_law(DOCS / "angle-law" / "law.csv")
-PREDICTED = predictions.predictions_of(LAW)
 NO_RUNS = pd.DataFrame(columns=[*answers.FITTED, "arm", "num_steps"])
+
+
+@cache
+def predicted() -> pd.DataFrame:
+    return predictions.predictions_of(LAW)
 
 
 def made(norm_acts: bool, noise: float = 0.003) -> pd.DataFrame:
     """Runs on the study's grids at 1,600 and 3,200 steps whose losses are the law's; or those of the smaller start."""
     rng, rows = np.random.default_rng(5), []
-    for row in PREDICTED[PREDICTED["num_steps"] <= 3200].to_dict("records"):
+    for row in predicted().query("num_steps <= 3200").to_dict("records"):
         arm = next(one for one in runs.ARMS if one.name == row["arm"])
         if arm.weight_decay is None:
             continue
@@ -39,7 +44,7 @@ def made(norm_acts: bool, noise: float = 0.003) -> pd.DataFrame:
 
 def test_a_norm_that_acts_is_found_by_as_much_as_the_law_says() -> None:
     table = made(norm_acts=True)
-    optima = answers.optima_of(table, NO_RUNS, PREDICTED)
+    optima = answers.optima_of(table, NO_RUNS, predicted())
     found = answers.answers_of(table, optima).set_index(["quantity", "num_steps"])
     shifts = found.loc["shift"]
     assert list(shifts.index) == [1600, 3200]
@@ -68,7 +73,7 @@ def test_fading_is_asked_of_neighbours_and_of_the_ends() -> None:
 
 def test_a_norm_that_does_not_act_is_not_found() -> None:
     table = made(norm_acts=False)
-    found = answers.answers_of(table, answers.optima_of(table, NO_RUNS, PREDICTED))
+    found = answers.answers_of(table, answers.optima_of(table, NO_RUNS, predicted()))
     shifts = found[found["quantity"] == "shift"]
     assert all("refutes law" in verdict for verdict in shifts["verdict"])
     assert not any(verdict.startswith("moved") for verdict in shifts["verdict"])
@@ -135,4 +140,4 @@ def test_rows_of_an_earlier_table_stand_for_runs(tmp_path: Path, monkeypatch: py
 def test_committed_predictions_are_those_of_the_code() -> None:
     committed = pd.read_csv(DOCS / "moved-optimum" / "predictions.csv")
     for name in ("law", "mean_angle", "centre", "expected_error"):
-        np.testing.assert_allclose(committed[name], PREDICTED[name], rtol=2e-4)
+        np.testing.assert_allclose(committed[name], predicted()[name], rtol=2e-4)

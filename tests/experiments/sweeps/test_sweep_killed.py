@@ -17,7 +17,7 @@ from experiments.sweeps.study import Study
 from experiments.sweeps.sweep import sweep
 from tests.experiments.tiny_study import numbers, start_sweep, tiny_study, write_study
 
-FLAGS = ("--num-workers", "2", "--checkpoint-every", "10", "--json")
+FLAGS = ("--checkpoint-every", "10", "--json", "--num-workers")
 
 
 def checkpoints(out: Path) -> set[tuple[Path, int]]:
@@ -53,12 +53,12 @@ def workers(process: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def disturb(file: Path, out: Path, disturbances: list[str], rng: random.Random) -> None:
+def disturb(file: Path, out: Path, disturbances: list[str], rng: random.Random, num_workers: int = 2) -> None:
     """Run a sweep and disturb it at random times; after the last time it ends by itself, or is left as it is."""
     process = None
     try:
         for what in disturbances:
-            process = process or start_sweep(file, out, *FLAGS)
+            process = process or start_sweep(file, out, *FLAGS, str(num_workers))
             wait_until_it_moves(process, out)
             time.sleep(rng.uniform(0, 0.1))  # up to the next checkpoints
             assert process.poll() is None, "the sweep was over before it was disturbed"
@@ -114,13 +114,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
     return study, write_study(study, folder / "study.json"), folder / "whole"
 
 
-@pytest.mark.parametrize("disturbances", [["worker", "sweep"], ["Ctrl-C"]])
+@pytest.mark.parametrize(
+    ("num_workers", "disturbances"),
+    [(1, ["Ctrl-C"]), *(pytest.param(2, what, marks=pytest.mark.slow) for what in (["Ctrl-C"], ["worker", "sweep"]))],
+)
 def test_a_disturbed_sweep_ends_with_the_same_runs(
-    disturbances: list[str], small: tuple[Study, Path, Path], tmp_path: Path
+    num_workers: int, disturbances: list[str], small: tuple[Study, Path, Path], tmp_path: Path
 ) -> None:
     study, file, whole = small
     out = tmp_path / "out"
-    disturb(file, out, disturbances, random.Random(0))
+    disturb(file, out, disturbances, random.Random(0), num_workers)
     sweep_here(study, out)
     assert_same_runs(out, whole, 4)
 
@@ -137,6 +140,7 @@ def test_fifty_kills_of_sweep_and_workers_change_nothing(tmp_path: Path) -> None
     assert_same_runs(out, whole, 40)
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_work(small: tuple[Study, Path, Path], tmp_path: Path) -> None:
     study, file, whole = small
     out = tmp_path / "out"
