@@ -235,6 +235,12 @@ def fields_of(optimizer: str, schedule: str) -> tuple[str, ...]:
     return tuple(name for name in NAMES if name not in left_out)
 
 
+def _written(value: float) -> str:
+    """As short as a box wants it: 51200, 8.5e7."""
+    text = f"{value:.4g}" if value >= 1e6 else f"{value:.10g}"
+    return text.replace("e+0", "e").replace("e+", "e")
+
+
 def for_page(decays: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The fields as the page wants them; ``decays`` : by convention, the optimizers that have it."""
     conventions = ("", *decays)
@@ -244,7 +250,7 @@ def for_page(decays: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         "decays": decays,
         "applies": {name: {s: fields_of(name, s) for s in SCHEDULE_NAMES} for name in OPTIMIZERS},
         "law": {
-            "starts": {name: f"{value:.10g}" for name, value in {**SCALE, **LAW}.items()},
+            "starts": {name: _written(value) for name, value in {**SCALE, **LAW}.items()},
             "reference": [EXAMPLE.reference_params, EXAMPLE.reference_batch],
         },
         "defaults": {

@@ -1,4 +1,4 @@
-"""A browser without a window, and an explorer for it to look at."""
+"""A browser without a window, an explorer for it to look at, and what a hand does there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0  # seconds: other work may keep this machine busy
@@ -81,3 +82,55 @@ def until(condition: Any, *, patience: float = PATIENCE) -> Any:
             last = error
         time.sleep(0.03)
     raise AssertionError(f"not within {patience:g} s: {last!r}")
+
+
+def find(browser: Chrome, selector: str) -> WebElement:
+    return browser.find_element("css selector", selector)
+
+
+def show(browser: Chrome, address: str, query: str = "") -> None:
+    browser.get(address + query)
+    until(lambda: facts(browser))
+
+
+def facts(browser: Chrome) -> dict[str, list[str]]:
+    """The table of numbers by its headings, a value for each setting; as it is at 1280 pixels."""
+    script = """const rows = [...document.querySelectorAll('#facts tbody tr')];
+        return [...document.querySelectorAll('#facts thead th')].map((head, place) =>
+            [head.textContent, rows.map((row) => row.cells[place + 1].textContent)])"""
+    return dict(browser.execute_script(script))
+
+
+def fill(browser: Chrome, name: str, text: str) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    box = find(browser, f"#field-{name}")
+    box.send_keys(Keys.CONTROL, "a")
+    box.send_keys(text, Keys.TAB)
+
+
+def value(browser: Chrome, name: str) -> str:
+    return str(find(browser, f"#field-{name}").get_attribute("value"))
+
+
+def quiet(browser: Chrome) -> bool:
+    """Whether every move has its picture."""
+    return bool(browser.execute_script("return moves.waiting.length === 0 && !askers.a.busy"))
+
+
+def drag(browser: Chrome, node: WebElement, steps: int, *, start: tuple[int, int] = (0, 0)) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    pointer = PointerInput("mouse", "mouse")
+    chain = ActionChains(browser, duration=10, devices=[pointer])
+    chain.move_to_element_with_offset(node, *start).click_and_hold()
+    for _ in range(steps):
+        chain.move_by_offset(3, 0).pause(0.04)
+    chain.release().perform()
+
+
+def fields_shown(browser: Chrome) -> dict[str, Any]:
+    script = """return [...document.querySelectorAll('.field')]
+        .map((row) => [row.querySelector('input, select').id, !row.hidden])"""
+    return dict(browser.execute_script(script))

@@ -7,94 +7,34 @@ import re
 import shlex
 import statistics
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from experiments.cli.main import main
-from tests.browser.pages import explorer, look_at, open_browser, until, why_no_browser
+from tests.browser.pages import (
+    drag,
+    explorer,
+    facts,
+    fields_shown,
+    fill,
+    find,
+    quiet,
+    show,
+    until,
+    value,
+    why_no_browser,
+)
 from tests.experiments.cli.said import strict_json
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
-    from selenium.webdriver.remote.webelement import WebElement
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(why_no_browser() is not None, reason=str(why_no_browser()))]
 
 SLOWEST_MOVE, SLOWEST_PAINT, SLOWEST_START = 0.1, 1.0, 2.0  # seconds
 NONE = "\u2013"
 TRIES = 5  # of what is timed, the best counts: other work on the machine can only make it longer
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with explorer("--run", "docs/same-angle/runs.csv") as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chrome]:
-    found = open_browser()
-    yield found
-    found.quit()
-
-
-@pytest.fixture
-def browser(chromium: Chrome) -> Iterator[Chrome]:
-    """At 1280 pixels, light; behind each test nothing may have been said to the console."""
-    look_at(chromium)
-    chromium.get_log("browser")
-    yield chromium
-    said = [line for line in chromium.get_log("browser") if "net::ERR_" not in line["message"]]  # a server that is gone
-    refused = [line for line in said if "400 (Bad Request)" in line["message"]]  # what a field was refused for
-    assert said == refused, said
-
-
-def find(browser: Chrome, selector: str) -> WebElement:
-    return browser.find_element("css selector", selector)
-
-
-def show(browser: Chrome, address: str, query: str = "") -> None:
-    browser.get(address + query)
-    until(lambda: facts(browser))
-
-
-def facts(browser: Chrome) -> dict[str, list[str]]:
-    """The table of numbers by its headings, a value for each setting; as it is at 1280 pixels."""
-    script = """const rows = [...document.querySelectorAll('#facts tbody tr')];
-        return [...document.querySelectorAll('#facts thead th')].map((head, place) =>
-            [head.textContent, rows.map((row) => row.cells[place + 1].textContent)])"""
-    return dict(browser.execute_script(script))
-
-
-def fill(browser: Chrome, name: str, text: str) -> None:
-    from selenium.webdriver.common.keys import Keys
-
-    box = find(browser, f"#field-{name}")
-    box.send_keys(Keys.CONTROL, "a")
-    box.send_keys(text, Keys.TAB)
-
-
-def value(browser: Chrome, name: str) -> str:
-    return str(find(browser, f"#field-{name}").get_attribute("value"))
-
-
-def quiet(browser: Chrome) -> bool:
-    """Whether every move has its picture."""
-    return bool(browser.execute_script("return moves.waiting.length === 0 && !askers.a.busy"))
-
-
-def drag(browser: Chrome, node: WebElement, steps: int, *, start: tuple[int, int] = (0, 0)) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.actions.pointer_input import PointerInput
-
-    pointer = PointerInput("mouse", "mouse")
-    chain = ActionChains(browser, duration=10, devices=[pointer])
-    chain.move_to_element_with_offset(node, *start).click_and_hold()
-    for _ in range(steps):
-        chain.move_by_offset(3, 0).pause(0.04)
-    chain.release().perform()
 
 
 def allowed(limit: float) -> float:
@@ -248,47 +188,6 @@ def test_keys_alone(browser: Chrome, address: str) -> None:
     assert re.match(r"step [\d,]+: A [\d.e-]+", str(read))
 
 
-def test_every_control_has_a_name(browser: Chrome, address: str) -> None:
-    show(browser, address, "?b=1&optimizer=muon&shape=8+8")
-    until(lambda: find(browser, "#measured label"))
-    nameless = browser.execute_script("""
-        const named = (node) => node.labels?.length || node.getAttribute('aria-label') || node.textContent.trim();
-        return [...document.querySelectorAll('input, select, button, [role=img], [role=application], [tabindex="0"]')]
-            .filter((node) => !named(node)).map((node) => node.outerHTML)""")
-    assert nameless == []
-    assert find(browser, "html").get_attribute("lang") == "en"
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["run", "optimum"])
-def test_a_phone(browser: Chrome, address: str, scheme: str, tab: str) -> None:
-    """Nothing is wider than the screen; what is touched is large enough; text stands out from its ground."""
-    look_at(browser, width=390, height=800, scheme=scheme)
-    browser.get(f"{address}?b=1&b.weight_decay=0.4&tab={tab}")
-    until(lambda: browser.find_elements("css selector", "#facts td" if tab == "run" else "#plot-optimum path"))
-    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= 390
-    small = browser.execute_script("""
-        const touched = 'form input[type=range], form input[type=text], form select, .which button';
-        return [...document.querySelectorAll(touched)]
-            .filter((node) => node.offsetParent && node.getBoundingClientRect().height < 28).map((node) => node.id)""")
-    assert small == []
-    assert contrast(browser, "h1", "body") > 7
-    assert contrast(browser, "aside .field label", "body") > 7
-    assert contrast(browser, ".quiet:not(:empty)", "body") > 4.5
-
-
-def contrast(browser: Chrome, text: str, ground: str) -> float:
-    """Ratio of luminances as WCAG defines it."""
-    script = """const [front, back] = [...arguments].map((one) => getComputedStyle(document.querySelector(one)));
-        return [front.color, back.backgroundColor]"""
-    lights = []
-    for colour in browser.execute_script(script, text, ground):
-        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-        lights.append(sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True)))
-    return (max(lights) + 0.05) / (min(lights) + 0.05)
-
-
 def test_two_windows_do_not_know_of_each_other(browser: Chrome, address: str) -> None:
     show(browser, address, "?learning_rate=2e-3")
     first = browser.current_window_handle
@@ -385,12 +284,6 @@ def test_the_server_goes_and_comes_back(browser: Chrome) -> None:
     with explorer("--port", port) as again:
         assert again == found
         until(lambda: not banner.is_displayed() and facts(browser) != before)
-
-
-def fields_shown(browser: Chrome) -> dict[str, Any]:
-    script = """return [...document.querySelectorAll('.field')]
-        .map((row) => [row.querySelector('input, select').id, !row.hidden])"""
-    return dict(browser.execute_script(script))
 
 
 def test_fields_are_those_of_the_optimizer(browser: Chrome, address: str) -> None:

@@ -94,7 +94,9 @@ def _hours(hours: float) -> str:
 def _text_in_words(text: TextPlan) -> str:
     line = f"Text {text.source}: the longest run reads {short_number(text.tokens_needed)} tokens;"
     if text.missing is not None:
-        return f"{line} not there ({text.missing}); lrbend prepare makes tokens of a text."
+        absent = "No such file" in text.missing
+        state = "none are on this machine" if absent else f"what lies there cannot be used: {text.missing}"
+        return f"{line} {state}. lrbend prepare DATASET --out {text.source} writes them."
     if text.tokens_found is None:
         return f"{line} it is built at the first run and was not counted."
     return (

@@ -316,7 +316,8 @@ function start() {
     draw();
     if (optimumAsker.answer && state.tab === "optimum") drawOptimum(optimumAsker.answer);
   });
-  new ResizeObserver(redrawn).observe(document.querySelector("main"));
+  const watcher = new ResizeObserver(redrawn);
+  for (const node of document.querySelectorAll("main, .plot")) watcher.observe(node);
   readAddress();
   show();
   loadRuns();

@@ -161,7 +161,7 @@ function drawChart(node, spec) {
   }
   out.push(`<g class="cursor"></g>`);
   node.setAttribute("aria-label", spec.summary);
-  node.innerHTML = `<svg aria-hidden="true" viewBox="0 0 ${width} ${height}" preserveAspectRatio="none">${out.join("")}</svg>`;
+  node.innerHTML = `<svg aria-hidden="true" viewBox="0 0 ${width} ${height}">${out.join("")}</svg>`;
   node.chart = { spec, x, y, frame, place: null };
   if (!node.watched) watchCursor(node);
 }

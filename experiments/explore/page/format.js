@@ -35,4 +35,11 @@ function shown(value, kind) {
   return short(value, 4);
 }
 
-const asNumber = (text) => (String(text).trim() === "" ? NaN : Number(text));
+// Where a slider or a point stands for a text; what the text is worth is said by the command line alone.
+const POWERS = { k: 3, m: 6, b: 9, g: 9, t: 12 };
+
+function asNumber(text) {
+  const plain = String(text).trim().replace(/[_,](?=\d{3})/g, "").toLowerCase();
+  const found = plain.match(/^([\d.]+)([kmbgt])$/);
+  return plain === "" ? NaN : Number(found ? `${found[1]}e${POWERS[found[2]]}` : plain);
+}

@@ -14,6 +14,37 @@ function buildLegend(node) {
   }));
 }
 
+// Between the settings that were computed the picture follows straight lines in the logarithm of the share.
+const FINER = 3; // cells of the picture for one that was computed, along each axis
+const NEVER = 1.4; // stands for a transient that does not end in the run, so that its edge lies between two settings
+
+function finer(list) {
+  const logs = list.map(Math.log);
+  return Array.from({ length: (list.length - 1) * FINER + 1 }, (_, k) => {
+    const i = Math.min(Math.floor(k / FINER), list.length - 2);
+    return Math.exp(logs[i] + (logs[i + 1] - logs[i]) * (k / FINER - i));
+  });
+}
+
+function levelsOf(fraction) {
+  const height = (fraction.length - 1) * FINER + 1;
+  const width = (fraction[0].length - 1) * FINER + 1;
+  const share = (j, i) => (fraction[j][i] === null ? null : Math.log(fraction[j][i] >= 1 ? NEVER : Math.max(fraction[j][i], 0.003)));
+  return Array.from({ length: height }, (_, row) => {
+    const j = Math.min(Math.floor(row / FINER), fraction.length - 2);
+    const v = row / FINER - j;
+    return Array.from({ length: width }, (_, column) => {
+      const i = Math.min(Math.floor(column / FINER), fraction[0].length - 2);
+      const u = column / FINER - i;
+      const corners = [share(j, i), share(j, i + 1), share(j + 1, i), share(j + 1, i + 1)];
+      const nearest = fraction[j + (v > 0.5 ? 1 : 0)][i + (u > 0.5 ? 1 : 0)];
+      if (nearest === null || nearest === 0 || corners.includes(null)) return nearest === null ? null : levelOf(nearest);
+      const value = (1 - v) * ((1 - u) * corners[0] + u * corners[1]) + v * ((1 - u) * corners[2] + u * corners[3]);
+      return levelOf(Math.exp(value));
+    });
+  });
+}
+
 // The ground is drawn when the answer or the size changes, the points with every move.
 function drawMap(node, found, settings, ends) {
   if (!found?.fraction) {
@@ -40,16 +71,16 @@ function drawMap(node, found, settings, ends) {
 
 function drawGround(node, found, width, height) {
   const frame = { left: 52, right: width - 8, top: 20, bottom: height - 34 };
-  const [rates, decays] = [found.learning_rate, found.weight_decay];
+  const [rates, decays] = [finer(found.learning_rate), finer(found.weight_decay)];
   const x = scaleOf(rates[0], rates.at(-1), frame.left, frame.right, true);
   const y = scaleOf(decays[0], decays.at(-1), frame.bottom, frame.top, true);
   const cell = [(frame.right - frame.left) / (rates.length - 1), (frame.bottom - frame.top) / (decays.length - 1)];
   const out = [`<clipPath id="map-clip"><rect x="${frame.left}" y="${frame.top}" width="${frame.right - frame.left}" height="${frame.bottom - frame.top}"/></clipPath><g clip-path="url(#map-clip)" shape-rendering="crispEdges">`];
-  found.fraction.forEach((row, j) => {
+  levelsOf(found.fraction).forEach((row, j) => {
     let start = 0; // neighbours of one level are one rectangle
     for (let i = 1; i <= row.length; i++) {
-      const level = row[start] === null ? null : levelOf(row[start]);
-      if (i < row.length && (row[i] === null ? null : levelOf(row[i])) === level) continue;
+      const level = row[start];
+      if (i < row.length && row[i] === level) continue;
       if (level) out.push(`<rect class="level-${level}" x="${(x(rates[start]) - cell[0] / 2).toFixed(1)}" y="${(y(decays[j]) - cell[1] / 2).toFixed(1)}" width="${(cell[0] * (i - start) + 0.6).toFixed(1)}" height="${(cell[1] + 0.6).toFixed(1)}"/>`);
       start = i;
     }

@@ -2,6 +2,7 @@
 
 const SCALE_BOXES = { num_params: "model size N", num_tokens: "data D (tokens)", tokens_per_step: "batch B (tokens a step)" };
 const LAW_BOXES = { C1: "C₁", a1: "a₁", C2: "C₂", a2: "a₂", B2: "B₂", noise_growth: "g, growth of the noise with N" };
+const AXIS_CHOICES = { num_params: "model size N", num_tokens: "data D" };
 const AXIS_NAMES = { num_params: "model size N (parameters)", num_tokens: "data D (tokens)" };
 
 const lawBoxes = {};
@@ -11,7 +12,7 @@ function buildLaw(onInput) {
     for (const [name, label] of Object.entries(boxes)) byId(place).append(lawBox(name, label, CONFIG.law.starts[name], onInput));
   }
   byId("law-reference").textContent = `Nᵣ = ${short(CONFIG.law.reference[0])}, Bᵣ = ${CONFIG.law.reference[1].toLocaleString("en")}`;
-  const axis = element("select", { id: "law-axis" }, ...Object.entries(AXIS_NAMES).map(([value, textContent]) => element("option", { value, textContent })));
+  const axis = element("select", { id: "law-axis" }, ...Object.entries(AXIS_CHOICES).map(([value, textContent]) => element("option", { value, textContent })));
   axis.addEventListener("change", () => onInput("axis", axis.value, true));
   lawBoxes.axis = { box: axis, error: element("p", { className: "error" }), start: "num_params" };
   byId("law-scale").append(element("div", { className: "field wide" }, element("label", { htmlFor: "law-axis", textContent: "drawn along" }), axis));
