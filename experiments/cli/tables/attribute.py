@@ -160,6 +160,8 @@ def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ..
     for_runs = ("rival", "mean_angle", "constant", "column", "axis", "decay")
     if given := [flag(name) for name in for_runs if getattr(options, name)]:
         raise BadInput(f"--optima: a table of optima has no runs for {', '.join(given)}")
+    if len(options.group or ()) > 1:
+        raise BadInput(f"--optima: one column holds the arm, not {' and '.join(options.group)}")
     raw = select_rows(read_raw(options.table), conditions_from(options), {})
     frame = pd.DataFrame(dict(zip(raw.header, map(list, raw.columns), strict=True)), dtype=object)
     (arm,) = options.group or ("arm",)

@@ -111,6 +111,7 @@ def test_the_committed_optima_of_the_solvable_model(capsys: pytest.CaptureFixtur
         (["--where", "arm=lion"], "--where arm=lion: no such row"),
         (["--optima", "--rival", "rival"], "has no runs for --rival"),
         (["--optima", "--where", "planet=mars"], "no such column"),
+        (["--optima", "--group", "a", "--group", "b"], "one column holds the arm, not a and b"),
         (["--optima"], "two rows for one cell and arm"),
     ],
 )
