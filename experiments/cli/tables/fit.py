@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from experiments.bend.exponents import Exponent
     from experiments.bend.fit import BendFit, Curvature, GroupFit
     from experiments.bend.optimum import CellOptimum
+    from experiments.bend.power import Power
 
 MOST_CELLS_SHOWN = 40
 
@@ -119,6 +121,8 @@ def fit_in_words(fit: BendFit) -> str:
 
 
 def _group_in_words(group: GroupFit, delta: float) -> list[str]:
+    from experiments.bend.verdict import UNDECIDED
+
     lines = [f"{group.group or 'All runs'}: {counted(len(group.cells), 'cell')}, batch {group.batch}"]
     lines += aligned(
         ("cell", "status", "optimum", "95 % low", "high", "best tried", "best loss", "rates", "runs"),
@@ -145,6 +149,8 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
                 f"    smallest bend this table could have detected with 85 % power: {power.smallest_bend:.3g}"
                 f" (a straight law would have been called straight in {power.straight_if_straight:.0%})"
             )
+        if power is not None and bend.reason == UNDECIDED:
+            lines.append(f"    {_open_line(axis, bend, power, group.cells, delta)}")
     if group.estimators and group.estimators[0].curvature:
         axes = list(group.estimators[0].curvature)
         lines += ["", "  Curvature by other estimators (none of them decides):"]
@@ -201,6 +207,19 @@ def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
     return (
         f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
         f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"
+    )
+
+
+def _open_line(axis: str, bend: Curvature, power: Power, cells: Sequence[CellOptimum], delta: float) -> str:
+    """What is left open where neither a bend nor its absence is shown, and what would settle it."""
+    found = f"no bend found, and none below {bend.low_90:+.2g} or above {bend.high_90:+.2g} is left (90 %)"
+    if power.narrower <= 1:
+        return f"{found}; another table like this one would tell a straight law"
+    values = [cell.key[axis] for cell in cells]
+    factor = max(values) / min(values)
+    return (
+        f"{found}; to tell straight from a bend of {delta:g}, spread as many cells over a factor of"
+        f" {short_number(factor**power.narrower**0.5, 2)} in {axis} instead of {short_number(factor, 2)}"
     )
 
 

@@ -7,6 +7,7 @@ from scipy.stats import norm
 
 from experiments.bend.power import power
 from experiments.bend.verdict import decide
+from experiments.joint.regressors import Regressors
 from theory.bend import Direction
 
 DELTA = 0.07
@@ -50,3 +51,28 @@ def test_power_with_known_widths_is_the_normal_quantile(error: float) -> None:
     assert found.smallest_bend == pytest.approx(limit + norm.ppf(0.85) * error, rel=1e-4)
     straight = max(2 * norm.cdf((DELTA - 1.645 * error) / error) - 1, 0)
     assert found.straight_if_straight == pytest.approx(straight, abs=1e-4)
+
+
+@pytest.mark.parametrize(("error", "unsure"), [(0.1, 0.0), (0.03, 0.01), (0.01, 0.1), (0.3, 1.0)])
+def test_with_so_much_narrower_intervals_a_straight_law_is_called_straight(error: float, unsure: float) -> None:
+    k = power(1.96 * error, 1.645 * error, DELTA, unsure).narrower
+    assert power(1.96 * error / k, 1.645 * error / k, DELTA, unsure).straight_if_straight == pytest.approx(
+        0.85, abs=1e-6
+    )
+    if not unsure:
+        assert k == pytest.approx((1.645 + norm.ppf(0.925)) * error / DELTA, rel=1e-3)
+
+
+def test_as_many_cells_over_a_wider_range_have_narrower_intervals() -> None:
+    """By `narrower` in the error of the second derivative, in a regression of optima with errors all alike."""
+
+    def error(factor: float) -> float:
+        settings = [
+            {"num_params": 1e8 * factor**a, "num_tokens": 1e10 * 64**b} for a in (-1, 0.3, 1) for b in (0, 0.5, 1)
+        ]
+        model = Regressors.of(settings, ("num_params", "num_tokens"), skip_batch=True)
+        at = model.halves["num_params"]
+        return float(np.linalg.inv(model.columns.T @ model.columns)[at, at] ** 0.5)
+
+    narrower = power(0.196, 0.1645, DELTA, 0.0).narrower
+    assert error(8) / error(8**narrower**0.5) == pytest.approx(narrower, rel=1e-9)

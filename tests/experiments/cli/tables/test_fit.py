@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import get_args
@@ -10,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.bend.fit import fit_bend
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.cli.main import build_parser, main
+from experiments.cli.tables.fit import fit_in_words
 from experiments.tables.decay import Decay
 from experiments.tables.reading import LOSS_UNITS, How
 from tests.experiments.cli.said import refusal, strict_json
@@ -45,6 +48,25 @@ def test_words_name_the_verdict_the_power_and_the_other_estimators(
     for phrase in ("smallest bend", "85 % power", "grid argmin", "1 with text in num_params", "diverged", "95 %"):
         assert phrase in shown
     assert "nan" not in shown
+
+
+def test_an_open_axis_says_what_is_excluded_and_what_would_settle_it() -> None:
+    found = fit_bend(make_sweep(Scenario(name="test", noise=0.02), 4).table, sensitivity=False)
+    lines, (fit,) = fit_in_words(found).splitlines(), found.groups
+    told = {axis: bend.verdict.value == "not-identifiable" for axis, bend in fit.curvature.items()}
+    assert any(told.values())
+    for axis, is_open in told.items():
+        about = [line for line in lines if "no bend found" in line and f"in {axis} instead of" in line]
+        assert len(about) == is_open
+        if is_open:
+            bend, power = fit.curvature[axis], fit.power[axis]
+            assert bend.low_90 is not None
+            assert power is not None
+            assert f"below {bend.low_90:+.2g} or above {bend.high_90:+.2g}" in about[0]
+            tried, needed = (
+                float(re.search(rf"{word} ([\d.e+]+)", about[0])[1]) for word in ("instead of", "factor of")
+            )
+            assert np.log(needed) / np.log(tried) == pytest.approx(power.narrower**0.5, rel=0.03)
 
 
 BAD = {
