@@ -61,7 +61,7 @@ CELL_MARKS = {
     "left out": "Open: rates that were left out.",
     "diverges": "Dotted red: from here on runs diverge.",
     "optimum": "Vertical line: optimum.",
-    "interval": "Shaded: 95 % interval of the optimum, where it is wider than the line.",
+    "interval": "Shaded: 95 % interval of the optimum where the line does not cover it.",
 }
 SEEN = 0.03  # of the width of a panel: narrower than that the line of the optimum covers its interval
 BEYOND = 0.35  # in ln: how far a curve is drawn past the rates that were tried
