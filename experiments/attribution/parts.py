@@ -272,7 +272,9 @@ def _axis(
             Contribution(reason=f"no arm with {', '.join(absent)}") if chosen is None else contribution(chosen)
         )
     chosen = None if straight is None else _over_arms(straight, place)
-    parts[STRAIGHT_LAW] = Contribution(reason="mean angles not given") if chosen is None else contribution(chosen)
+    parts[STRAIGHT_LAW] = (
+        Contribution(reason="needs the mean angles: --mean-angle COLUMN") if chosen is None else contribution(chosen)
+    )
     by_arm = {name: contribution(np.eye(len(arms))[index]) for index, name in enumerate(arms)}
     return AxisAttribution(parts=parts, arms=by_arm, log_range=log_range)
 

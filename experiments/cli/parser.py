@@ -11,7 +11,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from experiments.cli.suggestions import plain, suggested
 from experiments.files import BadInput, one_line
@@ -85,8 +85,18 @@ class Parser(argparse.ArgumentParser):
             arg_string = known.get(plain(arg_string), arg_string)
         return super()._get_value(action, arg_string)
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        known = list(action.choices or ())
+        if isinstance(action, argparse._SubParsersAction) and value not in known:
+            meant = suggested(str(value), known)
+            more = f"did you mean {meant}?" if meant else f"{self.prog} --help shows all"
+            self.error(f"{value}: no such command; {more}")
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
         text = " ".join(message.split())
+        if text.endswith("required: COMMAND"):
+            text = f"COMMAND is missing; {self.prog} --help shows all"
         if text.startswith("argument "):  # "argument --x: y" as all other errors are: "--x y"
             text = " ".join(text.removeprefix("argument ").split(": ", maxsplit=1))
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {text}\n")

@@ -61,8 +61,9 @@ CELL_MARKS = {
     "left out": "Open: rates that were left out.",
     "diverges": "Dotted red: from here on runs diverge.",
     "optimum": "Vertical line: optimum.",
-    "interval": "Shaded: 95 % interval of the optimum.",
+    "interval": "Shaded: 95 % interval of the optimum where the line does not cover it.",
 }
+SEEN = 0.03  # of the width of a panel: narrower than that the line of the optimum covers its interval
 BEYOND = 0.35  # in ln: how far a curve is drawn past the rates that were tried
 
 
@@ -177,7 +178,8 @@ def _cell(ax: Axes, cell: Cell, optimum: CellOptimum, fitted: _Fitted | None, sh
         ax.axvline(float(np.exp(cell.ceiling)), color="#b00020", linewidth=1, linestyle=":", label="diverges")
     if optimum.status not in (OptimumStatus.FLAT, OptimumStatus.TOO_FEW_POINTS):
         low, high = optimum.low or ends[0], optimum.high or ends[1]
-        ax.axvspan(max(low, ends[0]), min(high, ends[1]), color=shade, alpha=0.15, linewidth=0, label="interval")
+        if np.log(high / low) > SEEN * np.log(ends[1] / ends[0]):
+            ax.axvspan(max(low, ends[0]), min(high, ends[1]), color=shade, alpha=0.15, linewidth=0, label="interval")
     if optimum.learning_rate is not None:
         ax.axvline(optimum.learning_rate, color=shade, linewidth=1, label="optimum")
     errors = fitted.errors if fitted else None

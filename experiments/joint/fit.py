@@ -23,10 +23,10 @@ from experiments.joint.model import Priors, StackedLosses, State, Variances, cur
 
 Array = NDArray[np.float64]
 
-MAX_ROUNDS = 25
+MAX_ROUNDS = 35
 STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
-DAMPED_FROM = 8  # round from which on variances go a part of the way: losses almost without noise do not tell them
+DAMPED_FROM = 15  # round from which on variances go a part of the way: losses almost without noise do not tell them
 NEGLIGIBLE = 1e-3  # movement of an optimum in a round that settles it from then on, in ln(learning rate)
 DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
 MOST_LEFT_OUT = 200

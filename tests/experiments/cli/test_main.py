@@ -30,6 +30,7 @@ BAD = {
     "abbreviated flag": ([*PREDICT, "--sched", "cosine"], "--sched"),
     "unknown schedule": ([*PREDICT, "--schedule", "sawtooth"], "sawtooth"),
     "unknown command": (["dance"], "dance"),
+    "a command half written": (["pred"], "did you mean predict?"),
     "no command": ([], "COMMAND"),
     "missing flag": (["predict", "--learning-rate", "1e-3"], "--num-steps"),
     "zero over the norm": ([*PREDICT, "--network", "gpt2", "--initial-rms", "0"], "--initial-rms 0.0"),

@@ -187,7 +187,9 @@ def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(
     monkeypatch.chdir(tmp_path)
     assert main.main(["plan", "ladder"]) == 0
     said = capsys.readouterr().out
-    assert "Text ./data/fineweb: the longest run reads 2.72e+10 tokens; none are on this machine. lrbend prepare" in said
+    assert (
+        "Text ./data/fineweb: the longest run reads 2.72e+10 tokens; none are on this machine. lrbend prepare" in said
+    )
     assert "not known" in said
     assert "not run on a GPU" in said
 
