@@ -10,6 +10,8 @@ from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, conventions, conventions_in_words
+from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
+from experiments.cli.settings.series_file import measured_angles
 from experiments.cli.settings.setting_flags import (
     add_matrix,
     add_setting,
@@ -45,6 +47,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, OPTIMIZERS, optimizer_flag="--from")
     add_matrix(parser)
     parser.add_argument("--finite-beta2", action="store_true", help="count the noise of Adam's second moment")
+    add_network(parser)
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help="angles of the source as they were, in place of predicted ones: a run directory, or a table with columns"
+        " step and angular_update in radians, such as lrbend read --csv writes (default: predicted)",
+    )
     group = parser.add_argument_group("what it becomes")
     group.add_argument("--to", choices=TARGETS, required=True, help="the other optimizer")
     group.add_argument(
@@ -79,16 +89,21 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     schedule = schedule_from(options)
     source = optimizer_from(options, options.learning_rate, options.weight_decay)
+    network = network_from(options)
     model = {"finite_beta2": options.finite_beta2, "gradient_rms": options.gradient_rms, "shape": shape_from(options)}
-    found = convert(
-        source,
-        schedule,
-        _target(options, source),
-        initial_rms=options.initial_rms,
-        target_initial_rms=options.to_initial_rms,
-        keep_decay=options.to_weight_decay is not None,
-        **model,
-    )
+    angles = None if options.measured is None else measured_angles(options.measured, schedule.num_steps)
+    with told_by_flag():
+        found = convert(
+            source,
+            schedule,
+            _target(options, source),
+            initial_rms=options.initial_rms,
+            target_initial_rms=options.to_initial_rms,
+            keep_decay=options.to_weight_decay is not None,
+            angles=angles,
+            network=network,
+            **model,
+        )
     if options.schedule_out is not None:
         _write_schedule(options.schedule_out, found)
     write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model))
