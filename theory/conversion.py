@@ -145,7 +145,7 @@ def convert(
         raise _not_scale_invariant(network)
     schedule = as_schedule(schedule)
     model: dict[str, Any] = {"finite_beta2": finite_beta2, "gradient_rms": gradient_rms, "shape": shape}
-    of_source, model = {**model, "network": network}, {**model, "network": _network_of(target, network)}
+    of_source, model = {**model, "network": network}, {**model, "network": network_of_target(target, network)}
     start = initial_rms if target_initial_rms is None else target_initial_rms
     require_magnitude("target_initial_rms", start)
     turns = _angles(source, schedule, initial_rms, of_source) if angles is None else np.asarray(angles, np.float64)
@@ -228,7 +228,8 @@ def _not_scale_invariant(network: Network) -> InvalidParameter:
     return InvalidParameter("network", network.name, f"{WHITE_NOISE.name} or {SCALE_INVARIANT.name} for a conversion")
 
 
-def _network_of(target: Optimizer, network: Network) -> Network:
+def network_of_target(target: Optimizer, network: Network) -> Network:
+    """What of a source's network acts on the target: all of it on AdamW, on others not the sizes of their updates."""
     if isinstance(target, AdamH):
         return replace(network, gradient_history=None, direction_history=None)  # sizes, which do not act there
     return network if isinstance(target, AdamW) else WHITE_NOISE

@@ -34,7 +34,9 @@ def run_study(place: Workplace, seeds: int | None = None, earlier: Path | None =
     place.make_folders()
     originals = {name: config_to_dict(original(setting.seeds[0], setting)) for name, setting in SETTINGS.items()}
     every = {name: list(setting.seeds) for name, setting in SETTINGS.items()}
-    place.write("config.json", to_json({"originals": originals, "seeds": every, "twin_factor": TWIN_FACTOR}, indent=2))
+    place.write(
+        "config.json", to_json({"originals": originals, "seeds": every, "twin_factor": TWIN_FACTOR}, indent=2) + "\n"
+    )
     known = {} if earlier is None else {key_of(row): row for row in rows_in(earlier)}
     answers: list[Row] = []
     for name, setting in SETTINGS.items():
