@@ -197,8 +197,9 @@ def rates_for_angles(
     does.
     """
     turns = np.asarray(angles, dtype=np.float64)
-    if not np.all((turns >= 0) & (turns < np.pi / 2)):
-        raise InvalidParameter("angles", float(np.max(turns, initial=np.nan)), "at least 0 and below pi/2")
+    possible = (turns >= 0) & (turns < np.pi / 2)
+    if not possible.all():
+        raise InvalidParameter("angles", float(turns[~possible][0]), "at least 0 and below pi/2")
     if isinstance(target, AdamC):
         raise InvalidParameter("target", target.name, "another optimizer: its decay depends on the peak rate")
     found = model_of(target, network, finite_beta2=finite_beta2, gradient_rms=gradient_rms, shape=shape)

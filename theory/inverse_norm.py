@@ -288,17 +288,18 @@ def rates_for_angles(
     size = _per_step("gradient_scale", 1.0 if gradient_scale is None else gradient_scale, len(angles))
     exact, later = ExactDirection(1, beta1, beta2), FirstOrderDirection(beta1, beta2)
     directions: tuple[ExactDirection | FirstOrderDirection, ...] = (exact, later)
-    rates, rho = np.full(len(angles), np.nan), np.array([np.square(initial_rms)])
+    rates = np.full(len(angles), np.nan)
+    rho: Any = np.array([np.square(initial_rms)])
     for t, turn in enumerate(np.tan(angles)):
-        if later.good_from(t):
-            directions = (later,)
+        if len(directions) == 2 and later.good_from(t):
+            directions, rho = (later.one(0),), rho.item()
         for direction in directions:
             direction.see(size[t] ** 2 / rho)
         p, s = ratio[t] * directions[0].alignment, ratio[t] ** 2 * directions[0].square
-        eta = driven.decoupled_rate(turn, rho, p, s, weight_decay=weight_decay, share=share)
-        if not np.isfinite(eta[0]):
+        eta = driven.decoupled_rate(turn, rho, p, s, weight_decay=weight_decay, share=share).item()
+        if not math.isfinite(eta):
             break
-        rates[t] = eta[0]
+        rates[t] = eta
         alpha = 1 - share - weight_decay * eta
         rho = alpha * (alpha * rho - 2 * eta * p) + eta**2 * s
         for direction in directions:

@@ -91,7 +91,8 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     schedule = schedule_from(options)
     source = optimizer_from(options, options.learning_rate, options.weight_decay)
-    network = network_from(options)
+    with told_by_flag():
+        network = network_from(options)
     model = {"finite_beta2": options.finite_beta2, "gradient_rms": options.gradient_rms, "shape": shape_from(options)}
     angles = None if options.measured is None else measured_angles(options.measured, schedule.num_steps)
     with told_by_flag():

@@ -67,6 +67,7 @@ def test_what_is_known_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixtu
     ("flags", "message"),
     [
         (["--measured", "FILE"], "needs a column angular_update"),
+        (["--measured", "WIDE"], "angles 1.7: must be at least 0 and below pi/2"),
         (["--measured", "ANGLES"], "--num-steps 300: must be from 200 to 209"),
         (["--network", "scale-invariant", "--direction", "file:FILE"], "needs a column direction_ratio"),
         (["--direction", "file:HISTORY"], "--direction file:PATH: must be left out for white-noise"),
@@ -78,6 +79,7 @@ def test_what_cannot_be_known_of_a_source_is_refused(
     flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = {"FILE": "step,lr\n0,1\n", "RATIOS": "step,direction_ratio\n0,1\n9,0\n"}
+    texts["WIDE"] = "step,angular_update\n0,1.7\n299,0\n"
     texts["HISTORY"] = "step,direction_ratio\n0,1\n9,0.8\n"
     texts["ANGLES"] = "step,angular_update\n" + "".join(f"{step},0.01\n" for step in (*range(0, 200, 10), 199))
     for name, text in texts.items():
