@@ -253,7 +253,7 @@ STUDIES = {
         RegisteredStudy(
             name="conversion",
             question="Does AdamH end where AdamW ends, under the schedule that the theory makes of it?",
-            cost="40 core-minutes",
+            cost="50 core-minutes (estimated), goes on from its table",
             run=_later("conversion.run", "run_study"),
             options=(
                 Option("seeds", "NUMBER", "of each setting, from its first on (default: all)", _whole_number),
