@@ -27,8 +27,7 @@
 # make attack      kills of all that writes, small disks, streams that nobody takes, 40,000 reads, 1,000 bits: an hour
 # make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
 # make samples    small tables with planted laws to try the commands on: docs/samples
-# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 18 core-minutes
-# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, 14 core-minutes
+# make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, goes on from its table
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
 # make inverse-norm   gradients like one over the norm, theory against simulation: docs/inverse-norm, five minutes
 # make lock       hashes of the versions in constraints.txt: requirements, minutes
@@ -120,7 +119,7 @@ valley: .venv/core
 mutate: .venv/dev
 	$(BIN)/python tests/mutate.py $(MUTATE)
 conversion: .venv/core
-	$(BIN)/lrbend study conversion --results docs/conversion
+	$(BIN)/lrbend study conversion --results docs/conversion --option earlier=docs/conversion/losses.csv
 
 fuzz: .venv/dev
 	$(BIN)/python -m tests.attack.attack $(FUZZ)

@@ -27,6 +27,7 @@ from gpt.config import Norm, Steering, TrainableOptimizer, TrainConfig
 from gpt.replay import Recording
 from theory.checks import InvalidParameter
 from theory.conversion import convert
+from theory.networks import WHITE_NOISE, Network
 from theory.optimizers import AdamC, AdamH, AdamW, MuonH, pytorch_decay
 from theory.predict import equilibrium
 
@@ -58,18 +59,32 @@ def adamc(config: TrainConfig) -> TrainConfig:
     return replace(config, optimizer=optimizer)
 
 
-def converted(config: TrainConfig, target: TrainableOptimizer, angles: ArrayLike | None = None) -> TrainConfig:
+def converted(
+    config: TrainConfig,
+    target: TrainableOptimizer,
+    angles: ArrayLike | None = None,
+    *,
+    network: Network = WHITE_NOISE,
+) -> TrainConfig:
     """The run under ``target``, whose block matrices follow the schedule of `theory.conversion.convert`.
 
-    ``angles`` (num_steps,) in radians are those of the run, by default as predicted. ``target`` keeps its decay. Raises
-    `InvalidParameter` where the matrices do not all start at one ``block_rms``.
+    ``angles`` (num_steps,) in radians are those of the run, by default as predicted in that ``network``. ``target``
+    keeps its decay. Raises `InvalidParameter` where the matrices do not all start at one ``block_rms``.
     """
     if config.block_rms is None:
         raise InvalidParameter(
             "block_rms", None, "a number: matrices that start at several norms have several schedules"
         )
     start = config.block_rms
-    found = convert(config.optimizer, config.schedule, target, initial_rms=start, angles=angles, finite_beta2=True)
+    found = convert(
+        config.optimizer,
+        config.schedule,
+        target,
+        initial_rms=start,
+        angles=angles,
+        finite_beta2=True,
+        network=network,
+    )
     assert isinstance(found.optimizer, TrainableOptimizer)  # by the target's
     return replace(config, optimizer=found.optimizer, matrix_schedule=found.schedule)
 

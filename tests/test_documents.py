@@ -129,3 +129,21 @@ def test_the_hours_of_the_planned_bend() -> None:
     shown = [row[name] for row in along_size for name in ("of_an_arm", "between_two_arms")]
     (text,) = re.findall(r"it would show a bend of (.*)\.$", page, flags=re.M)
     assert is_rounded(text.replace(",", " "), shown), text
+
+
+def test_the_table_of_conversions() -> None:
+    table = pd.read_csv(ROOT / "docs" / "conversion" / "answers.csv").set_index(["arm", "setting"])
+    names = {
+        "unconverted": "rate of equilibrium, AdamW's own schedule",
+        "converted": "converted, white noise",
+        "ratio": "converted, one measured direction ratio",
+        "history": "converted, the ratio of each step",
+        "measured": "converted, AdamW's measured angles",
+    }
+    for arm, name in names.items():
+        (line,) = re.findall(rf"^\| {name} \|(.*)\|$", FINDINGS, flags=re.M)
+        rows = [table.loc[key] for setting in ("late", "settled") if (key := (arm, setting)) in table.index]
+        assert is_rounded(line, [row[column] for row in rows for column in ("difference", "se", "angle_ratio")]), line
+    for name, column in (("weights times 1 \\+ 1e-6", "rerun_noise"), ("another seed", "scatter")):
+        (line,) = re.findall(rf"^\| \*AdamW again, {name}: one rerun\* \|(.*)\|$", FINDINGS, flags=re.M)
+        assert is_rounded(line, [table.loc[("converted", setting), column] for setting in ("late", "settled")]), line

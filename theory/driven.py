@@ -145,13 +145,7 @@ def decoupled_rates(
 ) -> Array:
     r"""Learning rates at which each step under decoupled decay turns by the given angle: `moments` inverted.
 
-    With :math:`\alpha = 1 - d - \lambda\eta`, :math:`\tan\theta\,(\alpha\rho - \eta p) = \eta\sqrt{\rho s - p^2}`
-    is linear in the rate,
-
-    .. math:: \eta = \frac{(1-d)\rho\tan\theta}{\sqrt{\rho s - p^2} + (p + \lambda\rho)\tan\theta}
-
-    and the moments go on from there. NaN from the first step on that no rate turns so far: a step along -u turns by
-    less than :math:`\mathrm{atan2}(\sqrt{\rho s-p^2}, -p)`.
+    NaN from the first step on that no rate turns so far (`decoupled_rate`).
 
     Parameters
     ----------
@@ -162,15 +156,31 @@ def decoupled_rates(
     s, memory, row = drive.variance, _Memory(drive, angles.shape[1:]), angles.shape[1:]
     rates, rho, p = np.zeros_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
     for t, turn in enumerate(np.tan(angles)):
-        across = np.sqrt(np.maximum(rho * s[t] - p**2, 0))
-        possible = across + p * turn > 0
-        below = np.where(possible, across + (p + weight_decay * rho) * turn, np.nan)
-        rates[t] = eta = np.where(turn > 0, (1 - share) * rho * turn / below, 0.0)
+        rates[t] = eta = decoupled_rate(turn, rho, p, s[t], weight_decay=weight_decay, share=share)
         alpha = 1 - share - weight_decay * eta
         rho = alpha**2 * rho - 2 * alpha * eta * p + eta**2 * s[t]
         if t + 1 < len(angles):
             p = memory.after(t, eta, alpha)
     return rates
+
+
+def decoupled_rate(
+    turn: Array, rho: Array, p: Array, s: Array | float, *, weight_decay: float = 0.0, share: float = 0.0
+) -> Array:
+    r"""Learning rate of the step that turns by the angle whose tangent is ``turn``, from the moments before it.
+
+    With :math:`\alpha = 1 - d - \lambda\eta`, :math:`\tan\theta\,(\alpha\rho - \eta p) = \eta\sqrt{\rho s - p^2}`
+    is linear in the rate,
+
+    .. math:: \eta = \frac{(1-d)\rho\tan\theta}{\sqrt{\rho s - p^2} + (p + \lambda\rho)\tan\theta}
+
+    NaN where no rate turns so far: a step along -u turns by less than :math:`\mathrm{atan2}(\sqrt{\rho s-p^2}, -p)`.
+    ``weight_decay`` and ``share`` are those of `decoupled_rates`.
+    """
+    across = np.sqrt(np.maximum(rho * s - p**2, 0))
+    possible = across + p * turn > 0
+    below = np.where(possible, across + (p + weight_decay * rho) * turn, np.nan)
+    return np.where(turn > 0, (1 - share) * rho * turn / below, 0.0)
 
 
 class _Memory:

@@ -68,7 +68,7 @@ import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
-from theory import second_moment
+from theory import driven, second_moment
 from theory.checks import InvalidParameter
 from theory.models import Moments
 from theory.momentum import startup_steps, stationary_update_rms
@@ -266,6 +266,45 @@ def moments(
             columns = _advance_one(later.one(k), float(rho[began, k]), eta, a, ratio[began:], squared_size[began:])
             rho[began + 1 :, k], p[began:, k], s[began:, k] = columns
     return Moments(rho.reshape(-1, *row), p.reshape(-1, *row), s.reshape(-1, *row), steps, 1 - alpha)
+
+
+def rates_for_angles(
+    angles: Array,
+    beta1: float,
+    beta2: float,
+    initial_rms: float,
+    *,
+    weight_decay: float = 0.0,
+    share: float = 0.0,
+    direction_ratio: ArrayLike = 1.0,
+    gradient_scale: ArrayLike | None = None,
+) -> Array:
+    """Learning rates (num_steps,) at which each step turns by ``angles`` (num_steps,) in [0, pi/2): `moments` inverted.
+
+    ``weight_decay`` is taken times the rate of a step, ``share`` whatever the rate; the rest as in `moments`. NaN from
+    the first step on that no rate turns so far.
+    """
+    ratio = _per_step("direction_ratio", direction_ratio, len(angles))
+    size = _per_step("gradient_scale", 1.0 if gradient_scale is None else gradient_scale, len(angles))
+    exact, later = ExactDirection(1, beta1, beta2), FirstOrderDirection(beta1, beta2)
+    directions: tuple[ExactDirection | FirstOrderDirection, ...] = (exact, later)
+    rates = np.full(len(angles), np.nan)
+    rho: Any = np.array([np.square(initial_rms)])
+    for t, turn in enumerate(np.tan(angles)):
+        if len(directions) == 2 and later.good_from(t):
+            directions, rho = (later.one(0),), rho.item()
+        for direction in directions:
+            direction.see(size[t] ** 2 / rho)
+        p, s = ratio[t] * directions[0].alignment, ratio[t] ** 2 * directions[0].square
+        eta = driven.decoupled_rate(turn, rho, p, s, weight_decay=weight_decay, share=share).item()
+        if not math.isfinite(eta):
+            break
+        rates[t] = eta
+        alpha = 1 - share - weight_decay * eta
+        rho = alpha * (alpha * rho - 2 * eta * p) + eta**2 * s
+        for direction in directions:
+            direction.move(eta * ratio[t], alpha)
+    return rates
 
 
 def _advance_one(

@@ -50,6 +50,29 @@ class EarlyGradients:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DirectionHistory:
+    """Adam's direction along a run, from measurements: straight between ``steps``, constant outside of them.
+
+    steps : increasing, at least 0. ratios : one per step, above 0. Raises `InvalidParameter`.
+    """
+
+    steps: tuple[int, ...]
+    ratios: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.steps or self.steps[0] < 0 or np.any(np.diff(self.steps) <= 0):
+            raise InvalidParameter("steps", self.steps, "increasing whole numbers of at least 0")
+        if len(self.ratios) != len(self.steps):
+            raise InvalidParameter("ratios", self.ratios, f"{len(self.steps)} numbers, one per step")
+        for ratio in self.ratios:
+            require_number("ratios", ratio, at_least=1e-3, at_most=1e3)
+
+    def __call__(self, num_steps: int) -> Array:
+        """(num_steps,) ratios."""
+        return np.interp(np.arange(num_steps), self.steps, self.ratios)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network:
     """A kind of network.
 
@@ -59,6 +82,8 @@ class Network:
     direction_ratio : RMS of Adam's direction over that of white noise, from 1e-3 to 1e3.
     gradient_history : number of steps to the (num_steps,) relative size of the gradient, at unit norm where it follows
         the norm; None is constant, for ``gpt2`` the start of training of `theory.radial.starting_gradients`.
+    direction_history : number of steps to (num_steps,) factors on ``direction_ratio``, for ``scale-invariant``; None is
+        constant. What a signal that lasts makes of the start of training belongs here.
     law : force factor of ``gpt2``, that of the MLP by default; `theory.radial.KINDS` has others.
     worth : what its predictions are known to be worth, in a sentence.
 
@@ -83,11 +108,17 @@ class Network:
     name: str
     direction_ratio: float = WHITE
     gradient_history: Callable[[int], Array] | None = None
+    direction_history: Callable[[int], Array] | None = None
     law: Law = radial.DEFAULT
     worth: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         require_number("direction_ratio", self.direction_ratio, at_least=1e-3, at_most=1e3)
+
+    def direction_ratios(self, num_steps: int) -> Array:
+        """(num_steps,) ratio of every step."""
+        factors = np.ones(num_steps) if self.direction_history is None else self.direction_history(num_steps)
+        return self.direction_ratio * factors
 
 
 WHITE_NOISE = Network(
@@ -123,6 +154,22 @@ class InverseNorm:
     def moments(self, rates: Array, initial_rms: Array) -> Moments:
         taken = self.settled.shrinkage(rates)[:, None]
         return moments_of(self.network, rates[:, None], taken, self.beta1, self.beta2, initial_rms)
+
+    def rates_for_angles(
+        self, angles: Array, initial_rms: float, *, weight_decay: float = 0.0, share: float = 0.0
+    ) -> Array:
+        """`theory.inverse_norm.rates_for_angles` with the betas and the network of this model."""
+        history = self.network.gradient_history
+        return inverse_norm.rates_for_angles(
+            angles,
+            self.beta1,
+            self.beta2,
+            initial_rms,
+            weight_decay=weight_decay,
+            share=share,
+            direction_ratio=self.network.direction_ratios(len(angles)),
+            gradient_scale=None if history is None else history(len(angles)),
+        )
 
     def num_relaxations(self, rates: Array) -> float | None:
         return float(np.sum(inverse_norm.relaxation_rates(self.settled.shrinkage(rates), self.beta2)))
@@ -171,12 +218,12 @@ def moments_of(
     """
     history = network.gradient_history
     scale = None if history is None else history(len(rates))
-    ratio = network.direction_ratio
     if network.name == "scale-invariant":
+        ratios = network.direction_ratios(len(rates))
         return inverse_norm.moments(
-            rates, shrinkage, beta1, beta2, initial_rms, direction_ratio=ratio, gradient_scale=scale
+            rates, shrinkage, beta1, beta2, initial_rms, direction_ratio=ratios, gradient_scale=scale
         )
-    law = network.law
+    ratio, law = network.direction_ratio, network.law
     if network.name == "white-noise":
         law, scale = radial.NOISE, np.ones(len(rates))
     return radial.moments(
@@ -231,6 +278,8 @@ def _require_fitting(optimizer: Optimizer, network: Network) -> None:
         if network.direction_ratio != WHITE:
             allowed = f"1 for {optimizer.name}; others are for adamw, adamc and adamh"
             raise InvalidParameter("direction_ratio", network.direction_ratio, allowed)
+    if network.direction_history is not None and network.name != SCALE_INVARIANT.name:
+        raise InvalidParameter("direction_history", network.direction_history, f"left out for {network.name}")
     if network.gradient_history is not None and (white or isinstance(optimizer, AdamH)):
         where = "white-noise" if white else optimizer.name
         raise InvalidParameter("gradient_history", network.gradient_history, f"left out for {where}")

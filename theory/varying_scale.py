@@ -109,7 +109,7 @@ class ExactDirection:
         self.square = unbias2 / unbias1**2 * unit * (self._by_area @ self._both)
         self.alignment = -self._factor * (self._by_root @ (self._survival * self._taken))
 
-    def move(self, step: Array, alpha: Array) -> None:
+    def move(self, step: Array | float, alpha: Array | float) -> None:
         r"""The weights become :math:`\alpha W - step\,u`; both (num_settings,)."""
         entered = self._sums @ self._both
         entered /= np.maximum(self._survival, NOTHING)

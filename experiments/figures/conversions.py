@@ -29,10 +29,10 @@ class ConvertedRun:
 
 
 @styled
-def conversion_figure(runs: Sequence[ConvertedRun], *, title: str, first_step: int) -> Figure:
+def conversion_figure(runs: Sequence[ConvertedRun], *, title: str, first_step: int, assumed: str) -> Figure:
     """The source, the target, and where there is one the target at the rate of equilibrium, in this order.
 
-    ``first_step`` : from which on the angles of the first two were made equal.
+    ``first_step`` : from which on the angles of the first two were made equal. ``assumed`` : what the lines are.
     """
     figure = blank(WIDTH, HEIGHT + 0.6)
     cut = False
@@ -54,5 +54,5 @@ def conversion_figure(runs: Sequence[ConvertedRun], *, title: str, first_step: i
     if len(runs) > 2:
         caption += f" {runs[2].name}: the rate that turns as far at equilibrium, under the schedule of the source."
     caption += CUT if cut else ""
-    captioned(figure, WIDTH, title, f"{caption} Closed forms on white noise: nothing is fitted.")
+    captioned(figure, WIDTH, title, f"{caption} {assumed}: nothing is fitted.")
     return figure

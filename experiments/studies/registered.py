@@ -300,8 +300,12 @@ STUDIES = {
         RegisteredStudy(
             name="conversion",
             question="Does AdamH end where AdamW ends, under the schedule that the theory makes of it?",
-            cost="14 core-minutes",
-            run=_later("conversion", "run_study"),
+            cost="50 core-minutes (estimated), goes on from its table",
+            run=_later("conversion.run", "run_study"),
+            options=(
+                Option("seeds", "NUMBER", "of each setting, from its first on (default: all)", _whole_number),
+                Option("earlier", "FILE.csv", "a losses.csv whose rows count as finished runs", Path),
+            ),
         ),
         RegisteredStudy(
             name="simulation-grid",

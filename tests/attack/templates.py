@@ -28,6 +28,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "--from adamh --to adamw --learning-rate 0.01 --num-steps 300 --to-weight-decay 0.1",
         "--from adamw --to muonh --weight-decay 0.1 --schedule file:lr.csv --shape 64 64 --schedule-out out.csv",
         f"--to adamh {RATES} --schedule file:multipliers.csv --finite-beta2",
+        f"--to adamh {RATES} --num-steps 300 --network scale-invariant --direction 0.85 --early-gradients 3 20",
     ),
     "explore": (
         "--no-browser --run RUN",

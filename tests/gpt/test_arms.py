@@ -15,6 +15,8 @@ from gpt.model import GPT, block_matrices
 from gpt.optim import MATRICES, build_optimizers, set_learning_rates
 from gpt.train import rescale_initial_weights, train
 from theory import InvalidParameter
+from theory.conversion import convert
+from theory.networks import SCALE_INVARIANT
 
 CONFIG = TrainConfig(
     model=preset("cpu-16", "gpt2"),
@@ -105,6 +107,12 @@ def test_a_converted_run_changes_optimizer_and_schedule_of_the_matrices_alone() 
         for spec, schedule in ((start.optimizer, start.schedule), (config.optimizer, config.matrix_schedule))
     ]
     torch.testing.assert_close(*map(torch.from_numpy, angles))
+    swinging = dataclasses.replace(SCALE_INVARIANT, direction_ratio=0.8)
+    slower = arms.converted(start, theory.AdamH(learning_rate=1e-3), network=swinging)
+    known = convert(
+        start.optimizer, start.schedule, theory.AdamH(learning_rate=1e-3), initial_rms=0.02, network=swinging
+    )
+    assert (slower.optimizer, slower.matrix_schedule) == (known.optimizer, known.schedule)
     with pytest.raises(InvalidParameter, match="block_rms"):
         arms.converted(CONFIG, theory.AdamH(learning_rate=1e-3))
 

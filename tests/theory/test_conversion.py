@@ -27,6 +27,7 @@ from theory import (
     predict_trajectory,
 )
 from theory.conversion import convert, rates_for_angles
+from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, DirectionHistory, EarlyGradients, Network
 
 ADAMW = AdamW(learning_rate=0.01, weight_decay=0.3)
 SHAPE = (24, 8)
@@ -115,6 +116,55 @@ def test_angles_from_elsewhere_are_followed() -> None:
     np.testing.assert_allclose(angles_of(found.optimizer, found.schedule, 0.05), asked, rtol=1e-9)
     with pytest.raises(InvalidParameter, match="120 numbers"):
         convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, angles=asked[1:])
+
+
+INDEPENDENT = AdamW(learning_rate=0.01, weight_decay=3e-3, decay="independent")
+HISTORY = DirectionHistory(steps=(0, 5, 30), ratios=(1.0, 2.0, 0.8))
+NETWORKS = (
+    replace(WHITE_NOISE, direction_ratio=0.8),
+    SCALE_INVARIANT,
+    replace(SCALE_INVARIANT, gradient_history=EarlyGradients(factor=3, steps=20), direction_history=HISTORY),
+)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=["white", "inverse norm", "histories"])
+@pytest.mark.parametrize("optimizer", [ADAMW, INDEPENDENT], ids=["pytorch", "independent"])
+def test_in_a_network_too_adamw_is_converted_to_itself(optimizer: AdamW, network: Network) -> None:
+    run = predict_trajectory(optimizer, SCHEDULE, initial_rms=0.8, network=network)
+    stale = replace(optimizer, learning_rate=1e-4)
+    found = rates_for_angles(stale, run.angular_update[:, 0], initial_rms=0.8, network=network)
+    np.testing.assert_allclose(found, optimizer.learning_rate * SCHEDULE.multipliers(), rtol=1e-8)
+    there = convert(optimizer, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.8, network=network)
+    np.testing.assert_array_equal(there.angles, run.angular_update[:, 0])
+    back = convert(
+        there.optimizer, there.schedule, stale, initial_rms=0.8, network=replace(network, gradient_history=None)
+    )
+    assert max(there.largest_angle_error, back.largest_angle_error) < 1e-9
+
+
+def test_a_shorter_direction_is_a_larger_start() -> None:
+    """Weights, and with them all norms, in units of the direction: the symmetry of the ratio."""
+    target = AdamH(learning_rate=0.1)
+    short = replace(WHITE_NOISE, direction_ratio=0.5)
+    one = convert(ADAMW, SCHEDULE, target, initial_rms=0.2, network=short)
+    other = convert(ADAMW, SCHEDULE, target, initial_rms=0.4)
+    np.testing.assert_allclose(one.angles, other.angles, rtol=1e-9)
+    assert one.matching_learning_rate == pytest.approx(other.matching_learning_rate, rel=1e-9)
+    # A sign has one size in every network; the decay is that at which it settles at the shorter RMS.
+    lion, longer = (
+        convert(ADAMW, SCHEDULE, Lion(learning_rate=1.0, weight_decay=0.0), initial_rms=r, keep_decay=False, network=n)
+        for r, n in ((0.2, short), (0.4, WHITE_NOISE))
+    )
+    assert 2 * lion.optimizer.learning_rate == pytest.approx(longer.optimizer.learning_rate, rel=1e-9)
+
+
+def test_networks_that_cannot_be_meant_are_refused() -> None:
+    lion = Lion(learning_rate=2e-3, weight_decay=1.0)
+    for source, network in ((ADAMW, GPT2), (lion, SCALE_INVARIANT), (lion, NETWORKS[0])):
+        with pytest.raises(InvalidParameter, match=r"network|direction_ratio"):
+            convert(source, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, network=network)
+    with pytest.raises(InvalidParameter, match="network"):
+        rates_for_angles(ADAMW, np.full(9, 0.01), initial_rms=0.05, network=GPT2)
 
 
 def test_without_decay_there_is_no_equilibrium_to_match() -> None:

@@ -21,7 +21,16 @@ from theory import (
     predict_trajectory,
     radial,
 )
-from theory.networks import GPT2, NETWORKS, SCALE_INVARIANT, WHITE_NOISE, EarlyGradients, Network, model_of
+from theory.networks import (
+    GPT2,
+    NETWORKS,
+    SCALE_INVARIANT,
+    WHITE_NOISE,
+    DirectionHistory,
+    EarlyGradients,
+    Network,
+    model_of,
+)
 from theory.predict import final_rms, num_relaxations
 from theory.radial import DIRECTION_RATIO
 from theory.trajectory import FIELDS
@@ -162,3 +171,28 @@ def test_refused() -> None:
         with pytest.raises(InvalidParameter):
             EarlyGradients(**given)
     assert all(network.worth for network in NETWORKS.values())
+
+
+def test_a_history_of_the_direction_is_straight_between_its_steps() -> None:
+    history = DirectionHistory(steps=(2, 6), ratios=(2.0, 1.0))
+    assert history(8).tolist() == [2, 2, 2, 1.75, 1.5, 1.25, 1, 1]
+    known = replace(SCALE_INVARIANT, direction_ratio=0.5, direction_history=history)
+    rates = np.full((8, 1), 1e-2)
+    ours = model_of(OPTIMIZER, known).moments(rates[:, 0], np.array([0.3]))
+    expected = inverse_norm.moments(rates, 0.3 * rates, 0.9, 0.99, np.array([0.3]), direction_ratio=0.5 * history(8))
+    assert np.array_equal(ours.rho, expected.rho)
+
+
+@pytest.mark.parametrize(
+    ("steps", "ratios"), [((), ()), ((1, 1), (1.0, 1.0)), ((-1, 2), (1.0, 1.0)), ((0, 1), (1.0,)), ((0,), (0.0,))]
+)
+def test_histories_that_are_none_are_refused(steps: tuple[int, ...], ratios: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidParameter, match=r"steps|ratios"):
+        DirectionHistory(steps=steps, ratios=ratios)
+
+
+@pytest.mark.parametrize("network", [WHITE_NOISE, GPT2], ids=lambda one: one.name)
+def test_only_scale_invariant_takes_a_history_of_the_direction(network: Network) -> None:
+    told = replace(network, direction_history=DirectionHistory(steps=(0,), ratios=(1.0,)))
+    with pytest.raises(InvalidParameter, match="direction_history"):
+        model_of(OPTIMIZER, told)

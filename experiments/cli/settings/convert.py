@@ -10,6 +10,8 @@ from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, conventions, conventions_in_words
+from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
+from experiments.cli.settings.series_file import measured_angles
 from experiments.cli.settings.setting_flags import (
     add_matrix,
     add_setting,
@@ -18,6 +20,7 @@ from experiments.cli.settings.setting_flags import (
     schedule_from,
     shape_from,
 )
+from experiments.cli.settings.setting_words import worth_in_words
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import as_cell
 
@@ -38,6 +41,7 @@ SUMMARY = "the setting of another optimizer with the same angles, schedule inclu
 EXAMPLES = (
     "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --schedule-out adamh.csv",
     "lrbend convert --from adamw --to lion --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --schedule cosine",
+    "lrbend convert --learning-rate 1e-3 --num-steps 2e4 --to adamh --network scale-invariant --direction 0.85",
     "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1 --plot a.png",
 )
 
@@ -46,6 +50,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_setting(parser, OPTIMIZERS, optimizer_flag="--from")
     add_matrix(parser)
     parser.add_argument("--finite-beta2", action="store_true", help="count the noise of Adam's second moment")
+    add_network(parser)
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        metavar="FILE",
+        help="angles of the source as they were, in place of predicted ones: a run directory, or a table with columns"
+        " step and angular_update in radians, such as lrbend read --csv writes (default: predicted)",
+    )
     group = parser.add_argument_group("what it becomes")
     group.add_argument("--to", choices=TARGETS, required=True, help="the other optimizer")
     group.add_argument(
@@ -80,21 +92,29 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     schedule = schedule_from(options)
     source = optimizer_from(options, options.learning_rate, options.weight_decay)
+    with told_by_flag():
+        network = network_from(options)
     model = {"finite_beta2": options.finite_beta2, "gradient_rms": options.gradient_rms, "shape": shape_from(options)}
-    found = convert(
-        source,
-        schedule,
-        _target(options, source),
-        initial_rms=options.initial_rms,
-        target_initial_rms=options.to_initial_rms,
-        keep_decay=options.to_weight_decay is not None,
-        **model,
-    )
+    angles = None if options.measured is None else measured_angles(options.measured, schedule.num_steps)
+    with told_by_flag():
+        found = convert(
+            source,
+            schedule,
+            _target(options, source),
+            initial_rms=options.initial_rms,
+            target_initial_rms=options.to_initial_rms,
+            keep_decay=options.to_weight_decay is not None,
+            angles=angles,
+            network=network,
+            **model,
+        )
     if options.schedule_out is not None:
         _write_schedule(options.schedule_out, found, _headline(found, schedule)[0])
-    write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model))
+    model["network"] = network
+    write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model, angles is not None))
     headline, meaning = _headline(found, schedule)
-    result = _summary(found, headline)
+    result = {**_summary(found, headline), "network": network.name, "direction_ratio": network.direction_ratio}
+    result["angles_measured"] = angles is not None
     if options.json:
         print(to_json({**result, "source": {"optimizer": source.name, **conventions(source)}}))
         return 0
@@ -103,6 +123,7 @@ def run(options: argparse.Namespace) -> int:
         if not isinstance(value, list):
             print(f"{name:28} {as_cell(value)}")
     print(conventions_in_words(found.optimizer))
+    print("The angles of the source are those of the file." if angles is not None else worth_in_words(network))
     for line in _in_words(found, headline, meaning, options.schedule_out):
         print(line)
     return 0
@@ -166,13 +187,19 @@ def _summary(found: Conversion, headline: float) -> dict[str, Any]:
 
 
 def _draw(
-    source: Optimizer, schedule: Schedule, found: Conversion, initial_rms: float, model: dict[str, Any]
+    source: Optimizer,
+    schedule: Schedule,
+    found: Conversion,
+    initial_rms: float,
+    model: dict[str, Any],
+    measured: bool,
 ) -> Figure:
     """Source and target, and the target at the rate of equilibrium under the source's schedule where it can be."""
     from dataclasses import replace
 
     from experiments.figures.conversions import ConvertedRun, conversion_figure
     from theory import predict_trajectory
+    from theory.conversion import network_of_target
 
     target: Any = found.optimizer
     runs = [(source.name, source, schedule, initial_rms), (target.name, target, found.schedule, found.initial_rms)]
@@ -180,13 +207,19 @@ def _draw(
         unconverted = replace(target, learning_rate=found.matching_learning_rate)
         runs.append((f"{target.name}, unconverted", unconverted, schedule, found.initial_rms))
     every = max(1, -(-schedule.num_steps // MOST_DRAWN))
-    shown = []
+    shown: list[ConvertedRun] = []
+    network = model["network"]
     for name, spec, of_run, start in runs:
+        model["network"] = network_of_target(target, network) if shown else network
         trajectory = predict_trajectory(spec, of_run, initial_rms=start, record_every=every, **model)
+        if measured and not shown:
+            trajectory = replace(trajectory, angular_update=found.angles[trajectory.steps, None])
         rates = spec.learning_rate * of_run.multipliers()[trajectory.steps]
         shown.append(ConvertedRun(name=name, trajectory=trajectory, learning_rate=rates))
     title = f"{source.name} to {target.name}, {schedule.name} schedule of {schedule.num_steps} steps"
-    return conversion_figure(shown, title=title, first_step=found.first_step)
+    known = "angles of the first as measured" if measured else f"direction {network.direction_ratio:g} of white noise"
+    assumed = f"Closed forms, network {network.name}, {known}"
+    return conversion_figure(shown, title=title, first_step=found.first_step, assumed=assumed)
 
 
 def _in_words(found: Conversion, headline: float, meaning: str, path: Path | None) -> list[str]:

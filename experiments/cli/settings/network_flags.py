@@ -6,10 +6,13 @@ import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.cli.flags import NETWORKS
 from experiments.cli.parser import number
+from experiments.cli.settings.rate_file import PREFIX
+from experiments.cli.settings.series_file import read_series
 from experiments.files import BadInput
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ VALLEY = re.compile(r"valley\(([^()]*)\)")
 # Parameters of a network that have other names on the command line.
 FLAG_OF = {
     "direction_ratio": "--direction",
+    "direction_history": "--direction file:PATH",
+    "ratios": "--direction file:PATH",
     "gradient_history": "--early-gradients",
     "factor": "--early-gradients FACTOR",
     "steps": "--early-gradients STEPS",
@@ -38,7 +43,8 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="RATIO",
         help="RMS of Adam's direction over that of white noise: a number, white (1), measured (0.885, small runs; 90 %%"
         " of matrices within .81 to .945), or valley(CURVATURE,SHAPE), by what the loss curves in a step"
-        " (theory.valley; 1.15,0.31 in small runs) (default: white for white-noise, else measured)",
+        " (theory.valley; 1.15,0.31 in small runs); or file:PATH, a table with columns step and direction_ratio, for"
+        " scale-invariant (default: white for white-noise, else measured)",
     )
     group.add_argument(
         "--early-gradients",
@@ -70,7 +76,9 @@ def direction_ratio(text: str, beta1: float) -> float:
     except argparse.ArgumentTypeError:
         ratio = 0.0
     if ratio <= 0:
-        raise BadInput(f"--direction {text}: must be a number above 0, white, measured or valley(CURVATURE,SHAPE)")
+        raise BadInput(
+            f"--direction {text}: must be a number above 0, white, measured, valley(CURVATURE,SHAPE) or file:PATH"
+        )
     return ratio
 
 
@@ -81,12 +89,28 @@ def network_from(options: argparse.Namespace) -> Network:
     from theory import networks
 
     network = networks.NETWORKS[options.network]
-    if options.direction is not None:
+    if options.direction is not None and options.direction.startswith(PREFIX):
+        network = _with_history(network, Path(options.direction.removeprefix(PREFIX)))
+    elif options.direction is not None:
         network = replace(network, direction_ratio=direction_ratio(options.direction, _beta1(options)))
     if options.early_gradients is not None:
         factor, steps = options.early_gradients
         network = replace(network, gradient_history=networks.EarlyGradients(factor=factor, steps=steps))
     return network
+
+
+def _with_history(network: Network, path: Path) -> Network:
+    """Of that ratio at every step; the last one is that of later, and of equilibrium."""
+    from dataclasses import replace
+
+    from theory.networks import DirectionHistory
+
+    series = read_series(path, (("direction_ratio",),))
+    last = series.values[-1]
+    if last <= 0:
+        raise BadInput(f"{path}: the last {series.name} must be above 0")
+    history = DirectionHistory(steps=series.steps, ratios=tuple(value / last for value in series.values))
+    return replace(network, direction_ratio=last, direction_history=history)
 
 
 def _beta1(options: argparse.Namespace) -> float:

@@ -22,12 +22,13 @@ def test_the_lines_of_a_conversion(num_steps: int, number: int) -> None:
         runs.append(
             ConvertedRun(name=f"{rate:g}", trajectory=trajectory, learning_rate=np.full(len(trajectory.steps), rate))
         )
-    figure = conversion_figure(runs, title="a to b", first_step=7)
+    figure = conversion_figure(runs, title="a to b", first_step=7, assumed="On white noise")
     rates, angles, norms = figure.axes
     for run in runs:
         np.testing.assert_array_equal(line(rates, run.name)[1], run.learning_rate)
         np.testing.assert_array_equal(line(angles, run.name)[1], run.trajectory.angular_update[:, 0])
         np.testing.assert_array_equal(line(norms, run.name)[1], run.trajectory.weight_rms[:, 0])
     assert "from step 7 on" in words(figure)
+    assert "On white noise:" in words(figure)
     assert ("the rate that turns as far at equilibrium" in words(figure)) == (number == 3)
     assert picture_bytes(figure, "png")

@@ -37,6 +37,57 @@ def test_a_whole_schedule_there_and_back(tmp_path: Path, capsys: pytest.CaptureF
     assert np.genfromtxt(back, delimiter=",", names=True)["learning_rate"] == pytest.approx(0.01, rel=1e-6)
 
 
+def test_what_is_known_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ratio, one for each step, or the angles themselves: a schedule for the same run each time."""
+    to_adamh = ["--to", "adamh", *RUN, "--initial-rms", "2", "--schedule", "cosine"]
+    network = ["--network", "scale-invariant", "--direction", "0.8"]
+    short = answer("convert", [*to_adamh, *network], capsys)
+    assert (short["network"], short["direction_ratio"], short["angles_measured"]) == ("scale-invariant", 0.8, False)
+    plain = answer("convert", to_adamh, capsys)
+    assert (plain["network"], plain["direction_ratio"]) == ("white-noise", 1)
+    # Far from equilibrium the angle goes with the direction, and so does AdamH's rate.
+    white = answer("convert", [*to_adamh, "--network", "scale-invariant", "--direction", "white"], capsys)
+    assert short["schedule"][2] * short["learning_rate"] == pytest.approx(
+        0.8 * white["schedule"][2] * white["learning_rate"], rel=0.01
+    )
+    ratios = tmp_path / "direction.csv"
+    ratios.write_text("step,direction_ratio\n0,0.8\n299,0.8\n")
+    told = answer("convert", [*to_adamh, *network[:2], "--direction", f"file:{ratios}"], capsys)
+    assert told["learning_rate"] == pytest.approx(short["learning_rate"], rel=1e-12)
+    records = tmp_path / "run.csv"
+    predict = ["--optimizer", "adamw", *to_adamh[2:], *network, "--trajectory", str(records), "--record-every", "1"]
+    assert main(["predict", *predict]) == 0
+    capsys.readouterr()
+    measured = answer("convert", [*to_adamh, "--measured", str(records)], capsys)
+    assert measured["angles_measured"]
+    assert measured["schedule"] == pytest.approx(short["schedule"], rel=1e-5)  # predict takes finite beta2 by itself
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--measured", "FILE"], "needs a column angular_update"),
+        (["--measured", "WIDE"], "angles 1.7: must be at least 0 and below pi/2"),
+        (["--measured", "ANGLES"], "--num-steps 300: must be from 200 to 209"),
+        (["--network", "scale-invariant", "--direction", "file:FILE"], "needs a column direction_ratio"),
+        (["--direction", "file:HISTORY"], "--direction file:PATH: must be left out for white-noise"),
+        (["--network", "scale-invariant", "--direction", "file:RATIOS"], "the last direction_ratio must be above 0"),
+        (["--network", "gpt2"], "white-noise or scale-invariant for a conversion"),
+    ],
+)
+def test_what_cannot_be_known_of_a_source_is_refused(
+    flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {"FILE": "step,lr\n0,1\n", "RATIOS": "step,direction_ratio\n0,1\n9,0\n"}
+    texts["WIDE"] = "step,angular_update\n0,1.7\n299,0\n"
+    texts["HISTORY"] = "step,direction_ratio\n0,1\n9,0.8\n"
+    texts["ANGLES"] = "step,angular_update\n" + "".join(f"{step},0.01\n" for step in (*range(0, 200, 10), 199))
+    for name, text in texts.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+        flags = [flag.replace(name, str(tmp_path / f"{name}.csv")) for flag in flags]
+    assert message in refusal(["convert", "--to", "adamh", *RUN, *flags], capsys)
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

@@ -38,7 +38,7 @@ def test_the_rates_of_a_schedule_are_that_schedule(tmp_path: Path, capsys: pytes
 
 def test_rows_of_a_thinned_log_are_joined_by_lines(tmp_path: Path) -> None:
     rates = read_rates(written(tmp_path, "step,learning_rate\n0,0\n10,0.002\n20,\n30,0.001\n"))
-    assert (rates.peak, rates.steps) == (0.002, (0, 10, 30))
+    assert (rates.peak, rates.series.steps) == (0.002, (0, 10, 30))
     assert rates.schedule(None).multipliers()[[0, 5, 10, 20, 30]].tolist() == [0, 0.5, 1, 0.75, 0.5]
     assert rates.schedule(40).num_steps == 40
     with pytest.raises(BadInput, match="--num-steps 51: must be at most 50"):

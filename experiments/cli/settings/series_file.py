@@ -1,0 +1,93 @@
+"""A series along a run from a file: learning rates, angles, directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.files import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+STEP = ("step", "steps")
+
+
+@dataclass(frozen=True)
+class SeriesFile:
+    """``name`` of the column in the file; ``steps`` 0-based, increasing, one ``value`` each, at least 0."""
+
+    path: Path
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    @property
+    def longest(self) -> int:
+        """Steps of a run up to which the file knows something: its last row and one more gap."""
+        return self.steps[-1] + max((b - a for a, b in pairwise(self.steps)), default=1)
+
+    def each_step(self, num_steps: int) -> NDArray[np.float64]:
+        """(num_steps,) values, straight between the rows. Raises `BadInput` unless that is the length of the run."""
+        import numpy as np
+
+        if not self.steps[-1] < num_steps <= self.longest:
+            told = f"{self.path} has a row for step {self.steps[-1]}"
+            allowed = f"from {self.steps[-1] + 1} to {self.longest}"
+            raise BadInput(f"--num-steps {num_steps}: must be {allowed}, since {told}")
+        return np.interp(np.arange(num_steps), self.steps, self.values)
+
+
+def read_series(path: Path, columns: Sequence[tuple[str, ...]]) -> SeriesFile:
+    """The first of the ``columns``, each with its other names, that a table has; ``step`` unless each row is a step.
+
+    Steps increase, values are finite and at least 0; rows without a value are left out. Raises `BadInput`.
+    """
+    from experiments.tables.formats import read_raw
+    from experiments.tables.numbers import parse
+
+    raw = read_raw(path)
+    places = {name.strip().lower(): place for place, name in reversed(list(enumerate(raw.header)))}
+
+    def column(names: tuple[str, ...]) -> int | None:
+        return next((places[name] for name in names if name in places), None)
+
+    chosen = next((place for names in columns if (place := column(names)) is not None), None)
+    if chosen is None:
+        known = " or ".join(names[0] for names in columns)
+        raise BadInput(f"{path}: needs a column {known}; its header is {raw.shown}")
+    step, name, cells = column(STEP), raw.header[chosen], parse(raw.columns[chosen])
+    counted = list(range(len(raw.lines))) if step is None else parse(raw.columns[step]).numbers.tolist()
+    steps: list[int] = []
+    values: list[float] = []
+    rows = zip(raw.lines, counted, cells.numbers.tolist(), cells.empty.tolist(), strict=True)
+    for line, at, value, empty in rows:
+        if empty:
+            continue
+        if not 0 <= value < float("inf"):
+            raise BadInput(f"{path} line {line}: {name} must be a finite number of at least 0")
+        if not (0 <= at < 2**53 and float(at).is_integer()):
+            raise BadInput(f"{path} line {line}: step must be a whole number of at least 0")
+        if steps and at <= steps[-1]:
+            raise BadInput(f"{path} line {line}: step {at:g} must be above {steps[-1]}, the one before it")
+        steps.append(int(at))
+        values.append(value)
+    if not max(values, default=0.0) > 0:
+        raise BadInput(f"{path}: no {name} above 0")
+    return SeriesFile(path, name, tuple(steps), tuple(values))
+
+
+def measured_angles(path: Path, num_steps: int) -> NDArray[np.float64]:
+    """(num_steps,) angles per step in radians from a run directory, the mean of its matrices, or from a table with a
+    column ``angular_update``. Raises `BadInput`."""
+    if not path.is_dir():
+        return read_series(path, (("angular_update",),)).each_step(num_steps)
+    from experiments.runs.run_files import load_run
+
+    run = load_run(path).trajectory
+    angles = run.angular_update.mean(axis=1)
+    return SeriesFile(path, "angular_update", tuple(run.steps.tolist()), tuple(angles.tolist())).each_step(num_steps)
