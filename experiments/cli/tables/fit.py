@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from experiments.bend.power import Power
 
 MOST_CELLS_SHOWN = 40
+FARTHER = 30.0  # times the range of an axis: no advice beyond
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
 EXAMPLES = (
@@ -217,9 +218,14 @@ def _open_line(axis: str, bend: Curvature, power: Power, cells: Sequence[CellOpt
         return f"{found}; another table like this one would tell a straight law"
     values = [cell.key[axis] for cell in cells]
     factor = max(values) / min(values)
+    needed = factor**power.narrower**0.5
+    if needed > FARTHER * factor:
+        return (
+            f"{found}; intervals {short_number(power.narrower, 2)} times narrower would tell straight: more cells first"
+        )
     return (
         f"{found}; to tell straight from a bend of {delta:g}, spread as many cells over a factor of"
-        f" {short_number(factor**power.narrower**0.5, 2)} in {axis} instead of {short_number(factor, 2)}"
+        f" {short_number(needed, 2)} in {axis} instead of {short_number(factor, 2)}"
     )
 
 
