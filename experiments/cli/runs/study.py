@@ -15,7 +15,6 @@ from experiments.text import aligned, as_cell, flag
 SUMMARY = "list the studies, or run one and write its answers; restart it at any time"
 EXAMPLES = (
     "lrbend study",
-    "lrbend study direction --runs runs/direction --results runs/direction-answers",
     "lrbend study simulation-grid --option settings=20 --option optimizers=adamw,lion",
     "lrbend study bend --scale gpu",
 )

@@ -40,8 +40,7 @@ TEMPLATE_RATE = 1e-3  # of a target whose own rate is still to be found
 SUMMARY = "the setting of another optimizer with the same angles, schedule included"
 EXAMPLES = (
     "lrbend convert --from adamw --to adamh --learning-rate 1e-3 --num-steps 2e4 --schedule-out adamh.csv",
-    "lrbend convert --from adamw --to lion --learning-rate 1e-3 --weight-decay 0.1 --num-steps 2e4 --schedule cosine",
-    "lrbend convert --learning-rate 1e-3 --num-steps 2e4 --to adamh --network scale-invariant --direction 0.85",
+    "lrbend convert --from adamw --to lion --learning-rate 1e-3 --num-steps 2e4 --schedule cosine --direction 0.885",
     "lrbend convert --from adamh --to adamw --learning-rate 0.01 --num-steps 2e3 --to-weight-decay 0.1 --plot a.png",
 )
 

@@ -111,8 +111,9 @@ class Fields:
         unknown = next((name for name in given if name not in NAMES), None)
         if unknown is not None:
             raise RefusedField(f"{unknown[:40]}: not a field of the page", None)
-        if given.get("schedule", "").startswith(PREFIX):
-            raise RefusedField(f"--schedule {given['schedule']}: the page reads no file", "schedule")
+        for name in ("schedule", "direction"):
+            if given.get(name, "").startswith(PREFIX):
+                raise RefusedField(f"--{name} {given[name]}: the page reads no file", name)
         meant = fields_of(given.get("optimizer", "adamw"), given.get("schedule", "constant"))
         words = [word for name in meant if name in given for word in _words(name, given[name])]
         options = argparse.Namespace()

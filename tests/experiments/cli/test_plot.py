@@ -95,6 +95,6 @@ def test_matplotlib_is_imported_for_a_picture_only() -> None:
         "answers = [main(words) for words in json.loads(sys.argv[1])];"
         "print(json.dumps([answers, 'matplotlib' in sys.modules]))"
     )
-    commands = json.dumps([words_of(command, "") for command in ("predict", "fit", "recommend")])
+    commands = json.dumps([words_of(command, "losses.csv") for command in ("predict", "fit", "recommend")])
     done = subprocess.run([sys.executable, "-c", code, commands], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [[0, 0, 0], False]

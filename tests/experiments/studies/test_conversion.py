@@ -81,8 +81,8 @@ def test_the_rule_of_late(setting: arms.Setting, unconverted: float, verdict: st
         (0.0, 0.01, 0.1, True),
         (0.009, 0.01, 0.1, False),  # significant: its standard error is .0033
         (0.0, 0.06, 0.1, False),  # an interval that reaches to a half of the damage
-        (0.014, 0.03, 0.1, False),  # more than a rerun by rounding
-        (0.0, 0.01, 0.02, False),  # a damage that is no more than a rerun
+        (0.0125, 0.0195, 0.1, False),  # more than a rerun by rounding, .0113
+        (0.0, 0.005, 0.02, False),  # a damage that is no more than a rerun
     ],
 )
 def test_the_rule_of_settled(offset: float, spread: float, unconverted: float, borne_out: bool) -> None:

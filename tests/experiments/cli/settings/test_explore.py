@@ -92,6 +92,7 @@ def _typed(name: str, text: str) -> list[str]:
     ("fields", "said"),
     [
         ({"schedule": "file:/etc/passwd"}, "the page reads no file"),
+        ({"direction": "file:/etc/passwd", "network": "scale-invariant"}, "the page reads no file"),
         ({"num_steps": str(MOST["num_steps"] + 1)}, f"--num-steps 1000001: must be at most {MOST['num_steps']}"),
         ({"schedule": "cosine-restarts", "num_cycles": "21"}, "--num-cycles 21: must be at most 20"),
         ({"optimizer": "muonh", "shape": "8 1e6"}, "--shape 1000000: must be at most 100000"),
