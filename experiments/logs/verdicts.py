@@ -18,6 +18,7 @@ WINDOWS = 400  # of a loss curve with more records
 RISE, SHARE = 0.1, 0.25  # of the lowest loss, and of the fall before it: a rise above both that lasts is divergence
 NOISES = 6  # the same in standard deviations
 LEAST_RECORDS = 8
+LARGEST = 1e300  # of a level; larger ones count as this
 BLOWN = 3  # times the lowest loss, which a few records are enough for
 ROUGHNESS = 0.6745 * math.sqrt(6)  # median of absolute second differences of white noise, in its standard deviations
 GRADIENT_RISE = 0.2  # in ln, below which a gradient norm does not rise
@@ -62,6 +63,7 @@ def ending_of(loss: Series | None) -> Ending:
         what = "zero, as it is printed for NaN" if zero[place] else "not finite"
         return _diverged(int(loss.done[place]), f"the loss is {what} from step {loss.done[place]} on")
     done, levels = _levels(loss)
+    levels = np.clip(levels, -LARGEST, LARGEST)  # their differences are numbers
     if len(levels) < LEAST_RECORDS and levels[-1] < BLOWN * levels.min():
         return Ending(outcome=RunOutcome.COMPLETED)
     lowest = int(np.argmin(levels))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.cli.flags import SCHEDULES
+from experiments.cli.flags import NETWORKS, SCHEDULES
 from experiments.cli.parser import number, whole_number
 from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, with_decay
 from experiments.cli.settings.rate_file import PREFIX, read_rates
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_WEIGHT_DECAY, DEFAULT_INITIAL_RMS = 0.1, 0.02
 NAMES = (*SCHEDULES, "cosine-restarts")
+STEP_BYTES, NETWORK_STEP_BYTES = 150, 350  # of a prediction, measured at 3 and 10 million steps
 
 
 def add_setting(
@@ -184,6 +186,7 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
     for field in ("learning_rate", "num_steps"):
         if getattr(options, field) is None:
             raise BadInput(f"{flag(field)}: required, where no file is the schedule")
+    _require_memory(options)
     cls: Any = ALL_SCHEDULES[name]
     given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}
     if cls is not Constant:
@@ -194,6 +197,14 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
         given["num_cycles"] = options.num_cycles
     schedule: Schedule = cls(**given)
     return schedule
+
+
+def _require_memory(options: argparse.Namespace) -> None:
+    """Raise `MemoryError` where arrays of that many steps cannot fit: Linux grants them, and kills who uses them."""
+    network = getattr(options, "network", NETWORKS[0])
+    needed = options.num_steps * (STEP_BYTES if network == NETWORKS[0] else NETWORK_STEP_BYTES)
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise MemoryError
 
 
 def _schedule_of_file(options: argparse.Namespace, path: Path) -> Schedule:

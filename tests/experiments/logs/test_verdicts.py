@@ -60,6 +60,12 @@ def test_losses_that_are_no_numbers() -> None:
     assert ending_of(series(np.array([5.5, 1067.0]))).diverged_step == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_losses_that_are_hardly_numbers() -> None:
+    swinging = np.where(np.arange(20) % 2, 1.7e308, -1.7e308)
+    assert ending_of(series(swinging)).outcome is RunOutcome.COMPLETED
+
+
 def test_why_a_gradient_norm_rises() -> None:
     weights = 0.1 * np.exp(-np.clip((STEPS - 2000) / 3000, 0, 1))
     level = np.ones(5000)

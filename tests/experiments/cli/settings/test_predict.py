@@ -32,6 +32,16 @@ def test_predict_says_null_where_the_equilibrium_is_not_reached(capsys: pytest.C
     assert result["reaches_equilibrium"] is False
 
 
+@pytest.mark.parametrize("flags", [[], ["--network", "scale-invariant"]])
+def test_more_steps_than_memory_are_refused_before_any_is_taken(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 100
+    assert main([*PREDICT[:-1], str(steps), *flags]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not enough memory; ask for fewer steps" in line
+
+
 def test_lists_give_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.csv"
     arguments = ["predict", "--learning-rate", "1e-3", "3e-3", "--weight-decay", "0.1", "0.3", "1"]
