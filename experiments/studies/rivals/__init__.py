@@ -47,6 +47,12 @@ arm, with the error that the optimum's error makes of it by its slope in ln rate
    of 1.6 at its optimum is above that optimum by more than 1.96 standard errors;
 4. else *open*.
 
+Amended when the runs had begun and none of them had been looked at, since made tables of flat quantities with noise
+were refuted or found too often: p from F and limits from Student's t where the noise between seeds has few degrees of
+freedom (`answers`), in place of chi^2, two and 1.96. And since the machine is five times slower than planned, runs
+come in the order in which an answer is soonest known (`runs.make_runs`): the two rates beside the optimum, then the
+third, AdamH after AdamW, seed 2 last. Slopes are those of the rates that all seeds of an arm have.
+
 The mean angle is asked the same and ought to move with the optimum; if it does not, the rule has no power. The same
 with AdamH's arm is told beside it and decides nothing. A run without a value above 0 leaves its seed out.
 

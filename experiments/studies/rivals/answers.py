@@ -1,8 +1,10 @@
 r"""Whether the optima of the arms lie at a fixed value of a quantity, and where that value would put them.
 
 Of an arm with optimum x (ln rate, standard error :math:`\sigma`) a quantity has :math:`\rho = \ln r(x)`, by
-interpolation in ln rate of each seed, the slope s of ln r in ln rate by a line through the three rates, and the noise
-:math:`\tau` of :math:`\rho` from the spread between seeds, pooled over the arms of a length.
+interpolation in ln rate of each seed, the slope s of ln r in ln rate by a line through the rates, and the noise
+:math:`\tau` of :math:`\rho` from the spread between seeds, pooled over the arms of a length. Its few degrees of freedom
+count: chi^2 over its own is an F, with those of the noise times :math:`(\mathrm{error}^2/\tau^2)^2`, since the error of
+the optimum is taken as known (Welch and Satterthwaite); slopes and shifts are compared by Student's t.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2, ncx2
+from scipy.stats import f as fisher
+from scipy.stats import t as student
 
 from experiments.studies.moved_optimum.answers import NORMAL_95, SHIFT
 from experiments.studies.moved_optimum.runs import ADAMH
@@ -23,6 +27,7 @@ from experiments.studies.rivals.runs import COMPARED, MEASURED, MOMENTS
 Array = NDArray[np.float64]
 
 REFUTED, HELD = 0.01, 0.05
+SMALLEST, MANY = 1e-12, 1e9  # noise, and degrees of freedom that are as good as infinite
 PRODUCTS = {  # with the peak rate, half way: name, quantity, its power
     "rate x noise_scale^0.5": ("noise_scale", 0.5),
     "rate x sharpness": ("sharpness", 1.0),
@@ -41,7 +46,8 @@ ANSWERS = (
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """One quantity in one arm: ``optimum`` and its ``error`` in ln rate; ``value`` there, ``slope`` and
-    ``at_common_rate`` of its logarithm, ``noise`` and ``slope_noise`` their standard errors by seeds."""
+    ``at_common_rate`` of its logarithm, ``noise`` and ``slope_noise`` their standard errors by seeds, of ``freedom``
+    degrees."""
 
     arm: str
     optimum: float
@@ -51,6 +57,7 @@ class Reading:
     at_common_rate: float
     noise: float
     slope_noise: float
+    freedom: int
 
     @property
     def value_error(self) -> float:
@@ -74,28 +81,30 @@ def log_values(runs: pd.DataFrame, quantity: str, moment: str) -> Array:
 
 
 def read(runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -> list[Reading]:
-    """A reading per arm of `COMPARED` that has runs with the quantity at three rates in two seeds or more; ``runs`` and
-    ``optima`` of one length. Seeds without one of the rates do not count."""
+    """A reading per arm of `COMPARED` that has the quantity at two rates or more in two seeds or more; ``runs`` and
+    ``optima`` of one length. A rate that fewer seeds have than another does not count."""
     table = runs.assign(value=log_values(runs, quantity, moment))
     best = dict(zip(optima["arm"], np.log(optima["learning_rate"].to_numpy(float)), strict=True))
     errors = dict(zip(optima["arm"], optima["error"].to_numpy(float), strict=True))
     common = float(np.mean([best[arm] for arm in SHIFT]))
     found, spreads = {}, []
     for arm in COMPARED:
-        by_seed = table[table["arm"] == arm].pivot(index="seed", columns="learning_rate", values="value").dropna()
-        if len(by_seed) < 2 or by_seed.shape[1] < 3:
+        by_seed = table[table["arm"] == arm].pivot(index="seed", columns="learning_rate", values="value")
+        by_seed = by_seed.loc[:, by_seed.notna().sum() == by_seed.notna().sum().max()].dropna()
+        if len(by_seed) < 2 or by_seed.shape[1] < 2:
             continue
         rates, values = np.log(by_seed.columns.to_numpy(float)), by_seed.to_numpy(float)
         optimum = float(best[arm])
         each = np.stack(
             [
-                [np.interp(optimum, rates, own) for own in values],
+                _between(optimum, rates, values),
                 np.polyfit(rates, values.T, 1)[0],
-                [np.interp(common, rates, own) for own in values],
+                _between(common, rates, values),
             ]
         )
         found[arm] = (optimum, float(errors[arm]), *each.mean(axis=1), len(values))
         spreads.append(each[:2].var(axis=1, ddof=1))
+    freedom = sum(num_seeds - 1 for *_, num_seeds in found.values())
     pooled = np.mean(spreads, axis=0) if spreads else np.zeros(2)
     return [
         Reading(
@@ -107,9 +116,18 @@ def read(runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -
             at_common_rate=at_common_rate,
             noise=float(np.sqrt(pooled[0] / num_seeds)),
             slope_noise=float(np.sqrt(pooled[1] / num_seeds)),
+            freedom=freedom,
         )
         for arm, (optimum, error, value, slope, at_common_rate, num_seeds) in found.items()
     ]
+
+
+def _between(x: float, rates: Array, values: Array) -> Array:
+    """By the line through the two rates beside x, or nearest to it; values (num_seeds, num_rates)."""
+    low = int(np.clip(np.searchsorted(rates, x) - 1, 0, len(rates) - 2))
+    share = (x - rates[low]) / (rates[low + 1] - rates[low])
+    found: Array = values[:, low] * (1 - share) + values[:, low + 1] * share
+    return found
 
 
 def predicted_shift(readings: Sequence[Reading]) -> tuple[float, float]:
@@ -135,11 +153,13 @@ def judge(readings: Sequence[Reading]) -> dict[str, object]:
     error = np.array([one.value_error for one in readings])
     level = float(np.average(value, weights=error**-2))
     distance, freedom = float((((value - level) / error) ** 2).sum()), len(readings) - 1
-    p = float(chi2.sf(distance, freedom))
+    known = moved.freedom * float(np.median((error / np.maximum(noise, SMALLEST)) ** 4))
+    p = float(fisher.sf(distance / freedom, freedom, min(known, MANY)))
+    limit = float(student.ppf(0.975, moved.freedom))
     shift, shift_error = predicted_shift(readings)
     measured = moved.optimum - base.optimum
-    seen = all(abs(one.slope) > 2 * one.slope_noise for one in (moved, base))
-    told = shift * math.copysign(1.0, measured) > NORMAL_95 * shift_error
+    seen = all(abs(one.slope) > limit * one.slope_noise for one in (moved, base))
+    told = shift * math.copysign(1.0, measured) > limit * shift_error
     if p < REFUTED:
         verdict = "refuted"
     elif not seen:
@@ -155,8 +175,8 @@ def judge(readings: Sequence[Reading]) -> dict[str, object]:
         "chi2": distance,
         "p": p,
         "shift": shift,
-        "shift_low": shift - NORMAL_95 * shift_error,
-        "shift_high": shift + NORMAL_95 * shift_error,
+        "shift_low": shift - limit * shift_error,
+        "shift_high": shift + limit * shift_error,
         "measured_shift": measured,
         "measured_low": measured - half,
         "measured_high": measured + half,

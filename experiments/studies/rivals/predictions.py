@@ -27,7 +27,7 @@ def predictions_of(optima: pd.DataFrame, rates: dict[tuple[str, int], tuple[floa
         here = optima[optima["num_steps"] == num_steps]
         best = dict(zip(here["arm"], here["learning_rate"].to_numpy(float), strict=True))
         common = math.sqrt(best[moved] * best[base])
-        own = rates[moved, num_steps]
+        own = sorted(rates[moved, num_steps])
         for quantity, moment in quantities():
             name, power = PRODUCTS.get(quantity, (quantity, 1.0))
             norm_power = power * POWERS.get(name, 0.0)

@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.files import to_json
 from experiments.runs.configs import config_to_dict
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows
-from experiments.studies.moved_optimum.runs import config_of, plant
+from experiments.studies.moved_optimum.runs import SEEDS, config_of, plant
 from experiments.studies.rivals.answers import answers_of, values_of
 from experiments.studies.rivals.figure import draw
 from experiments.studies.rivals.predictions import predictions_of
@@ -31,7 +31,7 @@ from experiments.studies.workplace import Findings, Workplace, read_rows
 def run_study(
     place: Workplace,
     lengths: Sequence[int] = (1600,),
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = SEEDS,
     earlier: Path | None = None,
     moved_optimum: Path = Path("docs/moved-optimum"),
     same_angle: Path = Path("docs/same-angle"),
@@ -58,7 +58,7 @@ def run_study(
         "rates": {f"{arm}, {steps}": own for (arm, steps), own in rates.items()},
         "num_batches": NUM_BATCHES,
         "num_sharpness_batches": NUM_SHARPNESS_BATCHES,
-        "runs": [config_to_dict(config_of(arm_by_name(arm), 1600, rates[arm, 1600][1], 0)) for arm in COMPARED],
+        "runs": [config_to_dict(config_of(arm_by_name(arm), 1600, rates[arm, 1600][0], 0)) for arm in COMPARED],
     }
     place.write("config.json", to_json(config, indent=1) + "\n")
     if earlier is not None:

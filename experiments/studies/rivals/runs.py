@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from experiments.runs.configs import config_hash
-from experiments.studies.moved_optimum.runs import ADAMH, ARMS, Arm, config_of
+from experiments.studies.moved_optimum.runs import ADAMH, ARMS, SEEDS, Arm, config_of
 from experiments.studies.workplace import Workplace
 from gpt.checkpoint import previous
 from gpt.config import TrainConfig
@@ -45,7 +45,8 @@ COLUMNS = ("arm", *NUMBERS[:3], "outcome", *GAPS, "seconds", "run")
 
 
 def cell_rates(optima: pd.DataFrame, runs: pd.DataFrame, arm: str, num_steps: int) -> tuple[float, ...]:
-    """The rate of the arm's grid nearest to its measured optimum, the next below and the next above.
+    """The rate of the arm's grid nearest to its measured optimum, the next below and the next above; the two that have
+    the optimum between them come first.
 
     ``runs``: those of moved-optimum and AdamH's of same-angle; the optimum lies inside the grid.
     """
@@ -54,7 +55,9 @@ def cell_rates(optima: pd.DataFrame, runs: pd.DataFrame, arm: str, num_steps: in
     best = float(optima.loc[(optima["arm"] == arm) & (optima["num_steps"] == num_steps), "learning_rate"].iloc[0])
     nearest = int(np.argmin(np.abs(np.log(rates / best))))
     middle = min(max(nearest, 1), len(rates) - 2)
-    return tuple(float(rate) for rate in rates[middle - 1 : middle + 2])
+    own = rates[middle - 1 : middle + 2]
+    third = 2 if best < own[1] else 0
+    return tuple(float(rate) for rate in (*np.delete(own, third), own[third]))
 
 
 def arm_by_name(name: str) -> Arm:
@@ -65,21 +68,28 @@ def arm_by_name(name: str) -> Arm:
 def make_runs(
     place: Workplace, rates: dict[tuple[str, int], tuple[float, ...]], lengths: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[pd.DataFrame]:
-    """All finished rows, again after every run; runs of ``lengths`` and ``seeds`` that are missing are made, all cells
-    of one seed before the next seed. ``rates`` by arm and length."""
+    """All finished rows, again after every run; missing runs of ``lengths`` and ``seeds`` are made. ``rates`` by arm
+    and length, of `cell_rates`.
+
+    In the order in which an answer is soonest known: AdamW's arms before AdamH, the rates beside the optimum before the
+    third, seeds 0 and 1 of all that before seed 2.
+    """
     place.make_folders()
     known: dict[str, pd.DataFrame] = {}
-    for num_steps in dict.fromkeys(length for _, length in rates):
-        for seed in (0, 1, 2):
-            for (arm, length), own in rates.items():
-                for rate in own if length == num_steps else ():
-                    config = config_of(arm_by_name(arm), num_steps, rate, seed)
-                    wanted = num_steps in lengths and seed in seeds
-                    if not wanted and not (place.runs / f"{config_hash(config)}.csv").exists():
-                        continue
-                    (row,) = place.run_tables([config], rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
-                    known[config_hash(config)] = row.assign(arm=arm)
-                    yield pd.concat(known.values(), ignore_index=True)[list(COLUMNS)]
+    tasks = [
+        ((length, seed == max(SEEDS), arm == ADAMH.name, rate == own[-1], seed), arm, rate)
+        for (arm, length), own in rates.items()
+        for rate in own
+        for seed in SEEDS
+    ]
+    for (num_steps, *_, seed), arm, rate in sorted(tasks, key=lambda task: task[0]):
+        config = config_of(arm_by_name(arm), num_steps, rate, seed)
+        wanted = num_steps in lengths and seed in seeds
+        if not wanted and not (place.runs / f"{config_hash(config)}.csv").exists():
+            continue
+        (row,) = place.run_tables([config], rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
+        known[config_hash(config)] = row.assign(arm=arm)
+        yield pd.concat(known.values(), ignore_index=True)[list(COLUMNS)]
 
 
 def rows_of(config: TrainConfig) -> pd.DataFrame:
