@@ -151,6 +151,8 @@ def judge(readings: Sequence[Reading]) -> dict[str, object]:
     value, slope, own = (np.array([getattr(one, name) for one in readings]) for name in ("value", "slope", "error"))
     noise = np.array([one.noise for one in readings])
     error = np.array([one.value_error for one in readings])
+    if error.min() < SMALLEST:
+        return {"verdict": "chooses no rate"}
     level = float(np.average(value, weights=error**-2))
     distance, freedom = float((((value - level) / error) ** 2).sum()), len(readings) - 1
     known = moved.freedom * float(np.median((error / np.maximum(noise, SMALLEST)) ** 4))
