@@ -113,12 +113,12 @@ def test_the_norm_of_the_blocks_is_seen_by_sharpness_alone(monkeypatch: pytest.M
     """Ten times the weights: the same function, plain sharpness a hundredth, as Adam sees it a tenth."""
     monkeypatch.setattr(runs, "NUM_BATCHES", 3)
     (tmp_path / "text").write_bytes(np.random.default_rng(0).integers(97, 105, 4000, dtype=np.uint8).tobytes())
-    model = ModelConfig(architecture="scale-invariant", num_layers=1, d_model=8, context_length=8)
+    model = ModelConfig(architecture="scale-invariant", num_layers=1, d_model=4, context_length=8)
     config = TrainConfig(
         model=model,
         optimizer=AdamW(learning_rate=1e-9, weight_decay=0.0, eps=1e-20),
         non_matrix_learning_rate=1e-2,
-        schedule=Constant(num_steps=8),
+        schedule=Constant(num_steps=2),
         batch_size=2,
         dtype="float64",
         device="cpu",
