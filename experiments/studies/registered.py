@@ -261,7 +261,7 @@ STUDIES = {
         RegisteredStudy(
             name="rivals",
             question="Does noise scale, sharpness, Adam's statistics or the output norm move as AdamW's optimum does?",
-            cost="18 core-minutes (estimated) at 1,600 steps",
+            cost="20 core-minutes (estimated) at 1,600 steps",
             run=_later("rivals.run", "run_study"),
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),

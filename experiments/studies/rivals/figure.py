@@ -1,7 +1,8 @@
-"""The figure of the study: two quantities over the rate in all arms, and the shift that each would give."""
+"""The figure of the study: three quantities over the rate in all arms, and the shift that each would give."""
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from experiments.studies.moved_optimum.figure import COLOURS
 from experiments.studies.rivals.answers import log_values
 from experiments.studies.rivals.runs import COMPARED
 
-SHOWN = (("mean_angle", "run"), ("noise_scale", "end"), ("output_norm", "end"))
+SHOWN = (("mean_angle", "run"), ("preconditioned_sharpness", "half"), ("output_norm", "end"))
 REACH = 2.0  # of the shifts that are drawn
 
 
@@ -23,7 +24,7 @@ def draw(runs: pd.DataFrame, optima: pd.DataFrame, answers: pd.DataFrame) -> byt
     figure, panels = plt.subplots(1, 4, figsize=(16, 5), layout="constrained", width_ratios=(3, 3, 3, 5))
     for panel, (quantity, moment) in zip(panels, SHOWN, strict=False):
         _over_rate(panel, own, best, quantity, moment)
-    panels[0].legend(fontsize=8, frameon=False)
+    panels[0].legend(fontsize=8, frameon=False, title="stars: optima")
     _shifts(panels[-1], answers[(answers["num_steps"] == num_steps) & (answers["scope"] == "AdamW")])
     return png_bytes(figure, dpi=110)
 
@@ -31,18 +32,23 @@ def draw(runs: pd.DataFrame, optima: pd.DataFrame, answers: pd.DataFrame) -> byt
 def _over_rate(panel: Axes, runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -> None:
     table = runs.assign(value=np.exp(log_values(runs, quantity, moment)))
     for arm in COMPARED:
+        if arm not in set(table["arm"]):
+            continue
         means = table[table["arm"] == arm].groupby("learning_rate")["value"].agg(["mean", "std", "count"])
         error = means["std"] / np.sqrt(means["count"])
         panel.errorbar(means.index, means["mean"], yerr=error, fmt="o-", ms=4, lw=1, color=COLOURS[arm], label=arm)
         here = optima[optima["arm"] == arm]
-        if means.empty or here.empty:
-            continue
         best = float(here["learning_rate"].iloc[0])
         value = np.exp(np.interp(np.log(best), np.log(means.index.to_numpy(float)), np.log(means["mean"])))
         panel.plot(best, value, "*", ms=14, color=COLOURS[arm])
     when = {"run": "", "half": ", half way", "end": ", at the end"}[moment]
     panel.set(xscale="log", yscale="log", xlabel="learning rate")
-    panel.set_title(f"{quantity.replace('_', ' ')}{when} (stars: optima)", fontsize=10)
+    panel.set_title(f"{quantity.replace('_', ' ')}{when}", fontsize=10)
+    for axis, digits in ((panel.xaxis, (1, 2, 4, 7)), (panel.yaxis, (1, 2, 3, 4, 5, 7))):
+        axis.set_major_locator(mpl.ticker.LogLocator(subs=digits, numticks=50))
+        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+        axis.set_minor_locator(mpl.ticker.NullLocator())
+    panel.tick_params(labelsize=8)
 
 
 def _shifts(panel: Axes, answers: pd.DataFrame) -> None:
@@ -62,4 +68,4 @@ def _shifts(panel: Axes, answers: pd.DataFrame) -> None:
     names = [f"{row['quantity']}, {row['moment']}".replace("_", " ") for row in known.to_dict("records")]
     panel.set_yticks(range(len(known)), names, fontsize=8)
     panel.set(xlim=(-REACH, REACH), xlabel="ln of best rate, RMS 14.4 over 1.6, at a fixed value")
-    panel.set_title("grey: measured; green: moves with it; red: refuted", fontsize=10)
+    panel.set_title("band: measured; green: moves with it; red: refuted; grey: neither", fontsize=10)
