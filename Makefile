@@ -21,6 +21,7 @@
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
 # make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
+# make rivals     does noise scale, sharpness or the output norm move with the optimum: docs/rivals, goes on from its table
 # make public-tables   lrbend fit on public sweeps (LRBEND_PUBLIC_DATA): docs/public-tables, a core-minute
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
@@ -39,7 +40,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -109,6 +110,9 @@ schedule-exponent: .venv/core
 
 one-calibration: .venv/core
 	$(BIN)/lrbend study one-calibration --results docs/one-calibration
+
+rivals: .venv/core
+	$(BIN)/lrbend study rivals --results docs/rivals --option earlier=docs/rivals/runs.csv
 
 public-tables: .venv/core
 	$(BIN)/lrbend study public-tables --results docs/public-tables

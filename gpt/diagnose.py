@@ -17,7 +17,7 @@ from torch import Tensor
 from gpt.adam_statistics import adam_statistics
 from gpt.checkpoint import load_checkpoint
 from gpt.config import TrainConfig
-from gpt.data import load_text
+from gpt.data import Text, load_text
 from gpt.model import GPT, block_matrices
 from gpt.noise_scale import measure_noise_scale
 from gpt.optim import MATRICES, build_optimizers
@@ -48,44 +48,78 @@ class Diagnosis:
     sign_agreement: float
 
 
-def diagnose(config: TrainConfig, checkpoint: Path, *, num_batches: int = 16) -> Diagnosis:
-    """Load the end of a run and measure.
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run at one of its checkpoints: model, optimizer of the block matrices, and sequences that it has not seen."""
 
-    Parameters
-    ----------
-    config : of the run.
-    checkpoint : its last one.
-    num_batches : of ``config.batch_size`` sequences for the noise scale, at least 3; half of them make the batch of the
-        sharpness.
+    config: TrainConfig
+    model: GPT
+    optimizer: torch.optim.Optimizer
+    text: Text
+
+    def batch(self, index: int) -> tuple[Tensor, Tensor]:
+        """Tokens and targets of one batch that the run was neither trained nor evaluated on."""
+        return self.text.validation_batch(
+            self.config.eval_batches + index,
+            batch_size=self.config.batch_size,
+            context_length=self.config.model.context_length,
+        )
+
+    def joined(self, num_batches: int) -> tuple[Tensor, Tensor]:
+        """The first of them as one batch."""
+        pairs = [self.batch(index) for index in range(num_batches)]
+        tokens, targets = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+        return tokens, targets
+
+
+def load_run(config: TrainConfig, checkpoint: Path, *, step: int | None = None) -> LoadedRun:
+    """The run as it was saved. ``step``: after which; None for its last.
+
+    Raises `InvalidParameter` for a checkpoint of another step or config.
+    """
+    wanted = config.schedule.num_steps if step is None else step
+    text = load_text(config.source)
+    model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
+    optimizers = build_optimizers(model, config)
+    state = load_checkpoint(checkpoint, config, text.fingerprint, model, optimizers)
+    if state["step"] != wanted:
+        raise InvalidParameter(
+            "checkpoint", state["step"], f"of {'the last step' if step is None else 'step'}, {wanted}"
+        )
+    model.load_state_dict(state["model"])
+    optimizers[MATRICES].load_state_dict(state["optimizers"][MATRICES])
+    return LoadedRun(config, model, optimizers[MATRICES], text)
+
+
+def diagnose(config: TrainConfig, checkpoint: Path, *, num_batches: int = 16) -> Diagnosis:
+    """Load the end of a run and measure, with half of the batches for the sharpness; see `measure`.
 
     Raises
     ------
     InvalidParameter : too few batches, or a checkpoint that is not the end of a run of this config.
     """
     require_integer("num_batches", num_batches, at_least=3)
-    text = load_text(config.source)
-    model = GPT(config.model).to(torch.float64 if config.dtype == "float64" else torch.float32)
-    optimizers = build_optimizers(model, config)
-    optimizer = optimizers[MATRICES]
-    state = load_checkpoint(checkpoint, config, text.fingerprint, model, optimizers)
-    if state["step"] != config.schedule.num_steps:
-        raise InvalidParameter("checkpoint", state["step"], f"of the last step, {config.schedule.num_steps}")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizers"][MATRICES])
+    return measure(load_run(config, checkpoint), num_batches=num_batches, num_sharpness_batches=-(-num_batches // 2))
+
+
+def measure(run: LoadedRun, *, num_batches: int, num_sharpness_batches: int) -> Diagnosis:
+    """All of a `Diagnosis` at the weights of ``run``.
+
+    Parameters
+    ----------
+    num_batches : of ``config.batch_size`` sequences for the noise scale, at least 3.
+    num_sharpness_batches : of them that make the batch of the sharpness and of the new gradient, at least 1.
+    """
+    model, optimizer = run.model, run.optimizer
     matrices = block_matrices(model)
     parameters = list(matrices.values())
-
-    def batch(index: int) -> tuple[Tensor, Tensor]:
-        return text.validation_batch(
-            config.eval_batches + index, batch_size=config.batch_size, context_length=config.model.context_length
-        )
-
-    batches = [batch(index) for index in range(num_batches)]
     noise = measure_noise_scale(
-        lambda pair: model(*pair).mean(), iter(batches), parameters, batch_size=config.batch_size
+        lambda pair: model(*pair).mean(),
+        map(run.batch, range(num_batches)),
+        parameters,
+        batch_size=run.config.batch_size,
     )
-    some = batches[: -(-num_batches // 2)]
-    tokens, targets = (torch.cat([pair[side] for pair in some]) for side in (0, 1))
+    tokens, targets = run.joined(num_sharpness_batches)
 
     def loss() -> Tensor:
         return model(tokens, targets).mean()

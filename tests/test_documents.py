@@ -59,11 +59,37 @@ def test_the_table_of_validate() -> None:
             assert is_rounded(cell, known.tolist()), cell
 
 
-def test_the_table_of_the_moved_optimum() -> None:
-    table = pd.read_csv(ROOT / "docs" / "moved-optimum" / "answers.csv")
-    for row in table[table["quantity"] == "shift"].itertuples():
+@pytest.mark.parametrize(("study", "quantity"), [("moved-optimum", "shift"), ("schedule-exponent", "ln constant/line")])
+def test_the_tables_of_moved_optima(study: str, quantity: str) -> None:
+    table = pd.read_csv(ROOT / "docs" / study / "answers.csv")
+    for row in table[table["quantity"] == quantity].itertuples():
         measured = f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]"
-        assert f"| {row.num_steps:,.0f} steps | {measured} | {row.law:.2f} | {row.mean_angle:.2f} |" in FINDINGS
+        assert f"| {float(row.num_steps):,.0f} steps | {measured} | {row.law:.2f} | {row.mean_angle:.2f} |" in FINDINGS
+
+
+def test_the_table_of_rivals() -> None:
+    table = pd.read_csv(ROOT / "docs" / "rivals" / "answers.csv")
+    rows = table[table["scope"] == "AdamW"].set_index(["quantity", "moment"])
+    names = {"mean angle": ("mean_angle", "run")}
+    for name, moment in (("half way", "half"), ("at the end", "end")):
+        names |= {
+            f"sharpness, {name}": ("sharpness", moment),
+            f"sharpness as Adam sees it, {name}": ("preconditioned_sharpness", moment),
+            f"sharpness in units of the norms, {name}": ("normalised_sharpness", moment),
+        }
+    names |= {
+        "weight RMS, at the end": ("weight_rms", "end"),
+        "rate x sharpness, half way": ("rate x sharpness", "half"),
+    }
+    names["rate x sharpness as Adam sees it, half way"] = ("rate x preconditioned_sharpness", "half")
+    names["rate x update RMS, half way"] = ("rate x update_rms", "half")
+    names["rate x root of noise scale, half way"] = ("rate x noise_scale^0.5", "half")
+    for name, key in names.items():
+        row = rows.loc[key]
+        shift = f"{row['shift']:.2f} [{row['shift_low']:.2f}, {row['shift_high']:.2f}]"
+        assert re.search(rf"^\| {name} \| [^|]+ \| {re.escape(shift)} \| {row['verdict']} \|$", FINDINGS, flags=re.M), (
+            name
+        )
 
 
 def test_the_table_of_replays() -> None:

@@ -137,6 +137,12 @@ def _lengths(text: str) -> tuple[int, ...]:
     return tuple(_whole_number(part) for part in text.split(","))
 
 
+def _seeds(text: str) -> tuple[int, ...]:
+    if not set(text.split(",")) <= {"0", "1", "2"}:
+        raise ValueError("numbers from 0 to 2 with commas between them")
+    return tuple(int(part) for part in text.split(","))
+
+
 def _later(module: str, function: str) -> Callable[..., Any]:
     """A function of a study's module, which is imported when it is called."""
 
@@ -252,6 +258,19 @@ STUDIES = {
                 Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
                 Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
+            ),
+        ),
+        RegisteredStudy(
+            name="rivals",
+            question="Does noise scale, sharpness, Adam's statistics or the output norm move as AdamW's optimum does?",
+            cost="20 core-minutes (estimated) at 1,600 steps",
+            run=_later("rivals.run", "run_study"),
+            options=(
+                Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
+                Option("seeds", "SEED,SEED", "of the runs to make (default: 0,1,2)", _seeds),
+                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
             ),
         ),
         RegisteredStudy(

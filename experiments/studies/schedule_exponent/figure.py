@@ -37,6 +37,9 @@ def _losses(panel: Axes, runs: pd.DataFrame) -> None:
             style: dict[str, Any] = {"color": colour, "marker": MARKERS[num_steps], "ms": 4, "lw": 1}
             panel.errorbar(table.index, table["mean"], yerr=error, label=f"{NAMES[arm]}, {num_steps:,} steps", **style)
     panel.set(xscale="log", xlabel="AdamH's learning rate (peak)", ylabel="validation loss (nats per byte)")
+    panel.xaxis.set_major_locator(mpl.ticker.FixedLocator([0.002, 0.005, 0.01, 0.02, 0.05]))
+    panel.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+    panel.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     panel.set_title("Norm fixed, two schedules (bars: standard error)", fontsize=10)
     if panel.has_data():
         panel.legend(fontsize=7, frameon=False)
