@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from experiments.files import BadInput
 from experiments.studies.swept import judge_bend
 from experiments.studies.workplace import Findings, Workplace
 from experiments.sweeps.study import Study, StudyCell, geometric
@@ -67,5 +68,9 @@ def study() -> Study:
 
 
 def run_study(place: Workplace) -> Findings:
-    """All runs, one at a time, since they share the GPU, and the verdicts of the decision rule."""
+    """All runs, one at a time, since they share the GPU, and the verdicts of the decision rule. Raises `BadInput`."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BadInput("gpu-hour: needs a GPU, and there is none here; lrbend plan gpu-hour says what it would make")
     return judge_bend(study(), replace(place, num_workers=1))

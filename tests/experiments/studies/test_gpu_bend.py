@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from experiments.cli.main import main
 from experiments.studies.gpu import bend
@@ -78,3 +79,11 @@ def test_smaller_errors_of_optima_show_smaller_bends() -> None:
     residual = x**2 / 2 - np.polyval(np.polyfit(x, x**2 / 2, 1), x)  # four lengths each, other axes are orthogonal
     error = 0.12 / np.sqrt(4 * (residual**2).sum())
     assert wide["of_an_arm"] == pytest.approx((1.95996 + 1.03643) * error, rel=0.01)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_hour_is_refused_without_a_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "gpu-hour", "--runs", str(tmp_path / "runs")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "gpu-hour: needs a GPU" in line
+    assert not (tmp_path / "runs").exists()
