@@ -75,6 +75,8 @@ def load_run(path: Path) -> Run:
     config, known = _parts(path)
     is_simulation = isinstance(config, SimulationConfig)
     summary = _summary(path, known)
+    if not is_simulation and "final_loss" not in summary:
+        raise BadInput(f"{path / SUMMARY_FILE}: has no final_loss")
     trajectory = _read_trajectory(path, "trajectory.nc", known)
     if len(trajectory.steps) and trajectory.steps[-1] >= config.schedule.num_steps:
         raise BadInput(f"{path / 'trajectory.nc'}: is longer than the run of config.json")

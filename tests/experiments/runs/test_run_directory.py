@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,3 +198,17 @@ def test_a_damaged_run_is_refused_with_one_line(damaged: str, study: tuple[Path,
         load_run(copy)
     assert damaged in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_summary_without_its_loss_is_refused_also_without_checksums(study: tuple[Path, list], tmp_path: Path) -> None:
+    _, runs = study
+    run = next(run for run in runs if not isinstance(run.config, SimulationConfig))
+    copy = tmp_path / run.path.name
+    shutil.copytree(run.path, copy)
+    (copy / "checksums.json").unlink()
+    summary = json.loads((copy / "summary.json").read_text())
+    assert load_run(copy).summary == summary
+    del summary["final_loss"]
+    (copy / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(BadInput, match=r"summary.json: has no final_loss$"):
+        load_run(copy)
