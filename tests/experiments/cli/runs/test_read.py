@@ -94,6 +94,16 @@ def test_a_trainer_state_tells_where_its_run_ended(
     assert (found["num_steps"], found["belongs"]) == (num_steps, belongs)
 
 
+def test_a_run_off_equilibrium_is_told_the_command_that_replays_its_angles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"step": step, "learning_rate": 1e-3, "loss": 2 + 5 / step} for step in range(10, 510, 10)]
+    assert main(["read", str(write_csv(tmp_path / "log.csv", rows)), *FLAGS]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "times larger" in line)
+    assert "lrbend convert --measured FILE" in line
+    assert "--csv FILE" in line
+
+
 def test_refusals(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "page.html"
     other.write_text("<html>a page</html>")
