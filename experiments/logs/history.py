@@ -28,7 +28,7 @@ HIGHEST_RATE = 1e3
 ROUND = 10  # steps, of a run whose every step is logged
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
-SHORT = 20  # of a run's length, how little may lie after its last record if nothing tells where it ended
+SHORT = 20  # of a run's length, of which one part may lie after its last record, where it tells no end
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
