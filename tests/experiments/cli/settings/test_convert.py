@@ -64,6 +64,17 @@ def test_what_is_known_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rates == pytest.approx(asked, rel=1e-5)  # predict takes finite beta2 by itself
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "said"),
+    [("300", "from step 100 on, when the averages have filled; here"), ("50", "from step 49 on; here")],
+)
+def test_the_page_says_from_which_step_on_angles_are_compared(
+    num_steps: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", "--to", "adamh", *RUN, "--num-steps", num_steps]) == 0
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("told", [[], ["--num-steps", "300"]])
 def test_angles_of_a_log_that_ends_between_two_records(
     told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
