@@ -214,7 +214,7 @@ def fit_group(
     others: tuple[Estimate, ...] = ()
     if sensitivity and model is not None and data is not None and law.shaped is not None:
         others = other_estimates(usable, law.inside, data, model, law.shaped)
-    notes += _counts(law)
+    notes += _counts(law, len(runs))
     notes += ceiling_notes(law)
     notes += scatter_notes(law)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
@@ -275,9 +275,13 @@ def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, a
     return ratios
 
 
-def _counts(law: ScalingLaw) -> list[str]:
+def _counts(law: ScalingLaw, num_runs: int) -> list[str]:
+    """How many of a group's runs are in its fit, and why the others are not."""
     cells, optima = law.cells, law.optima
     notes = []
+    fitted = int(sum(cell.count.sum() for cell in law.usable))
+    if law.joint is not None and fitted < num_runs:
+        notes.append(f"{fitted} of {counted(num_runs, 'run')} in the fit")
     if law.shaped is not None and law.shaped.reason is not None:
         near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
         notes.append(

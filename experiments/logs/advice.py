@@ -91,9 +91,8 @@ def changes_for(reading: Reading, history: History) -> tuple[str, ...]:
         else:
             changes.append(
                 "to reach equilibrium the product of rate, decay and steps has to be about"
-                f" {ENOUGH / reading.num_relaxations:.2g} times larger; or train with AdamH on the schedule of this"
-                " page,"
-                " which has no transient"
+                f" {ENOUGH / reading.num_relaxations:.2g} times larger; or train with AdamH, which has no"
+                " transient, on the schedule that lrbend convert --measured FILE makes of the angles in read --csv FILE"
             )
     if not any(matrix.weight_rms is not None for matrix in history.matrices):
         changes.append("log the weight RMS of the matrices: without it equilibrium is a guess from the settings")

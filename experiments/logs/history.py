@@ -28,6 +28,7 @@ HIGHEST_RATE = 1e3
 ROUND = 10  # steps, of a run whose every step is logged
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
+SHORT = 20  # of a run's length, of which one part may lie after its last record, where it tells no end
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,10 +90,16 @@ def history_of(log: RawLog, setting: Setting) -> History:
     first = 0 if made.min() < 1 else 1
     num_steps = int(made.max()) + 1 - first
     planned = setting.num_steps or log.planned_steps
-    if first == 0 and _end_recorded(np.unique(made), planned):
+    told_end = log.steps_done is not None and made.max() <= log.steps_done <= MOST_STEPS
+    if log.steps_done is not None and told_end:
+        num_steps = log.steps_done
+    elif first == 0 and _end_recorded(np.unique(made), planned):
         num_steps -= 1  # step 0 is the start, and the last record the end
     if num_steps < 1:
         raise BadInput(f"{log.where}: its only step is 0: nothing was made yet")
+    if planned is not None and not told_end and num_steps < planned <= num_steps + _interval(made, planned):
+        notes.append(f"the last record is of step {made.max():.0f}: taken to have gone on to its end, step {planned}")
+        num_steps = planned
     shift = 1 - first if setting.recorded == "after" else -first
     series = {
         key: _in_order(steps, dropped, rows, values, shift if key[0] in OF_MATRICES else 1 - first, num_steps)
@@ -121,6 +128,12 @@ def _end_recorded(steps: Array, planned: int | None) -> bool:
         return last == planned
     spacing = int(np.diff(steps).min(initial=last or 1))
     return last > 0 and last % (spacing if spacing > 1 else ROUND) == 0
+
+
+def _interval(steps: Array, planned: int) -> int:
+    """The usual one between records, in which a run may end without one; at most a twentieth of the run."""
+    gaps = np.diff(np.unique(steps))
+    return min(int(np.median(gaps)), planned // SHORT) if len(gaps) else 0
 
 
 def _by_step(log: RawLog) -> tuple[RawLog, list[str]]:

@@ -20,6 +20,7 @@ UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 1
 MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
 AGREE = 0.05  # relative difference of tokens and steps times batch
 TOKENS_PER_PARAM = (1e-3, 1e6)
+LOG_ROWS = 100  # at as many steps that never fall, rows are records of one run
 
 
 def check_losses(where: str, loss: Array, cell: Codes, *, name: str) -> None:
@@ -46,6 +47,17 @@ def check_rates(where: str, rate: Array, usable: NDArray[np.bool_], *, name: str
         raise BadInput(
             f"{where}: learning rates of {known.min():.4g} to {known.max():.4g} in {name} are logarithms, as it seems:"
             " put the rates themselves into the table (exp of natural ones, 10 or 2 to the power of the others)"
+        )
+
+
+def check_no_log(where: str, steps: Array, *, name: str) -> None:
+    """Refuse the log of one run: ``steps``, those done by each row, never fall from row to row."""
+    known = steps[np.isfinite(steps)]
+    distinct = len(np.unique(known))
+    if distinct >= max(LOG_ROWS, len(steps) / 2) and np.all(np.diff(known) >= 0):
+        raise BadInput(
+            f"{where}: looks like the log of one run, {len(steps)} rows with {name} rising and no sizes: lrbend read"
+            " reads logs; here a row is a run"
         )
 
 

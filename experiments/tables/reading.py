@@ -93,6 +93,7 @@ def clean(raw: RawTable, how: How) -> RunTable:
         raise BadInput(f"{raw.where}: no rows below the header")
     names = {name: raw.header[place] for name, place in found.places.items()}
     raw = select_rows(raw, how.where, names)
+    _refuse_log(raw, found)
     rows = Rows(raw.lines, np.ones(len(raw.lines), bool), list(raw.exclusions))
     numbers = _numbers(raw, found, rows, how)
     labels = _labels(raw, found, rows, how)
@@ -123,6 +124,15 @@ def clean(raw: RawTable, how: How) -> RunTable:
     if how.loss_unit is None:
         plausibility.check_losses(raw.where, table.numbers["loss"], cell, name=names["loss"])
     return _with_notes(raw, found, rows, table, cell)
+
+
+def _refuse_log(raw: RawTable, found: Found) -> None:
+    """Nothing but a log has a step that rises from row to row, and no size of a model or other axis."""
+    place = found.so_far.get("num_steps", found.places.get("num_steps"))
+    if place is None or "num_params" in found.places or found.axes:
+        return
+    if is_so_far(raw.header[place], "num_steps"):
+        plausibility.check_no_log(raw.where, parse(raw.columns[place]).numbers, name=raw.header[place])
 
 
 def _numbers(raw: RawTable, found: Found, rows: Rows, how: How) -> dict[str, Array]:

@@ -57,7 +57,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="angles of the source as they were, in place of predicted ones: a run directory, or a table with columns"
         " step and angular_update in radians, such as lrbend read --csv writes (default: predicted)",
     )
-    group = parser.add_argument_group("what it becomes")
+    group = parser.add_argument_group(
+        "what it becomes",
+        "The averages of both optimizers have filled by first_step of the answer, ten memories of the first moment or\n"
+        "the last step of a shorter run; differences of angles are the largest from there on.",
+    )
     group.add_argument("--to", choices=TARGETS, required=True, help="the other optimizer")
     group.add_argument(
         "--to-weight-decay",
@@ -233,8 +237,9 @@ def _in_words(found: Conversion, headline: float, meaning: str, path: Path | Non
     if found.unconverted_angle_error is not None:
         lines.append(
             f"With the rate of equilibrium, {found.matching_learning_rate:.4g}, and the source's own schedule the"
-            f" angles would differ by up to {found.unconverted_angle_error:.2%},"
-            f" here by {found.largest_angle_error:.2g} of themselves."
+            f" angles would differ by up to {found.unconverted_angle_error:.2%} from step {found.first_step} on"
+            + (", when the averages have filled" if found.first_step < len(rates) - 1 else "")
+            + f"; here by {found.largest_angle_error:.2g} of themselves."
         )
     if path is None:
         lines.append("--schedule-out FILE writes all of them.")

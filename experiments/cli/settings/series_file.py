@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,13 +33,21 @@ class SeriesFile:
         return self.steps[-1] + max((b - a for a, b in pairwise(self.steps)), default=1)
 
     def each_step(self, num_steps: int) -> NDArray[np.float64]:
-        """(num_steps,) values, straight between the rows. Raises `BadInput` unless that is the length of the run."""
+        """(num_steps,) values, straight between the rows, the last one held. Raises `BadInput` unless that is the
+        length of the run. A table of a log has closer rows than the log: as much may be missing as of a log, and is
+        told.
+        """
         import numpy as np
 
-        if not self.steps[-1] < num_steps <= self.longest:
-            told = f"{self.path} has a row for step {self.steps[-1]}"
-            allowed = f"from {self.steps[-1] + 1} to {self.longest}"
-            raise BadInput(f"--num-steps {num_steps}: must be {allowed}, since {told}")
+        from experiments.logs.history import SHORT
+
+        last = self.steps[-1]
+        longest = max(self.longest, last + (last + 1) // SHORT)
+        if not last < num_steps <= longest:
+            allowed = f"from {last + 1} to {longest}"
+            raise BadInput(f"--num-steps {num_steps}: must be {allowed}, since {self.path} has a row for step {last}")
+        if num_steps > self.longest:
+            print(f"note: {self.path} ends at step {last}: its last {self.name} is held from there on", file=sys.stderr)
         return np.interp(np.arange(num_steps), self.steps, self.values)
 
 

@@ -215,12 +215,12 @@ def with_rows(read: WasRead, groups: Sequence[dict[str, Any]]) -> dict[str, Any]
 
 
 def rows_in_words(read: WasRead) -> list[str]:
-    """How many rows are used, why others are not, how they were read and what looks wrong."""
+    """How many rows are read, why others are not, how they were read and what looks wrong."""
     from experiments.tables.run_table import describe_exclusions
 
-    used = read.num_rows - sum(item.count for item in read.exclusions)
+    kept = read.num_rows - sum(item.count for item in read.exclusions)
     return [
-        f"{used} of {read.num_rows} rows used.",
+        f"{kept} of {read.num_rows} rows read.",
         *(f"  left out: {phrase}" for phrase in describe_exclusions(read.exclusions)),
         *(f"  {sentence(note)}" for note in read.notes),
         *(f"  Warning: {warning}." for warning in read.warnings),

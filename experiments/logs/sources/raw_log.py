@@ -29,7 +29,8 @@ class RawLog:
     kind : of source, in words. steps : (num_rows,) as logged, NaN where a row has none. series : by quantity and matrix
     ("" for all), the rows that hold it, rising, and its values; what was logged but is not finite is inf. num_entries :
     of the matrices, where told. num_lines, num_broken, broken : lines read, those that could not be, and the first of
-    them. planned_steps : length of the run, where the source tells it.
+    them. planned_steps, steps_done : length that the run was to have, and steps that it had made by the end of the
+    source, where it tells them.
     """
 
     where: str
@@ -41,6 +42,7 @@ class RawLog:
     num_broken: int = 0
     broken: str = ""
     planned_steps: int | None = None
+    steps_done: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +61,7 @@ class Collector:
     num_broken: int = 0
     broken: str = ""
     planned_steps: int | None = None
+    steps_done: int | None = None
     notes: list[str] = field(default_factory=list)
     meanings: dict[str, Meaning | None] = field(default_factory=dict)
     rows: dict[str, list[int]] = field(default_factory=dict)
@@ -124,6 +127,7 @@ class Collector:
             num_broken=self.num_broken,
             broken=self.broken,
             planned_steps=self.planned_steps,
+            steps_done=self.steps_done,
             notes=tuple(self.notes),
         )
 

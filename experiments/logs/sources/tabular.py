@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -84,11 +85,9 @@ def read_objects(items: Iterable[object], log: Collector) -> RawLog:
 
 
 def read_trainer_state(state: Mapping[str, object], log: Collector) -> RawLog:
-    """``log_history``, and the length that the run was to have."""
+    """``log_history``, the length that the run was to have, and the steps it has made."""
     log.kind = TRAINER_STATE
-    planned = to_float(state.get("max_steps"))
-    if planned is not None and planned >= 1:
-        log.planned_steps = int(planned)
+    log.planned_steps, log.steps_done = _count(state.get("max_steps")), _count(state.get("global_step"))
     history = state["log_history"]
     return read_objects(history if isinstance(history, list) else [], log)
 
@@ -117,6 +116,12 @@ def leaves_of(item: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield from _flat(value, "" if name in WRAPPERS else f"{name}.")
         elif value is not None:
             yield name, value
+
+
+def _count(value: object) -> int | None:
+    """A number of steps; None where there is none."""
+    number = to_float(value)
+    return int(number) if number is not None and 1 <= number < math.inf else None
 
 
 def _add(log: Collector, row: int, item: Mapping[str, object]) -> None:

@@ -133,6 +133,8 @@ def test_one_odd_run_makes_no_cell_flat() -> None:
     (odd,) = (one for cell in group.cells for one in cell.left_out if "loss" in one)
     assert odd["loss"] == table.loss[24]
     assert odd["learning_rate"] == pytest.approx(table.learning_rate[24])
+    gone = 1 + sum(cell.num_out_of_reach + cell.num_past_wall + cell.num_diverged for cell in group.cells)
+    assert f"{len(table) - gone} of {len(table)} runs in the fit" in group.notes
 
 
 def test_a_clean_single_cell_has_an_optimum() -> None:

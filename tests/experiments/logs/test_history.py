@@ -111,6 +111,24 @@ def test_rates_that_are_not_logged_come_from_flags(tmp_path: Path) -> None:
     assert (found.num_steps, found.planned_steps) == (500, 1000)
 
 
+@pytest.mark.parametrize(
+    ("steps", "ended"),
+    [
+        (range(300, 7801, 300), 8000),  # a record less than its end
+        (range(0, 7951, 50), 8000),
+        (range(50, 7901, 50), 7900),  # two are missing
+        (range(2000, 6001, 2000), 6000),  # a quarter of the run is no ending
+        ([7900], 7900),
+    ],
+)
+def test_a_run_may_end_between_two_records(steps: Sequence[int], ended: int, tmp_path: Path) -> None:
+    found = history(tmp_path, rows_of(steps), num_steps=8000)
+    assert (found.num_steps, found.planned_steps) == (ended, 8000)
+    assert any("gone on to its end, step 8000" in note for note in found.notes) == (ended == 8000)
+    assert found.learning_rates is not None
+    assert len(found.learning_rates) == ended
+
+
 def test_steps_that_no_run_has_are_refused(tmp_path: Path) -> None:
     for steps, said in (([1, 2.5], "whole numbers"), ([-1, 2], "whole numbers"), ([1, 10**9], "--column step=NAME")):
         with pytest.raises(BadInput, match=said):

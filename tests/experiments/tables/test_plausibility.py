@@ -24,6 +24,15 @@ def test_a_sound_table_has_no_warnings(tmp_path: Path) -> None:
     )
 
 
+def test_a_log_is_no_table_of_runs(tmp_path: Path) -> None:
+    log = [{"step": 10 * row, "lr": 1e-3 / row, "loss": 2 + 1 / row} for row in range(1, 201)]
+    with pytest.raises(BadInput, match=r"log of one run, 200 rows with step rising .* lrbend read"):
+        read(tmp_path, log)
+    assert len(read(tmp_path, [{**row, "num_params": 1e8} for row in log])) < 200
+    assert read(tmp_path, log[::-1]).num_rows == 200
+    assert read(tmp_path, log[:99]).num_rows == 99
+
+
 def test_a_batch_in_sequences_is_found_by_the_steps(tmp_path: Path) -> None:
     rows = [
         run

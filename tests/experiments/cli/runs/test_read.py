@@ -75,6 +75,35 @@ def test_a_checkpoint_folder_of_a_run_that_diverged(tmp_path: Path, capsys: pyte
     assert any(note.startswith("before that the gradient norm went from") for note in found["notes"])
 
 
+@pytest.mark.parametrize(
+    ("told", "num_steps", "belongs"),
+    [
+        ({"global_step": 8000}, 8000, True),
+        ({"global_step": 7900}, 7900, False),
+        ({"global_step": 10**12}, 8000, True),  # no length of a run: the records tell it
+        ({"global_step": 8000, "max_steps": float("inf")}, 8000, True),
+    ],
+)
+def test_a_trainer_state_tells_where_its_run_ended(
+    told: dict, num_steps: int, belongs: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"step": step, "learning_rate": 1e-3, "loss": 2 + 5 / step} for step in range(300, 7801, 300)]
+    write_trainer_state(tmp_path / "trainer_state.json", rows, **{"max_steps": 8000, **told})
+    assert main(["read", str(tmp_path / "trainer_state.json"), "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    assert (found["num_steps"], found["belongs"]) == (num_steps, belongs)
+
+
+def test_a_run_off_equilibrium_is_told_the_command_that_replays_its_angles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"step": step, "learning_rate": 1e-3, "loss": 2 + 5 / step} for step in range(10, 510, 10)]
+    assert main(["read", str(write_csv(tmp_path / "log.csv", rows)), *FLAGS]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "times larger" in line)
+    assert "lrbend convert --measured FILE" in line
+    assert "--csv FILE" in line
+
+
 def test_refusals(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "page.html"
     other.write_text("<html>a page</html>")

@@ -65,6 +65,33 @@ def test_what_is_known_of_the_source(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
+    ("num_steps", "said"),
+    [("300", "from step 100 on, when the averages have filled; here"), ("50", "from step 49 on; here")],
+)
+def test_the_page_says_from_which_step_on_angles_are_compared(
+    num_steps: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["convert", "--to", "adamh", *RUN, "--num-steps", num_steps]) == 0
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("told", [[], ["--num-steps", "300"]])
+def test_angles_of_a_log_that_ends_between_two_records(
+    told: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last record is of step 288, twelve after the one before; the table of it has a row for every step or two."""
+    log, angles = tmp_path / "log.csv", str(tmp_path / "angles.csv")
+    rows = [f"{step},{0.01 * (1 - step / 600)},{3 / step}" for step in range(12, 300, 12)]
+    log.write_text("\n".join(["step,learning_rate,loss", *rows]) + "\n")
+    assert main(["read", str(log), "--weight-decay", "0.3", "--csv", angles, *told]) == 0
+    capsys.readouterr()
+    assert main(["convert", "--to", "adamh", *RUN, "--measured", angles, "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("ends at step 287: its last angular_update is held") == (not told)
+    assert strict_json(said.out)["angles_measured"]
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--measured", "FILE"], "needs a column angular_update"),

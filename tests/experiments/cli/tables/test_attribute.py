@@ -74,7 +74,7 @@ def test_runs_to_parts_rivals_and_a_page(table: Path, tmp_path: Path, capsys: py
 def test_the_same_in_words(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["attribute", str(table), "--rival", "rival"]) == 0
     text = capsys.readouterr().out
-    assert "480 of 480 rows used." in text
+    assert "480 of 480 rows read." in text
     assert "adamw (own angles, own norm)" in text
     assert "not identifiable (no arm with steady angles, norm own" in text
     assert "rival: exponent to the optimum" in text

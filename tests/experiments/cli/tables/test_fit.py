@@ -70,6 +70,8 @@ def test_an_open_axis_says_what_is_excluded_and_what_would_settle_it() -> None:
 
 
 BAD = {
+    "optima": (["fit", "docs/samples/arms.csv"], "no column loss: map one with --column loss=NAME; a table of optima"),
+    "optima of arms": (["attribute", "docs/samples/arms.csv"], "is read by lrbend attribute --optima"),
     "no file": (["fit", "/no/such.csv"], "/no/such.csv"),
     "no sign": (["fit", "TABLE", "--column", "lr"], "--column lr"),
     "twice": (["fit", "TABLE", "--constant", "batch_size=1", "--constant", "batch_size=2"], "given twice"),

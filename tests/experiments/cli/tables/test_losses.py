@@ -92,7 +92,7 @@ def test_json_has_the_agreed_keys_and_ranks_a_longer_run(table: str, capsys: pyt
 def test_words_say_the_same_and_candidates_default_to_the_table(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["losses", table, "--num-steps", "2500"]) == 0
     shown = capsys.readouterr().out
-    assert "32 of 32 rows used." in shown
+    assert "32 of 32 rows read." in shown
     assert "schedule-and-scale law of 32 runs" in shown
     assert sum(line.startswith("    wsd ") for line in shown.splitlines()) == len(FRACTIONS) * len(PEAKS)
     assert main(["losses", table]) == 0
