@@ -1,6 +1,6 @@
 """The derived forms of a module, printed: ``python -m theory.adamw``; ``python -m theory`` lists the modules.
 
-A module without a ``derive_*`` says what else it has.
+A module without a ``derive_*`` says what its docstring says, and what else it has.
 
 sympy leaves results in shapes of its own; `tidy` gives them the shape of the docstrings where it can: one fraction
 under one root, what a step leaves of the weights as alpha, factors like 1 - alpha positive.
@@ -81,8 +81,10 @@ def listed() -> Iterator[str]:
 
 def printed(module: ModuleType) -> Iterator[str]:
     """The lines."""
-    yield f"{module.__name__}: {_first_line(module)}"
-    if not derivations(module):
+    if derivations(module):
+        yield f"{module.__name__}: {_first_line(module)}"
+    else:
+        yield f"{module.__name__}: {inspect.getdoc(module)}"
         yield "\nNo derivations. It has:"
         yield from (f"  {name}: {_first_line(each)}" for name, each in public(module).items())
     for name, derive in derivations(module).items():

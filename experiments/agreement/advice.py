@@ -115,7 +115,7 @@ def _agrees(setting: SettingRuns) -> list[tuple[str, str]]:
         return [
             (
                 "The norm is that of the measured size U of Adam's direction, not of white noise: successive gradients"
-                " are correlated, which makes U 7 to 15 % smaller in small models. The angle hardly knows it.",
+                " are correlated, which makes U about 12 % smaller in small models. The angle hardly knows it.",
                 said,
             )
         ]

@@ -22,12 +22,14 @@ from theory.bend import Direction, predict_bend
 from theory.checks import require_number
 from theory.optimal_lr import LOWEST, OptimumOutcome, optimal_learning_rate
 from theory.optimizers import pytorch_decay
+from theory.transient import decay_time_transient_steps
 
 AXES = ("num_params", "num_tokens")
 DECAY_OF_NONE = 0.1  # where the setting is of an optimizer without
 POINTS, DECADES = 13, 2.0  # along the axis, to either side
 LOSSES = 121  # learning rates at which the loss is drawn
-FROZEN, DEEP = 0.5, 50.0  # relaxations in the run: below one the norm is frozen, above the other equilibrium is deep
+FROZEN = 0.5  # relaxations in the run, below which the norm is frozen
+BRIEF = 0.1  # share of the run, below which the transient decides little
 NAMES = {"adamw": "AdamW", "adamh": "AdamH"}
 SPAN = {
     "num_params": (1e3, 1e15),
@@ -106,6 +108,7 @@ def _answer(law: AngleLaw, middle: Setting, axis: str, asked: Asked) -> dict[str
         "slope_adamh": float(straight.slope),
         "curvature": float(bend.curvature),
         "direction": bend.direction.item().value,
+        "transient_share": _transient_share(middle, float(bend.learning_rate)),
         "window_parameter": float(slopes.window_parameter(middle.weight_decay, _start(middle), middle.num_steps)),
         "num_steps": float(middle.num_steps),
         "window_start": float(slopes.window(middle.weight_decay, _start(middle), middle.num_steps)[0]),
@@ -130,6 +133,7 @@ def in_words(
     slope_adamh: float,
     curvature: float,
     direction: str,
+    transient_share: float,
     window_parameter: float,
     num_steps: float,
     window_start: float,
@@ -142,21 +146,25 @@ def in_words(
     words = [
         f"The best learning rate is {learning_rate:.3g}; its run of {num_steps:,.0f} steps holds {n:.3g} relaxations."
     ]
-    if n > DEEP:
-        why = "Deep in equilibrium the angle goes like the root of the rate, so that the optimum falls twice as steeply"
-        words.append(f"{why} as the best angle does (a little less if the rate decays to zero).")
-    elif n < FROZEN and learning_rate > window_start:
+    if n < FROZEN and learning_rate > window_start:
         words.append(
             "The norm is what the updates have made of it, and decay does not tell yet: the angle falls like one over"
             " the root of the steps, whatever the rate, and the loss is all but flat."
         )
     elif n < FROZEN:
         words.append("The norm is all but frozen: the angle goes like the rate itself, and so does the optimum.")
-    else:
-        start = "above its balance, which bends the optimum up" if w > 1 else "low, which bends it down first, then up"
+    elif transient_share < BRIEF:
         words.append(
-            "The transient is a good part of the run: the angle is on its way from the root of the rate to the rate"
-            f" itself. With 2λ RMS₀ √T = {w:.2g} the norm starts {start}."
+            f"The transient takes {transient_share:.0%} of the run. From there on the angle goes like the root of the"
+            " rate, so that the optimum falls about twice as steeply as the best angle does."
+        )
+    else:
+        ended = np.isfinite(transient_share)
+        takes = f"takes {transient_share:.0%} of the run" if ended else "is not over when the run ends"
+        words.append(
+            f"The transient {takes}: the angle is on its way from the root of the rate to the rate itself. With"
+            f" 2λ RMS₀ √T = {w:.2g} the norm starts {'above its balance' if w > 1 else 'low'}"
+            f"{_bent_by_start(w, direction) if axis == 'num_params' else ''}."
         )
     steep = f"AdamW's optimum goes like {along[-1]}^{slope:.2f} here, AdamH's like {along[-1]}^{slope_adamh:.2f}"
     bent = {
@@ -167,6 +175,29 @@ def in_words(
     }
     words.append(f"{steep}; along {along} {bent[direction]}.")
     return words
+
+
+def _bent_by_start(w: float, direction: str) -> str:
+    """What `theory.bend` knows of a start along model size."""
+    bent = "up nearly all the way" if w > 1 else "down first, then up"
+    little = ", here by too little to count" if direction == Direction.STRAIGHT.value else ""
+    return f", which bends the optimum {bent}{little}"
+
+
+def _transient_share(setting: Setting, learning_rate: float) -> float:
+    """Of the run at this peak rate, in decay time; inf where the run ends before, or has neither rate nor decay.
+
+    The slow limit knows no unit of time: a run that is k times as long is one of the schedule's own length at k times
+    the rate, from root k times the norm.
+    """
+    decay, own = float(np.asarray(setting.weight_decay)), setting.schedule.num_steps
+    if not (np.isfinite(learning_rate) and decay > 0):
+        return np.inf
+    stretch = float(setting.num_steps) / own
+    start = _start(setting) * np.sqrt(stretch)
+    rate = learning_rate * stretch
+    steps = decay_time_transient_steps(setting.schedule, learning_rate=rate, weight_decay=decay, initial_rms=start)
+    return float(steps) / own
 
 
 def _start(setting: Setting) -> np.ndarray:

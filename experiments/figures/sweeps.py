@@ -47,6 +47,7 @@ Array = NDArray[np.float64]
 
 MOST_CELLS, COLUMNS = 12, 4
 CELL_HEIGHT = 2.2
+MARK = 3.5  # points, the width of a mark: a bar that is shorter is hidden by it
 WIDTH = 11.0
 CURVE = 61  # points of a fitted curve
 LAW_MARKS = {
@@ -56,8 +57,10 @@ LAW_MARKS = {
     "tangent": "Dotted: the straight law, tangent at the middle.",
 }
 CELL_MARKS = {
-    "losses": "Filled: losses, means over seeds.",
-    "fitted": "Curve: the fit. Bars: one standard error as it weighs them; far from the best they count as bounds.",
+    "losses": "Points: losses.",
+    "means": "They are means over seeds.",
+    "weighed": "Bars: one standard error as the fit weighs them; far from the best they count as bounds.",
+    "fitted": "Curve: the fit.",
     "left out": "Open: rates that were left out.",
     "diverges": "Dotted red: from here on runs diverge.",
     "optimum": "Vertical line: optimum.",
@@ -183,14 +186,20 @@ def _cell(ax: Axes, cell: Cell, optimum: CellOptimum, fitted: _Fitted | None, sh
     if optimum.learning_rate is not None:
         ax.axvline(optimum.learning_rate, color=shade, linewidth=1, label="optimum")
     errors = fitted.errors if fitted else None
-    ax.errorbar(np.exp(used.x), used.loss, yerr=errors, fmt="o", markersize=3.5, color="black", label="losses")
-    beside: dict[str, Any] = {"markersize": 3.5, "color": GREY, "markerfacecolor": "none"}
+    points, _, bars = ax.errorbar(
+        np.exp(used.x), used.loss, yerr=errors, fmt="o", markersize=MARK, color="black", label="losses"
+    )
+    if np.any(used.count > 1):
+        points.set_label("means")
+    beside: dict[str, Any] = {"markersize": MARK, "color": GREY, "markerfacecolor": "none"}
     ax.plot(rates[left_out], cell.loss[left_out], "o", label="left out", **beside)
     if fitted:
         ax.plot(np.exp(fitted.x), fitted.loss, color=shade, linewidth=1.3, label="fitted")
     losses = cell.loss
     room = max(0.12 * float(np.ptp(losses)), 1e-4 * abs(float(losses.mean())))
     ax.set_ylim(losses.min() - room, losses.max() + room)
+    if errors is not None and 2 * errors.max() > MARK / 72 / CELL_HEIGHT * (float(np.ptp(losses)) + 2 * room):
+        bars[0].set_label("weighed")
     ax.set_xlim(*ends)
     log_axis(ax.xaxis, ends, most=4)
     ax.tick_params(labelsize=SMALL - 1)

@@ -52,6 +52,11 @@ def test_a_module_without_derivations_says_what_it_has() -> None:
     assert "root_between: " in text
 
 
+def test_the_law_that_a_class_calls_above_is_printed_above_it() -> None:
+    text = "\n".join(printed(importlib.import_module("theory.angle_law")))
+    assert 0 < text.index("L = L_") < text.index("AngleLaw: The law above")
+
+
 def test_a_reader_that_stops_is_no_error() -> None:
     """As in ``python -m theory.momentum | head -0``."""
     command = f"{shlex.quote(sys.executable)} -m theory.momentum | true"

@@ -88,7 +88,7 @@ def plan_in_words(found: Plan) -> str:
 
 
 def _hours(hours: float) -> str:
-    return short_number(hours) if hours >= LEAST_GPU_HOURS else ""
+    return short_number(hours) if hours >= LEAST_GPU_HOURS or hours == 0 else f"< {LEAST_GPU_HOURS}"
 
 
 def _text_in_words(text: TextPlan) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,7 +123,16 @@ def test_the_optimum_is_that_of_the_theory() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "wsd"])
 def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str) -> None:
-    assert 1e-4 < optimum_of(asked(schedule=schedule, warmup_steps="0"), {})["learning_rate"] < 1e-2
+    setting = asked(schedule=schedule, warmup_steps="0")
+    found = optimum_of(setting, {})
+    assert 1e-4 < found["learning_rate"] < 1e-2
+    optimizer = replace(setting.optimizer, learning_rate=found["learning_rate"])
+    longer = replace(setting.schedule, num_steps=round(found["num_steps"]))
+    at_peak = predict(optimizer, longer, initial_rms=setting.model["initial_rms"]).steps_to_equilibrium
+    assert at_peak is not None
+    share = longer.time_at_integral(at_peak) / longer.num_steps
+    assert found["transient_share"] == pytest.approx(share, rel=0.01)
+    assert ("twice as steeply" in found["words"][1]) == (share < 0.1)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ def test_every_cell_with_its_losses_its_curve_and_its_optimum(group: GroupFit) -
             assert line(ax, "optimum")[0][0] == optimum.learning_rate
         x, y = line(ax, "fitted")
         assert abs(np.log(x[np.argmin(y)] / optimum.best_learning_rate)) < np.log(2)
+    told = " ".join(words(figure).split())
+    assert "Points: losses. Bars: one standard error" in told
 
 
 def test_more_cells_than_fit_are_counted() -> None:
@@ -76,6 +78,13 @@ def test_more_cells_than_fit_are_counted() -> None:
     figure = sweep_figure(groups, title="t")
     assert len([ax for ax in figure.axes[2:] if ax.axison]) == MOST_CELLS < len(groups[0].cells)
     assert "Losses of 12 of 16 cells" in words(figure)
+
+
+def test_the_caption_tells_of_no_bars_that_cannot_be_seen() -> None:
+    frame = pd.DataFrame(HOSTILE["six decades"], columns=["num_params", "learning_rate", "loss"])
+    frame = pd.concat([frame.assign(seed=seed) for seed in range(2)])
+    figure = sweep_figure(fit_bend(frame, sensitivity=False).groups, title="t")
+    assert "Points: losses. They are means over seeds. Curve:" in " ".join(words(figure).split())
 
 
 HOSTILE = {

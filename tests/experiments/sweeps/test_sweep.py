@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import main
+from experiments.cli.runs.plan import plan_in_words
 from experiments.files import to_json
 from experiments.runs.configs import config_text
 from experiments.runs.produce import Job
 from experiments.runs.run_directory import is_finished, partial_path
+from experiments.studies.registered import load_study
 from experiments.sweeps import plan
 from experiments.sweeps.adaptive import Status
 from experiments.sweeps.study import Adaptive, Study
@@ -167,12 +169,14 @@ def test_a_plan_in_words_has_no_figure_that_is_noise(
     assert "the longest run reads 960 tokens; 8.17e+03 are there, which is 0.12 times through." in said
 
 
-def test_the_hour_is_an_hour(capsys: pytest.CaptureFixture[str]) -> None:
-    """By FLOPs, at 30 % of the peak, and a quarter of a minute for each run to start."""
-    assert main.main(["plan", "gpu-hour", "--utilisation", "0.3", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert 0.7 < found["gpu_hours"] + found["num_runs"] * 15 / 3600 < 1.1
-    assert found["texts"][0]["tokens_needed"] == 1600 * 65_536
+def test_the_hour_is_an_hour(tmp_path: Path) -> None:
+    """By FLOPs, at 30 % of the peak, and a quarter of a minute for each run to start; no arm's hours are left blank."""
+    found = plan.make_plan(load_study("gpu-hour"), tmp_path, gpu="H100 80GB", utilisation=0.3, num_workers=1)
+    assert 0.7 < found.gpu_hours + found.num_runs * 15 / 3600 < 1.1
+    assert found.texts[0].tokens_needed == 1600 * 65_536
+    rows = [line for line in plan_in_words(found).splitlines() if line.startswith("adam")]
+    assert {line.split()[0] for line in rows if line.endswith(" < 0.01")} == {"adamw-256-400", "adamh-256-400"}
+    assert all(line[-1].isdigit() and len(line) == len(rows[0]) for line in rows)
 
 
 def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(
