@@ -106,6 +106,8 @@ def _import_all() -> None:
     """Everything that a command may import, so that a child need not."""
     warnings.resetwarnings()
     warnings.simplefilter("default")
+    warnings.simplefilter("ignore", DeprecationWarning)  # as Python does, but for what is ours
+    warnings.filterwarnings("default", category=DeprecationWarning, module=r"(experiments|gpt|sim|theory)\b")
     for package in ("experiments", "gpt", "sim", "theory"):
         for path in sorted((ROOT / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
