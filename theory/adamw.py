@@ -5,7 +5,8 @@ r"""AdamW on a scale-invariant matrix driven by gradient noise: norm and rotatio
 
 Legend: :math:`\rho_t = \langle W_t^2\rangle` squared weight RMS; :math:`p_t = \langle W_t u_t\rangle`;
 :math:`s_t, r_t` variance and carry of the direction (`theory.momentum`), :math:`s \to q =
-(1-\beta_1)/(1+\beta_1)` and :math:`r \to \beta_1` after start-up; :math:`U = \sqrt q`.
+(1-\beta_1)/(1+\beta_1)` and :math:`r \to \beta_1` after start-up; :math:`U = \sqrt q`, RMS of the direction;
+:math:`\alpha = 1-\eta\lambda`, what a step leaves of the weights.
 
 Assumptions: the gradient is tangent, :math:`\langle W_t, g_t\rangle = 0`, as it is for any scale-invariant
 weight; gradient entries are white noise whose scale is constant over the memory of the second moment,

@@ -83,6 +83,7 @@ def printed(module: ModuleType) -> Iterator[str]:
     """The lines."""
     if derivations(module):
         yield f"{module.__name__}: {_first_line(module)}"
+        yield from (f"\n{part}" for part in (inspect.getdoc(module) or "").split("\n\n") if part.startswith("Legend:"))
     else:
         yield f"{module.__name__}: {inspect.getdoc(module)}"
         yield "\nNo derivations. It has:"

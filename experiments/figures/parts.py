@@ -41,7 +41,8 @@ def parts_figure(found: Attribution, *, title: str) -> Figure:
     if axes_of:
         caption += (
             f" Bars: 95 % intervals, joint over arms. Band: curvature within {found.delta:g} counts as straight."
-            " bend = angle + norm + left, where all are identified."
+            " bend = angle + norm + left, where all are identified. Above the line the bend (blue) and its parts;"
+            " below it the arms by themselves."
         )
     every = [part for i in axes_of.values() for part in (*map(i.parts.get, parts), *map(i.arms.get, names)) if part]
     if any(part.low is not None and part.high is not None and part.low <= 0 <= part.high for part in every):

@@ -151,8 +151,9 @@ def in_words(reading: Reading) -> str:
     gradient = reading.gradient_norm
     if gradient is not None:
         lines.append(
-            f"gradient norm: times {gradient.rise:.3g} from step {gradient.from_step} to {gradient.to_step}"
-            + ("" if gradient.weight_fall is None else f", one over the weight norm times {gradient.weight_fall:.3g}")
+            f"gradient norm: grows by a factor of {gradient.rise:.3g} from step {gradient.from_step} to"
+            f" {gradient.to_step}"
+            + ("" if gradient.weight_fall is None else f", one over the weight norm by {gradient.weight_fall:.3g}")
             + f": {gradient.cause}"
         )
     if any(group.num_records for group in reading.groups):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from experiments.bend.power import Power
 
 MOST_CELLS_SHOWN = 40
+SET_BY_LIMIT = 0.5  # times the intervals at which a straight law is called straight: narrower ones show no smaller bend
 FARTHER = 30.0  # times the range of an axis: no advice beyond
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
@@ -149,6 +150,7 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
             lines.append(
                 f"    smallest bend this table could have detected with 85 % power: {power.smallest_bend:.3g}"
                 f" (a straight law would have been called straight in {power.straight_if_straight:.0%})"
+                + (f"; the limit of {delta:g} sets it, not the noise" if power.narrower < SET_BY_LIMIT else "")
             )
         if power is not None and bend.reason == UNDECIDED:
             lines.append(f"    {_open_line(axis, bend, power, group.cells, delta)}")
