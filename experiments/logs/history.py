@@ -29,6 +29,7 @@ ROUND = 10  # steps, of a run whose every step is logged
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
 SHORT = 20  # of a run's length, of which one part may lie after its last record, where it tells no end
+LARGEST_RMS = 1e20  # of weights, as in theory; the smallest is its inverse
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -317,6 +318,9 @@ def _matrices(series: dict[tuple[str, str], Series], log: RawLog, setting: Setti
         norm_only = rms is None and norm is not None and entries is None
         if rms is None and norm is not None:
             rms = norm if entries is None else Series(done=norm.done, values=norm.values / np.sqrt(entries))
+        if rms is not None:  # what theory has no size for is no weight
+            sized = (rms.values >= 1 / LARGEST_RMS) & (rms.values <= LARGEST_RMS)
+            rms = Series(done=rms.done, values=np.where(sized | (rms.values == 0), rms.values, np.inf))
         found.append(
             Matrix(
                 name=name,

@@ -11,7 +11,7 @@ from experiments.files import BadInput
 from experiments.logs.sources.raw_log import to_float
 from experiments.tables.formats import read_raw
 from theory import OPTIMIZERS, SCHEDULES, WSD, AdamC, Constant, Optimizer, Schedule
-from theory.checks import require_integer, require_number
+from theory.checks import require_integer, require_magnitude, require_number
 from theory.networks import WHITE_NOISE, Model, Network, model_of
 
 RUNS_FILE = "runs.csv"
@@ -56,9 +56,10 @@ class Setting:
 
     def __post_init__(self) -> None:
         """Raises `InvalidParameter`; what the optimizer and the schedule take is checked by them."""
-        for name in ("learning_rate", "initial_rms"):
-            if (value := getattr(self, name)) is not None:
-                require_number(name, value, above=0)
+        if self.learning_rate is not None:
+            require_number("learning_rate", self.learning_rate, above=0)
+        if self.initial_rms is not None:
+            require_magnitude("initial_rms", self.initial_rms)
         for name in ("num_steps", "num_entries", "steps_per_record"):
             if (value := getattr(self, name)) is not None:
                 require_integer(name, value, at_least=1)

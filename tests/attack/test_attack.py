@@ -93,6 +93,7 @@ AttributeError: a
         ("fit x", Said(2, "", "lrbend fit: error: a: must be b\n", 1), None),
         ("train", Said(130, "", "lrbend train: stopped", 1, "interrupted"), None),
         ("train", Said(130, "", LEFT.format("/lib/site-packages/llvmlite/ffi.py"), 1, "interrupted"), None),
+        ("train", Said(130, "", LEFT.format("h5py/h5o.pyx"), 1, "interrupted"), None),
         ("train", Said(130, "", LEFT.format(ROOT / "gpt/x.py"), 1, "interrupted"), "traceback AttributeError: a"),
         ("train", Said(0, "", LEFT.format("/lib/site-packages/llvmlite/ffi.py"), 1), "traceback AttributeError: a"),
     ],

@@ -204,7 +204,7 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
     """What no command may do, whatever it was given."""
     if said.ended == "hang":
         return ["hang"]
-    err = said.err if not said.ended else _FINALISER.sub(_of_llvmlite, said.err)
+    err = said.err if not said.ended else _FINALISER.sub(_half_made, said.err)
     codes = {0, 2} | ({1} if set(words[:1]) & MAY_FIND_FAULTS else set()) | ({130} if said.ended else set())
     if said.ended and said.real:  # before the first line of ours runs, Python ends by the signal
         codes.add(-signal.SIGINT)
@@ -237,10 +237,13 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
 _FINALISER = re.compile(r"Exception ignored in: .*\nTraceback \(most recent call last\):\n(?:[ \t].*\n)+.*\n?")
 
 
-def _of_llvmlite(block: re.Match[str]) -> str:
-    """A traceback out of a finaliser of llvmlite, whose objects Ctrl-C leaves half made, is nobody's fault here."""
+HALF_MADE = {"llvmlite", "numba", "h5netcdf", "h5py"}
+
+
+def _half_made(block: re.Match[str]) -> str:
+    """A traceback out of a finaliser of llvmlite or HDF5, whose objects Ctrl-C leaves half made, is not ours."""
     files = re.findall(r'File "([^"]*)"', block[0])
-    return "" if files and all({"llvmlite", "numba"} & set(Path(file).parts) for file in files) else block[0]
+    return "" if files and all(HALF_MADE & set(Path(file).parts) for file in files) else block[0]
 
 
 def contents(folder: Path) -> dict[str, str]:

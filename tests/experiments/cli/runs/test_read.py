@@ -117,6 +117,7 @@ def test_refusals(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ([str(log), "--beta1", "1"], "--beta1 1"),
         ([str(log), "--optimizer", "muon"], "--shape"),
         ([str(log), "--initial-rms", "0"], "--initial-rms 0"),
+        ([str(log), "--initial-rms", "1e-310", "--network", "scale-invariant"], "--initial-rms 1e-310"),
         ([str(log), "--num-entries", "0"], "--num-entries 0"),
         ([str(log), "--num-steps", "0"], "--num-steps 0"),
         ([str(log), *FLAGS, "--csv", str(tmp_path)], "--csv"),
@@ -152,3 +153,11 @@ def test_inputs_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     found = strict_json(capsys.readouterr().out)
     assert (found["outcome"], found["diverged_step"], found["planned_steps"]) == ("diverged", 220, 1000)
     assert found["learning_rate"] == 2e-5
+
+
+@pytest.mark.parametrize("rms", ["1e200", "1e-310"])
+def test_weights_of_no_size_are_not_logged(rms: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("step,learning_rate,weight_rms\n" + "".join(f"{step},0.001,{rms}\n" for step in range(1, 41)))
+    assert main(["read", str(log), "--weight-decay", "0.1", "--network", "scale-invariant"]) == 0
+    assert "no weight norm is logged" in capsys.readouterr().out
