@@ -31,7 +31,9 @@ def test_simulate_agrees_with_theory(capsys: pytest.CaptureFixture[str]) -> None
     assert float(str(result["coordinate_steps_per_second"])) > 0
 
 
-@pytest.mark.parametrize("variable", [{"NUMBA_NUM_THREADS": "0"}, {"NUMBA_THREADING_LAYER": "x"}])
+@pytest.mark.parametrize(
+    "variable", [{"NUMBA_NUM_THREADS": "0"}, {"NUMBA_NUM_THREADS": "x"}, {"NUMBA_THREADING_LAYER": "x"}]
+)
 def test_variables_that_leave_numba_no_threads(variable: dict[str, str]) -> None:
     command = "simulate --learning-rate 1e-2 --weight-decay 1 --num-steps 5 --dim 8 --num-replicas 2"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4]), **variable}
