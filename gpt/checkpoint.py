@@ -25,6 +25,7 @@ from gpt.checkpoint_contents import Mismatch, describe, expected_state, is_finit
 from gpt.conditions import Conditions, are_conditions
 from gpt.config import TrainConfig
 from gpt.durable import flush_folder
+from gpt.memory import is_out_of_memory
 from theory.checks import InvalidParameter
 
 PARTIAL = ".partial"
@@ -157,6 +158,8 @@ def _load(
     except Mismatch as error:
         raise InvalidParameter("checkpoint", str(path), f"what this run saves: {error}{remedy}") from None
     except Exception as error:  # zipfile, pickle and torch say that a file is broken in many ways
+        if is_out_of_memory(error):
+            raise
         raise _Damaged(str(error)) from error
 
 

@@ -75,6 +75,11 @@ def require_number(
     return number
 
 
+def require_delta(value: object) -> float:
+    """A curvature that counts as straight: from 1e-6, where every table is too small to tell, to 100."""
+    return require_number("delta", value, at_least=1e-6, at_most=100)
+
+
 def require_magnitude(name: str, value: object) -> float:
     """A positive number whose fourth powers, and their ratios, floating-point numbers hold: from 1e-20 to 1e20."""
     return require_number(name, value, at_least=1e-20, at_most=1e20)

@@ -59,7 +59,7 @@ from experiments.joint.regression import Regression, cell_weights, regress, shar
 from experiments.joint.regressors import Regressors
 from theory import InvalidParameter
 from theory.bend import DELTA, Direction
-from theory.checks import require_number
+from theory.checks import require_delta
 
 Array = NDArray[np.float64]
 Angle = Literal["own", "steady"]
@@ -178,7 +178,7 @@ def attribute(
     optima : by arm, from `experiments.bend.fit` (``GroupFit.cells``) or `experiments.attribution.arm_optima`.
     arms : which of them to use, and where each stands. No two in one corner; at least one.
     axes : of the curvature.
-    delta : curvature that counts as none, above 0.
+    delta : curvature that counts as none, 1e-6 to 100.
     steepness : p by arm, d ln(learning rate) / d ln(mean angle), as if exactly known; of an arm whose rate is an angle
         it is 2 already.
 
@@ -186,7 +186,7 @@ def attribute(
     ------
     InvalidParameter : an arm without optima, two arms in one corner.
     """
-    require_number("delta", delta, above=0)
+    require_delta(delta)
     check_arms(arms, optima)
     paired = pair(optima, list(arms))
     settings, notes = paired.settings, []

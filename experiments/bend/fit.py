@@ -43,7 +43,7 @@ from experiments.tables.run_table import Exclusion, RunTable
 from experiments.text import counted
 from theory import InvalidParameter
 from theory.bend import DELTA
-from theory.checks import require_number
+from theory.checks import require_delta
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ def fit_bend(
     num_params -0.30 0.20 bends-up
     num_tokens -0.10 0.00 straight
     """
-    require_number("delta", delta, above=0)
+    require_delta(delta)
     for axis in axes:
         if axis not in (*AXES, "batch_size"):
             raise InvalidParameter("axes", axis, f"among {', '.join((*AXES, 'batch_size'))}")

@@ -86,12 +86,17 @@ def _environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_arrive() -> Iterator[None]:
-    """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another."""
+    """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another.
+
+    What a finaliser lacked memory for is not told: it is HDF5's, and where memory is short the command says so itself.
+    """
+
+    from gpt.memory import is_out_of_memory
 
     def hook(lost: Any) -> None:
         if lost.exc_type is KeyboardInterrupt:
             threading.Timer(0.05, signal.pthread_kill, again).start()  # not here: this is a finaliser still
-        else:
+        elif not is_out_of_memory(lost.exc_value):
             before(lost)
 
     again = threading.main_thread().ident, signal.SIGINT

@@ -135,6 +135,7 @@ def answer(
     when_stopped: str = "finished runs are kept, the same command goes on from there",
 ) -> int:
     """Run a command; returns its exit code, or says what was wrong with what it was given, or with its ``output``."""
+    from gpt.memory import is_out_of_memory
     from theory import InvalidParameter
 
     where = f"{prog}: error:"
@@ -143,15 +144,15 @@ def answer(
         return (0 if output is None else missing_output(output, prog=prog)) or code
     except (InvalidParameter, BadInput) as error:
         return _fail(f"{where} {told(error, options)}")
-    except OSError as error:
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError):
+            return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
+        if is_out_of_memory(error):
+            return _fail(f"{where} not enough memory ({one_line(error)[:200]})")
+        if not isinstance(error, OSError):
+            raise
         place = error.filename or getattr(options, "out", "output")
         return _fail(f"{where} {place}: {error.strerror or error}")
-    except MemoryError:
-        return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
-            raise
-        return _fail(f"{where} not enough memory ({one_line(error)[:200]})")
     except KeyboardInterrupt:
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
@@ -171,12 +172,6 @@ def missing_output(output: Stream, *, prog: str) -> int:
     """The exit code of a command that has done its work: 2, and a line, if not all of its output was taken."""
     output.flush()
     return _fail(f"{prog}: error: stdout: cannot be written ({output.fault})") if output.fault else 0
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """What torch raises, on a CPU and on a GPU; it is not imported here."""
-    text = str(error)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text or "out of memory" in text
 
 
 def _fail(message: str) -> int:

@@ -29,6 +29,7 @@ from experiments.runs.run_directory import (
     read_checksums,
 )
 from experiments.runs.simulation import SimulationConfig
+from gpt.memory import is_out_of_memory
 from theory.outcome import RunOutcome
 from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
 
@@ -249,6 +250,8 @@ def _read_trajectory(path: Path, name: str, known: Known) -> Trajectory:
     try:
         return from_netcdf(content)
     except Exception as error:  # what HDF5 says of a damaged file can be of any kind
+        if isinstance(error, MemoryError) or (known is not None and is_out_of_memory(error)):
+            raise
         raise BadInput(f"{path / name}: not a trajectory ({one_line(error)})") from None
 
 

@@ -40,7 +40,7 @@ def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "th
     nothing = np.zeros(len(values), bool)
     try:
         if bool not in set(map(type, values)):
-            return Parsed(_possible(np.array([float(value) for value in values], np.float64)), nothing, nothing)
+            return Parsed(possible(np.array([float(value) for value in values], np.float64)), nothing, nothing)
     except (TypeError, ValueError, OverflowError):
         pass
     numbers, text, empty = np.full(len(values), np.nan), nothing.copy(), nothing.copy()
@@ -58,10 +58,11 @@ def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "th
             text[place] = True
         else:
             numbers[place] = plain
-    return Parsed(_possible(numbers), text, empty, rewritten)
+    return Parsed(possible(numbers), text, empty, rewritten)
 
 
-def _possible(numbers: Array) -> Array:
+def possible(numbers: Array) -> Array:
+    """Numbers with those that nothing measured has as infinite or 0, same shape."""
     size = np.abs(numbers)
     return np.where(size > LARGEST, np.copysign(np.inf, numbers), np.where(size < SMALLEST, 0.0, numbers))
 

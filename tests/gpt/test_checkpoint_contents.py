@@ -55,6 +55,20 @@ def test_what_is_saved_is_what_is_expected(saved: tuple[TrainConfig, Path]) -> N
     verify_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")]
+)
+def test_a_checkpoint_is_not_damaged_because_memory_is_short(
+    error: Exception, saved: tuple[TrainConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", short)
+    with pytest.raises(type(error)):
+        load(saved[1], saved[0])
+
+
 def first(found: dict[str, Any]) -> Any:
     return next(iter(found))
 

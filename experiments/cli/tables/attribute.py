@@ -79,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
     from experiments.attribution.rivals import judge_rival
     from experiments.bend.fit import fit_bend
     from experiments.bend.scaling_law import AXES
-    from theory.checks import require_number
+    from theory.checks import require_delta, require_number
 
     check_plot(options)
-    require_number("delta", options.delta, above=0)
+    require_delta(options.delta)
     require_number("steepest", options.steepest, above=0)
     places, rivals = _places(options.arm), _rivals(options.rival)
     runs = None if options.optima else _read_runs(options, rivals)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.files import BadInput
 from experiments.logs.sources.names import OF_MATRICES, Meaning, meaning
+from experiments.tables.numbers import possible
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -193,7 +194,8 @@ class Collector:
             plain = [to_float(value) for value in values]
             kept = np.array([number is not None for number in plain], bool)
             numbers = np.array([np.nan if number is None else number for number in plain])
-        return rows[kept], np.where(np.isfinite(numbers[kept]), numbers[kept], np.inf)
+        sized = possible(numbers[kept])
+        return rows[kept], np.where(np.isfinite(sized), sized, np.inf)
 
     def _shown(self) -> str:
         text = ", ".join(self.meanings)

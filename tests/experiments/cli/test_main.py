@@ -175,6 +175,37 @@ class StoppedInAFinaliser:
         raise KeyboardInterrupt
 
 
+class FailsInAFinaliser:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __del__(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), False),
+        (RuntimeError("Can't decrement id ref count (memory allocation failed for object header)"), False),
+        (RuntimeError("Can't decrement id ref count (file write failed)"), True),
+    ],
+)
+def test_a_finaliser_without_memory_says_nothing(
+    error: Exception, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heard: list[object] = []
+
+    def run(options: object) -> int:
+        FailsInAFinaliser(error)
+        return 0
+
+    monkeypatch.setattr("experiments.cli.settings.predict.run", run)
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: heard.append(lost.exc_value))
+    assert main(PREDICT) == 0
+    assert heard == ([error] if told else [])
+
+
 def test_ctrl_c_in_a_finaliser_is_heard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(options: object) -> int:
         StoppedInAFinaliser()

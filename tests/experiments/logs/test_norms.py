@@ -49,6 +49,15 @@ def test_records_between_which_nothing_is_known(tmp_path: Path) -> None:
     assert found.weight_rms_error < 0.005
 
 
+@pytest.mark.parametrize("name", ["update_rms", "mean_w_u"])
+@pytest.mark.parametrize("value", ["1e200", "-1e308", "1e-310"])
+def test_what_nothing_measures_is_no_record(name: str, value: str, tmp_path: Path) -> None:
+    rows = white_noise_rows(ADAMW, Constant(num_steps=400), initial_rms=0.05, every=10)
+    found = reading(tmp_path, [{**row, name: value} if place == 20 else row for place, row in enumerate(rows)])
+    assert found.weight_rms_error is not None
+    assert found.weight_rms_error < (0.5 if value == "1e-310" else 0.05)
+
+
 def test_a_signal_is_what_momentum_does_not_explain(tmp_path: Path) -> None:
     rows = white_noise_rows(ADAMW, Constant(num_steps=4000), initial_rms=0.05, every=1, signal=0.5)
     found = reading(tmp_path, rows)

@@ -134,6 +134,18 @@ def test_a_trajectory_takes_no_memory_for_what_it_only_says(name: str, copied: l
         load_run(copied[0])
 
 
+@pytest.mark.parametrize("error", [MemoryError(), OSError("Can't read data (memory allocation failed for chunk)")])
+def test_a_trajectory_is_not_damaged_because_memory_is_short(
+    error: Exception, copied: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(content: bytes) -> None:
+        raise error
+
+    monkeypatch.setattr("experiments.runs.run_files.from_netcdf", short)
+    with pytest.raises(type(error)):
+        load_run(copied[0])
+
+
 @pytest.mark.parametrize(
     "record", ["step,loss\n0,2.0\n0,2.0\n", "step,loss\n0,2.0\nx,2.0\n", "step,loss\n0,two\n", "step,loss\n0,2,3\n"]
 )
