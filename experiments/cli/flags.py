@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from experiments.cli.parser import whole_number
@@ -32,7 +33,18 @@ def add_folder(
 ) -> None:
     """``--out``, ``--runs`` or ``--results``. more : what lies in it. without : what happens if it is not given."""
     text = f"{FOLDERS[name]}: {more}" + (f" (default: {without})" if without else "")
-    parser.add_argument(f"--{name}", type=Path, metavar="DIR", default=default, required=required, help=text)
+    parser.add_argument(f"--{name}", type=_outside_runs, metavar="DIR", default=default, required=required, help=text)
+
+
+def _outside_runs(text: str) -> Path:
+    from experiments.runs.run_directory import SUMMARY_FILE
+
+    path = Path(text)
+    for folder in (path, *path.absolute().parents):
+        if all(os.path.isfile(folder / name) for name in (SUMMARY_FILE, "config.json")):
+            where = "is" if folder == path else "is inside"
+            raise argparse.ArgumentTypeError(f"{text} {where} a finished run, which stays as it is")
+    return path
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:

@@ -70,6 +70,7 @@ def _environment() -> Iterator[None]:
     ours = {
         "PYTHONSAFEPATH": "1",  # no process that a command starts takes code from the current folder
         "MPLBACKEND": "Agg",  # figures become files here; a name that matplotlib does not know stops its import
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "FATAL"),  # the command says what is wrong, once
         "PYTHONWARNINGS": known if QUIET in known else f"{known},{QUIET}".strip(","),
     }
     before = {name: os.environ.get(name) for name in ours}

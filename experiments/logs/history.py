@@ -7,6 +7,7 @@ a restart repeats them, an epoch carries them on.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -230,10 +231,12 @@ def _carries_on(log: RawLog, known: Steps, place: int) -> bool:
         before, after = _around(series, known, place)
         _, values = series
         start = values[0] if len(values) else None
-        if before is None or after is None or start is None or min(before, after, start) <= 0:
+        if before is None or after is None or start is None:
             continue
-        to_last, to_first = abs(np.log(after / before)), abs(np.log(after / start))
-        if np.isfinite(to_last) and np.isfinite(to_first) and max(to_last, to_first) > 0.02:
+        if not all(0 < value < math.inf for value in (before, after, start)):
+            continue
+        to_last, to_first = abs(math.log(after / before)), abs(math.log(after / start))
+        if max(to_last, to_first) > 0.02:
             return bool(to_last < to_first)
     return False
 

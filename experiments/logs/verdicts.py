@@ -97,7 +97,8 @@ def gradient_norm_of(gradient_norm: Series | None, weights: Series | None) -> Gr
     rise = end / float(levels[lowest])
     fall, cause = None, "unknown"
     if weights is not None and weights.known:
-        fall = float(weights.at(np.array([float(done[lowest])]))[0] / weights.at(np.array([float(end_step)]))[0])
+        before, after = weights.at(np.array([done[lowest], end_step], np.float64)).tolist()
+        fall = before / after if min(before, after) > 0 else None
     if np.log(rise) < GRADIENT_RISE:
         cause = "does not rise"
     elif fall is not None:

@@ -29,6 +29,7 @@ SUMMARY_FILE = "summary.json"  # it is there in every finished run
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKSUMS_FILE = "checksums.json"
 LOCK_FILE = "lock"
+REPORT = ("report.html", "report")  # what `lrbend report` puts beside the files of a single run
 PROGRESS_FILE = "progress"
 LARGEST_CHECKPOINT = 10**13  # bytes
 
@@ -193,7 +194,7 @@ def changed_files(path: Path, known: Mapping[str, Mapping[str, Any]]) -> list[st
             continue
         if found != entry:
             faults.append(f"{path / name}: changed since the run was finished")
-    others = {file.name for file in path.iterdir()} - set(known) - {CHECKSUMS_FILE, LOCK_FILE}
+    others = {file.name for file in path.iterdir()} - set(known) - {CHECKSUMS_FILE, LOCK_FILE, *REPORT}
     return faults + [f"{path / name}: is no part of this run" for name in sorted(others)]
 
 

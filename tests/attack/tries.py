@@ -217,6 +217,8 @@ def faults_of(words: Sequence[str], said: Said) -> list[str]:
     for warning in re.findall(r"\b(\w*Warning:.{0,60})", said.err)[:1]:
         if not (said.ended and warning.startswith("ResourceWarning")):  # of files that Ctrl-C left open
             found.append(f"warning {warning}")
+    if torchs := re.search(r"^\[[WEF]\d{4} .{0,80}", said.err, re.MULTILINE):
+        found.append(f"torch's own {torchs[0]}")
     errors = [line for line in said.err.splitlines() if "error:" in line or "lrbend sweep:" in line]
     if said.code == 2 and not found and len(errors) != 1:
         found.append(f"{len(errors)} lines say what is wrong")

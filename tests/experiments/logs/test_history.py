@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,14 @@ def test_counters_that_begin_anew_with_every_epoch_are_carried_on(told_by: str, 
     found = history(tmp_path, rows)
     assert (found.num_steps, found.num_restarts) == (400, 0)
     assert found.series["loss"].done.tolist() == list(range(10, 410, 10))
+
+
+@pytest.mark.parametrize("place", [0, 29, 30])
+@pytest.mark.parametrize("loss", [math.inf, 1e200, 1e-310, 0.0])
+def test_a_loss_of_no_size_says_nothing_of_a_restart(loss: float, place: int, tmp_path: Path) -> None:
+    rows = [*rows_of(range(10, 310, 10)), *rows_of(range(10, 510, 10))]
+    rows[place]["loss"] = loss
+    assert history(tmp_path, rows).num_restarts == 1
 
 
 def test_a_run_begun_again_from_scratch_is_no_epoch(tmp_path: Path) -> None:

@@ -140,6 +140,22 @@ def test_a_launch_that_makes_no_sense_is_one_line(
     assert next(iter(launch)) in said
 
 
+def test_processes_that_do_not_answer_are_one_line(tmp_path: Path) -> None:
+    launch = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "no.such.host.invalid", "MASTER_PORT": "1"}
+    (tmp_path / "text").write_text("To be, or not to be.\n" * 1000)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli.main", *TRAIN, "--out", str(tmp_path)],
+        cwd=tmp_path,
+        env=os.environ | launch | {"LRBEND_PROCESS_TIMEOUT": "0.1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "WORLD_SIZE" in done.stderr
+
+
 def test_a_model_that_cannot_fit_says_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

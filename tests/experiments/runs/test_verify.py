@@ -67,6 +67,20 @@ def test_verify_names_what_it_found(copied: list[Path], tmp_path: Path, capsys: 
     load_run(copied[0])  # a checkpoint is no result
 
 
+@pytest.mark.parametrize("inside", ["", "results"])
+def test_nothing_is_put_into_a_finished_run_but_its_report(
+    inside: str, copied: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(copied[0] / inside)
+    with pytest.raises(SystemExit) as stop:
+        main(["study", "valley", "--runs", str(tmp_path / "valley"), "--results", place])
+    assert stop.value.code == 2
+    assert f"--results {place} is " in capsys.readouterr().err
+    assert main(["report", str(copied[0])]) == 0
+    capsys.readouterr()
+    assert verify(tmp_path, capsys) == (0, [])
+
+
 def other_seed(path: Path) -> None:
     config = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(config | {"seed": 17}))
