@@ -56,6 +56,10 @@ def test_the_answer_of_the_findings() -> None:
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
     bends = table_of("solvable-bend").query("quantity == 'over adamh' and axis == 'num_params'").set_index("arm")
+    slow = [
+        table_of("held-out").iloc[2]["white_noise"],
+        table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["worst"],
+    ]
     muon = table_of("public-tables", "fits.csv").iloc[0]
     bend, low, high = ([bends.loc[arm, name] for arm in ("large start", "more decay")] for name in CURVATURE)
     assert [bool(met) for met in held["met"]].count(False) == 4
@@ -72,6 +76,7 @@ def test_the_answer_of_the_findings() -> None:
         f" {losses.loc[1600, 'limit']:.3f} and {losses.loc[3200, 'limit']:.3f})",
         f"+{bend[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}] and +{bend[1]:.3f} [{low[1]:.3f}, {high[1]:.3f}] relative",
         f"from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
+        f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
         f"{muon['curvature']:.2f} [{muon['low']:.2f}, {muon['high']:.2f}], where MuonH",
     ):
         assert part in FINDINGS, part
