@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+CURVATURE = ("curvature", "curvature_low", "curvature_high")
 DOCS = Path(__file__).parents[1] / "docs"
 FINDINGS = " ".join((DOCS / "findings.md").read_text(encoding="utf-8").split())
 
@@ -82,7 +83,31 @@ def test_the_answer_of_the_findings() -> None:
         assert part in FINDINGS, part
 
 
-CURVATURE = ("curvature", "curvature_low", "curvature_high")
+def test_what_the_findings_repeat_of_other_pages() -> None:
+    model = table_of("solvable-bend").query("problem == 'mixed' and axis == 'num_params'")
+    model = model[model["quantity"].eq("mean angle over adamh") & model["arm"].ne("equilibrium start")]
+    optima = table_of("solvable-bend", "optima.csv").query("problem == 'mixed' and num_params == 1024")
+    optima = optima[~optima["arm"].str.contains("predicted|more decay|adamh")]
+    spread = optima.groupby("num_tokens")["learning_rate"].agg(lambda rates: rates.max() / rates.min()).max()
+    early = table_of("angle-law", "runs.csv").query("mean_angle == 0.009 and num_steps == 1600")
+    early = early.groupby("shape")["loss"].mean()
+    held = table_of("held-out", "settings.csv").query("architecture == 'scale-invariant' and group == 'judged'")
+    later = table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["value"]
+    fits = table_of("public-tables", "fits.csv").dropna(subset=["exponent"])
+    decided = (fits["verdict"] != "not-identifiable").sum()
+    validated = table_of("validate", "predictions.csv").query("promised")["verdict"].dropna()
+    slow = 100 * held["relaxation_error_white_noise"].abs().median()
+    assert decided == 4
+    for part in (
+        f"up to {spread:.0f} times apart",
+        f"by {model['slope'].max():.3f} to {model['slope'].min():.3f}.",
+        f"{early['front']:.2f} nats if they come early, {early['late']:.2f} if late",
+        f"held out {slow:.0f} and {100 * later:.0f} % off in the median",
+        f"Of {len(fits)} exponents by `lrbend fit` four have a verdict",
+        f"on {table_of('calibration', 'calibration.csv')['num_sweeps'].sum():,} made sweeps",
+        f"{(validated == 'pass').sum()} of {len(validated)} in settings that were in view",
+    ):
+        assert part in FINDINGS, part
 
 
 def test_the_table_of_validate() -> None:
