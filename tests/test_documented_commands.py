@@ -16,7 +16,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "Makefile",
-    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 )
 SOURCES = ("theory", "sim", "gpt", "experiments", "notebooks", "benchmarks")
 LEAST = 40  # commands that are found today; fewer means that the search is broken

@@ -137,10 +137,7 @@ def _lengths(text: str) -> tuple[int, ...]:
     return tuple(_whole_number(part) for part in text.split(","))
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    if not set(text.split(",")) <= {"0", "1", "2"}:
-        raise ValueError("numbers from 0 to 2 with commas between them")
-    return tuple(int(part) for part in text.split(","))
+SEEDS = Option("seeds", "NUMBER", "of those registered, from the first on (default: all)", _whole_number)
 
 
 def _later(module: str, function: str) -> Callable[..., Any]:
@@ -267,7 +264,7 @@ STUDIES = {
             run=_later("rivals.run", "run_study"),
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
-                Option("seeds", "SEED,SEED", "of the runs to make (default: 0,1,2)", _seeds),
+                SEEDS,
                 Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
                 Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
                 Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
@@ -322,7 +319,7 @@ STUDIES = {
             cost="50 core-minutes (estimated), goes on from its table",
             run=_later("conversion.run", "run_study"),
             options=(
-                Option("seeds", "NUMBER", "of each setting, from its first on (default: all)", _whole_number),
+                SEEDS,
                 Option("earlier", "FILE.csv", "a losses.csv whose rows count as finished runs", Path),
             ),
         ),

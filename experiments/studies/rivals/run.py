@@ -31,7 +31,7 @@ from experiments.studies.workplace import Findings, Workplace, read_rows
 def run_study(
     place: Workplace,
     lengths: Sequence[int] = (1600,),
-    seeds: Sequence[int] = SEEDS,
+    seeds: int | None = None,
     earlier: Path | None = None,
     moved_optimum: Path = Path("docs/moved-optimum"),
     same_angle: Path = Path("docs/same-angle"),
@@ -39,9 +39,9 @@ def run_study(
     """``config.json`` and ``predictions.csv`` before the first run, ``runs.csv`` after every run; then ``values.csv``,
     ``answers.csv`` and ``rivals.png``.
 
-    lengths, seeds : of the runs that are made; others that an earlier call has finished count too. earlier : a
-    ``runs.csv`` of this study, whose rows stand for their runs. moved_optimum, same_angle : folders with the results of
-    those studies.
+    lengths : of the runs that are made; others that an earlier call has finished count too. seeds : most of a cell,
+    from the first one on; all by default. earlier : a ``runs.csv`` of this study, whose rows stand for their runs.
+    moved_optimum, same_angle : folders with the results of those studies.
     """
     place.make_folders()
     numbers = ("num_steps", "learning_rate", "seed")
@@ -64,7 +64,7 @@ def run_study(
     if earlier is not None:
         plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
     table = None
-    for table in make_runs(place, rates, lengths, seeds):
+    for table in make_runs(place, rates, lengths, SEEDS[:seeds]):
         place.write("runs.csv", table.to_csv(index=False, float_format="%.8g"))
     if table is None:
         return Findings(answers=predictions)

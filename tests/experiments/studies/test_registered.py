@@ -72,9 +72,7 @@ def test_what_runs_a_study_takes_its_options(
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
-    values |= {"data": "shared", "seeds": "0,1" if name == "rivals" else "8"} | (
-        {"scale": "gpu"} if name == "bend" else {}
-    )
+    values |= {"data": "shared", "seeds": "8"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]
     assert main(["study", name, "--runs", str(tmp_path), "--num-workers", "3", "--json", *given]) == 0
@@ -95,6 +93,7 @@ def test_what_runs_a_study_takes_its_options(
         (["direction", "--option", "table=a.csv"], "--option table: not an option of direction; it takes none"),
         (["replay", "--option", "table=a.csv"], "--option table: not an option of replay; one of earlier, table-only"),
         (["replay", "--option", "table-only"], "--option table-only: must be NAME=VALUE"),
+        (["rivals", "--option", "seeds=0,1"], "--option seeds=0,1: must be a whole number of at least 1"),
         (["replay", "--option", "table-only=maybe"], "--option table-only=maybe: must be yes or no"),
         (["gpu-check", "--option", "scale=2"], "--option scale=2: must be a number above 0 and at most 1"),
         (["gpu-check", "--option", "device=auto"], "--option device=auto: must be cpu or cuda"),

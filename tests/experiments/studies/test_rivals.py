@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from scipy.stats import chi2, ncx2
 
-from experiments.studies.rivals import answers, runs
+from experiments.studies.rivals import answers, run, runs
+from experiments.studies.workplace import Workplace
 from gpt.config import ModelConfig, TrainConfig
 from theory import AdamW, Constant
 
+ROOT = Path(__file__).parents[3]
 BEST = {"start 1.6": 0.042, "start 14.4": 0.0715, "equilibrium": 0.0231, "adamh": 0.0177}
 OPTIMA = pd.DataFrame(
     {"arm": list(BEST), "num_steps": 1600, "learning_rate": list(BEST.values()), "error": [0.1, 0.09, 0.17, 0.16]}
@@ -107,6 +109,17 @@ def test_cells_lie_around_the_optimum_inside_their_grid() -> None:
     assert runs.cell_rates(OPTIMA, table, "start 1.6", 1600) == (0.04, 0.08, 0.02)
     assert runs.cell_rates(OPTIMA.assign(learning_rate=0.038), table, "start 1.6", 1600) == (0.02, 0.04, 0.08)
     assert runs.cell_rates(OPTIMA.assign(learning_rate=0.011), table, "start 1.6", 1600) == (0.01, 0.02, 0.04)
+
+
+def test_a_number_of_seeds_is_the_first_so_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = list[tuple[int, ...]]()
+    monkeypatch.setattr(run, "make_runs", lambda *given: asked.append(given[3]) or iter(()))
+    monkeypatch.setattr(run, "predictions_of", lambda *given: pd.DataFrame())
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results", num_workers=1)
+    docs = {name: ROOT / "docs" / name.replace("_", "-") for name in ("moved_optimum", "same_angle")}
+    for seeds in (None, 2):
+        run.run_study(place, seeds=seeds, **docs)
+    assert asked == [(0, 1, 2), (0, 1)]
 
 
 def test_the_norm_of_the_blocks_is_seen_by_sharpness_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
