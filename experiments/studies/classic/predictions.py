@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,12 @@ def rate_of_angle(angles: Array, mean_angle: float) -> float:
 def steady_rate(adamh_rate: float, num_steps: int) -> float:
     """Learning rate of the AdamW that turns as much as AdamH does, by theory, if it starts at its own equilibrium."""
     mean = float(adamh_angles(adamh_rate, HELD[0].scheduled(num_steps)).mean())
-    return rate_of_angle(angles_of(EQUILIBRIUM, RATES, num_steps), mean)
+    return rate_of_angle(_steady_angles(num_steps), mean)
+
+
+@cache
+def _steady_angles(num_steps: int) -> Array:
+    return angles_of(EQUILIBRIUM, RATES, num_steps)
 
 
 def angles_of(arm: Arm, rates: Array, num_steps: int) -> Array:
