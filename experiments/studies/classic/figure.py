@@ -11,14 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments.reports.png import png_bytes
-from experiments.studies.classic.answers import CROSSED, TOLD
+from experiments.studies.classic.answers import TOLD
 from experiments.studies.classic.runs import EQUILIBRIUM, HELD, LARGE, SMALL
 
 ORANGE, BLUE, GREEN, PURPLE, BLACK = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "black"
-CORNERS = {SMALL.name: (BLUE, "-"), LARGE.name: (ORANGE, "-")} | {
-    name: (ORANGE if name.endswith("large norm") else BLUE, "--")
-    for name in CROSSED.values()
-    if name not in (SMALL.name, LARGE.name)
+CORNERS = {  # colour by the norm, line by the angles
+    LARGE.name: (ORANGE, "-"),
+    SMALL.name: (BLUE, "--"),
+    "large angles, small norm": (BLUE, "-"),
+    "small angles, large norm": (ORANGE, "--"),
 }
 NORMS = {HELD[0].name: (BLUE, "-"), HELD[1].name: (ORANGE, "-"), HELD[2].name: (PURPLE, "-")}
 PART_COLOURS = {"angle": GREEN, "norm": PURPLE, "interaction": "0.6"}
@@ -30,7 +31,7 @@ def draw(runs: pd.DataFrame, optima: pd.DataFrame, answers: pd.DataFrame) -> byt
     num_steps = int(runs["num_steps"].min())
     shortest, best = (table[table["num_steps"] == num_steps] for table in (runs, optima))
     _losses(panels[0, 0], shortest, best, CORNERS)
-    panels[0, 0].set_title(f"AdamW, {num_steps:,} steps: angles (dashed: crossed) under norms (colour)", fontsize=10)
+    panels[0, 0].set_title(f"AdamW, {num_steps:,} steps: angles (dashed: small) and norms (blue: small)", fontsize=10)
     _shift(panels[0, 1], answers)
     _loss_parts(panels[1, 0], answers[answers["num_steps"] == num_steps])
     _losses(panels[1, 1], shortest, best, NORMS | {EQUILIBRIUM.name: (GREEN, ":")})
