@@ -18,6 +18,7 @@ from experiments.studies.moved_optimum.predictions import read_law
 from experiments.studies.moved_optimum.runs import COLUMNS, grid, plant
 from experiments.studies.workplace import Workplace
 from gpt.config import ModelConfig, TrainConfig
+from theory import AdamC, AdamH, radial
 
 DOCS = Path(__file__).parents[3] / "docs"
 FREE = dict.fromkeys(runs.ALL_ARMS, 0.0)
@@ -135,6 +136,17 @@ def test_what_was_not_run_has_no_row_and_one_seed_no_interval() -> None:
     assert set(found["verdict"]) == {"one seed"}
     assert set(found["quantity"]) == {"loss, angle", "loss, norm", "loss, interaction"}
     assert draw(pair, optima, found).startswith(b"\x89PNG")
+
+
+def test_arms_start_and_decay_as_they_are_called() -> None:
+    by_name = {group.arm.name: group.config(800, 0.01, 0) for group in runs.GROUPS}
+    settled = float(radial.equilibrium(0.01, 0.1, 0.9).weight_rms)
+    starts = {"small": 0.02, "adamh 0.02": 0.02, "adamh 0.18": 0.18, "adamh 0.54": 0.54, "adamc": 0.18}
+    for name, rms in (starts | {"equilibrium": settled}).items():
+        assert by_name[name].block_rms == pytest.approx(rms)
+        assert by_name[name].model.architecture == "gpt2"
+    assert by_name["adamc"].optimizer == AdamC(learning_rate=0.01, weight_decay=0.1)
+    assert by_name["adamh 0.54"].optimizer == AdamH(learning_rate=0.01)
 
 
 @pytest.fixture(scope="module")
