@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 
 from experiments.runs.configs import config_hash
-from experiments.studies.classic import answers, predictions, runs
-from experiments.studies.classic.figure import draw
+from experiments.studies.classic import answers, predictions, run, runs
 from experiments.studies.moved_optimum.predictions import read_law
 from experiments.studies.moved_optimum.runs import COLUMNS, grid, plant
 from experiments.studies.workplace import Workplace
@@ -128,14 +127,22 @@ def test_losses_are_split_at_every_rate_in_pairs_of_seeds() -> None:
         np.testing.assert_allclose(rows["high"], rows["low"], atol=1e-9)
 
 
-def test_what_was_not_run_has_no_row_and_one_seed_no_interval() -> None:
-    pair = made(FREE, arms=PAIRED).query("seed == 0 and learning_rate <= 0.0025")
-    optima = answers.measured_optima(pair, predicted())
-    found = answers.answers_of(pair, optima)
-    assert optima.empty
+def test_what_was_not_run_has_no_row_and_one_seed_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an earlier table alone to all files of the results, without training."""
+    pair, paired = made(FREE, arms=PAIRED).query("seed == 0 and learning_rate <= 0.0025"), runs.GROUPS[0]
+    pair["run"] = [config_hash(paired.config(800, rate, 0)) for rate in pair["learning_rate"]]
+    pair["outcome"] = "completed"
+    pair.to_csv(tmp_path / "earlier.csv", index=False)
+    monkeypatch.setattr(run, "predictions_of", lambda law: predicted())
+    monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a run was made"))
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    found = run.run_study(place, (), tmp_path / "earlier.csv", DOCS / "angle-law").answers
     assert set(found["verdict"]) == {"one seed"}
     assert set(found["quantity"]) == {"loss, angle", "loss, norm", "loss, interaction"}
-    assert draw(pair, optima, found).startswith(b"\x89PNG")
+    tables = {name: pd.read_csv(place.results / f"{name}.csv") for name in ("runs", "optima", "answers", "predictions")}
+    assert len(tables["runs"]) == len(pair)
+    assert tables["optima"].empty
+    assert (place.results / "classic.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_arms_start_and_decay_as_they_are_called() -> None:
