@@ -19,6 +19,7 @@
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 13 core-minutes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
+# make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
 # make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
 # make rivals     does noise scale, sharpness or the output norm move with the optimum: docs/rivals, goes on from its table
@@ -40,7 +41,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -104,6 +105,9 @@ transient-length: .venv/core
 
 moved-optimum: .venv/core
 	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv
+
+classic: .venv/core
+	$(BIN)/lrbend study classic --results docs/classic $(if $(wildcard docs/classic/runs.csv),--option earlier=docs/classic/runs.csv)
 
 schedule-exponent: .venv/core
 	$(BIN)/lrbend study schedule-exponent --results docs/schedule-exponent --option earlier=docs/schedule-exponent/runs.csv

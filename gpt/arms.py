@@ -32,15 +32,16 @@ from theory.optimizers import AdamC, AdamH, AdamW, MuonH, pytorch_decay
 from theory.predict import equilibrium
 
 
-def at_equilibrium(config: TrainConfig) -> TrainConfig:
+def at_equilibrium(config: TrainConfig, network: Network = WHITE_NOISE) -> TrainConfig:
     """Rescale each initial block matrix to the equilibrium RMS of its optimizer at the peak learning rate.
 
+    ``network``: whose equilibrium it is.
     Raises `theory.checks.NoEquilibrium` without weight decay, `InvalidParameter` on the sphere, where every norm is
     one of equilibrium.
     """
     if isinstance(config.optimizer, AdamH | MuonH):
         raise InvalidParameter("optimizer", config.optimizer.name, "one whose norm has an equilibrium, such as adamw")
-    rms = equilibrium(config.optimizer, initial_rms=config.model.init_rms).weight_rms
+    rms = equilibrium(config.optimizer, initial_rms=config.model.init_rms, network=network).weight_rms
     return replace(config, block_rms=rms)
 
 

@@ -149,6 +149,11 @@ def _later(module: str, function: str) -> Callable[..., Any]:
     return call
 
 
+LENGTHS = Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths)
+EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
+SAME_ANGLE = Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path)
+ANGLE_LAW = Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path)
+
 STUDIES = {
     study.name: study
     for study in (
@@ -226,24 +231,21 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
+        ),
+        RegisteredStudy(
+            name="classic",
+            question="In classic GPT-2, does a larger start move AdamW's best rate through the angle, or by itself?",
+            cost="2 core-hours (estimated), 35 core-minutes at 800 steps",
+            run=_later("classic.run", "run_study"),
+            options=(LENGTHS, EARLIER, ANGLE_LAW),
         ),
         RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
             run=_later("schedule_exponent.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
         ),
         RegisteredStudy(
             name="one-calibration",
@@ -252,7 +254,7 @@ STUDIES = {
             run=_later("one_calibration.run", "run_study"),
             options=(
                 Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                SAME_ANGLE,
                 Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
             ),
@@ -265,9 +267,9 @@ STUDIES = {
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
                 SEEDS,
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                EARLIER,
                 Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                SAME_ANGLE,
             ),
         ),
         RegisteredStudy(

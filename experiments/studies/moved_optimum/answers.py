@@ -60,10 +60,9 @@ def answers_of(runs: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(ANSWERS))
 
 
-def shifts_of(optima: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """ln of the optimum from the larger start over that from the smaller one, at every length that has both."""
-    by_arm = {arm: optima[optima["arm"] == arm].set_index("num_steps") for arm in SHIFT}
-    large, small = (by_arm[arm] for arm in SHIFT)
+def shifts_of(optima: pd.DataFrame, arms: tuple[str, str] = SHIFT) -> Iterator[dict[str, Any]]:
+    """ln of the optimum of the first arm over that of the second, at every length that has both."""
+    large, small = (optima[optima["arm"] == arm].set_index("num_steps") for arm in arms)
     for num_steps in sorted(set(large.index) & set(small.index)):
         one, other = large.loc[num_steps], small.loc[num_steps]
         row: dict[str, Any] = {"quantity": "shift", "num_steps": num_steps}

@@ -68,16 +68,22 @@ def angles_of(arm: Arm, rates: Array, num_steps: int) -> Array:
 
 
 def expected_error(law: TwoClockLaw, arm: Arm, num_steps: int, centre: float) -> float:
-    """Standard error of the vertex of a parabola through the law's losses on the grid, from the noise between seeds."""
+    """Of ln(optimum): `vertex_error` of the law's losses on the grid."""
     rates = np.array(grid(centre))
     losses = law.loss(angles_of(arm, rates, num_steps), arm.scheduled(num_steps).multipliers())
-    design = np.vander(np.log(rates / centre), 3)
+    return vertex_error(rates, losses, SEED_NOISE.get(num_steps, SEED_NOISE[3200]))
+
+
+def vertex_error(rates: Array, losses: Array, seed_noise: float) -> float:
+    """Standard error of the vertex of a parabola through losses, (n,) each the mean over `SEEDS`, from the noise
+    between seeds; NaN for one without a bottom."""
+    design = np.vander(np.log(rates / rates[len(rates) // 2]), 3)
     inverse = np.linalg.inv(design.T @ design)
     quadratic, linear, _ = inverse @ design.T @ losses
     if quadratic <= 0:
         return float("nan")
     gradient = np.array([linear / (2 * quadratic**2), -1 / (2 * quadratic), 0.0])
-    noise = SEED_NOISE.get(num_steps, SEED_NOISE[3200]) / np.sqrt(len(SEEDS))
+    noise = seed_noise / np.sqrt(len(SEEDS))
     return float(noise * np.sqrt(gradient @ inverse @ gradient))
 
 

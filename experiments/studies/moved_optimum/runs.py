@@ -13,10 +13,11 @@ import torch
 from experiments.files import write_whole
 from experiments.runs.configs import config_hash
 from experiments.studies.workplace import Workplace
-from gpt.arms import at_equilibrium
-from gpt.config import TrainConfig, preset
-from gpt.train import train
+from gpt.arms import adamc, at_equilibrium
+from gpt.config import Architecture, TrainConfig, preset
+from gpt.train import TrainResult, train
 from theory import AdamH, AdamW, Constant, Linear
+from theory.networks import GPT2, WHITE_NOISE
 
 LENGTHS = (1600, 3200, 6400, 12800)
 SEEDS = (0, 1, 2)
@@ -42,9 +43,10 @@ COLUMNS = ("arm", *NUMBERS[:5], *GAPS, "outcome", *NUMBERS[5:], "run")
 
 @dataclass(frozen=True)
 class Arm:
-    """``initial_rms`` None for a start at the equilibrium of the run's own rate; ``weight_decay`` None for AdamH.
+    """``weight_decay`` None for AdamH, which keeps its ``initial_rms`` (None: as drawn).
 
-    ``schedule``: of all parameters, after a warmup of a twentieth of the run.
+    initial_rms : of AdamW, None for a start at the equilibrium of the run's own rate, for gpt2 that of its MLP.
+    schedule : of all parameters, after a warmup of a twentieth of the run. corrected : AdamC in place of AdamW.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Arm:
     initial_rms: float | None
     lengths: tuple[int, ...] = LENGTHS
     schedule: type[Linear] | type[Constant] = Linear
+    architecture: Architecture = "scale-invariant"
+    corrected: bool = False
 
     def scheduled(self, num_steps: int) -> Linear | Constant:
         """Its schedule over ``num_steps``."""
@@ -72,7 +76,7 @@ def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> Trai
     """One run."""
     decay = arm.weight_decay
     config = TrainConfig(
-        model=preset("cpu-32", "scale-invariant"),
+        model=preset("cpu-32", arm.architecture),
         optimizer=AdamH(learning_rate=learning_rate)
         if decay is None
         else AdamW(learning_rate=learning_rate, weight_decay=decay),
@@ -83,7 +87,9 @@ def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> Trai
         record_every=RECORD_EVERY,
         block_rms=arm.initial_rms,
     )
-    return config if decay is None or arm.initial_rms is not None else at_equilibrium(config)
+    if decay is not None and arm.initial_rms is None:
+        config = at_equilibrium(config, GPT2 if arm.architecture == "gpt2" else WHITE_NOISE)
+    return adamc(config) if arm.corrected else config
 
 
 def grid(centre: float) -> tuple[float, ...]:
@@ -127,9 +133,14 @@ def rows_of(config: TrainConfig) -> pd.DataFrame:
     """The row of one run, without its arm."""
     torch.set_num_threads(1)
     start = time.perf_counter()
-    found = train(config)
+    row = row_of(config, train(config), start)
+    return pd.DataFrame([row | {"run": config_hash(config)}])
+
+
+def row_of(config: TrainConfig, found: TrainResult, start: float) -> dict[str, object]:
+    """What is kept of a run that began at ``start`` of `time.perf_counter`, but for its arm and its name."""
     optimizer = config.optimizer
-    row = {
+    return {
         "num_steps": config.schedule.num_steps,
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", 0.0),
@@ -143,9 +154,7 @@ def rows_of(config: TrainConfig) -> pd.DataFrame:
         "num_params": found.num_params,
         "num_tokens": config.schedule.num_steps * config.tokens_per_step,
         "seconds": round(time.perf_counter() - start, 1),
-        "run": config_hash(config),
     }
-    return pd.DataFrame([row])
 
 
 def symmetry_configs() -> Iterator[tuple[str, TrainConfig]]:
@@ -177,4 +186,4 @@ def plant(place: Workplace, earlier: pd.DataFrame) -> None:
     for name, rows in earlier.groupby("run"):
         path = place.runs / f"{name}.csv"
         if not path.exists():
-            write_whole(path, rows.drop(columns="arm").to_csv(index=False).encode())
+            write_whole(path, rows.to_csv(index=False).encode())
