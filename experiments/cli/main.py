@@ -6,16 +6,17 @@ a tenth of a second, since a command imports what it works with when it runs.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from typing import Any, cast
 
 try:
+    import contextlib
+    import os
+    import signal
+    import threading
+    from collections.abc import Iterator, Sequence
+    from importlib import import_module
+    from typing import Any, cast
+
     from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
     from experiments.streams import lasting_streams
 except KeyboardInterrupt:  # Ctrl-C in the first moment
