@@ -18,7 +18,8 @@ from experiments.studies.angle_law.fit import Fit
 from experiments.studies.angle_law.runs import line
 from experiments.studies.same_angle.study import NUM_STEPS
 from theory import AdamW, Linear, equilibrium, transient
-from theory.two_clocks import TwoClockLaw, best_learning_rate
+from theory.final_loss import best_learning_rate
+from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
 

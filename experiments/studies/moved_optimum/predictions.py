@@ -14,7 +14,8 @@ from experiments.studies.angle_law.answers import RATES, adamw_angles
 from experiments.studies.angle_law.fit import adamh_angles
 from experiments.studies.moved_optimum.runs import ADAMH, ARMS, LENGTHS, SEEDS, Arm, grid
 from experiments.studies.workplace import read_rows
-from theory.two_clocks import TwoClockLaw, best_learning_rate
+from theory.final_loss import best_learning_rate
+from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
 
