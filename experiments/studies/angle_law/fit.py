@@ -86,9 +86,7 @@ def adamh_angles(learning_rate: float, schedule: Schedule) -> Array:
     return path.angular_update[:, 0]
 
 
-def cells_of(
-    angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.DataFrame | None = None
-) -> list[Cell]:
+def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.DataFrame | None = None) -> list[Cell]:
     """Of all tables; of the second the arm ``adamh``, of the third, that of schedule-exponent, ``constant`` alone.
 
     Raises `BadInput`.

@@ -14,8 +14,8 @@ from experiments.studies.angle_law.fit import Cell, Fit, fit_law, predicted
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ARMS, LENGTHS, Arm, grid
 from theory import Linear, transient
-from theory.networks import SCALE_INVARIANT
 from theory.final_loss import best_learning_rate
+from theory.networks import SCALE_INVARIANT
 from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
