@@ -1,4 +1,4 @@
-"""What the laws of a run's final loss share, `theory.two_angles` and `theory.two_clocks`: checks, a lag, the best rate."""
+"""What the laws of a final loss share, `theory.two_angles` and `theory.two_clocks`: checks, a lag, the best rate."""
 
 from __future__ import annotations
 

@@ -216,6 +216,8 @@ STUDIES = {
             options=(
                 Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
                 Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
+                Option("schedule-exponent", "FOLDER", "that study's runs.csv (default: docs/schedule-exponent)", Path),
+                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
             ),
         ),
         RegisteredStudy(
@@ -233,7 +235,7 @@ STUDIES = {
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
                 Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
                 Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
+                Option("angle-law", "FOLDER", "that study's two-clocks.csv (default: docs/angle-law)", Path),
             ),
         ),
         RegisteredStudy(
@@ -245,7 +247,7 @@ STUDIES = {
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
                 Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
                 Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
+                Option("angle-law", "FOLDER", "that study's two-clocks.csv (default: docs/angle-law)", Path),
             ),
         ),
         RegisteredStudy(

@@ -15,8 +15,8 @@ The exponents 1/3, 5/2 and 3 are near those that fit best (.35, 2.4, 3.4) and no
 left out (all of a constant rate, either length of them, all of 800 or 3,200 steps, lines, each other shape) come out
 within .010 to .025 root mean square, with the cells of a constant rate left out their optima within 13 %.
 
-Decision rule. Nothing of the law is changed after this. Its angles of AdamW are those that the two-clock law had, by the
-same code.
+Decision rule. Nothing of the law is changed after this. Its angles of AdamW are those that the two-clock law had, by
+the same code.
 
 1. *Fit*: chi^2 per degree of freedom below 2 on all 38 cells.
 2. *Pilot*: each of the seven optima of `answers.PILOT` within 20 %; the eighth arm has none. The measured ones were

@@ -7,7 +7,7 @@ the same batches' in all runs, so it is not in the differences; it shifts the co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,3 +166,15 @@ def fit_law(cells: Sequence[Cell], start: FinalLossLaw) -> Fit:
     ]
     table = pd.DataFrame(rows).assign(error=errors, law=predicted(law, cells))
     return Fit(law, covariance, chi_squared, freedom, table)
+
+
+def left_out(cells: Sequence[Cell], parts: Mapping[str, Sequence[bool]], start: FinalLossLaw) -> pd.DataFrame:
+    """The law on cells that it was not fitted to. ``parts``: by name, for every cell whether it is left out."""
+    rows = []
+    for name, out in parts.items():
+        law = fit_law([cell for cell, away in zip(cells, out, strict=True) if not away], start).law
+        for cell in (cell for cell, away in zip(cells, out, strict=True) if away):
+            row = {"left_out": name, "shape": cell.shape, "num_steps": cell.num_steps, "level": cell.level}
+            (loss,), measured = predicted(law, [cell]), float(cell.losses.mean())
+            rows.append(row | {"loss": measured, "law": loss, "miss": loss - measured})
+    return pd.DataFrame(rows)

@@ -26,7 +26,7 @@ ACCOUNTS = ("law", "mean_angle")
 
 
 def read_law(table: Path) -> TwoClockLaw:
-    """The constants in a ``law.csv`` of the study angle-law. Raises `BadInput`."""
+    """The constants in a ``two-clocks.csv`` of the study angle-law. Raises `BadInput`."""
     try:
         rows = read_rows(table, numbers=("value",), texts=("quantity",)).set_index("quantity")["value"]
         return TwoClockLaw(**{name: float(rows[name]) for name in TwoClockLaw.__dataclass_fields__})
