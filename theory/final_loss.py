@@ -89,3 +89,9 @@ def best_learning_rate(
     near = slice(i - 1, i + 2)
     quadratic, linear, least = np.polyfit(x[near] - x[i], losses[near], 2)
     return float(np.exp(x[i] - linear / (2 * quadratic))), float(least - linear**2 / (4 * quadratic))
+
+
+if __name__ == "__main__":
+    from theory.derivations import main
+
+    main(__file__)

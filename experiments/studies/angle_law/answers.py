@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 WEIGHT_DECAY = 0.1
 DIRECTION_RATIO = 0.885  # of real gradients, `docs/direction`
 RATES = np.geomspace(1e-3, 0.5, 61)  # among which an optimum is looked for
-NEAR = 3.0  # times the optimum, and one over it: the rates among which those of other constants are looked for
-DRAWS = 60  # of the law's constants, for the error that they leave in an optimum
+NEAR = 1.6  # times the optimum, and one over it: the rates among which those of other constants are looked for
+SMALL = 0.02  # change of the logarithm of a constant, for the error that it leaves in an optimum
 NORMAL_95 = 1.96
 EQUILIBRIUM, ADAMH = "equilibrium", "adamh"  # arms of the tables
 LARGEST_MISS = 0.2  # that an optimum of the pilot may be off
@@ -108,19 +108,19 @@ def _known(one: Measured) -> Measured:
 
 
 def optima_of(fit: Fit, other: FinalLossLaw, measured: Sequence[Measured]) -> pd.DataFrame:
-    """A row per measured optimum: the law's own, its 95 % interval from the fit's covariance, measured over it, and
-    the optimum by the other law (``two_clocks``)."""
-    rng = np.random.default_rng(0)
-    drawn = rng.multivariate_normal(fit.law.coordinates(), fit.covariance, DRAWS)
+    """A row per measured optimum: the law's own, its 95 % interval from the fit's covariance, to first order,
+    measured over it, and the optimum by the other law (``two_clocks``)."""
+    constants = fit.law.coordinates()
+    moved = [type(fit.law).from_coordinates(constants + step) for step in SMALL * np.eye(len(constants))]
     rows = []
     for arm in measured:
         angles = adamw_angles(RATES, arm.num_steps, arm.initial_rms, arm.weight_decay)
         clock = line(arm.num_steps)
         rate, least = best_learning_rate(fit.law, RATES, angles, clock)
         near = np.abs(np.log(RATES / rate)) < np.log(NEAR)
-        laws = [type(fit.law).from_coordinates(x) for x in drawn]
-        optima = [best_learning_rate(law, RATES[near], angles[:, near], clock)[0] for law in laws]
-        spread = NORMAL_95 * float(np.std(np.log(optima)))
+        others = [best_learning_rate(law, RATES[near], angles[:, near], clock)[0] for law in moved]
+        slopes = np.log(np.array(others) / rate) / SMALL
+        spread = NORMAL_95 * float(np.sqrt(slopes @ fit.covariance @ slopes))
         at_measured = np.interp(np.log(arm.learning_rate), np.log(RATES), fit.law.loss(angles, clock))
         rows.append(
             {
@@ -144,19 +144,20 @@ def optima_of(fit: Fit, other: FinalLossLaw, measured: Sequence[Measured]) -> pd
 
 def losses_of(laws: Mapping[str, FinalLossLaw], same_angle: pd.DataFrame, moved_optimum: pd.DataFrame) -> pd.DataFrame:
     """A row per cell of AdamW in the runs of both studies: mean loss, and a column per law, which has not seen it."""
-    rows = []
+    tables = []
     for source, runs in (("same-angle", same_angle), ("moved-optimum", moved_optimum)):
         adamw = runs[runs["num_steps"].isin(NUM_STEPS) & (runs["arm"] != ADAMH)]
-        for _, cell in adamw.groupby(["arm", "num_steps", "learning_rate"]):
-            first = cell.iloc[0]
-            num_steps, rate, decay = int(first["num_steps"]), float(first["learning_rate"]), first["weight_decay"]
+        for _, own in adamw.groupby(["arm", "num_steps"]):
+            first, cells = own.iloc[0], own.groupby("learning_rate")
+            num_steps, rates = int(first["num_steps"]), np.array(list(cells.groups), np.float64)
             start = None if first["arm"] == EQUILIBRIUM else float(first["initial_rms"])
-            angles = adamw_angles(np.array([rate]), num_steps, start, float(decay))
-            row = {"source": source, "arm": first["arm"], "num_steps": num_steps, "learning_rate": rate}
-            row |= {"mean_angle": cell["mean_angle"].mean(), "predicted_mean_angle": angles.mean()}
-            told = {name: float(law.loss(angles, line(num_steps))[0]) for name, law in laws.items()}
-            rows.append(row | {"loss": cell["loss"].mean(skipna=False)} | told)
-    return pd.DataFrame(rows)
+            angles = adamw_angles(rates, num_steps, start, float(first["weight_decay"]))
+            known = {"source": source, "arm": first["arm"], "num_steps": num_steps, "learning_rate": rates}
+            known |= {"mean_angle": cells["mean_angle"].mean(), "predicted_mean_angle": angles.mean(axis=0)}
+            known["loss"] = cells["loss"].agg(lambda losses: losses.mean(skipna=False))
+            told = {name: law.loss(angles, line(num_steps)) for name, law in laws.items()}
+            tables.append(pd.DataFrame(known | told))
+    return pd.concat(tables, ignore_index=True)
 
 
 def answers_of(fits: Sequence[tuple[str, int, float, int]], optima: pd.DataFrame, losses: pd.DataFrame) -> pd.DataFrame:

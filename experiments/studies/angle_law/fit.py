@@ -148,10 +148,10 @@ def fit_law(cells: Sequence[Cell], start: FinalLossLaw) -> Fit:
 
     Raises `BadInput` for fewer cells than constants.
     """
-    measured, errors = np.array([cell.losses.mean() for cell in cells]), errors_of(cells)
     first, kind = start.coordinates(), type(start)
     if len(cells) <= len(first):
         raise BadInput(f"{len(cells)} cells do not determine {len(first)} constants")
+    measured, errors = np.array([cell.losses.mean() for cell in cells]), errors_of(cells)
 
     def misses(x: Array) -> Array:
         return (predicted(kind.from_coordinates(x), cells) - measured) / errors

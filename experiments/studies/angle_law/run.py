@@ -70,7 +70,7 @@ def run_study(
         ("law.csv", constants_of(fit)),
         ("two-clocks.csv", constants_of(clocks)),
         ("cells.csv", fit.table.assign(two_clocks=predicted(clocks.law, cells))),
-        ("left-out.csv", left_out(cells, parts_of(cells), TWO_ANGLES)),
+        ("left-out.csv", left_out(cells, parts_of(cells), fit.law)),
         ("optima.csv", optima),
         ("adamw-losses.csv", losses),
         ("answers.csv", found),
@@ -108,7 +108,7 @@ def fits_of(
     on all cells as it is and fitted to them."""
     measured = np.array([cell.losses.mean() for cell in cells])
     as_it_is = float((((predicted(clocks.law, cells) - measured) / errors_of(cells)) ** 2).sum())
-    alone, again = fit_law(along_lines, TWO_ANGLES), fit_law(cells, clocks.law)
+    alone, again = fit_law(along_lines, fit.law), fit_law(cells, clocks.law)
     return [
         ("law", len(cells), fit.chi_squared, fit.degrees_of_freedom),
         ("law, fitted along lines", len(along_lines), alone.chi_squared, alone.degrees_of_freedom),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.studies.angle_law.answers import DRAWS, NORMAL_95, PILOT, WEIGHT_DECAY, own_equilibrium
+from experiments.studies.angle_law.answers import NORMAL_95, PILOT, WEIGHT_DECAY, own_equilibrium
 from experiments.studies.angle_law.fit import Cell, Fit
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ARMS, LENGTHS, Arm, grid
@@ -20,6 +20,7 @@ from theory.networks import SCALE_INVARIANT
 Array = NDArray[np.float64]
 
 RATES = np.geomspace(2e-3, 0.5, 37)  # among which an optimum is looked for
+DRAWS = 60  # of the law's constants, for the error that they leave in what it predicts
 OTHER_RATIOS = (0.8, 1.0)  # of the direction, to see what hangs on it
 KEYS = ["arm", "num_steps", "learning_rate"]
 ADAMW = {arm.name: arm for arm in ARMS if arm.weight_decay is not None}
