@@ -221,6 +221,18 @@ STUDIES = {
             ),
         ),
         RegisteredStudy(
+            name="small-starts",
+            question="Is AdamW's best rate from a small start where a pilot had it, or where AdamH's laws have it?",
+            cost="18 core-minutes",
+            run=_later("small_starts.run", "run_study"),
+            options=(
+                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                Option("table-only", "yes|no", "trains nothing (default: no)", _yes_or_no),
+                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                Option("angle-law", "FOLDER", "that study's law.csv, two-clocks.csv (default: docs/angle-law)", Path),
+            ),
+        ),
+        RegisteredStudy(
             name="transient-length",
             question="How long is the norm's transient over learning rates and decays, and is it as long as predicted?",
             cost="13 core-minutes",
