@@ -44,8 +44,8 @@ def run_study(
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; then ``runs.csv``, ``optima.csv``, ``answers.csv``.
 
-    earlier : a ``runs.csv`` of this study, whose rows stand for their runs. table_only : nothing is trained. same_angle,
-    angle_law : folders with the results of those studies.
+    earlier : a ``runs.csv`` of this study, whose rows stand for their runs. table_only : nothing is trained.
+    same_angle, angle_law : folders with the results of those studies.
     """
     place.make_folders()
     laws = {
@@ -66,7 +66,7 @@ def run_study(
     optima = fitted_optima(runs, [arm.name for arm in ARMS])
     if len(optima):
         optima = optima.merge(predictions, on=["arm", "num_steps"])
-    answers = pd.DataFrame([*map(answer_of, optima.to_dict("records")), *control_of(runs, others, laws)])
+    answers = pd.DataFrame([*(answer_of(optima.loc[i]) for i in optima.index), *control_of(runs, others, laws)])
     for name, table in (("optima", optima), ("answers", answers)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     return Findings(answers=answers)
@@ -84,29 +84,24 @@ def _made(place: Workplace, arm: Arm, rates: tuple[float, ...], seeds: tuple[int
 
 def predictions_of(laws: dict[str, FinalLossLaw]) -> pd.DataFrame:
     """A row per start: the pilot's optimum, that of each law, and the centre of the grid."""
-    rows = []
+    measured = {one.initial_rms: one.learning_rate for one in PILOT if one.num_steps == NUM_STEPS}
+    rows: list[dict[str, Any]] = []
     for arm in ARMS:
-        (pilot,) = (
-            one.learning_rate for one in PILOT if (one.num_steps, one.initial_rms) == (NUM_STEPS, arm.initial_rms)
-        )
+        pilot = measured[arm.initial_rms]
         angles, clock = adamw_angles(RATES, NUM_STEPS, arm.initial_rms), arm.scheduled(NUM_STEPS).multipliers()
         best = {name: best_learning_rate(law, RATES, angles, clock)[0] for name, law in laws.items()}
-        row = {
-            "arm": arm.name,
-            "num_steps": NUM_STEPS,
-            "weight_decay": arm.weight_decay,
-            "initial_rms": arm.initial_rms,
-        }
+        row = {"arm": arm.name, "num_steps": NUM_STEPS, "weight_decay": arm.weight_decay}
+        row |= {"initial_rms": arm.initial_rms}
         rows.append(row | {"pilot": pilot, **best, "centre": float(f"{np.sqrt(pilot * best['two_angles']):.5g}")})
     return pd.DataFrame(rows)
 
 
-def answer_of(optimum: dict[str, Any]) -> dict[str, Any]:
+def answer_of(optimum: pd.Series[Any]) -> dict[str, Any]:
     """Of one start: the accounts that its interval refutes, and the nearer one."""
     told = {"quantity": f"optimum, {optimum['arm']}", **{name: optimum[name] for name in ACCOUNTS}}
     told |= {"value": optimum["learning_rate"], "low": optimum["low"], "high": optimum["high"]}
-    if not np.isfinite(optimum["error"]):
-        return told | {"verdict": "the optimum is not inside its grid"}
+    if optimum[["low", "high"]].isna().any():
+        return told | {"verdict": "the optimum has no interval"}
     off = {name: abs(np.log(optimum[name] / optimum["learning_rate"])) for name in ACCOUNTS}
     outside = [name for name in ACCOUNTS if not optimum["low"] <= optimum[name] <= optimum["high"]]
     nearer = min(off, key=lambda name: off[name])
