@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from numpy.typing import NDArray
+from scipy.stats import sem, t
 
 from experiments.files import to_json
 from experiments.runs.configs import config_hash, config_to_dict
@@ -27,7 +29,7 @@ from experiments.studies.moved_optimum.runs import (
     plant,
     run_rows,
 )
-from experiments.studies.small_starts import ARMS, CONTROL, CONTROL_RATES, CONTROL_SEEDS, NUM_STEPS
+from experiments.studies.small_starts import ADAMH, ARMS, CONTROLS, NUM_STEPS
 from experiments.studies.workplace import Findings, Workplace, read_rows
 from theory.final_loss import FinalLossLaw, best_learning_rate
 from theory.two_angles import TwoAngleLaw
@@ -55,18 +57,18 @@ def run_study(
     others = read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",))
     predictions = predictions_of(laws)
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
-    first = [config_of(arm, NUM_STEPS, 0.01, SEEDS[0]) for arm in (*ARMS, CONTROL)]
+    first = [config_of(arm, NUM_STEPS, 0.01, SEEDS[0]) for arm in (*ARMS, ADAMH)]
     place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
     if earlier is not None:
         plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
     grids = [(arm, grid(centre), SEEDS) for arm, centre in zip(ARMS, predictions["centre"], strict=True)]
-    tables = [_made(place, *cell, table_only) for cell in (*grids, (CONTROL, CONTROL_RATES, CONTROL_SEEDS))]
+    tables = [_made(place, *cell, table_only) for cell in (*grids, *CONTROLS)]
     runs = pd.concat(tables, ignore_index=True)
     place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
-    optima = fitted_optima(runs, [arm.name for arm in ARMS])
+    optima = fitted_optima(runs[runs["seed"].isin(SEEDS)], [arm.name for arm in ARMS])
     if len(optima):
         optima = optima.merge(predictions, on=["arm", "num_steps"])
-    answers = pd.DataFrame([*(answer_of(optima.loc[i]) for i in optima.index), *control_of(runs, others, laws)])
+    answers = pd.DataFrame([*(answer_of(optima.loc[i]) for i in optima.index), *controls_of(runs, others, laws)])
     for name, table in (("optima", optima), ("answers", answers)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     return Findings(answers=answers)
@@ -108,26 +110,36 @@ def answer_of(optimum: pd.Series[Any]) -> dict[str, Any]:
     return told | {"verdict": "; ".join([*(f"refutes {name}" for name in outside), f"nearest: {nearer}"])}
 
 
-def control_of(runs: pd.DataFrame, same_angle: pd.DataFrame, laws: dict[str, FinalLossLaw]) -> list[dict[str, Any]]:
-    """AdamH's loss at the lower rate less that at the higher, paired by seed: old seeds, new ones, all; half of a 95 %
-    interval of Student's, and the verdict by two standard errors of all."""
-    old = same_angle[(same_angle["arm"] == CONTROL.name) & (same_angle["num_steps"] == NUM_STEPS)]
-    new = runs[runs["arm"] == CONTROL.name]
-    clock = CONTROL.scheduled(NUM_STEPS)
-    angles = np.stack([adamh_angles(rate, clock) for rate in CONTROL_RATES], axis=1)
-    said = {name: float(-np.diff(law.loss(angles, clock.multipliers()))[0]) for name, law in laws.items()}
-    rows = []
-    for name, table in (("seeds 0 to 2", old), ("new seeds", new), ("all seeds", pd.concat([old, new]))):
-        by_seed = table.pivot_table(index="seed", columns="learning_rate", values="loss")
-        if not set(CONTROL_RATES) <= set(by_seed.columns):
+def controls_of(
+    runs: pd.DataFrame, same_angle: pd.DataFrame, laws: dict[str, FinalLossLaw]
+) -> Iterator[dict[str, Any]]:
+    """For both controls the loss at the lower rate less that at the higher, paired by seed: old seeds, new ones, all;
+    a 95 % interval of Student's, and the verdict by two standard errors of all."""
+    table = pd.concat([runs, same_angle[same_angle["arm"] == ADAMH.name]], ignore_index=True)
+    for arm, rates, new in CONTROLS:
+        own = table[(table["arm"] == arm.name) & (table["num_steps"] == NUM_STEPS)]
+        clock, at = arm.scheduled(NUM_STEPS), np.array(rates)
+        if arm.weight_decay is None:
+            angles = np.stack([adamh_angles(rate, clock) for rate in rates], axis=1)
+        else:
+            angles = adamw_angles(at, NUM_STEPS, arm.initial_rms, arm.weight_decay)
+        said = {name: float(-np.diff(law.loss(angles, clock.multipliers()))[0]) for name, law in laws.items()}
+        by_seed = own[own["learning_rate"].isin(rates)].pivot_table("loss", "seed", "learning_rate").dropna()
+        if len(by_seed.columns) < len(rates):
             continue
-        difference = (by_seed[CONTROL_RATES[0]] - by_seed[CONTROL_RATES[1]]).dropna().to_numpy(float)
-        if len(difference) < 2:
-            continue
-        mean, error = float(difference.mean()), float(difference.std(ddof=1) / np.sqrt(len(difference)))
-        half = float(t.ppf(0.975, len(difference) - 1)) * error
-        row = {"quantity": f"AdamH, .009 less .018, {name}", "value": mean, "low": mean - half, "high": mean + half}
-        refuted = [one for one, value in said.items() if abs(value - mean) > 2 * error]
-        verdict = "; ".join(f"refutes {one}" for one in refuted) or "refutes no law"
-        rows.append(row | said | {"verdict": verdict if name == "all seeds" else ""})
-    return rows
+        paired = by_seed[rates[0]] - by_seed[rates[1]]
+        for name, values in (
+            ("old seeds", paired.drop(new, errors="ignore")),
+            ("new seeds", paired.reindex(new).dropna()),
+        ):
+            if len(values) > 1:
+                yield _difference(arm, rates, name, values) | said
+        row, error = _difference(arm, rates, "all seeds", paired), float(paired.sem())
+        refuted = [f"refutes {law}" for law, value in said.items() if abs(value - row["value"]) > 2 * error]
+        yield row | said | {"verdict": "; ".join(refuted) or "refutes no law"}
+
+
+def _difference(arm: Arm, rates: tuple[float, ...], seeds: str, values: NDArray[np.float64]) -> dict[str, Any]:
+    mean, half = float(values.mean()), float(t.ppf(0.975, len(values) - 1) * sem(values))
+    quantity = f"loss, {arm.name}, {rates[0]:g} less {rates[1]:g}, {seeds}"
+    return {"quantity": quantity, "seeds": len(values), "value": mean, "low": mean - half, "high": mean + half}

@@ -10,8 +10,8 @@ from experiments.studies.angle_law.answers import adamw_angles
 from experiments.studies.moved_optimum.answers import fitted_optima
 from experiments.studies.moved_optimum.predictions import read_constants, read_law
 from experiments.studies.moved_optimum.runs import grid
-from experiments.studies.small_starts import ARMS, CONTROL_RATES, NUM_STEPS
-from experiments.studies.small_starts.run import answer_of, control_of, predictions_of, run_study
+from experiments.studies.small_starts import ADAMH, ARMS, CONTROLS, NUM_STEPS
+from experiments.studies.small_starts.run import answer_of, controls_of, predictions_of, run_study
 from experiments.studies.workplace import Workplace
 from theory.final_loss import FinalLossLaw
 from theory.two_angles import TwoAngleLaw
@@ -47,26 +47,21 @@ def test_losses_of_the_law_refute_the_pilot_and_those_moved_to_its_optimum_the_l
 @pytest.mark.parametrize(("difference", "refuted"), [(0.03, True), (0.002, False)])
 def test_the_control_is_paired_by_seed_and_judged_by_all_seeds(difference: float, refuted: bool) -> None:
     """Seeds differ by far more than rates do: unpaired, nothing could be told."""
-    rng = np.random.default_rng(1)
-    of_seed, pairs = 0.3 * rng.normal(size=7), 0.006 * np.array([-1.5, -1, -0.5, 0, 0.5, 1, 1.5])
-    table = pd.DataFrame(
-        [
-            {
-                "arm": "adamh",
-                "num_steps": NUM_STEPS,
-                "learning_rate": rate,
-                "seed": seed,
-                "loss": 2 + of_seed[seed] + add,
-            }
-            for seed in range(7)
-            for rate, add in zip(CONTROL_RATES, (difference + pairs[seed], 0.0), strict=True)
-        ]
-    )
-    found = control_of(table[table["seed"] > 2], table[table["seed"] < 3], LAWS)
-    assert [row["quantity"].split(", ")[-1] for row in found] == ["seeds 0 to 2", "new seeds", "all seeds"]
+    of_seed = 0.3 * np.random.default_rng(1).normal(size=7)
+    pairs, (arm, rates, new) = 0.006 * np.array([-1.5, -1, -0.5, 0, 0.5, 1, 1.5]), CONTROLS[0]
+    assert arm is ADAMH
+    rows = [
+        {"learning_rate": rate, "seed": seed, "loss": 2 + of_seed[seed] + add}
+        for seed in range(7)
+        for rate, add in zip(rates, (difference + pairs[seed], 0.0), strict=True)
+    ]
+    table = pd.DataFrame(rows).assign(arm=arm.name, num_steps=NUM_STEPS)
+    found = list(controls_of(table[table["seed"].isin(new)], table[~table["seed"].isin(new)], LAWS))
+    told = [(row["quantity"].split(", ")[-1], row["seeds"]) for row in found]
+    assert told == [("old seeds", 3), ("new seeds", 4), ("all seeds", 7)]
     assert found[-1]["value"] == pytest.approx(difference, abs=1e-9)
     assert ("refutes two_angles" in found[-1]["verdict"]) == refuted
-    assert {row["verdict"] for row in found[:2]} == {""}
+    assert all("verdict" not in row for row in found[:2])
 
 
 def test_committed_answers_follow_from_the_committed_runs(tmp_path: Path) -> None:
