@@ -128,13 +128,11 @@ def controls_of(
         if len(by_seed.columns) < len(rates):
             continue
         paired = by_seed[rates[0]] - by_seed[rates[1]]
-        for name, values in (
-            ("old seeds", paired.drop(new, errors="ignore")),
-            ("new seeds", paired.reindex(new).dropna()),
-        ):
-            if len(values) > 1:
-                yield _difference(arm, rates, name, values) | said
-        row, error = _difference(arm, rates, "all seeds", paired), float(paired.sem())
+        fresh, differences = paired.index.isin(new), paired.to_numpy(float)
+        for name, chosen in (("old seeds", ~fresh), ("new seeds", fresh)):
+            if chosen.sum() > 1:
+                yield _difference(arm, rates, name, differences[chosen]) | said
+        row, error = _difference(arm, rates, "all seeds", differences), float(sem(differences))
         refuted = [f"refutes {law}" for law, value in said.items() if abs(value - row["value"]) > 2 * error]
         yield row | said | {"verdict": "; ".join(refuted) or "refutes no law"}
 
