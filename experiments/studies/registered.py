@@ -132,15 +132,29 @@ def _optimizers(text: str) -> tuple[str, ...]:
 
 
 def _lengths(text: str) -> tuple[int, ...]:
-    if text == "none":
-        return ()
-    return tuple(_whole_number(part) for part in text.split(","))
+    return () if text == "none" else tuple(_whole_number(part) for part in text.split(","))
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     if not set(text.split(",")) <= {"0", "1", "2"}:
         raise ValueError("numbers from 0 to 2 with commas between them")
     return tuple(int(part) for part in text.split(","))
+
+
+TABLE = Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path)
+EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
+
+
+TABLE_ONLY = Option("table-only", "yes|no", "tables from the finished runs, trains nothing (default: no)", _yes_or_no)
+LENGTHS = Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths)
+
+
+def _folder(study: str, files: str = "runs.csv") -> Option:
+    return Option(study, "FOLDER", f"that study's {files} (default: docs/{study})", Path)
+
+
+SAME_ANGLE, MOVED = _folder("same-angle"), _folder("moved-optimum", "tables")
+CLOCKS = _folder("angle-law", "two-clocks.csv")
 
 
 def _later(module: str, function: str) -> Callable[..., Any]:
@@ -168,7 +182,7 @@ STUDIES = {
             cost="43 core-minutes",
             run=_later("same_angle.run", "run_study"),
             load=_later("same_angle.study", "study"),
-            options=(Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),),
+            options=(TABLE,),
         ),
         RegisteredStudy(
             name="gpu-check",
@@ -213,24 +227,14 @@ STUDIES = {
             question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
             cost="14 core-minutes",
             run=_later("angle_law.run", "run_study"),
-            options=(
-                Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
-                Option("schedule-exponent", "FOLDER", "that study's runs.csv (default: docs/schedule-exponent)", Path),
-                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-            ),
+            options=(TABLE, _folder("same-angle", "runs.csv, answers.csv"), _folder("schedule-exponent"), MOVED),
         ),
         RegisteredStudy(
             name="small-starts",
             question="Is AdamW's best rate from a small start where a pilot had it, or where AdamH's laws have it?",
             cost="18 core-minutes",
             run=_later("small_starts.run", "run_study"),
-            options=(
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("table-only", "yes|no", "trains nothing (default: no)", _yes_or_no),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv, two-clocks.csv (default: docs/angle-law)", Path),
-            ),
+            options=(EARLIER, TABLE_ONLY, SAME_ANGLE, _folder("angle-law", "law.csv, two-clocks.csv")),
         ),
         RegisteredStudy(
             name="transient-length",
@@ -243,24 +247,14 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's two-clocks.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
             run=_later("schedule_exponent.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's two-clocks.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="one-calibration",
@@ -268,9 +262,9 @@ STUDIES = {
             cost="a core-minute; trains nothing",
             run=_later("one_calibration.run", "run_study"),
             options=(
-                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
+                MOVED,
+                SAME_ANGLE,
+                _folder("angle-law"),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
             ),
         ),
@@ -282,9 +276,9 @@ STUDIES = {
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
                 Option("seeds", "SEED,SEED", "of the runs to make (default: 0,1,2)", _seeds),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                EARLIER,
+                MOVED,
+                SAME_ANGLE,
             ),
         ),
         RegisteredStudy(
@@ -323,12 +317,7 @@ STUDIES = {
             question="Does the norm of a matrix act on training other than through the angle of its steps?",
             cost="4 core-hours (estimated)",
             run=_later("replay", "run_study"),
-            options=(
-                Option("earlier", "FILE.csv", "a replay.csv whose rows count as finished runs", Path),
-                Option(
-                    "table-only", "yes|no", "tables from the finished runs, trains nothing (default: no)", _yes_or_no
-                ),
-            ),
+            options=(Option("earlier", "FILE.csv", "a replay.csv whose rows count as finished runs", Path), TABLE_ONLY),
         ),
         RegisteredStudy(
             name="conversion",
