@@ -13,7 +13,8 @@
 # make replay-study   angles of recorded runs under a fixed norm: docs/replay, hours, resumes
 # make solvable-bend   the optimal learning rate in a solvable model: docs/solvable-bend, five minutes
 # make same-angle   AdamW at equilibrium against AdamH on real text: docs/same-angle, 43 core-minutes, resumes
-# make angle-law  a loss law of AdamH that knows when the angles come, and AdamW's optima by it: docs/angle-law, resumes
+# make angle-law  a loss law of AdamH that knows when the angles come, and AdamW's optima by it: docs/angle-law, from its runs.csv
+# make small-starts   AdamW's best rate from small starts, against a pilot and the laws: docs/small-starts, goes on
 # make direction   why Adam's direction is shorter on real gradients than on noise: docs/direction, minutes, resumes
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
@@ -41,7 +42,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -89,7 +90,10 @@ same-angle: .venv/core
 	$(BIN)/lrbend study same-angle --results docs/same-angle
 
 angle-law: .venv/core
-	$(BIN)/lrbend study angle-law --results docs/angle-law
+	$(BIN)/lrbend study angle-law --results docs/angle-law --option table=docs/angle-law/runs.csv
+
+small-starts: .venv/core
+	$(BIN)/lrbend study small-starts --results docs/small-starts --option earlier=docs/small-starts/runs.csv
 
 direction: .venv/core
 	$(BIN)/lrbend study direction --results docs/direction

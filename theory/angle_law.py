@@ -21,7 +21,7 @@ The slow limit costs little: for 19,073 steps, decay 0.1 and RMS_0 0.02 the opti
 large as the start, :math:`\eta \gtrsim \mathrm{RMS}_0/3`: Adam's first steps are sign updates, and their angles count.
 
 Where it fails: on small real runs, in which what the other parameters have learned decides what an angle is worth, and
-when: chi^2 947 for 26 cells of AdamH, 593 with an offset per length (`docs/log.md`). `theory.two_clocks` has a law for
+when: chi^2 947 for 26 cells of AdamH, 593 with an offset per length (`docs/log.md`). `theory.two_angles` has a law for
 those.
 
 Source of the law: arXiv 2608.24814, 2509.19189; its dependence on N and B is an assumption made here.

@@ -29,27 +29,25 @@ lag and noise, an angle that is moved to a later step never raises the loss. No 
 
 Assumptions: the exponents are chosen, the constants are measured on one model (`docs/angle-law`); the schedule of the
 other parameters, and all else about them, is that of the fit. Where it fails: far from the lengths of the fit, since H
-ends at 1; in runs so long that what the blocks learn by themselves decides.
+ends at 1; in runs so long that what the blocks learn by themselves decides; at a constant rate, where it is refuted
+(`docs/schedule-exponent`). `theory.two_angles` has a law that is not.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import sympy as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from theory.checks import InvalidParameter, require_number
+from theory.final_loss import TINY, FinalLossLaw, lagged, to_come
 
 Array = NDArray[np.float64]
 
-TINY = np.finfo(np.float64).tiny
-SHORTEST = 1e-9  # steps of a lag that is none
-
 
 @dataclass(frozen=True, kw_only=True)
-class TwoClockLaw:
+class TwoClockLaw(FinalLossLaw):
     """The law above; constants above 0, ``lag`` at least 0. Raises `InvalidParameter`.
 
     ``start`` is L_0, ``gain`` G in nats; ``half_clock`` tau_h, ``lag`` delta and ``early_clock`` tau_e in steps at the
@@ -66,66 +64,16 @@ class TwoClockLaw:
     early_angle: float
     early_clock: float
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            bound = {"at_least": 0.0} if field.name == "lag" else {"above": 0.0}
-            require_number(field.name, getattr(self, field.name), **bound)
-
-    def loss(self, angles: ArrayLike, multipliers: ArrayLike) -> Array:
-        """Final loss in nats.
-
-        Parameters
-        ----------
-        angles : (num_steps, ...) radians per step, at least 0.
-        multipliers : (num_steps,) rate of the other parameters over its peak, at least 0.
-        """
-        theta, rate = np.asarray(angles, np.float64), np.asarray(multipliers, np.float64)
-        if rate.ndim != 1 or theta.shape[:1] != rate.shape:
-            raise InvalidParameter("multipliers", rate.shape, "a row as long as the angles")
-        for name, values in (("angles", theta), ("multipliers", rate)):
-            if not np.all(np.isfinite(values) & (values >= 0)):
-                raise InvalidParameter(name, "an array with other values", "finite and at least 0")
-        clock = np.cumsum(rate).reshape(-1, *(1,) * (theta.ndim - 1))
-        to_come = np.cumsum(theta[::-1], axis=0)[::-1] - theta / 2
-        early = np.cumsum(theta * np.exp(-clock / self.early_clock), axis=0)
-        relaxation = np.maximum(self.lag * early / (early + self.early_angle), SHORTEST)
-        x = clock + relaxation * np.expm1(-clock / relaxation)
-        progress = (np.maximum(x, 0.0) / self.half_clock) ** 1.5
+    def _loss(self, angles: Array, multipliers: Array) -> Array:
+        clock, ahead = np.cumsum(multipliers, axis=0), to_come(angles)
+        early = np.cumsum(angles * np.exp(-clock / self.early_clock), axis=0)
+        x = lagged(clock, self.lag * early / (early + self.early_angle))
+        progress = (x / self.half_clock) ** 1.5
         ready = progress / (1 + progress)
-        learned = 1 - 1 / np.sqrt(1 + to_come / self.angle_scale)
-        noise = (theta**2 / np.maximum(to_come, TINY) ** 0.75).sum(axis=0)
+        learned = 1 - 1 / np.sqrt(1 + ahead / self.angle_scale)
+        noise = (angles**2 / np.maximum(ahead, TINY) ** 0.75).sum(axis=0)
         gained = (np.diff(ready, axis=0, prepend=0.0) * learned).sum(axis=0)
         return np.asarray(self.start - self.gain * gained + self.noise * ready[-1] ** 2 * noise)
-
-    def coordinates(self) -> Array:
-        """Logarithms of the constants, for an optimiser; a lag of 0 has none."""
-        return np.log(np.array(astuple(self)))
-
-    @classmethod
-    def from_coordinates(cls, coordinates: Array) -> TwoClockLaw:
-        """Inverse of `coordinates`."""
-        return cls(**dict(zip([f.name for f in fields(cls)], np.exp(coordinates).tolist(), strict=True)))
-
-
-def best_learning_rate(
-    law: TwoClockLaw, learning_rates: ArrayLike, angles: ArrayLike, multipliers: ArrayLike
-) -> tuple[float, float]:
-    """Learning rate of the least loss, and that loss: the bottom of a parabola in its logarithm.
-
-    Parameters
-    ----------
-    learning_rates : (n,) increasing, a factor of 1.2 apart or less for an optimum good to 1 %.
-    angles : (num_steps, n) what each turns; multipliers : (num_steps,), as in `TwoClockLaw.loss`.
-
-    Raises `InvalidParameter` if the least loss is that of an end.
-    """
-    x, losses = np.log(np.asarray(learning_rates, np.float64)), law.loss(angles, multipliers)
-    i = int(losses.argmin())
-    if i in (0, len(x) - 1):
-        raise InvalidParameter("learning_rates", float(np.exp(x[i])), "on both sides of the least loss, not its end")
-    near = slice(i - 1, i + 2)
-    quadratic, linear, least = np.polyfit(x[near] - x[i], losses[near], 2)
-    return float(np.exp(x[i] - linear / (2 * quadratic))), float(least - linear**2 / (4 * quadratic))
 
 
 # Closed forms

@@ -12,25 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import BadInput
-from experiments.tables.written import whole
+from experiments.studies.options import (
+    CLOCKS,
+    EARLIER,
+    LENGTHS,
+    MOVED,
+    SAME_ANGLE,
+    SEEDS,
+    TABLE,
+    TABLE_ONLY,
+    Option,
+    device,
+    gpu,
+    lengths,
+    optimizers,
+    results_of,
+    share,
+    whole_number,
+    yes_or_no,
+)
 
 if TYPE_CHECKING:
     from experiments.studies.workplace import Findings
     from experiments.sweeps.study import Study
-
-
-@dataclass(frozen=True)
-class Option:
-    """What one study can be told beside folders and workers.
-
-    name : as it is typed. value : what is typed behind it. meaning : in a few words, with the default. read : the value
-    of a text; raises `ValueError` with what is allowed, in words.
-    """
-
-    name: str
-    value: str
-    meaning: str
-    read: Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,59 +91,6 @@ def load_study(given: str) -> Study:
     return read_study(path)
 
 
-def _whole_number(text: str) -> int:
-    value = whole(text)
-    if value is None or value < 1:
-        raise ValueError("a whole number of at least 1")
-    return value
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise ValueError("a number above 0 and at most 1")
-    return share
-
-
-def _device(text: str) -> str:
-    if text not in ("cpu", "cuda"):
-        raise ValueError("cpu or cuda")
-    return text
-
-
-def _gpu(text: str) -> str:
-    if text != "gpu":
-        raise ValueError("gpu")
-    return text
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError("yes or no")
-    return text == "yes"
-
-
-def _optimizers(text: str) -> tuple[str, ...]:
-    from theory import OPTIMIZERS
-
-    names = tuple(text.split(","))
-    if not set(names) <= set(OPTIMIZERS) or len(set(names)) < len(names):
-        raise ValueError(f"names with commas between them, each once, among {', '.join(OPTIMIZERS)}")
-    return names
-
-
-def _lengths(text: str) -> tuple[int, ...]:
-    if text == "none":
-        return ()
-    return tuple(_whole_number(part) for part in text.split(","))
-
-
-SEEDS = Option("seeds", "NUMBER", "of those registered, from the first on (default: all)", _whole_number)
-
-
 def _later(module: str, function: str) -> Callable[..., Any]:
     """A function of a study's module, which is imported when it is called."""
 
@@ -148,11 +99,6 @@ def _later(module: str, function: str) -> Callable[..., Any]:
 
     return call
 
-
-LENGTHS = Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths)
-EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
-SAME_ANGLE = Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path)
-ANGLE_LAW = Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path)
 
 STUDIES = {
     study.name: study
@@ -170,7 +116,7 @@ STUDIES = {
             cost="43 core-minutes",
             run=_later("same_angle.run", "run_study"),
             load=_later("same_angle.study", "study"),
-            options=(Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),),
+            options=(TABLE,),
         ),
         RegisteredStudy(
             name="gpu-check",
@@ -178,8 +124,8 @@ STUDIES = {
             cost="under 8 minutes of an H100 (estimated; no GPU has run it); a tenth of it 2 core-minutes",
             run=_later("gpu.check", "run_study"),
             options=(
-                Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", _device),
-                Option("scale", "SHARE", "of its size (default: 1 on a GPU, 0.1 on a CPU)", _share),
+                Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", device),
+                Option("scale", "SHARE", "of its size (default: 1 on a GPU, 0.1 on a CPU)", share),
             ),
         ),
         RegisteredStudy(
@@ -202,7 +148,7 @@ STUDIES = {
             cost="5,000 hours of an H100 (estimated; planned, no GPU has run it)",
             run=_later("gpu.bend", "run_study"),
             load=_later("gpu.bend", "study"),
-            options=(Option("scale", "gpu", "the size that is planned (default: gpu, the only one)", _gpu),),
+            options=(Option("scale", "gpu", "the size that is planned (default: gpu, the only one)", gpu),),
         ),
         RegisteredStudy(
             name="solvable-bend",
@@ -215,10 +161,14 @@ STUDIES = {
             question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
             cost="14 core-minutes",
             run=_later("angle_law.run", "run_study"),
-            options=(
-                Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv, answers.csv (default: docs/same-angle)", Path),
-            ),
+            options=(TABLE, results_of("same-angle", "runs.csv, answers.csv"), results_of("schedule-exponent"), MOVED),
+        ),
+        RegisteredStudy(
+            name="small-starts",
+            question="Is AdamW's best rate from a small start where a pilot had it, or where AdamH's laws have it?",
+            cost="18 core-minutes",
+            run=_later("small_starts.run", "run_study"),
+            options=(EARLIER, TABLE_ONLY, SAME_ANGLE, results_of("angle-law", "law.csv, two-clocks.csv")),
         ),
         RegisteredStudy(
             name="transient-length",
@@ -231,21 +181,21 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="classic",
             question="In classic GPT-2, does a larger start move AdamW's best rate through the angle, or by itself?",
             cost="2 core-hours (estimated), 35 core-minutes at 800 steps",
             run=_later("classic.run", "run_study"),
-            options=(LENGTHS, EARLIER, ANGLE_LAW),
+            options=(LENGTHS, EARLIER, CLOCKS),
         ),
         RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
             run=_later("schedule_exponent.run", "run_study"),
-            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="one-calibration",
@@ -253,10 +203,10 @@ STUDIES = {
             cost="a core-minute; trains nothing",
             run=_later("one_calibration.run", "run_study"),
             options=(
-                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
+                MOVED,
                 SAME_ANGLE,
-                Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
-                Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
+                results_of("angle-law"),
+                Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", yes_or_no),
             ),
         ),
         RegisteredStudy(
@@ -265,10 +215,10 @@ STUDIES = {
             cost="20 core-minutes (estimated) at 1,600 steps",
             run=_later("rivals.run", "run_study"),
             options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
+                Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", lengths),
                 SEEDS,
                 EARLIER,
-                Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
+                MOVED,
                 SAME_ANGLE,
             ),
         ),
@@ -308,12 +258,7 @@ STUDIES = {
             question="Does the norm of a matrix act on training other than through the angle of its steps?",
             cost="4 core-hours (estimated)",
             run=_later("replay", "run_study"),
-            options=(
-                Option("earlier", "FILE.csv", "a replay.csv whose rows count as finished runs", Path),
-                Option(
-                    "table-only", "yes|no", "tables from the finished runs, trains nothing (default: no)", _yes_or_no
-                ),
-            ),
+            options=(Option("earlier", "FILE.csv", "a replay.csv whose rows count as finished runs", Path), TABLE_ONLY),
         ),
         RegisteredStudy(
             name="conversion",
@@ -331,8 +276,8 @@ STUDIES = {
             cost="20 core-minutes",
             run=_later("simulation_grid", "run_study"),
             options=(
-                Option("settings", "NUMBER", "of each optimizer (default: 200)", _whole_number),
-                Option("optimizers", "NAME,NAME", "the ones to compare (default: all)", _optimizers),
+                Option("settings", "NUMBER", "of each optimizer (default: 200)", whole_number),
+                Option("optimizers", "NAME,NAME", "the ones to compare (default: all)", optimizers),
             ),
         ),
         RegisteredStudy(
@@ -340,7 +285,7 @@ STUDIES = {
             question="Does the theory describe simulated weights whose gradient goes like one over their norm?",
             cost="5 core-minutes",
             run=_later("inverse_norm", "run_study"),
-            options=(Option("settings", "NUMBER", "to compare (default: 200)", _whole_number),),
+            options=(Option("settings", "NUMBER", "to compare (default: 200)", whole_number),),
         ),
     )
 }

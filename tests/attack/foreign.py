@@ -77,7 +77,8 @@ def make_studies() -> None:
             ]
             pd.DataFrame(rows).to_csv(folder / f"{config_hash(config)}.csv", index=False)
     Path("studies").mkdir()
-    shutil.copytree(DOCS / "same-angle", "studies/same-angle", ignore=shutil.ignore_patterns("*.png"))
+    for name in ("same-angle", "schedule-exponent", "moved-optimum"):
+        shutil.copytree(DOCS / name, f"studies/{name}", ignore=shutil.ignore_patterns("*.png"))
     shutil.copy(DOCS / "angle-law" / "runs.csv", "studies/angle.csv")
     shutil.copy(DOCS / "replay" / "replay.csv", "studies/replay.csv")
     Path("inverse").mkdir()

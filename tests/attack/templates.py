@@ -77,7 +77,9 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "",
         "same-angle --option table=table.csv --results made",
         "same-angle --option table=studies/same-angle/runs.csv --results made",
-        "angle-law --option table=studies/angle.csv --option same-angle=studies/same-angle --results made",
+        "angle-law --option table=studies/angle.csv --option same-angle=studies/same-angle "
+        "--option schedule-exponent=studies/schedule-exponent --option moved-optimum=studies/moved-optimum "
+        "--results made",
         "replay --option earlier=studies/replay.csv --option table-only=yes --runs made --results made",
         "replay --option earlier=runs --runs made --results made",
         "simulation-grid --option settings=2 --option optimizers=adamw,lion --runs grid --results made --num-workers 1",

@@ -10,7 +10,8 @@ from scipy.integrate import quad
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter
-from theory.two_clocks import TwoClockLaw, best_learning_rate, derive_constant_angle, derive_lag
+from theory.final_loss import best_learning_rate
+from theory.two_clocks import TwoClockLaw, derive_constant_angle, derive_lag
 
 LAW = TwoClockLaw(
     start=2.5, gain=1.2, half_clock=150.0, angle_scale=0.5, noise=0.4, lag=600.0, early_angle=2.0, early_clock=80.0
@@ -94,7 +95,7 @@ def test_the_best_rate_is_the_least_of_a_fine_scan() -> None:
     def scan(rates: np.ndarray) -> np.ndarray:
         return LAW.loss(shape[:, None] * rates, shape)
 
-    rates, fine = np.geomspace(1e-3, 0.1, 31), np.geomspace(1e-3, 0.1, 3001)
+    rates, fine = np.geomspace(1e-3, 0.1, 31), np.geomspace(1e-3, 0.1, 1001)
     best, least = best_learning_rate(LAW, rates, shape[:, None] * rates, shape)
     assert best == pytest.approx(fine[scan(fine).argmin()], rel=0.01)
     assert least == pytest.approx(scan(fine).min(), abs=1e-4)

@@ -1,4 +1,4 @@
-"""The law of `theory.two_clocks` fitted to runs of AdamH and to nothing else.
+"""The laws of `theory.two_angles` and `theory.two_clocks` fitted to runs of AdamH and to nothing else.
 
 A cell is a shape of angles at a level and a length; its loss is the mean over its seeds. Errors: the standard deviation
 between seeds, pooled over the cells of a length, over the root of the number of seeds. The error of the evaluation is
@@ -7,7 +7,7 @@ the same batches' in all runs, so it is not in the differences; it shifts the co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,25 @@ from scipy.optimize import least_squares
 from experiments.files import BadInput
 from experiments.studies.angle_law.runs import SHAPES, AngleRun, line
 from experiments.studies.same_angle.study import NUM_STEPS
-from theory import AdamH, Linear, Schedule, predict_trajectory
+from theory import AdamH, Constant, Linear, Schedule, predict_trajectory
+from theory.final_loss import FinalLossLaw
+from theory.two_angles import TwoAngleLaw
 from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
 
-START = TwoClockLaw(
+TWO_ANGLES = TwoAngleLaw(
+    start=2.5,
+    gain=1.2,
+    angle_scale=0.5,
+    blur=3.0,
+    other_blur=0.6,
+    growth_steps=50.0,
+    half_angle=16.0,
+    lag=28.0,
+    early_angle=1.5,
+)
+TWO_CLOCKS = TwoClockLaw(
     start=2.5,
     gain=1.0,
     half_clock=200.0,
@@ -34,21 +47,24 @@ START = TwoClockLaw(
     early_clock=80.0,
 )
 HIGHEST_LOSS = 100.0  # nats; no run of these has more
-FARTHEST = np.log(20.0)  # of a constant from `START`
+FARTHEST = np.log(20.0)  # of a constant from where the fit starts
 NUMBERS = ("num_steps", "mean_angle", "seed", "loss")
 NEEDED = {"angle runs": ("shape", *NUMBERS)}
 NEEDED["runs of same-angle"] = ("arm", "num_steps", "learning_rate", "seed", "loss")
+NEEDED["runs at a constant rate"] = NEEDED["runs of same-angle"]
+CONSTANT = "constant"  # the shape of a cell and the arm of schedule-exponent
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Runs that differ in their seed: ``angles`` (num_steps,) radians, ``losses`` one per seed, ``level`` the learning
-    rate of AdamH or the mean angle."""
+    """Runs that differ in their seed: ``angles`` (num_steps,) radians, ``multipliers`` the schedule of all other
+    parameters, ``losses`` one per seed, ``level`` the learning rate of AdamH or the mean angle."""
 
     shape: str
     num_steps: int
     level: float
     angles: Array
+    multipliers: Array
     losses: Array
 
 
@@ -57,7 +73,7 @@ class Fit:
     """``covariance`` of the logarithms of the law's constants, widened by chi^2 per degree of freedom if above 1;
     ``table``: a row per cell with loss, error and the law's loss."""
 
-    law: TwoClockLaw
+    law: FinalLossLaw
     covariance: Array
     chi_squared: float
     degrees_of_freedom: int
@@ -70,9 +86,13 @@ def adamh_angles(learning_rate: float, schedule: Schedule) -> Array:
     return path.angular_update[:, 0]
 
 
-def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame) -> list[Cell]:
-    """Of both tables; of the second the arm ``adamh`` alone. Raises `BadInput`."""
-    for (name, needed), table in zip(NEEDED.items(), (angle_runs, same_angle), strict=True):
+def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.DataFrame | None = None) -> list[Cell]:
+    """Of all tables; of the second the arm ``adamh``, of the third, that of schedule-exponent, ``constant`` alone.
+
+    Raises `BadInput`.
+    """
+    tables = (angle_runs, same_angle) if constant is None else (angle_runs, same_angle, constant)
+    for (name, needed), table in zip(NEEDED.items(), tables, strict=False):
         if missing := [column for column in needed if column not in table.columns]:
             raise BadInput(f"{name}: no column {', '.join(missing)}")
         if not set(table["num_steps"]) <= set(NUM_STEPS):
@@ -81,18 +101,25 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame) -> list[Cell]:
             raise BadInput(f"{name}: loss must lie between 0 and {HIGHEST_LOSS:g}")
     if not (set(angle_runs["shape"]) <= set(SHAPES) and angle_runs["mean_angle"].between(0, 1, "neither").all()):
         raise BadInput(f"angle runs: shape must be one of {', '.join(SHAPES)}, mean_angle between 0 and 1")
-    cells = []
-    arm = same_angle[same_angle["arm"] == "adamh"]
-    for _, rows in arm.groupby(["num_steps", "learning_rate"]):
-        num_steps, rate = int(rows["num_steps"].iloc[0]), float(rows["learning_rate"].iloc[0])
-        schedule = Linear(num_steps=num_steps, warmup_steps=num_steps // 20)
-        cells.append(Cell("line", num_steps, rate, adamh_angles(rate, schedule), rows["loss"].to_numpy(float)))
+    cells = _of_rates(same_angle[same_angle["arm"] == "adamh"], "line", Linear)
     for _, rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
         first = rows.iloc[0]
         run = AngleRun(str(first["shape"]), int(first["num_steps"]), float(first["mean_angle"]), 0)
-        cells.append(Cell(run.shape, run.num_steps, run.mean_angle, run.angles(), rows["loss"].to_numpy(float)))
-    if len(cells) <= len(START.coordinates()):
-        raise BadInput(f"{len(cells)} cells do not determine {len(START.coordinates())} constants")
+        losses = rows["loss"].to_numpy(float)
+        cells.append(Cell(run.shape, run.num_steps, run.mean_angle, run.angles(), line(run.num_steps), losses))
+    if constant is not None:
+        cells += _of_rates(constant[constant["arm"] == CONSTANT], CONSTANT, Constant)
+    return cells
+
+
+def _of_rates(runs: pd.DataFrame, shape: str, kind: type[Linear] | type[Constant]) -> list[Cell]:
+    """AdamH's under one schedule of all parameters."""
+    cells = []
+    for _, rows in runs.groupby(["num_steps", "learning_rate"]):
+        num_steps, rate = int(rows["num_steps"].iloc[0]), float(rows["learning_rate"].iloc[0])
+        schedule = kind(num_steps=num_steps, warmup_steps=num_steps // 20)
+        angles, losses = adamh_angles(rate, schedule), rows["loss"].to_numpy(float)
+        cells.append(Cell(shape, num_steps, rate, angles, schedule.multipliers(), losses))
     return cells
 
 
@@ -111,21 +138,26 @@ def errors_of(cells: Sequence[Cell]) -> Array:
     return np.array(errors)
 
 
-def predicted(law: TwoClockLaw, cells: Sequence[Cell]) -> Array:
+def predicted(law: FinalLossLaw, cells: Sequence[Cell]) -> Array:
     """The law's loss of each cell."""
-    return np.array([float(law.loss(cell.angles, line(cell.num_steps))) for cell in cells])
+    return np.array([float(law.loss(cell.angles, cell.multipliers)) for cell in cells])
 
 
-def fit_law(cells: Sequence[Cell]) -> Fit:
-    """Least squares in the logarithms of the constants, from `START` and no farther than a factor of 20."""
+def fit_law(cells: Sequence[Cell], start: FinalLossLaw) -> Fit:
+    """Least squares in the logarithms of the constants, from those of ``start`` and no farther than a factor of 20.
+
+    Raises `BadInput` for fewer cells than constants.
+    """
+    first, kind = start.coordinates(), type(start)
+    if len(cells) <= len(first):
+        raise BadInput(f"{len(cells)} cells do not determine {len(first)} constants")
     measured, errors = np.array([cell.losses.mean() for cell in cells]), errors_of(cells)
 
     def misses(x: Array) -> Array:
-        return (predicted(TwoClockLaw.from_coordinates(x), cells) - measured) / errors
+        return (predicted(kind.from_coordinates(x), cells) - measured) / errors
 
-    first = START.coordinates()
     found = least_squares(misses, first, bounds=(first - FARTHEST, first + FARTHEST), xtol=1e-10, ftol=1e-10)
-    law = TwoClockLaw.from_coordinates(found.x)
+    law = kind.from_coordinates(found.x)
     chi_squared, freedom = 2 * float(found.cost), len(cells) - len(found.x)
     covariance = np.linalg.pinv(found.jac.T @ found.jac) * max(1.0, chi_squared / freedom)
     rows = [
@@ -134,3 +166,15 @@ def fit_law(cells: Sequence[Cell]) -> Fit:
     ]
     table = pd.DataFrame(rows).assign(error=errors, law=predicted(law, cells))
     return Fit(law, covariance, chi_squared, freedom, table)
+
+
+def left_out(cells: Sequence[Cell], parts: Mapping[str, Sequence[bool]], start: FinalLossLaw) -> pd.DataFrame:
+    """The law on cells that it was not fitted to. ``parts``: by name, for every cell whether it is left out."""
+    rows = []
+    for name, out in parts.items():
+        law = fit_law([cell for cell, away in zip(cells, out, strict=True) if not away], start).law
+        for cell in (cell for cell, away in zip(cells, out, strict=True) if away):
+            row = {"left_out": name, "shape": cell.shape, "num_steps": cell.num_steps, "level": cell.level}
+            (loss,), measured = predicted(law, [cell]), float(cell.losses.mean())
+            rows.append(row | {"loss": measured, "law": loss, "miss": loss - measured})
+    return pd.DataFrame(rows)

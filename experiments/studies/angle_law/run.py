@@ -1,42 +1,91 @@
-"""The study from its runs, or from a table of them, to the law and the optima that it predicts."""
+"""The study from its runs, or from a table of them, to the law and what it predicts for AdamW."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.studies.angle_law.answers import losses_of, optima_of
-from experiments.studies.angle_law.fit import NUMBERS, Fit, cells_of, fit_law
+from experiments.files import to_json
+from experiments.studies.angle_law.answers import (
+    DIRECTION_RATIO,
+    LARGEST_LOSSES,
+    LARGEST_MISS,
+    answers_of,
+    losses_of,
+    measured_optima,
+    optima_of,
+)
+from experiments.studies.angle_law.fit import (
+    NUMBERS,
+    TWO_ANGLES,
+    TWO_CLOCKS,
+    Cell,
+    Fit,
+    cells_of,
+    errors_of,
+    fit_law,
+    left_out,
+    predicted,
+)
 from experiments.studies.angle_law.runs import make_runs
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
 NORMAL_95 = 1.96
+ADAMW = ("num_steps", "learning_rate", "weight_decay", "initial_rms")  # of the runs whose losses are compared
 
 
-def run_study(place: Workplace, table: Path | None = None, same_angle: Path = Path("docs/same-angle")) -> Findings:
-    """``law.csv``, ``cells.csv``, ``optima.csv`` and ``adamw-losses.csv`` in the results, and ``runs.csv`` of own runs.
+def run_study(
+    place: Workplace,
+    table: Path | None = None,
+    same_angle: Path = Path("docs/same-angle"),
+    schedule_exponent: Path = Path("docs/schedule-exponent"),
+    moved_optimum: Path = Path("docs/moved-optimum"),
+) -> Findings:
+    """``law.csv``, ``cells.csv``, ``left-out.csv``, ``optima.csv``, ``adamw-losses.csv``, ``answers.csv`` and
+    ``config.json`` in the results, ``two-clocks.csv`` for the studies that were registered with that law, and
+    ``runs.csv`` of own runs.
 
-    table : runs of an earlier call; nothing is trained then. same_angle : folder with ``runs.csv`` and ``answers.csv``
-    of that study.
+    table : runs of an earlier call; nothing is trained then. same_angle, schedule_exponent, moved_optimum : folders
+    with the results of those studies.
     """
-    numbers = ("num_steps", "learning_rate", "seed", "loss", "mean_angle")
-    others = read_rows(same_angle / "runs.csv", numbers=numbers, texts=("arm",))
+    runs = ("num_steps", "learning_rate", "seed", "loss")
+    others = read_rows(same_angle / "runs.csv", numbers=(*runs, "mean_angle", *ADAMW), texts=("arm",))
     told = ("num_steps", "adamw_learning_rate")
     answers = read_rows(same_angle / "answers.csv", numbers=(), gaps=told, texts=("quantity",))
+    constant = read_rows(schedule_exponent / "runs.csv", numbers=runs, texts=("arm",))
+    moved = read_rows(moved_optimum / "runs.csv", numbers=ADAMW, gaps=("loss", "mean_angle"), texts=("arm",))
+    best = read_rows(moved_optimum / "optima.csv", numbers=("num_steps", "learning_rate"), texts=("arm",))
+    measured = list(measured_optima(answers, best))
     own = make_runs(place) if table is None else read_rows(table, numbers=NUMBERS, texts=("shape",))
     place.make_folders()
-    fit = fit_law(cells_of(own, others))
-    optima = optima_of(fit, answers)
+    along_lines, cells = cells_of(own, others), cells_of(own, others, constant)
+    clocks, fit = fit_law(along_lines, TWO_CLOCKS), fit_law(cells, TWO_ANGLES)
+    optima = optima_of(fit, clocks.law, measured)
+    losses = losses_of({"law": fit.law, "two_clocks": clocks.law}, others, moved)
+    found = answers_of(fits_of(fit, clocks, along_lines, cells), optima, losses)
     for name, content in (
         ("law.csv", constants_of(fit)),
-        ("cells.csv", fit.table),
+        ("two-clocks.csv", constants_of(clocks)),
+        ("cells.csv", fit.table.assign(two_clocks=predicted(clocks.law, cells))),
+        ("left-out.csv", left_out(cells, parts_of(cells), fit.law)),
         ("optima.csv", optima),
-        ("adamw-losses.csv", losses_of(fit, others)),
+        ("adamw-losses.csv", losses),
+        ("answers.csv", found),
     ):
         place.write(name, content.to_csv(index=False, float_format="%.5g"))
-    return Findings(answers=optima)
+    config = {
+        "fitted_to": ["runs.csv", str(same_angle / "runs.csv"), str(schedule_exponent / "runs.csv")],
+        "compared_with": [str(same_angle), str(moved_optimum), "the pilot"],
+        "starts": {"two_angles": vars(TWO_ANGLES), "two_clocks": vars(TWO_CLOCKS)},
+        "direction_ratio": DIRECTION_RATIO,
+        "largest_miss": LARGEST_MISS,
+        "largest_losses": LARGEST_LOSSES,
+    }
+    place.write("config.json", to_json(config, indent=1) + "\n")
+    return Findings(answers=found, passed=bool((found.loc[found["law"] == "law", "verdict"] != "missed").all()))
 
 
 def constants_of(fit: Fit) -> pd.DataFrame:
@@ -50,3 +99,27 @@ def constants_of(fit: Fit) -> pd.DataFrame:
     rows += [{"quantity": "chi_squared", "value": fit.chi_squared}]
     rows += [{"quantity": "degrees_of_freedom", "value": fit.degrees_of_freedom}]
     return pd.DataFrame(rows)
+
+
+def fits_of(
+    fit: Fit, clocks: Fit, along_lines: Sequence[Cell], cells: Sequence[Cell]
+) -> list[tuple[str, int, float, int]]:
+    """Law, cells, chi^2 and degrees of freedom: of the law on all cells, of both laws along lines, of the two-clock law
+    on all cells as it is and fitted to them."""
+    measured = np.array([cell.losses.mean() for cell in cells])
+    as_it_is = float((((predicted(clocks.law, cells) - measured) / errors_of(cells)) ** 2).sum())
+    alone, again = fit_law(along_lines, fit.law), fit_law(cells, clocks.law)
+    return [
+        ("law", len(cells), fit.chi_squared, fit.degrees_of_freedom),
+        ("law, fitted along lines", len(along_lines), alone.chi_squared, alone.degrees_of_freedom),
+        ("two clocks, fitted along lines", len(along_lines), clocks.chi_squared, clocks.degrees_of_freedom),
+        ("two clocks, those constants", len(cells), as_it_is, len(cells)),
+        ("two clocks, fitted again", len(cells), again.chi_squared, again.degrees_of_freedom),
+    ]
+
+
+def parts_of(cells: Sequence[Cell]) -> dict[str, list[bool]]:
+    """What is left out of the fit, by name: a shape of angles, then the shortest and the longest runs."""
+    parts = {shape: [cell.shape == shape for cell in cells] for shape in dict.fromkeys(cell.shape for cell in cells)}
+    lengths = [cell.num_steps for cell in cells]
+    return parts | {f"{end} steps": [length == end for length in lengths] for end in (min(lengths), max(lengths))}

@@ -24,7 +24,8 @@ from experiments.studies.classic.runs import (
 from experiments.studies.moved_optimum.predictions import MEAN_ANGLE, vertex_error
 from experiments.studies.moved_optimum.runs import Arm, grid
 from theory import AdamC, predict_trajectory, radial, transient
-from theory.two_clocks import TwoClockLaw, best_learning_rate
+from theory.final_loss import best_learning_rate
+from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
 

@@ -29,7 +29,7 @@ def run_study(
     this study, whose rows stand for their runs. angle_law : folder with the results of that study.
     """
     place.make_folders()
-    predictions = predictions_of(read_law(angle_law / "law.csv"))
+    predictions = predictions_of(read_law(angle_law / "two-clocks.csv"))
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     config = {
         "steered": {name: {"angles": angles, "norm": norm} for name, (angles, norm) in STEERED.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,15 @@ ANSWERS = ("quantity", "num_steps", "value", "low", "high", "law", "mean_angle",
 def optima_of(runs: pd.DataFrame, others: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """A row per cell that has runs: its optimum with interval, status and error of its logarithm, beside both
     accounts. ``others`` are further runs of arms that have the columns of `FITTED`, ``arm`` and ``num_steps``."""
-    table = pd.concat([runs, others], ignore_index=True)
+    told = ["arm", "num_steps", "weight_decay", "initial_rms", *ACCOUNTS, "num_relaxations", "expected_error"]
+    found = fitted_optima(pd.concat([runs, others], ignore_index=True), dict.fromkeys(predictions["arm"]))
+    return found.merge(predictions[told], on=["arm", "num_steps"], how="left")
+
+
+def fitted_optima(table: pd.DataFrame, arms: Iterable[str]) -> pd.DataFrame:
+    """A row per cell of these arms that has runs, by `lrbend fit`, arm by arm."""
     rows = []
-    for arm in dict.fromkeys(predictions["arm"]):
+    for arm in arms:
         own = table[table["arm"] == arm]
         if own.empty:
             continue
@@ -47,8 +53,7 @@ def optima_of(runs: pd.DataFrame, others: pd.DataFrame, predictions: pd.DataFram
             known = cell.status is OptimumStatus.INTERIOR
             row |= {"error": standard_error(cell) if known else np.nan, "best_loss": cell.best_loss}
             rows.append(row | {"num_runs": cell.num_runs, "num_diverged": cell.num_diverged})
-    told = ["arm", "num_steps", "weight_decay", "initial_rms", *ACCOUNTS, "num_relaxations", "expected_error"]
-    return pd.DataFrame(rows).merge(predictions[told], on=["arm", "num_steps"], how="left")
+    return pd.DataFrame(rows)
 
 
 def answers_of(runs: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:

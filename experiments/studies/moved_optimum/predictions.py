@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,8 @@ from experiments.studies.angle_law.answers import RATES, adamw_angles
 from experiments.studies.angle_law.fit import adamh_angles
 from experiments.studies.moved_optimum.runs import ADAMH, ARMS, LENGTHS, SEEDS, Arm, grid
 from experiments.studies.workplace import read_rows
-from theory.two_clocks import TwoClockLaw, best_learning_rate
+from theory.final_loss import FinalLossLaw, best_learning_rate
+from theory.two_clocks import TwoClockLaw
 
 Array = NDArray[np.float64]
 
@@ -22,13 +25,19 @@ MEAN_ANGLE = 0.0081  # rad per step at AdamH's measured optimum, 1,600 and 3,200
 SEED_NOISE = {1600: 0.0236, 3200: 0.0083}  # nats, AdamH between seeds, same place; 3,200 stands for longer runs
 SAME_ANGLE = ("num_steps", "learning_rate", "seed", "loss", "num_params", "num_tokens")  # what is asked of its runs
 ACCOUNTS = ("law", "mean_angle")
+Law = TypeVar("Law", bound=FinalLossLaw)
 
 
 def read_law(table: Path) -> TwoClockLaw:
-    """The constants in a ``law.csv`` of the study angle-law. Raises `BadInput`."""
+    """The constants in a ``two-clocks.csv`` of the study angle-law. Raises `BadInput`."""
+    return read_constants(table, TwoClockLaw)
+
+
+def read_constants(table: Path, kind: type[Law]) -> Law:
+    """A law from a table of its constants. Raises `BadInput`."""
     try:
         rows = read_rows(table, numbers=("value",), texts=("quantity",)).set_index("quantity")["value"]
-        return TwoClockLaw(**{name: float(rows[name]) for name in TwoClockLaw.__dataclass_fields__})
+        return kind(**{field.name: float(rows[field.name]) for field in fields(kind)})  # type: ignore[arg-type]
     except (ValueError, KeyError) as error:
         raise BadInput(f"{table}: not the constants of angle-law ({one_line(error)})") from None
 

@@ -43,7 +43,7 @@ def run_study(
     of this study, whose rows stand for their runs. same_angle, angle_law : folders with the results of those studies.
     """
     place.make_folders()
-    predictions = predictions_of(read_law(angle_law / "law.csv"))
+    predictions = predictions_of(read_law(angle_law / "two-clocks.csv"))
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     first = [config_of(arm, LENGTHS[0], 0.01, SEEDS[0]) for arm in ARMS]
     place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")

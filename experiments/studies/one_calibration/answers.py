@@ -15,7 +15,7 @@ from experiments.studies.angle_law.answers import PILOT
 from experiments.studies.angle_law.fit import Cell
 from experiments.studies.moved_optimum.predictions import SEED_NOISE
 from experiments.studies.one_calibration.predictions import ADAMW, KEYS, OTHER_RATIOS, at_measured_angle
-from theory.two_clocks import TwoClockLaw
+from theory.final_loss import FinalLossLaw
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ def noise_of(num_steps: int) -> float:
 
 
 def cells_of(
-    runs: pd.DataFrame, predictions: pd.DataFrame, optima: pd.DataFrame, law: TwoClockLaw, adamh: list[Cell]
+    runs: pd.DataFrame, predictions: pd.DataFrame, optima: pd.DataFrame, law: FinalLossLaw, adamh: list[Cell]
 ) -> pd.DataFrame:
     """A row per cell of AdamW that was run: measured, predicted, predicted from the measured mean angle, and AdamH's
     own loss at the predicted mean angle (``same_mean_angle``, NaN beyond AdamH's cells)."""

@@ -9,17 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from experiments.studies.angle_law.answers import DRAWS, NORMAL_95, PILOT, WEIGHT_DECAY, own_equilibrium
-from experiments.studies.angle_law.fit import Cell, Fit, fit_law, predicted
+from experiments.studies.angle_law.answers import NORMAL_95, PILOT, WEIGHT_DECAY, own_equilibrium
+from experiments.studies.angle_law.fit import Cell, Fit
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.runs import ARMS, LENGTHS, Arm, grid
 from theory import Linear, transient
+from theory.final_loss import FinalLossLaw, best_learning_rate
 from theory.networks import SCALE_INVARIANT
-from theory.two_clocks import TwoClockLaw, best_learning_rate
 
 Array = NDArray[np.float64]
 
 RATES = np.geomspace(2e-3, 0.5, 37)  # among which an optimum is looked for
+DRAWS = 60  # of the law's constants, for the error that they leave in what it predicts
 OTHER_RATIOS = (0.8, 1.0)  # of the direction, to see what hangs on it
 KEYS = ["arm", "num_steps", "learning_rate"]
 ADAMW = {arm.name: arm for arm in ARMS if arm.weight_decay is not None}
@@ -29,14 +30,14 @@ ADAMW = {arm.name: arm for arm in ARMS if arm.weight_decay is not None}
 class Predictor:
     """A law with draws of its constants from the errors of its fit, which are those of AdamH's runs."""
 
-    law: TwoClockLaw
-    draws: tuple[TwoClockLaw, ...]
+    law: FinalLossLaw
+    draws: tuple[FinalLossLaw, ...]
 
     @classmethod
     def of(cls, fit: Fit) -> Predictor:
         rng = np.random.default_rng(0)
         drawn = rng.multivariate_normal(fit.law.coordinates(), fit.covariance, DRAWS)
-        return cls(fit.law, tuple(TwoClockLaw.from_coordinates(x) for x in drawn))
+        return cls(fit.law, tuple(type(fit.law).from_coordinates(x) for x in drawn))
 
     def losses(self, angles: Array) -> tuple[Array, Array]:
         """Of runs with these angles (num_steps, n): (n,) losses and half their 95 % intervals."""
@@ -51,20 +52,12 @@ class Predictor:
         return optima[0], NORMAL_95 * float(np.std(np.log(optima[1:])))
 
 
-def left_out(cells: Sequence[Cell]) -> pd.DataFrame:
-    """The law on cells of AdamH that it was not fitted to: a shape of angles left out, then the last length."""
+def parts_of(cells: Sequence[Cell]) -> dict[str, list[bool]]:
+    """What is left out of the fit, by name: a shape of angles other than the line, then the last length."""
     last = max(cell.num_steps for cell in cells)
     shapes = sorted({cell.shape for cell in cells if cell.shape != "line"})
-    parts: list[tuple[str, list[bool]]] = [(shape, [cell.shape == shape for cell in cells]) for shape in shapes]
-    parts.append((f"{last} steps", [cell.num_steps == last for cell in cells]))
-    rows = []
-    for name, out in parts:
-        law = fit_law([cell for cell, away in zip(cells, out, strict=True) if not away]).law
-        for cell in (cell for cell, away in zip(cells, out, strict=True) if away):
-            row = {"left_out": name, "shape": cell.shape, "num_steps": cell.num_steps, "level": cell.level}
-            (loss,), measured = predicted(law, [cell]), float(cell.losses.mean())
-            rows.append(row | {"loss": measured, "law": loss, "miss": loss - measured})
-    return pd.DataFrame(rows)
+    parts = {shape: [cell.shape == shape for cell in cells] for shape in shapes}
+    return parts | {f"{last} steps": [cell.num_steps == last for cell in cells]}
 
 
 def angles_of(arm: Arm, rates: Array, num_steps: int, direction_ratio: float | None = None) -> Array:
@@ -127,7 +120,7 @@ def _cells() -> Iterator[tuple[str, Arm, int]]:
         yield measured.source, Arm(start, WEIGHT_DECAY, measured.initial_rms), measured.num_steps
 
 
-def at_measured_angle(law: TwoClockLaw, cells: pd.DataFrame) -> Array:
+def at_measured_angle(law: FinalLossLaw, cells: pd.DataFrame) -> Array:
     """The law's loss of each cell from the theory's angles times measured over predicted mean angle; (n,)."""
     losses = np.full(len(cells), np.nan)
     arms, lengths = cells["arm"].to_numpy(str), cells["num_steps"].to_numpy(int)

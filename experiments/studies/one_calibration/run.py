@@ -10,7 +10,7 @@ from experiments.studies.angle_law.run import constants_of
 from experiments.studies.moved_optimum.runs import GAPS, NUMBERS, TEXTS
 from experiments.studies.one_calibration.answers import LARGEST_FACTOR, NOISES, answers_of, cells_of, compared_optima
 from experiments.studies.one_calibration.figure import draw
-from experiments.studies.one_calibration.predictions import OTHER_RATIOS, Predictor, left_out, losses_of, optima_of
+from experiments.studies.one_calibration.predictions import OTHER_RATIOS, Predictor, losses_of, optima_of, parts_of
 from experiments.studies.workplace import Findings, Workplace, read_rows
 from theory.networks import SCALE_INVARIANT
 
@@ -32,7 +32,7 @@ def run_study(
     same = read_rows(same_angle / "runs.csv", numbers=("num_steps", "learning_rate", "seed", "loss"), texts=("arm",))
     shaped = read_rows(angle_law / "runs.csv", numbers=adamh.NUMBERS, texts=("shape",))
     fitted_to = adamh.cells_of(shaped, same)
-    fit = adamh.fit_law(fitted_to)
+    fit = adamh.fit_law(fitted_to, adamh.TWO_CLOCKS)
     predictor = Predictor.of(fit)
     runs = read_rows(moved_optimum / "runs.csv", numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS))
     centres = read_rows(moved_optimum / "predictions.csv", numbers=("num_steps", "centre"), texts=("arm",))
@@ -40,7 +40,8 @@ def run_study(
     place.write("law.csv", constants_of(fit).to_csv(index=False, float_format="%.5g"))
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     place.write("predicted-optima.csv", best.to_csv(index=False, float_format="%.5g"))
-    place.write("left-out.csv", left_out(fitted_to).to_csv(index=False, float_format="%.5g"))
+    without = adamh.left_out(fitted_to, parts_of(fitted_to), adamh.TWO_CLOCKS)
+    place.write("left-out.csv", without.to_csv(index=False, float_format="%.5g"))
     if predict_only:
         return Findings(answers=best)
     measured = read_rows(

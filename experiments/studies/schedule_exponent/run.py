@@ -36,7 +36,7 @@ def run_study(
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every cell; then ``optima.csv``,
     ``answers.csv`` and ``schedule_exponent.png``. Parameters as in `experiments.studies.moved_optimum.run`."""
     place.make_folders()
-    predictions = predictions_of(read_law(angle_law / "law.csv"), ARMS, LENGTHS)
+    predictions = predictions_of(read_law(angle_law / "two-clocks.csv"), ARMS, LENGTHS)
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
     first = [config_of(arm, LENGTHS[0], 0.01, SEEDS[0]) for arm in ARMS]
     place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")

@@ -15,7 +15,7 @@ from experiments.studies.workplace import Workplace
 from theory import AdamW
 
 DOCS = Path(__file__).parents[3] / "docs"
-LAW = predictions.read_law(DOCS / "angle-law" / "law.csv")
+LAW = predictions.read_law(DOCS / "angle-law" / "two-clocks.csv")
 NO_RUNS = pd.DataFrame(columns=[*answers.FITTED, "arm", "num_steps"])
 
 

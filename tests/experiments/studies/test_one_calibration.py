@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from experiments.studies.angle_law import fit
 from experiments.studies.angle_law.fit import Cell, adamh_angles
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.predictions import read_law
 from experiments.studies.one_calibration import answers, predictions
 from theory import AdamW, Linear, predict_trajectory
+from theory.final_loss import FinalLossLaw
 from theory.networks import SCALE_INVARIANT
 
 DOCS = Path(__file__).parents[3] / "docs"
-LAW = read_law(DOCS / "angle-law" / "law.csv")
+LAW = read_law(DOCS / "angle-law" / "two-clocks.csv")
 PREDICTED = pd.read_csv(DOCS / "one-calibration" / "predictions.csv")
 OPTIMA = pd.read_csv(DOCS / "one-calibration" / "predicted-optima.csv")
 LENGTH = 1600
@@ -50,7 +52,7 @@ def made_cells(off: float, angle_factor: float = 1.0) -> pd.DataFrame:
             row = {"arm": name, "num_steps": LENGTH, "learning_rate": rate, "mean_angle": mean}
             rows += [row | {"seed": seed, "loss": loss + 0.002 * rng.normal()} for seed in (0, 1, 2)]
     adamh = [
-        Cell("line", LENGTH, rate, angles, np.array([float(LAW.loss(angles, line(LENGTH)))]))
+        Cell("line", LENGTH, rate, angles, line(LENGTH), np.array([float(LAW.loss(angles, line(LENGTH)))]))
         for rate in (0.0045, 0.009, 0.018, 0.036)
         for angles in (adamh_angles(rate, Linear(num_steps=LENGTH, warmup_steps=LENGTH // 20)),)
     ]
@@ -136,14 +138,15 @@ def test_committed_cells_are_those_of_the_runs_and_the_predictions() -> None:
 def test_what_is_left_out_is_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[set[tuple[str, int]]] = []
 
-    def fit(cells: Sequence[Cell]) -> SimpleNamespace:
+    def fitted_law(cells: Sequence[Cell], start: FinalLossLaw) -> SimpleNamespace:
+        assert start is fit.TWO_CLOCKS
         fitted.append({(cell.shape, cell.num_steps) for cell in cells})
         return SimpleNamespace(law=LAW)
 
-    monkeypatch.setattr(predictions, "fit_law", fit)
+    monkeypatch.setattr(fit, "fit_law", fitted_law)
     kinds = [("line", 100), ("line", 200), ("front", 100), ("late", 200)]
-    cells = [Cell(shape, steps, 0.01, np.full(steps, 0.01), np.array([2.0])) for shape, steps in kinds]
-    table = predictions.left_out(cells)
+    cells = [Cell(shape, steps, 0.01, np.full(steps, 0.01), line(steps), np.array([2.0])) for shape, steps in kinds]
+    table = fit.left_out(cells, predictions.parts_of(cells), fit.TWO_CLOCKS)
     assert fitted == [{*kinds} - {("front", 100)}, {*kinds} - {("late", 200)}, {("line", 100), ("front", 100)}]
     assert table["left_out"].tolist() == ["front", "late", "200 steps", "200 steps"]
     np.testing.assert_allclose(table["miss"], table["law"] - 2.0)

@@ -72,6 +72,7 @@ def test_what_runs_a_study_takes_its_options(
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
+    values |= {"schedule-exponent": "docs/schedule-exponent"}
     values |= {"data": "shared", "seeds": "8"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]

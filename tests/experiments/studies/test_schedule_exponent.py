@@ -12,7 +12,7 @@ from experiments.studies.schedule_exponent.answers import ARMS, LENGTHS, answers
 from experiments.studies.schedule_exponent.figure import draw
 
 DOCS = Path(__file__).parents[3] / "docs"
-LAW = predictions.read_law(DOCS / "angle-law" / "law.csv")
+LAW = predictions.read_law(DOCS / "angle-law" / "two-clocks.csv")
 PREDICTED = predictions.predictions_of(LAW, ARMS, LENGTHS)
 NO_RUNS = pd.DataFrame()
 

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.studies.angle_law import fit
-from experiments.studies.angle_law.answers import optima_of
+from experiments.studies.angle_law.answers import measured_optima
 from experiments.studies.replay import read_earlier
 from experiments.studies.workplace import read_rows, read_settings, write_settings
 
@@ -92,25 +92,27 @@ def test_numbers_that_no_run_of_the_angle_law_has(changes: dict[str, object]) ->
     own = pd.DataFrame({"shape": ["front"], "num_steps": 800, "mean_angle": 0.009, "seed": 0, "loss": 2.4})
     other = pd.DataFrame({"arm": ["adamh"], "num_steps": 800, "learning_rate": 0.01, "seed": 0, "loss": 2.4})
     with pytest.raises(BadInput, match="cells do not determine"):
-        fit.cells_of(own, other)
+        fit.fit_law(fit.cells_of(own, other), fit.TWO_ANGLES)
     with pytest.raises(BadInput, match=r"must|other than"):
         fit.cells_of(own.assign(**changes), other)
 
 
 def test_seeds_that_agree_to_the_last_digit_tell_no_error() -> None:
-    cells = [fit.Cell("line", 800, rate, np.ones(800), np.array([2.4, 2.4])) for rate in (0.01, 0.02)]
+    cells = [fit.Cell("line", 800, rate, np.ones(800), np.ones(800), np.array([2.4, 2.4])) for rate in (0.01, 0.02)]
     with pytest.raises(BadInput, match="all seeds have the same loss"):
         fit.errors_of(cells)
 
 
 @pytest.mark.parametrize("rate", [-1.0, 0.0, 7.0, np.nan])
 def test_an_optimum_that_is_none(rate: float) -> None:
-    found = fit.Fit(fit.START, np.eye(len(fit.START.coordinates())), 1.0, 1, ROWS)
     answers = pd.DataFrame({"quantity": ["cell"], "num_steps": 800, "adamw_learning_rate": rate})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("experiments.studies.angle_law.answers.PILOT", ())
+    row = {"arm": "start 1.6", "num_steps": 800, "initial_rms": 1.6, "weight_decay": 0.1, "error": 0.1}
+    moved = pd.DataFrame([row | {"learning_rate": rate}])
+    for same, other in ((answers, moved[:0]), (answers[:0], moved)):
         with pytest.raises(BadInput, match="no optimum"):
-            optima_of(found, answers)
+            list(measured_optima(same, other))
+    with pytest.raises(BadInput, match="no column error"):
+        list(measured_optima(answers, moved.drop(columns="error")))
 
 
 @pytest.mark.parametrize(
