@@ -52,7 +52,8 @@ def test_the_answer_of_the_findings() -> None:
     shift = table_of("moved-optimum").set_index(["quantity", "num_steps"]).loc[("shift", 1600)]
     replay = table_of("replay", "summary.csv").set_index(["architecture", "learning_rate"]).loc["gpt2"]["fixed_mean"]
     constant = table_of("schedule-exponent").iloc[0]
-    pilot = table_of("angle-law", "optima.csv").set_index(["num_steps", "initial_rms"])["ratio"]
+    optima = table_of("angle-law", "optima.csv").query("source == 'pilot'")
+    pilot = optima.set_index(["num_steps", "initial_rms"])["ratio"]
     losses = table_of("one-calibration").set_index(["quantity", "num_steps"]).loc["loss, law"]
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
@@ -181,6 +182,28 @@ def test_the_table_of_angle_schedules() -> None:
     for steps, loss in line.groupby("num_steps")["loss"].mean().items():
         shown = " ".join(cells("angle-law", f"{steps:,.0f} steps"))
         assert is_rounded(shown, [shapes[steps, "front"], loss, shapes[steps, "late"]])
+
+
+def test_the_tables_of_both_laws_and_of_small_starts() -> None:
+    told = table_of("angle-law").set_index(["quantity", "law"])["value"]
+    optima, losses = "optima of the pilot within 20 %", "median miss of losses, {} steps"
+    for row, quantities in {
+        "optima of a pilot within 20 %, of seven (asked: all)": [optima],
+        "optima of moved-optimum, root mean square of ln": ["scatter over moved-optimum"],
+        "its losses, median miss at 1,600 and 3,200 steps (nats)": [losses.format(1600), losses.format(3200)],
+    }.items():
+        for shown, law in zip(cells("angle-law", row), ("law", "two clocks"), strict=True):
+            assert is_rounded(shown, [told[quantity, law] for quantity in quantities])
+    table = table_of("small-starts").set_index("quantity")
+    for row, name in {
+        "AdamH, 0.009 less 0.018": "loss, adamh, 0.009 less 0.018",
+        "AdamW from 0.53, 0.0146 less 0.0292": "loss, start 0.53, 0.0146 less 0.0292",
+    }.items():
+        old, new, pooled = (table.loc[f"{name}, {which} seeds"] for which in ("old", "new", "all"))
+        shown = cells("small-starts", row)
+        assert is_rounded(" ".join(shown[:2]), [old["value"], new["value"]])
+        assert is_rounded(shown[2], [pooled["value"], pooled["low"], pooled["high"]])
+        assert is_rounded(shown[3], [pooled["two_angles"]])
 
 
 def test_the_table_of_one_calibration() -> None:

@@ -227,7 +227,7 @@ def test_runs_come_seed_by_seed_and_widen_where_the_least_loss_is_an_end(
 
 def test_committed_predictions_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predictions, "GROUPS", runs.GROUPS[1:5])
-    found = predictions.predictions_of(read_law(DOCS / "angle-law" / "law.csv"), lengths=(800,))
+    found = predictions.predictions_of(read_law(DOCS / "angle-law" / "two-clocks.csv"), lengths=(800,))
     committed = predicted().merge(found[["arm", "num_steps"]], on=["arm", "num_steps"])
     for name in ("law", "mean_angle", "centre", "expected_error"):
         np.testing.assert_allclose(committed[name], found[name], rtol=2e-4)
