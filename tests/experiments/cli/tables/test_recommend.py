@@ -135,7 +135,10 @@ def test_command_in_json_and_in_words(table: tuple[str, list[str]], capsys: pyte
 
 
 BAD = {
-    "no target": (["TABLE"], "--num-params: needed"),
+    "no target": (
+        ["TABLE"],
+        "--num-params: needed, since the table has 4 values of it; --num-tokens: needed, since the table has 4",
+    ),
     "zero": (
         ["TABLE", "--num-params", "0", "--num-tokens", "1e11"],
         "--num-params 0.0: must be a finite number above 0",
