@@ -65,12 +65,9 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         words = sys.argv[1:] if args is None else list(args)
-        if any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            self._require_known(
-                list(takewhile(lambda word: word.startswith("-"), words))
-            )  # what follows is a command's
-        else:
-            self._require_known(words)
+        has_commands = any(isinstance(action, argparse._SubParsersAction) for action in self._actions)
+        # What follows the name of a command is the command's.
+        self._require_known(list(takewhile(lambda word: word.startswith("-"), words)) if has_commands else words)
         return super().parse_known_args(words, namespace)
 
     def _require_known(self, words: Sequence[str]) -> None:

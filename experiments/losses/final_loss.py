@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.files import BadInput
 from experiments.losses.finished_runs import Run
-from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constants, error_model
+from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constants, error_model, own_terms
 from experiments.losses.loss_table import MOST_STEPS, FinalLosses, Unmeasured
 from experiments.losses.schedule_law import ROUNDING, ScheduleLaw, shape_grid
 from experiments.losses.settings import Setting
@@ -94,7 +94,7 @@ def fit_final_losses(table: FinalLosses, *, level: float = 0.9) -> FittedLosses:
     except InvalidParameter as error:
         raise BadInput(f"{table.where}: {has}; needed are {error.allowed}") from None
     law = grid.law()
-    residuals = law.predict(runs) - grid.losses
+    residuals = own_terms(grid, law).sum(axis=1) - grid.losses
     return FittedLosses(
         table=table,
         law=law,

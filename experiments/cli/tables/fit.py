@@ -17,6 +17,7 @@ from experiments.cli.tables.table_flags import (
     rows_in_words,
     with_rows,
 )
+from experiments.cli.waiting import waiting
 from experiments.files import to_json
 from experiments.text import aligned, counted, short_name, short_number
 
@@ -54,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     table, effective = read_runs(options), angle_from(options)
     straight = options.law == "straight"
-    fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
+    with waiting("lrbend fit: fitting all cells together, and again without each of them"):
+        fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
     write_plot(options, lambda: _draw(fit, options.table.name))
     print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
