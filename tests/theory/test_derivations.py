@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_a_module_without_derivations_says_what_it_has() -> None:
 def test_the_law_that_a_class_calls_above_is_printed_above_it() -> None:
     text = "\n".join(printed(importlib.import_module("theory.angle_law")))
     assert 0 < text.index("L = L_") < text.index("AngleLaw: The law above")
+
+
+def test_a_name_behind_the_package_is_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", "roots"])
+    runpy.run_module("theory", run_name="__main__")
+    assert capsys.readouterr().out.startswith("theory.roots: ")
+    monkeypatch.setattr(sys, "argv", ["theory", "adamx"])
+    with pytest.raises(SystemExit, match="no module adamx"):
+        runpy.run_module("theory", run_name="__main__")
 
 
 def test_what_is_printed_has_no_markup() -> None:
