@@ -219,5 +219,5 @@ def test_a_folder_of_runs_in_place_of_one_names_one_of_them(tmp_path: Path) -> N
     with pytest.raises(BadInput, match=r"not a finished run \(no summary.json\)$"):
         load_run(tmp_path)
     (tmp_path / "a-run" / "summary.json").write_text("{}")
-    with pytest.raises(BadInput, match="a folder of runs: give one of them, as .*a-run$"):
+    with pytest.raises(BadInput, match=r"a folder of runs: give one of them, as .*a-run$"):
         load_run(tmp_path)
