@@ -100,7 +100,9 @@ def _draw(groups: Sequence[dict[str, Any]], confidence: float) -> Figure:
     panels = [(name, entries) for name, entries in panels if entries]
     if not panels:
         raise BadInput("--plot: nothing to rank; give --num-steps and candidates, or rows without a loss")
-    return ranking_figure(panels, confidence=confidence)
+    is_ranked = any(group["ranking"] for group in groups)
+    title = "Which run ends lowest" if is_ranked else "Rows without a loss, predicted"
+    return ranking_figure(panels, confidence=confidence, title=title)
 
 
 def _drawn_entries(group: dict[str, Any]) -> list[Entry]:
