@@ -41,7 +41,7 @@ def plain(text: str) -> str:
     """A docstring without its markup."""
     text = DISPLAY.sub(lambda found: f"{found[1]}    {_lines(found[2], found[1] + '    ')}", text)
     text = ROLE.sub(lambda found: formula(found[1]), text)
-    return re.sub(r"``([^`]+)``", r"\1", text)
+    return re.sub(r"``([^`]+)``", r"`\1`", text)
 
 
 def formula(tex: str) -> str:
