@@ -3,15 +3,18 @@
 A module without a ``derive_*`` says what its docstring says, and what else it has.
 
 sympy leaves results in shapes of its own; `tidy` gives them the shape of the docstrings where it can: one fraction
-under one root, what a step leaves of the weights as alpha, factors like 1 - alpha positive.
+under one root, what a step leaves of the weights as alpha, factors like 1 - alpha positive. Formulas of docstrings are
+printed as `theory.plain_text` reads them.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -20,8 +23,11 @@ from typing import Any
 
 import sympy as sp
 
+from theory.plain_text import plain
+
 ETA, LAM, ALPHA, FRACTION = (sp.Symbol(name, positive=True) for name in ("eta", "lambda", "alpha", "f"))
-PRETTY = 80  # operations in an expression, above which it is printed on one line
+PRETTY = 80  # operations in an expression, above which it is printed as code
+WIDTH = 110  # of lines of code
 POINTS = ((0.31, 0.07), (0.17, 0.05), (0.23, 0.11))  # where two forms are compared: first symbol, steps between symbols
 # What a derivation is asked for where it takes arguments, by the annotation of the parameter.
 EXAMPLES: dict[str, Callable[[str], tuple[Any, ...]]] = {
@@ -83,13 +89,14 @@ def printed(module: ModuleType) -> Iterator[str]:
     """The lines."""
     if derivations(module):
         yield f"{module.__name__}: {_first_line(module)}"
-        yield from (f"\n{part}" for part in (inspect.getdoc(module) or "").split("\n\n") if part.startswith("Legend:"))
+        yield from (f"\n{part}" for part in _doc(module).split("\n\n") if part.startswith("Legend:"))
     else:
-        yield f"{module.__name__}: {inspect.getdoc(module)}"
+        yield f"{module.__name__}: {_doc(module)}"
         yield "\nNo derivations. It has:"
-        yield from (f"  {name}: {_first_line(each)}" for name, each in public(module).items())
+        for name, each in public(module).items():
+            yield from textwrap.wrap(f"  {name}: {_first_line(each)}", WIDTH, subsequent_indent="    ")
     for name, derive in derivations(module).items():
-        yield f"\n{name}: {_first_line(derive)}"
+        yield "\n" + textwrap.indent(f"{name}: {_doc(derive)}", "  ").removeprefix("  ")
         parameters = inspect.signature(derive).parameters.values()
         choices = [EXAMPLES[p.annotation](p.name) for p in parameters if p.default is p.empty]
         names = [p.name for p in parameters if p.default is p.empty]
@@ -97,7 +104,8 @@ def printed(module: ModuleType) -> Iterator[str]:
             arguments = dict(zip(names, values, strict=True))
             if arguments:
                 yield "  with " + ", ".join(f"{key} = {value}" for key, value in arguments.items())
-            yield from _lines("", derive(**arguments))
+            result = derive(**arguments)
+            yield from _lines(name.removeprefix("derive_") if isinstance(result, list) else "", result)
 
 
 def main(file: str) -> None:
@@ -107,6 +115,8 @@ def main(file: str) -> None:
 
 def show(lines: Iterator[str]) -> None:
     """Print lines; a reader that stops taking them, as ``| head`` does, is no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII has no Greek
     try:
         for line in lines:
             print(line, flush=True)
@@ -117,16 +127,18 @@ def show(lines: Iterator[str]) -> None:
 def _lines(name: str, result: object) -> Iterator[str]:
     if isinstance(result, dict):
         for key, value in result.items():
-            yield from _lines(f"{name}{key}", value)
+            yield from _lines(f"{name}, {key}" if name else str(key), value)
     elif isinstance(result, list | tuple):
         for index, value in enumerate(result):
             yield from _lines(f"{name}[{index}]", value)
     else:
         shown = tidy(result) if isinstance(result, sp.Expr) else result
         short = isinstance(shown, sp.Expr) and sp.count_ops(shown) <= PRETTY
-        text = sp.pretty(shown, wrap_line=False, order="rev-lex") if short else str(shown)
         head = f"    {name} = " if name else "    "
-        first, *rest = text.split("\n")
+        if short:
+            first, *rest = sp.pretty(shown, wrap_line=False, order="rev-lex").split("\n")
+        else:
+            first, *rest = textwrap.wrap(str(shown), WIDTH, break_long_words=False) or [""]
         if rest:
             if name:
                 yield f"    {name} ="
@@ -136,7 +148,11 @@ def _lines(name: str, result: object) -> Iterator[str]:
 
 
 def _first_line(documented: object) -> str:
-    return (inspect.getdoc(documented) or "").split("\n\n")[0].replace("\n", " ")
+    return _doc(documented).split("\n\n")[0].replace("\n", " ")
+
+
+def _doc(documented: object) -> str:
+    return plain(inspect.getdoc(documented) or "")
 
 
 def _root(square: sp.Expr) -> sp.Expr:

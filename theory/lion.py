@@ -56,7 +56,7 @@ def weights(num_terms: int) -> Array:
 
 def derive_sum(num_terms: int) -> sp.Expr:
     r"""The first terms of :math:`S(\alpha)`, in alpha, beta_1 and beta_2."""
-    _, first = odd_updates.derive_correlation()
+    first = odd_updates.derive_correlation()["correlation at lag 1"]
     return odd_updates.derive_sum(derive_weights(num_terms), first)
 
 

@@ -41,13 +41,13 @@ Array = NDArray[np.float64]
 MOST_TERMS = 10_000
 
 
-def derive_correlation() -> tuple[sp.Expr, sp.Expr]:
-    """Stationary variance of z and its correlation at lag 1, in beta_1, beta_2, from the weights of z."""
+def derive_correlation() -> dict[str, sp.Expr]:
+    """Stationary ``variance`` of z and its ``correlation at lag 1``, in beta_1, beta_2, from the weights of z."""
     b1, b2 = sp.symbols("beta_1 beta_2", positive=True)
     tail = b1 * (1 - b2)  # weight of g_{t-1-i} in z_t, times beta_2^i
     variance = (1 - b1) ** 2 + tail**2 * geometric_sum(b2**2)
     lagged = (1 - b1) * tail + tail**2 * b2 * geometric_sum(b2**2)
-    return sp.factor(variance), sp.factor(lagged / variance)
+    return {"variance": sp.factor(variance), "correlation at lag 1": sp.factor(lagged / variance)}
 
 
 def derive_sum(weights: list[sp.Expr], first: sp.Expr) -> sp.Expr:

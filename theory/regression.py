@@ -142,8 +142,9 @@ def mixture(x: Array) -> Array:
     return y / np.sqrt(n)
 
 
-def derive_gradient_covariance() -> tuple[sp.Expr, sp.Expr]:
-    r"""Coefficients of :math:`\lambda\delta\,(\lambda\delta)^\top` and of :math:`\mathrm{diag}(\lambda)`.
+def derive_gradient_covariance() -> dict[str, sp.Expr]:
+    r"""``along``, the coefficient of :math:`\lambda\delta\,(\lambda\delta)^\top`; ``across``, of
+    :math:`\mathrm{diag}(\lambda)`.
 
     From the moments of the numbers that stand for a batch. Along :math:`\lambda\delta` the factor
     :math:`A - Cp` over v varies; across it :math:`\sqrt\lambda z` does, less its part along :math:`\delta`.
@@ -155,7 +156,7 @@ def derive_gradient_covariance() -> tuple[sp.Expr, sp.Expr]:
     c_squared = (v * c1 + 2 * cross + s**2 * (n**2 + c2)) / b**2
     variance = E(sp.expand(a**2)) - E(sp.expand(a)) ** 2
     across = E(sp.expand(c_squared)).subs(rest, b - 1)
-    return sp.simplify(variance / v**2 - across / v), sp.simplify(across)
+    return {"along": sp.simplify(variance / v**2 - across / v), "across": sp.simplify(across)}
 
 
 def gradient_covariance(excess_loss: float, least_loss: float, batch_size: int) -> tuple[float, float]:

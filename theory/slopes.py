@@ -77,18 +77,29 @@ def window(weight_decay: ArrayLike, initial_rms: ArrayLike, num_steps: ArrayLike
 
 def derive_angles() -> dict[str, sp.Expr]:
     r"""``final`` and ``mean`` angle over :math:`\theta_{eq}` in (n, y), by integrating :math:`dv/d\tau = (1-v^2)/2v`
-    over :math:`\tau = 2\eta\lambda t`; ``final_elasticity`` and ``mean_elasticity``, d ln / d ln eta at fixed T."""
+    over :math:`\tau = 2\eta\lambda t`; ``final_elasticity`` and ``mean_elasticity``, d ln / d ln eta at fixed T.
+
+    n is the number of relaxation times in the run, y the squared RMS at the start over that of equilibrium.
+    """
     tau, v = sp.symbols("tau v", positive=True)
     squared = sp.Function("R")
     solved = sp.dsolve(sp.Eq(squared(tau).diff(tau), 1 - squared(tau)), ics={squared(0): y}).rhs
     end = sp.sqrt(solved.subs(tau, n))
-    turned = sp.integrate(sp.apart(2 / (1 - v**2), v), v)  # of d tau / v
-    angles = {"final": 1 / end, "mean": (turned.subs(v, end) - turned.subs(v, sp.sqrt(y))) / n}
-    elasticities = {
-        f"{key}_elasticity": sp.Rational(1, 2) + (n * sp.diff(angle, n) - y * sp.diff(angle, y)) / angle
-        for key, angle in angles.items()
+    turning = 2 / (1 - v**2)  # d tau / v, per dv
+    turned = sp.integrate(sp.apart(turning, v), v)
+    final, mean = 1 / end, (turned.subs(v, end) - turned.subs(v, sp.sqrt(y))) / n
+
+    def along_rate(form: sp.Expr) -> sp.Expr:
+        return n * sp.diff(form, n) - y * sp.diff(form, y)
+
+    ends = ((end, 1), (sp.sqrt(y), -1))
+    longer = sum(sign * sp.simplify(turning.subs(v, at) * along_rate(at)) for at, sign in ends)  # of n times the mean
+    return {
+        "final": final,
+        "mean": mean,
+        "final_elasticity": sp.Rational(1, 2) + sp.simplify(along_rate(final) / final),
+        "mean_elasticity": longer / (n * mean) - sp.Rational(1, 2),
     }
-    return angles | elasticities
 
 
 def final_angle_ratio(num_relaxations: ArrayLike, window: ArrayLike) -> Array:

@@ -123,17 +123,19 @@ def transient_fraction(
     return np.minimum(steps / np.asarray(num_steps, np.float64), 1.0)
 
 
-def derive_contour() -> dict[str, tuple[sp.Expr, sp.Expr]]:
-    r"""(learning rate, weight decay) on which the transient takes the fraction F, with n as the parameter.
+def derive_contour() -> dict[str, dict[str, sp.Expr]]:
+    r"""Learning rate and weight decay at which the transient takes the fraction F of T steps, from an RMS of R_0.
 
-    Keys ``below`` and ``above``; epsilon is :math:`|1-f^2|` on that side.
+    Two curves, ``start below equilibrium`` and ``start above equilibrium``, each with its ``learning_rate`` and
+    ``weight_decay``. The parameter along them is n, the relaxation times in the run; epsilon is :math:`|1-f^2|` where f
+    is one minus the tolerance (below) or one plus it (above).
     """
     eta, lam, y = sp.symbols("eta lambda y", positive=True)
     branches = {}
-    for name, side in (("below", 1 - y), ("above", y - 1)):
+    for name, side in (("start below equilibrium", 1 - y), ("start above equilibrium", y - 1)):
         (start,) = sp.solve(sp.Eq(side, edge * sp.exp(F * n)), y)
         (solution,) = sp.solve([2 * lam * rms0**2 - start * eta, 2 * eta * lam * T - n], [eta, lam], dict=True)
-        branches[name] = (sp.simplify(solution[eta]), sp.simplify(solution[lam]))
+        branches[name] = {"learning_rate": sp.simplify(solution[eta]), "weight_decay": sp.simplify(solution[lam])}
     return branches
 
 

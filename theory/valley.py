@@ -101,23 +101,26 @@ def derive_stability_limit() -> sp.Expr:
     return sp.factor(limit)
 
 
-def derive_lags(num_lags: int) -> tuple[list[sp.Expr], list[sp.Expr]]:
-    r""":math:`\rho_1,\rho_2,\dots` and, from k = 0 on, :math:`\langle u_tu_{t+k}\rangle`; without decay."""
+def derive_lags(num_lags: int) -> dict[str, dict[str, sp.Expr]]:
+    r"""``gradient``: :math:`\rho_k` from lag 1 on; ``direction``: :math:`\langle u_tu_{t+k}\rangle` from lag 0 on.
+
+    Without decay; keys ``lag k``.
+    """
     at = {name: value.subs(alpha, 1) for name, value in derive_moments().items()}
     gm = beta1 * at["ym"] + (1 - beta1)  # mean of g_t m_t
     ym = beta1 * at["ym"] + (1 - beta1) * (1 - at["noise"])
-    of_gradient: list[sp.Expr] = []
-    of_direction = [at["U2"]]
+    of_gradient: dict[str, sp.Expr] = {}
+    of_direction = {"lag 0": at["U2"]}
     for state, lags in (
         ([1 - at["noise"] - a * gm, gm], of_gradient),
         ([ym - a * at["U2"], at["U2"]], of_direction),
     ):
         y, m = state
-        for _ in range(num_lags):
+        for k in range(num_lags):
             after = beta1 * m + (1 - beta1) * y
-            lags.append(sp.cancel(y if lags is of_gradient else after))
+            lags[f"lag {k + 1}"] = sp.cancel(y if lags is of_gradient else after)
             y, m = y - a * after, after
-    return of_gradient, of_direction
+    return {"gradient": of_gradient, "direction": of_direction}
 
 
 # One curvature, or a gamma law

@@ -70,6 +70,24 @@ def decide(low: float, high: float, low_90: float, high_90: float, delta: float)
     return Direction.NOT_IDENTIFIABLE
 
 
+def verdict_in_words(verdict: Direction, delta: float) -> str:
+    """As people read it: ``straight`` has its limit beside it, since it may be told from 0 all the same.
+
+    >>> verdict_in_words(Direction.STRAIGHT, 0.07), verdict_in_words(Direction.UP, 0.07)
+    ('straight within 0.07', 'bends-up')
+    """
+    return f"{verdict.value} within {delta:g}" if verdict is Direction.STRAIGHT else verdict.value
+
+
+def rule_in_words(delta: float) -> str:
+    """What the verdicts mean, in a sentence."""
+    return (
+        f"Verdicts: {verdict_in_words(Direction.STRAIGHT, delta)}: the 90 % interval lies inside +-{delta:g} (--delta),"
+        " a bend too small to matter, be it told from 0 or not; bends-up, bends-down: the 95 % interval leaves out 0;"
+        " not-identifiable: neither."
+    )
+
+
 def curvature_of(
     value: float, interval: tuple[float, float], interval_90: tuple[float, float], delta: float
 ) -> Curvature:

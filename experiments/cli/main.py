@@ -17,7 +17,7 @@ try:
     from importlib import import_module
     from typing import Any, cast
 
-    from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, answer, missing_output
+    from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, Version, answer, missing_output
     from experiments.streams import lasting_streams
 except KeyboardInterrupt:  # Ctrl-C in the first moment
     sys.exit(130)
@@ -112,6 +112,7 @@ def _interrupts_arrive() -> Iterator[None]:
 def build_parser() -> Parser:
     """All commands and flags."""
     parser = Parser(prog="lrbend", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=Version, help="print the version and the commit, and stop")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name, module in COMMANDS.items():
         command = cast(Command, import_module(f"experiments.cli.{module}"))

@@ -10,7 +10,8 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, NoReturn, Protocol
 
 from experiments.cli.suggestions import plain, suggested
@@ -43,7 +44,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if not action.option_strings or "(default: " in text or isinstance(action, argparse._HelpAction):
+        if not action.option_strings or "(default: " in text or action.default is argparse.SUPPRESS:
             return text
         if action.required:
             return f"{text} (required)"
@@ -53,7 +54,8 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """argparse with errors on one line, no abbreviated flags, and numbers like -1e-3 or -inf read as values.
 
-    Choices are read in any case. A flag that there is not is told before anything else, with the one that is meant.
+    Choices are read in any case. Flags that there are not are told before anything else, all of them, each with the one
+    that is meant.
     """
 
     def __init__(self, **keywords: object) -> None:
@@ -63,11 +65,25 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         words = sys.argv[1:] if args is None else list(args)
-        if not any(isinstance(action, argparse._SubParsersAction) for action in self._actions):
-            self._require_known(words)
+        has_commands = any(isinstance(action, argparse._SubParsersAction) for action in self._actions)
+        # What follows the name of a command is the command's.
+        self._require_known(list(takewhile(lambda word: word.startswith("-"), words)) if has_commands else words)
         return super().parse_known_args(words, namespace)
 
     def _require_known(self, words: Sequence[str]) -> None:
+        unknown = list(dict.fromkeys(self._unknown(words)))
+        if not unknown:
+            return
+        flags = [name for name in self._option_string_actions if name.startswith("--")]
+        meant = {name: suggested(name, flags) for name in unknown}
+        help_shows = f"{self.prog} --help shows all"
+        if len(unknown) > 1:
+            told = ", ".join(f"{name} ({other}?)" if other else name for name, other in meant.items())
+            self.error(f"{told}: no such flags; {help_shows}")
+        for name, other in meant.items():
+            self.error(f"{name}: no such flag; {f'did you mean {other}?' if other else help_shows}")
+
+    def _unknown(self, words: Sequence[str]) -> Iterator[str]:
         for word in words:
             name = word.partition("=")[0]
             if word == "--":
@@ -75,9 +91,7 @@ class Parser(argparse.ArgumentParser):
             if not re.match(r"--?[^\W\d]", name) or " " in word or name in self._option_string_actions:
                 continue
             if not self._negative_number_matcher.match(word):
-                meant = suggested(name, [flag for flag in self._option_string_actions if flag.startswith("--")])
-                more = f"did you mean {meant}?" if meant else f"{self.prog} --help shows all"
-                self.error(f"{name}: no such flag; {more}")
+                yield name
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> object:
         if action.choices is not None and not isinstance(action, argparse._SubParsersAction):
@@ -100,6 +114,19 @@ class Parser(argparse.ArgumentParser):
         if text.startswith("argument "):  # "argument --x: y" as all other errors are: "--x y"
             text = " ".join(text.removeprefix("argument ").split(": ", maxsplit=1))
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {text}\n")
+
+
+class Version(argparse.Action):
+    """Prints what to cite, and stops."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *unused: object) -> NoReturn:
+        from experiments.runs.provenance import version
+
+        print(version())
+        parser.exit()
 
 
 def number(text: str) -> float:

@@ -44,7 +44,8 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
     """Optima of AdamW and AdamH along ``axis``, the loss over the rate at the middle, and the bend there in words.
 
     ``given`` : text for `SCALE`, `LAW` and ``axis``. Schedule, decay, initial RMS, beta1 and the size of the direction
-    are those of the setting. Raises `RefusedField`.
+    are those of the setting; the length of the run is D / B, to which the schedule is stretched. ``own_steps`` is the
+    setting's length, ``tokens_as_long`` the D that makes the run as long. Raises `RefusedField`.
     """
     numbers = {name: _number(name, given.get(name, ""), default) for name, default in {**SCALE, **LAW}.items()}
     axis = given.get("axis", "") or AXES[0]
@@ -119,6 +120,8 @@ def _answer(law: AngleLaw, middle: Setting, axis: str, asked: Asked) -> dict[str
         "curves": curves,
         "loss": {"learning_rate": shortened(rates), "excess": shortened(losses)},
         "own": {"learning_rate": own, "excess": float(own_loss), "mean_angle": float(own_angle)},
+        "own_steps": asked.schedule.num_steps,
+        "tokens_as_long": asked.schedule.num_steps * float(np.asarray(middle.tokens_per_step)),
         **numbers,
         "words": in_words(axis=axis, **numbers),
     }
@@ -144,7 +147,8 @@ def in_words(
         return ["No single best learning rate: the loss is flat, or lowest at the edge of what was looked at."]
     n, w = num_relaxations, window_parameter
     words = [
-        f"The best learning rate is {learning_rate:.3g}; its run of {num_steps:,.0f} steps holds {n:.3g} relaxations."
+        f"The best learning rate is {learning_rate:.3g}; its run of D / B = {num_steps:,.0f} steps holds {n:.3g}"
+        " relaxations."
     ]
     if n < FROZEN and learning_rate > window_start:
         words.append(

@@ -37,8 +37,8 @@ PANELS: tuple[tuple[str, tuple[Line, ...]], ...] = (
     ("learning_rate", (("learning_rate", "logged", {"color": GREY}),)),
 )
 NOTHING = {
-    "weight_rms": "no weight norm is logged, and without a weight decay theory has none",
-    "angular_update": "no angle is known without norms and without a weight decay",
+    "weight_rms": "no weight norm is logged, and without a weight decay theory has none (--weight-decay)",
+    "angular_update": "no angle is known without norms and without a weight decay (--weight-decay)",
 }
 WIDTH, HEIGHT = 10.0, 3.3
 

@@ -40,7 +40,8 @@ def parts_figure(found: Attribution, *, title: str) -> Figure:
     caption = f"{found.num_cells} of {found.num_cells_in_all} cells."
     if axes_of:
         caption += (
-            f" Bars: 95 % intervals, joint over arms. Band: curvature within {found.delta:g} counts as straight."
+            f" Bars: 95 % intervals, joint over arms. Band: a curvature whose 90 % interval lies within {found.delta:g}"
+            " is called straight, too small to matter, even where it is told from 0."
             " bend = angle + norm + left, where all are identified. Above the line the bend (blue) and its parts;"
             " below it the arms by themselves."
         )

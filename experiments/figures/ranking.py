@@ -29,7 +29,7 @@ class Entry:
 
 
 @styled
-def ranking_figure(groups: Sequence[tuple[str, Sequence[Entry]]], *, confidence: float) -> Figure:
+def ranking_figure(groups: Sequence[tuple[str, Sequence[Entry]]], *, confidence: float, title: str) -> Figure:
     """A panel for each group, by its name and its entries in the order in which they are shown."""
     shown = [(name, list(entries)[:MOST_SHOWN]) for name, entries in groups][:MOST_GROUPS]
     heights = [0.24 * len(entries) + 0.7 for _, entries in shown]
@@ -51,7 +51,7 @@ def ranking_figure(groups: Sequence[tuple[str, Sequence[Entry]]], *, confidence:
         caption += f" Shown: {'; '.join(fewer)}."
     if len(groups) > len(shown):
         caption += f" {len(shown)} of {len(groups)} groups."
-    captioned(figure, WIDTH, "Which run ends lowest", caption)
+    captioned(figure, WIDTH, title, caption)
     return figure
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from experiments.bend.evidence.cells import Cell, usable_places
 from experiments.bend.fit import GroupFit
 from experiments.bend.optimum import CellOptimum, OptimumStatus
+from experiments.bend.verdict import verdict_in_words
 from experiments.figures.colours import GREY
 from experiments.figures.laws import (
     HEIGHT,
@@ -42,6 +43,7 @@ from experiments.figures.style import (
 )
 from experiments.joint.curves import fitted_losses, standard_errors
 from experiments.text import short_name
+from theory.bend import DELTA
 
 Array = NDArray[np.float64]
 
@@ -71,8 +73,11 @@ BEYOND = 0.35  # in ln: how far a curve is drawn past the rates that were tried
 
 
 @styled
-def sweep_figure(groups: Sequence[GroupFit], *, title: str) -> Figure:
-    """Above, optima against each scale, a colour for each group; below, losses and fitted curves of the cells."""
+def sweep_figure(groups: Sequence[GroupFit], *, title: str, delta: float = DELTA) -> Figure:
+    """Above, optima against each scale, a colour for each group; below, losses and fitted curves of the cells.
+
+    delta : that of the verdicts.
+    """
     shown = list(groups)[:MOST_GROUPS]
     axes_of = list(dict.fromkeys(axis for group in shown for axis in law_axes(group)))[:MOST_AXES]
     every = [(index, place) for index, group in enumerate(shown) for place in range(len(group.cells))]
@@ -85,12 +90,14 @@ def sweep_figure(groups: Sequence[GroupFit], *, title: str) -> Figure:
     figure = blank(width, sum(heights))
     parts = np.atleast_1d(np.asarray(figure.subfigures(len(heights), 1, height_ratios=heights), object))
     if axes_of:
-        _laws(parts[0], shown, len(groups), axes_of, title)
+        _laws(parts[0], shown, len(groups), axes_of, title, delta)
     _cells(parts[-1], shown, chosen, len(every), width)
     return figure
 
 
-def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: Sequence[str], title: str) -> None:
+def _laws(
+    figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: Sequence[str], title: str, delta: float
+) -> None:
     panels = figure.subplots(1, len(axes_of), squeeze=False)[0]
     for column, (ax, axis) in enumerate(zip(panels, axes_of, strict=True)):
         everything, labels = [], []
@@ -103,7 +110,7 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
         finish_law(ax, axis, everything, labels, height=0.75 * HEIGHT)
         ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
         if len(groups) == 1 and axis in groups[0].curvature:
-            ax.set_title(_verdict(groups[0], axis), loc="left", fontsize=SMALL)
+            ax.set_title(_verdict(groups[0], axis, delta), loc="left", fontsize=SMALL)
     caption = told(figure, LAW_MARKS)
     caption += SIDE_BY_SIDE * (len(groups) > 1)
     if len(groups) < number:
@@ -111,11 +118,12 @@ def _laws(figure: SubFigure, groups: Sequence[GroupFit], number: int, axes_of: S
     captioned(figure, WIDTH, title, caption)
 
 
-def _verdict(group: GroupFit, axis: str) -> str:
+def _verdict(group: GroupFit, axis: str, delta: float) -> str:
     bend = group.curvature[axis]
     if bend.value is None:
         return f"curvature: {bend.verdict.value}"
-    return f"curvature {bend.value:+.3f}, 95 % [{bend.low:+.3f}, {bend.high:+.3f}]: {bend.verdict.value}"
+    verdict = verdict_in_words(bend.verdict, delta)
+    return f"curvature {bend.value:+.3f}, 95 % [{bend.low:+.3f}, {bend.high:+.3f}]: {verdict}"
 
 
 def _cells(

@@ -43,8 +43,10 @@ def remarks(reading: Reading, norms: list[Norm]) -> list[str]:
             " stay"
             f" within {TOLERANCE:.0%} of theirs"
         )
-    if any(norm.matrix.norm_only for norm in norms):
-        notes.append("a weight norm is logged, not how many entries it has: give --num-entries for angles and RMS")
+    unsized = sum(norm.matrix.norm_only for norm in norms)
+    if unsized:
+        size = "--num-entries" if unsized == 1 else "a column num_entries beside one named matrix"
+        notes.append(f"a weight norm is logged, not how many entries it has: give {size} for angles and RMS")
     predicted = reading.weight_rms_error_predicted
     if predicted is not None and predicted > 0.1 and reading.weight_rms_error is not None:
         notes.append(

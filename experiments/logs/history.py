@@ -316,7 +316,8 @@ def _matrices(series: dict[tuple[str, str], Series], log: RawLog, setting: Setti
     names = list(dict.fromkeys(matrix for quantity, matrix in series if quantity in OF_MATRICES))
     found = []
     for name in names:
-        entries = log.num_entries.get(name) or (setting.num_entries if not name else None)
+        alone = not name or len(names) == 1
+        entries = log.num_entries.get(name) or (setting.num_entries if alone else None)
         rms, norm = series.get(("weight_rms", name)), series.get(("weight_norm", name))
         norm_only = rms is None and norm is not None and entries is None
         if rms is None and norm is not None:

@@ -160,9 +160,9 @@ def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Arr
     found.adamh_learning_rate = adamh_learning_rate(optimizer, settled.angular_update)
     if initial is None:
         initial = ASSUMED_RMS
-        found.notes.append(
-            f"no weight norm is logged: an initial RMS of {initial:g} is assumed, --initial-rms tells another"
-        )
+        unsized = any(matrix.norm_only for matrix in history.matrices)
+        known = "the logged norms are of no known size" if unsized else "no weight norm is logged"
+        found.notes.append(f"{known}: an initial RMS of {initial:g} is assumed, --initial-rms tells another")
     found.reaches = reaches_equilibrium(model, rates, np.array([initial]), tolerance=TOLERANCE)
     if found.reaches:
         rms = np.sqrt(predicted_moments(model, rates, initial).rho[:, 0])

@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.files import BadInput
 from experiments.losses.finished_runs import Run
-from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constants, error_model
+from experiments.losses.intervals import Constant, ErrorModel, bootstrap_constants, error_model, own_terms
 from experiments.losses.loss_table import MOST_STEPS, FinalLosses, Unmeasured
 from experiments.losses.schedule_law import ROUNDING, ScheduleLaw, shape_grid
 from experiments.losses.settings import Setting
@@ -94,7 +94,7 @@ def fit_final_losses(table: FinalLosses, *, level: float = 0.9) -> FittedLosses:
     except InvalidParameter as error:
         raise BadInput(f"{table.where}: {has}; needed are {error.allowed}") from None
     law = grid.law()
-    residuals = law.predict(runs) - grid.losses
+    residuals = own_terms(grid, law).sum(axis=1) - grid.losses
     return FittedLosses(
         table=table,
         law=law,
@@ -121,17 +121,22 @@ def settle_target(
     """
     notes: list[str] = []
     sizes, steps = ({getattr(run, name) for run in table.runs} for name in ("num_params", "num_steps"))
-    if num_params is None:
-        if len(sizes) > 1:
-            raise BadInput(f"--num-params: needed, since the table has {len(sizes)}: {_range(sizes)}")
-        num_params = next(iter(sizes))
+    names = sorted({run.dataset for run in table.runs})
+    needed = []
+    if num_params is None and len(sizes) > 1:
+        needed.append(f"--num-params: needed, since the table has {len(sizes)}: {_range(sizes)}")
+    if (num_steps is None) == (num_tokens is None):
+        needed.append(f"--num-steps or --num-tokens: one of them is needed; the table has {_range(steps)} steps")
+    if dataset is None and len(names) > 1:
+        needed.append(f"--dataset: needed, since the table has {', '.join(names)}")
+    if needed:
+        raise BadInput("; ".join(needed))
+    num_params = next(iter(sizes)) if num_params is None else num_params
     num_params = _table_size(require_number("num_params", num_params, above=0), table, notes)
     if tokens_per_step is None:
         tokens_per_step = _most_frequent("tokens_per_step", table, notes)
     if weight_decay is None:
         weight_decay = _most_frequent("weight_decay", table, notes)
-    if (num_steps is None) == (num_tokens is None):
-        raise BadInput(f"--num-steps or --num-tokens: one of them is needed; the table has {_range(steps)} steps")
     if num_tokens is not None:
         if not table.tokens_known:
             raise BadInput("--num-tokens: the table does not tell tokens per step; give --num-steps")
@@ -144,18 +149,13 @@ def settle_target(
         raise InvalidParameter(
             "num_steps", num_steps, f"{only}, the only horizon in the table; another one needs two horizons in it"
         )
-    names = sorted({run.dataset for run in table.runs})
-    if dataset is None:
-        if len(names) > 1:
-            raise BadInput(f"--dataset: needed, since the table has {', '.join(names)}")
-        dataset = names[0]
     return (
         Target(
             num_params=num_params,
             num_steps=require_integer("num_steps", num_steps, at_least=1, at_most=MOST_STEPS),
             tokens_per_step=require_number("tokens_per_step", tokens_per_step, above=0),
             weight_decay=require_number("weight_decay", weight_decay, at_least=0),
-            dataset=dataset,
+            dataset=names[0] if dataset is None else dataset,
         ),
         notes,
     )

@@ -136,7 +136,7 @@ def error_model(grid: ShapeGrid, runs: Sequence[Run], law: ScheduleLaw) -> Error
         ratios=ratios[order],
         weights=weights[order],
         left_out=tuple(found),
-        points=_terms(grid, law)[:, grid.num_offsets :],
+        points=own_terms(grid, law)[:, grid.num_offsets :],
         datasets=np.array([run.dataset for run in runs]),
     )
 
@@ -156,7 +156,7 @@ def leave_out(grid: ShapeGrid, runs: Sequence[Run], kind: str) -> LeftOut:
         if not out.any():
             continue
         law = grid.law(kept.astype(np.float64))
-        terms = _terms(grid, law)
+        terms = own_terms(grid, law)
         errors = terms[out].sum(axis=1) - grid.losses[out]
         points = terms[:, grid.num_offsets :]
         parts.append((errors, nearest(points[kept], points[out]), np.full(out.sum(), float(out.sum()))))
@@ -192,7 +192,7 @@ def nearest(known: Array, asked: Array) -> Array:
     return np.array([np.sqrt(((known - point) ** 2).sum(axis=1).min()) for point in asked])
 
 
-def _terms(grid: ShapeGrid, law: ScheduleLaw) -> Array:
+def own_terms(grid: ShapeGrid, law: ScheduleLaw) -> Array:
     """`ScheduleLaw.terms` of the grid's own runs, without following them again."""
     places = {shape: place for place, shape in enumerate(grid.blank.shapes)}
     parts = [grid.designs[places[shape]] * c for shape, c in zip(law.shapes, law.coefficients, strict=True)]

@@ -168,7 +168,11 @@ def _recommend(
     if kind == "adamw":
         norms = pilot_norms(runs, effective or AngleOf(schedule="constant", warmup_fraction=0.0))
         if norms is None:
-            notes.append("norm equilibrium not checked: needs weight_decay, and num_steps or num_tokens and batch_size")
+            missing = ["weight_decay"] * ("weight_decay" not in runs.numbers)
+            missing += ["num_steps or num_tokens and batch_size"] * (runs.num_steps is None)
+            notes.append(
+                f"norm equilibrium not checked: needs {', and '.join(missing)} (a column, or --constant NAME=VALUE)"
+            )
         elif effective is None:
             notes.append("norm equilibrium judged as at constant learning rate (--effective and --schedule tell it)")
     in_angle = None

@@ -79,6 +79,7 @@ def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequ
     the batch tuned along, its size is not one of the names.
     """
     setting: dict[str, float] = {}
+    needed: list[str] = []
     on_line = {line.name: line for line in lines}
     for name in dict.fromkeys((*KEYS, *cells[0].key, *target.others)):
         given = target.value(name)
@@ -97,16 +98,20 @@ def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequ
             setting[name] = float(values[0])
             continue
         if given is None and name in on_line:
-            setting[name] = on_line[name].value(setting)
+            if not needed:
+                setting[name] = on_line[name].value(setting)
             continue
         if given is None:
-            raise BadInput(f"{_flag(name)}: needed, since the table has {len(values)} values of it")
+            needed.append(f"{_flag(name)}: needed, since the table has {len(values)} values of it")
+            continue
         if not values[0] / WIDEST_SCALE <= given <= values[-1] * WIDEST_SCALE:
             raise BadInput(
                 f"{_flag(name)} {given:g}: more than a factor of {WIDEST_SCALE:g} outside the table's"
                 f" {values[0]:g} to {values[-1]:g}: mixed units?"
             )
         setting[name] = float(given)
+    if needed:
+        raise BadInput("; ".join(needed))
     return setting
 
 

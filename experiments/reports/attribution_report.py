@@ -11,8 +11,10 @@ from experiments.attribution.parts import Attribution
 from experiments.attribution.rivals import Rival
 from experiments.attribution.tables import optima_table, parts_table, rivals_table
 from experiments.bend.optimum import CellOptimum
+from experiments.bend.verdict import rule_in_words, verdict_in_words
 from experiments.reports.attribution_figures import optima_figure, parts_figure
 from experiments.reports.page import for_page, render, table_link, write_page
+from theory.bend import Direction
 
 
 def write_attribution(
@@ -34,7 +36,8 @@ def write_attribution(
         num_cells=found.num_cells,
         arms=[f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items()],
         notes=found.notes,
-        parts=[_part_row(row) for row in tables["parts"].to_dict("records")],
+        rule=rule_in_words(found.delta),
+        parts=[_part_row(row, found.delta) for row in tables["parts"].to_dict("records")],
         parts_data=table_link("parts", tables["parts"]),
         rivals=[_rival_row(row) for row in tables["rivals"].to_dict("records")] if rivals else [],
         rivals_data=table_link("rivals", tables["rivals"]) if rivals else None,
@@ -43,12 +46,13 @@ def write_attribution(
     return write_page(text, tables, figures, directory, name="attribution", digits=6)
 
 
-def _part_row(row: Mapping[object, object]) -> dict[str, str]:
+def _part_row(row: Mapping[object, object], delta: float) -> dict[str, str]:
     names = {str(name): value for name, value in row.items()}
     reason = "" if names["verdict"] != "not-identifiable" else str(names["reason"])
     shown = {name: _triple(names, name, "{:+.3f}") for name in ("curvature", "deviation")}
     share = _triple(names, "share", "{:.0%}") if _known(names["share_low"]) else ""
-    words = {name: str(names[name]) for name in ("axis", "part", "verdict")}
+    words = {name: str(names[name]) for name in ("axis", "part")}
+    words["verdict"] = verdict_in_words(Direction(names["verdict"]), delta)
     return words | shown | {"share": share, "reason": reason}
 
 

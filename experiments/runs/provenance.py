@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,19 @@ def provenance(
         "command": sys.argv,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def version() -> str:
+    """What to cite: the version, and the commit where there is one. A checkout that is not installed tells it too."""
+    commit = _git_commit()
+    return f"lrbend {_number()}" + (f", commit {commit}" if commit else "")
+
+
+def _number() -> str:
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    if project.is_file():
+        return str(tomllib.loads(project.read_text())["project"]["version"])
+    return importlib.metadata.version("lrbend")
 
 
 def _git_commit() -> str | None:

@@ -146,7 +146,11 @@ def _parts(path: Path) -> tuple[TrainConfig | SimulationConfig, Known]:
     if not path.is_dir():
         raise BadInput(f"{path}: not a directory")
     if not is_finished(path):
-        raise BadInput(f"{path}: not a finished run (no {SUMMARY_FILE})")
+        held = next((one for one in sorted(path.iterdir()) if is_finished(one)), None)
+        raise BadInput(
+            f"{path}: not a finished run (no {SUMMARY_FILE})"
+            + (f", but a folder of runs: give one of them, as {held}" if held else "")
+        )
     known = read_checksums(path)
     config = read_config(_read_object(path, "config.json", known), where=str(path / "config.json"))
     if known is None:

@@ -253,6 +253,18 @@ def test_the_address_is_the_state(browser: Chrome, address: str) -> None:
     until(lambda: len(facts(browser)["final RMS"]) == 3)
 
 
+def test_the_second_tab_says_where_its_length_comes_from(browser: Chrome, address: str) -> None:
+    browser.get(f"{address}?num_steps=30000&tab=optimum")
+    told = until(lambda: find(browser, "#law-length").text)
+    assert "D / B = 48,828 steps" in told
+    assert "Setting A has 30,000" in told
+    find(browser, "#law-as-long").click()
+    until(lambda: "30,000 steps, as long as setting A" in find(browser, "#law-length").text)
+    assert find(browser, "#law-num_tokens").get_attribute("value") == "1536000000"
+    assert "law.num_tokens=1536000000" in browser.current_url
+    assert not find(browser, "#law-as-long").is_displayed()
+
+
 def test_what_was_measured_lies_over_the_curves(browser: Chrome, address: str) -> None:
     show(browser, address)
     box = until(lambda: find(browser, "#measured input"))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw
-from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, tidy
+from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, tidy
+from theory.plain_text import formula, plain
 
+RHO = "\N{GREEK SMALL LETTER RHO}"
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "theory").glob("*.py") if not path.stem.startswith("__"))
 DERIVING = [name for name in MODULES if "\ndef derive_" in (ROOT / "theory" / f"{name}.py").read_text()]
@@ -55,6 +60,56 @@ def test_a_module_without_derivations_says_what_it_has() -> None:
 def test_the_law_that_a_class_calls_above_is_printed_above_it() -> None:
     text = "\n".join(printed(importlib.import_module("theory.angle_law")))
     assert 0 < text.index("L = L_") < text.index("AngleLaw: The law above")
+
+
+def test_a_name_behind_the_package_is_a_module(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["theory", "roots"])
+    runpy.run_module("theory", run_name="__main__")
+    assert capsys.readouterr().out.startswith("theory.roots: ")
+    monkeypatch.setattr(sys, "argv", ["theory", "adamx"])
+    with pytest.raises(SystemExit, match="no module adamx"):
+        runpy.run_module("theory", run_name="__main__")
+
+
+def test_what_is_printed_has_no_markup() -> None:
+    """Formulas of docstrings as the letters that they stand for; examples are code and stay."""
+    for name in MODULES:
+        module = importlib.import_module(f"theory.{name}")
+        for documented in (module, *public(module).values()):
+            for line in plain(inspect.getdoc(documented) or "").splitlines():
+                if not line.lstrip().startswith((">>>", "...")):
+                    assert not re.search(r":math:|``|\\|[{}]|\.\. math", line), f"{name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("tex", "text"),
+    [
+        (r"\dot\rho = -2\lambda\eta\rho + \eta^2", f"{RHO}̇ = -2λη{RHO} + η²"),
+        (r"\sqrt{2\eta\lambda} = \sqrt q", "√(2ηλ) = √q"),
+        (r"\frac{1}{2\eta\lambda}\ln\frac{1-y}{1-f^2}", "1/(2ηλ) ln((1-y)/(1-f²))"),
+        (r"p_t = -\sum_{s<t}\eta_s\langle u_su_{t+k}\rangle", "p_t = -Σ_(s<t) η_s⟨u_s u_(t+k)⟩"),
+        (r"\mathrm{RMS}_0\sqrt{\hat v}\,e^{-n}", "RMS₀√v̂ e^(-n)"),
+    ],
+)
+def test_a_formula_in_letters(tex: str, text: str) -> None:
+    assert formula(tex) == text
+
+
+def test_every_form_has_a_name_and_none_is_a_wall() -> None:
+    """The branches of a contour are names in names; a list counts; a form of thousands of letters has many lines."""
+    wall = sum(sp.Symbol(f"x_{k}") ** k for k in range(2, 60))
+    results = {"derive_sides": {"below": {"rate": ETA}}, "derive_weights": [LAM, ETA], "derive_wall": wall}
+    made = ModuleType("made")
+    for name, result in results.items():
+        setattr(made, name, lambda result=result: result)
+        vars(made)[name].__module__ = "made"
+    lines = "\n".join(printed(made)).splitlines()
+    for line in ("    below, rate = \N{GREEK SMALL LETTER ETA}", "    weights[1] = \N{GREEK SMALL LETTER ETA}"):
+        assert line in lines
+    assert max(map(len, lines)) <= 120
+    assert str(wall)[-20:] in lines[-1]
 
 
 def test_a_reader_that_stops_is_no_error() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.theory.symbolic import number
 from theory import Lion, driven, lion, odd_updates, stationary
 
-VARIANCE, FIRST = odd_updates.derive_correlation()
+VARIANCE, FIRST = odd_updates.derive_correlation().values()
 SUM = lion.derive_sum(3)
 betas = st.floats(0.0, 0.99)
 

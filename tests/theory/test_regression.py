@@ -14,7 +14,7 @@ from theory.regression import PowerLawRegression, derive_gradient_covariance, gr
 
 def test_three_numbers_per_batch_give_the_covariance_of_its_gradient() -> None:
     """That of a sum of r x over Gaussian samples, by Isserlis' theorem: (lam delta delta lam + 2 L Lam)/B."""
-    along, across = derive_gradient_covariance()
+    along, across = derive_gradient_covariance().values()
     v, s, b = sp.symbols("v s B", positive=True)
     assert sp.simplify(along - 1 / b) == 0
     assert sp.simplify(across - (v + s**2) / b) == 0

@@ -146,7 +146,7 @@ def test_contours_equal_their_derivation(fraction: float, initial: float, count:
             assert edges[name] * np.exp(fraction * count) > 1 - 1e-9
             continue
         values = {"F": fraction, "n": count, "T": 1000, "epsilon": edges[name], "R_0": initial}
-        for form, found in zip(CONTOUR[name], (rate, decay), strict=True):
+        for form, found in zip(CONTOUR[f"start {name} equilibrium"].values(), (rate, decay), strict=True):
             assert found[0] == pytest.approx(number(form, **values), rel=1e-10)
 
 

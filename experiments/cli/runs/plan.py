@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli.flags import add_folder, add_num_workers, add_study, num_workers
 from experiments.cli.parser import number
+from experiments.cli.waiting import waiting
 from experiments.files import to_json
 from experiments.text import aligned, short_number
 
@@ -39,13 +40,14 @@ def run(options: argparse.Namespace) -> int:
 
     workers = num_workers(options)
     study = load_study(options.study)
-    found = make_plan(
-        study,
-        options.out or Path("runs") / study.name,
-        gpu=options.gpu,
-        utilisation=options.utilisation,
-        num_workers=workers,
-    )
+    with waiting("lrbend plan: timing a few steps of each size on this machine"):
+        found = make_plan(
+            study,
+            options.out or Path("runs") / study.name,
+            gpu=options.gpu,
+            utilisation=options.utilisation,
+            num_workers=workers,
+        )
     print(to_json({**dataclasses.asdict(found), "gpu_note": NOTE}) if options.json else plan_in_words(found))
     return 0
 

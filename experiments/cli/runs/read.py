@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from experiments.logs.answer import Reading
+    from experiments.logs.verdicts import GradientNorm
 
 SUMMARY = "somebody else's training run from its log: norms, angles, equilibrium"
 EXAMPLES = (
@@ -77,7 +78,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--num-entries",
         type=whole_number,
-        help="of the pooled weights, to make an RMS of their norm (default: not known)",
+        help="of the weights whose norm is logged, if it is one norm, to make an RMS of it (default: not known)",
     )
     group.add_argument(
         "--shape",
@@ -140,6 +141,14 @@ def as_object(reading: Reading) -> dict[str, Any]:
     return shown
 
 
+def _gradient_in_words(gradient: GradientNorm) -> str:
+    if gradient.cause == "does not rise":
+        return f"does not rise: at the end it is {gradient.rise:.3g} times its lowest behind the warmup"
+    fall = "" if gradient.weight_fall is None else f", one over the weight norm by {gradient.weight_fall:.3g}"
+    steps = f"from step {gradient.from_step} to {gradient.to_step}"
+    return f"grows by a factor of {gradient.rise:.3g} {steps}{fall}: {gradient.cause}"
+
+
 def in_words(reading: Reading) -> str:
     """The page."""
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
@@ -150,12 +159,7 @@ def in_words(reading: Reading) -> str:
         )
     gradient = reading.gradient_norm
     if gradient is not None:
-        lines.append(
-            f"gradient norm: grows by a factor of {gradient.rise:.3g} from step {gradient.from_step} to"
-            f" {gradient.to_step}"
-            + ("" if gradient.weight_fall is None else f", one over the weight norm by {gradient.weight_fall:.3g}")
-            + f": {gradient.cause}"
-        )
+        lines.append(f"gradient norm: {_gradient_in_words(gradient)}")
     if any(group.num_records for group in reading.groups):
         lines += ["", *_groups(reading)]
     if "angular_update" in reading.series:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from experiments.files import BadInput, to_json
+from experiments.text import counted
 
 SUMMARY = "whether the files of runs are as they were written"
 EXAMPLES = (
@@ -46,5 +47,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(to_json({**numbers, "faults": faults}))
     else:
-        print("\n".join([*faults, f"{len(runs)} runs, {len(checkpoints)} checkpoints: {len(faults)} faults"]))
+        print("\n".join([*faults, _counts(len(runs), len(checkpoints), len(faults))]))
     return 1 if faults else 0
+
+
+def _counts(runs: int, checkpoints: int, faults: int) -> str:
+    return f"{counted(runs, 'run')}, {counted(checkpoints, 'checkpoint')}: {counted(faults, 'fault')}"

@@ -183,9 +183,9 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
     name = given_name.lower().replace("_", "-")
     if name not in NAMES:
         raise BadInput(f"--schedule {given_name!r}: must be one of {', '.join(NAMES)}, or file:PATH")
-    for field in ("learning_rate", "num_steps"):
-        if getattr(options, field) is None:
-            raise BadInput(f"{flag(field)}: required, where no file is the schedule")
+    missing = [flag(field) for field in ("learning_rate", "num_steps") if getattr(options, field) is None]
+    if missing:
+        raise BadInput(f"{' and '.join(missing)}: required, where no file is the schedule")
     _require_memory(options)
     cls: Any = ALL_SCHEDULES[name]
     given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}

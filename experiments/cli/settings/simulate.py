@@ -13,6 +13,7 @@ from experiments.cli.parser import whole_number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import conventions, conventions_in_words
 from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
+from experiments.cli.waiting import waiting
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import counted
 
@@ -82,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         record_every=options.record_every,
     )
-    simulation = run_simulation(config)
+    with waiting(f"lrbend simulate: {schedule.num_steps} steps of {config.num_replicas} replicas"):
+        simulation = run_simulation(config)
     result: dict[str, Any] = {
         "outcome": simulation.outcome.value,
         "diverged_at_step": simulation.diverged_at_step,

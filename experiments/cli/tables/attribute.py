@@ -269,19 +269,21 @@ def as_dict(found: Attribution, rivals: Sequence[Rival]) -> dict[str, Any]:
 
 def attribution_in_words(found: Attribution, rivals: Sequence[Rival]) -> str:
     """The same in words and small tables."""
+    from experiments.bend.verdict import rule_in_words
+
     places = ", ".join(f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items())
     lines = [f"{counted(found.num_cells, 'cell')}; {places}.", *(f"  {note}." for note in found.notes)]
     for axis, item in found.axes.items():
-        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item)]
+        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item, found.delta)]
     if found.axes:
-        lines += ["", *LEGEND]
+        lines += ["", *LEGEND, rule_in_words(found.delta)]
     for rival in rivals:
         lines += ["", *_rival_in_words(rival)]
     return "\n".join(lines)
 
 
-def _axis_in_words(item: AxisAttribution) -> list[str]:
-    lines = [f"  {name:20} {_part(part)}" for name, part in item.parts.items() if part.value is not None]
+def _axis_in_words(item: AxisAttribution, delta: float) -> list[str]:
+    lines = [f"  {name:20} {_part(part, delta)}" for name, part in item.parts.items() if part.value is not None]
     unknown: dict[str, list[str]] = {}
     for name, part in item.parts.items():
         if part.value is None:
@@ -289,8 +291,10 @@ def _axis_in_words(item: AxisAttribution) -> list[str]:
     return lines + [f"  not identifiable ({reason}): {'; '.join(names)}" for reason, names in unknown.items()]
 
 
-def _part(part: Contribution) -> str:
-    text = f"{part.value:+.3f} [{part.low:+.3f}, {part.high:+.3f}] {part.verdict.value:16}"
+def _part(part: Contribution, delta: float) -> str:
+    from experiments.bend.verdict import verdict_in_words
+
+    text = f"{part.value:+.3f} [{part.low:+.3f}, {part.high:+.3f}] {verdict_in_words(part.verdict, delta):20}"
     if part.deviation is not None:
         text += f"  {part.deviation[0]:+.2f} [{part.deviation[1]:+.2f}, {part.deviation[2]:+.2f}] in ln(rate)"
     if part.share is not None and part.share[1] is not None:

@@ -17,6 +17,7 @@ from experiments.cli.tables.table_flags import (
     rows_in_words,
     with_rows,
 )
+from experiments.cli.waiting import waiting
 from experiments.files import to_json
 from experiments.text import aligned, counted, short_name, short_number
 
@@ -54,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     table, effective = read_runs(options), angle_from(options)
     straight = options.law == "straight"
-    fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
+    with waiting("lrbend fit: fitting all cells together, and again without each of them"):
+        fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
     write_plot(options, lambda: _draw(fit, options.table.name))
     print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 def _draw(fit: BendFit, table: str) -> Figure:
     from experiments.figures.sweeps import sweep_figure
 
-    return sweep_figure(fit.groups, title=f"Optimal learning rates of {table}")
+    return sweep_figure(fit.groups, delta=fit.delta, title=f"Optimal learning rates of {table}")
 
 
 def as_dict(fit: BendFit) -> dict[str, Any]:
@@ -202,14 +204,13 @@ def _difference_line(item: Difference) -> str:
 
 
 def _curvature_line(axis: str, item: Curvature, delta: float) -> str:
-    from theory.bend import Direction
+    from experiments.bend.verdict import verdict_in_words
 
     if item.value is None:
         return f"curvature in {axis}: {item.verdict.value} ({item.reason})"
-    within = f" within {delta:g}" if item.verdict is Direction.STRAIGHT else ""
     return (
         f"curvature in {axis}: {item.value:+.3f}, 95 % [{item.low:+.3f}, {item.high:+.3f}],"
-        f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {item.verdict.value}{within}"
+        f" 90 % [{item.low_90:+.3f}, {item.high_90:+.3f}]: {verdict_in_words(item.verdict, delta)}"
     )
 
 

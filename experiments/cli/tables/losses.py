@@ -11,6 +11,7 @@ from experiments.cli.flags import LOSS_LAWS, SCHEDULES
 from experiments.cli.parser import number, whole_number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.tables.table_flags import add_source, conditions_from, pairs, rows_in_words, sentence, with_rows
+from experiments.cli.waiting import waiting
 from experiments.files import BadInput, to_json
 from experiments.text import aligned, flag, short_number
 
@@ -99,7 +100,9 @@ def _draw(groups: Sequence[dict[str, Any]], confidence: float) -> Figure:
     panels = [(name, entries) for name, entries in panels if entries]
     if not panels:
         raise BadInput("--plot: nothing to rank; give --num-steps and candidates, or rows without a loss")
-    return ranking_figure(panels, confidence=confidence)
+    is_ranked = any(group["ranking"] for group in groups)
+    title = "Which run ends lowest" if is_ranked else "Rows without a loss, predicted"
+    return ranking_figure(panels, confidence=confidence, title=title)
 
 
 def _drawn_entries(group: dict[str, Any]) -> list[Entry]:
@@ -144,8 +147,11 @@ def _of_table(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
             },
         )
         settings = candidates(table.settings, num_steps=target.num_steps, **_choice(options))
-    fitted = fit_final_losses(table, level=options.confidence)
-    ranking = rank(fitted, target, settings, level=options.confidence) if target else []
+    doing = f"lrbend losses: fitting the law to {len(table.runs)} runs, and again without parts of them"
+    with waiting(doing):
+        fitted = fit_final_losses(table, level=options.confidence)
+    with waiting("lrbend losses: following the candidates"):
+        ranking = rank(fitted, target, settings, level=options.confidence) if target else []
     if target:
         notes += fitted.beyond(target)
     group = {
@@ -204,8 +210,10 @@ def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
         settings = []
         if options.num_steps is not None:
             settings = candidates(curve_settings(curves), num_steps=options.num_steps, **_choice(options))
-        fitted = fit_curves(curves, law, angles=angles, level=options.confidence)
-        ranking = rank_curves(fitted, settings, level=options.confidence)
+        doing = f"lrbend losses: {name}: fitting {law} to {len(curves)} curves, and again without parts of them"
+        with waiting(doing):
+            fitted = fit_curves(curves, law, angles=angles, level=options.confidence)
+            ranking = rank_curves(fitted, settings, level=options.confidence)
         groups.append(
             {
                 "group": name,

@@ -19,6 +19,7 @@ from experiments.cli.tables.table_flags import (
     sentence,
     with_rows,
 )
+from experiments.cli.waiting import waiting
 from experiments.files import BadInput, to_json
 from experiments.text import aligned, counted, flag, short_name, short_number
 
@@ -69,14 +70,15 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     runs = read_runs(options)
     target = TargetRun(**{name: getattr(options, name) for name in TARGET}, others=_at(options))
-    found = recommend(
-        runs,
-        target,
-        confidence=options.confidence,
-        batch=options.batch,
-        effective=angle_from(options),
-        straight=options.law == "straight",
-    )
+    with waiting("lrbend recommend: fitting all cells together, and weighing further pilot cells"):
+        found = recommend(
+            runs,
+            target,
+            confidence=options.confidence,
+            batch=options.batch,
+            effective=angle_from(options),
+            straight=options.law == "straight",
+        )
     write_plot(options, lambda: _draw(found))
     print(to_json(as_dict(found, runs)) if options.json else recommendation_in_words(found, runs))
     return 0

@@ -16,6 +16,10 @@ function buildLaw(onInput) {
   axis.addEventListener("change", () => onInput("axis", axis.value, true));
   lawBoxes.axis = { box: axis, error: element("p", { className: "error" }), start: "num_params" };
   byId("law-scale").append(element("div", { className: "field wide" }, element("label", { htmlFor: "law-axis", textContent: "drawn along" }), axis));
+  byId("law-as-long").addEventListener("click", () => {
+    lawBoxes.num_tokens.box.value = byId("law-as-long").value;
+    onInput("num_tokens", byId("law-as-long").value, true);
+  });
 }
 
 function lawBox(name, label, start, onInput) {
@@ -41,8 +45,20 @@ function complainOfLaw(field, line) {
   byId("law-said").textContent = line && !lawBoxes[field] ? line : "";
 }
 
+// Where the length of the run comes from, and how to have that of setting A.
+function drawLength(found) {
+  const steps = Math.round(found.num_steps);
+  const same = steps === found.own_steps;
+  const own = same ? "as long as setting A." : `Setting A has ${shown(found.own_steps, "count")}; its schedule is stretched, warmup and decay keep their shares of the run.`;
+  byId("law-length").textContent = `Length of the run: D / B = ${shown(steps, "count")} steps${same ? ", " : ". "}${own}`;
+  byId("law-as-long").hidden = same;
+  byId("law-as-long").value = String(found.tokens_as_long);
+  byId("law-as-long").textContent = `take A's: D = ${short(found.tokens_as_long)}`;
+}
+
 function drawOptimum(found) {
   const [adamw, adamh] = found.curves;
+  drawLength(found);
   byId("optimum-axis").textContent = `along ${AXIS_NAMES[found.axis]}`;
   byId("optimum-words").replaceChildren(...found.words.map((line) => element("li", { textContent: line })));
   drawChart(byId("plot-optimum"), {

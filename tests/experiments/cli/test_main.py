@@ -1,10 +1,12 @@
 """The command line: one clear line for bad input, nothing slow before it is needed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,8 @@ BAD = {
     "unknown command": (["dance"], "dance"),
     "a command half written": (["pred"], "did you mean predict?"),
     "no command": ([], "COMMAND"),
+    "a flag in place of a command": (["--verson"], "--verson: no such flag; did you mean --version?"),
+    "two missing flags": (["predict"], "--learning-rate and --num-steps: required"),
     "missing flag": (["predict", "--learning-rate", "1e-3"], "--num-steps"),
     "zero over the norm": ([*PREDICT, "--network", "gpt2", "--initial-rms", "0"], "--initial-rms 0.0"),
     "decay that train has not": (
@@ -83,6 +87,15 @@ def test_bad_input_gives_one_line_and_exit_code_2(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert named in refusal(arguments, capsys)
+
+
+def test_the_version_is_no_missing_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    said = capsys.readouterr()
+    assert (stop.value.code, said.err) == (0, "")
+    assert re.fullmatch(rf"lrbend {re.escape(project['version'])}(, commit [0-9a-f]{{40}}(\+changes)?)?\n", said.out)
 
 
 def test_empty_directory_has_nothing_to_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

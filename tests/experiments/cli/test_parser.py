@@ -48,6 +48,10 @@ def test_a_flag_that_there_is_not_names_the_one_that_is_meant(capsys: pytest.Cap
     with pytest.raises(SystemExit):
         parser.parse_args(["--zzz"])
     assert capsys.readouterr().err == "it: error: --zzz: no such flag; it --help shows all\n"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--lr", "1", "--zzz", "-3", "--steps=9", "--lr", "2"])
+    told = "--lr (--learning-rate?), --zzz, --steps (--num-steps?): no such flags; it --help shows all"
+    assert capsys.readouterr().err == f"it: error: {told}\n"
 
 
 def test_choices_are_read_in_any_case() -> None:

@@ -145,7 +145,7 @@ def test_a_ranking_keeps_its_order_and_says_what_is_not_shown() -> None:
         Entry(name=f"run {i}", loss=3 + i / 100, low=2.9 + i / 100, high=np.nan if i == 1 else 3.2, outside=i == 2)
         for i in range(100)
     ]
-    figure = ranking_figure([("web", entries), ("", entries[:1])], confidence=0.8)
+    figure = ranking_figure([("web", entries), ("", entries[:1])], confidence=0.8, title="t")
     ax = figure.axes[0]
     assert [label.get_text() for label in ax.get_yticklabels()] == [f"run {i}" for i in range(20)]
     points, ends = bars(ax, "run 3")

@@ -212,3 +212,12 @@ def test_a_summary_without_its_loss_is_refused_also_without_checksums(study: tup
     (copy / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(BadInput, match=r"summary.json: has no final_loss$"):
         load_run(copy)
+
+
+def test_a_folder_of_runs_in_place_of_one_names_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / "a-run").mkdir()
+    with pytest.raises(BadInput, match=r"not a finished run \(no summary.json\)$"):
+        load_run(tmp_path)
+    (tmp_path / "a-run" / "summary.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"a folder of runs: give one of them, as .*a-run$"):
+        load_run(tmp_path)

@@ -161,3 +161,21 @@ def test_weights_of_no_size_are_not_logged(rms: str, tmp_path: Path, capsys: pyt
     log.write_text("step,learning_rate,weight_rms\n" + "".join(f"{step},0.001,{rms}\n" for step in range(1, 41)))
     assert main(["read", str(log), "--weight-decay", "0.1", "--network", "scale-invariant"]) == 0
     assert "no weight norm is logged" in capsys.readouterr().out
+
+
+def test_one_norm_has_the_size_that_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under a name as under none; without a size nothing is said to be missing that is there."""
+    log = tmp_path / "log.csv"
+    rows = [f"{step},0.001,{20 + step / 100},1.5\n" for step in range(0, 400, 10)]
+    log.write_text("step,learning_rate,weight_norm/layer0,grad_norm\n" + "".join(rows))
+    words = ["read", str(log), "--weight-decay", "0.1"]
+    assert main([*words, "--num-entries", "10000", "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    assert found["groups"][0]["weight_rms_first"] == pytest.approx(0.2)
+    assert found["mean_angle"] is not None
+    assert not [note for note in found["notes"] if "weight norm is logged" in note]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "the logged norms are of no known size: an initial RMS" in said
+    assert "no weight norm is logged" not in said
+    assert "gradient norm: does not rise: at the end it is 1 times its lowest" in said

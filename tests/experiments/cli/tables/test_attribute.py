@@ -62,6 +62,8 @@ def test_runs_to_parts_rivals_and_a_page(table: Path, tmp_path: Path, capsys: py
     assert found["num_rows"] == 480
     page = Path(found["report"])
     text = page.read_text()
+    assert "<td>straight within 0.07</td>" in text
+    assert "the 90 % interval lies inside" in text
     assert all(name.startswith("data:") for name in re.findall(r'(?:src|href)="([^"]+)"', text))
     for name in re.findall(r'download="([^"]+)"', text):
         assert len(pd.read_csv(tmp_path / "attribution" / name))
@@ -78,6 +80,8 @@ def test_the_same_in_words(table: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "adamw (own angles, own norm)" in text
     assert "not identifiable (no arm with steady angles, norm own" in text
     assert "rival: exponent to the optimum" in text
+    assert "] straight within 0.07 " in text
+    assert "straight within 0.07: the 90 % interval lies inside +-0.07" in text
 
 
 def test_the_committed_optima_of_the_solvable_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,6 +168,8 @@ def test_a_table_of_several_sizes_wants_one(tmp_path: Path, capsys: pytest.Captu
     path = write(tmp_path / "runs.csv", rows_of(1500, 2500, sizes=(1e7, 1e8)))
     said = refusal(["losses", path, "--num-steps", "2500"], capsys)
     assert "--num-params: needed, since the table has 2: 1e+07 to 1e+08" in said
+    both = "1e+07 to 1e+08; --num-steps or --num-tokens: one of them is needed"
+    assert both in refusal(["losses", path, "--schedule", "wsd"], capsys)
     assert main(["losses", path, "--num-steps", "2500", "--num-params", "100100000", "--json"]) == 0
     result = strict_json(capsys.readouterr().out)
     assert result["target"]["num_params"] == 1e8

@@ -118,9 +118,12 @@ def test_command_in_json_and_in_words(table: tuple[str, list[str]], capsys: pyte
     assert result["low"] < result["learning_rate"] < result["high"]
     assert result["confidence"] == 0.9
     assert {"setting", "lowest", "highest", "num_rates", "width", "cost"} <= set(result["next_runs"][0])
-    assert main(["recommend", path, *target, "--confidence", "0.5", "--json"]) == 0
+    told = ["--constant", "num_steps=1000", "--confidence", "0.5"]
+    assert main(["recommend", path, *target, *told, "--json"]) == 0
     narrower = strict_json(capsys.readouterr().out)
     assert result["low"] < narrower["low"] < narrower["high"] < result["high"]
+    missing = "norm equilibrium not checked: needs weight_decay (a column, or --constant NAME=VALUE)"
+    assert missing in narrower["groups"][0]["notes"]
     assert main(["recommend", path, *target]) == 0
     shown = capsys.readouterr().out
     for phrase in (
@@ -129,13 +132,17 @@ def test_command_in_json_and_in_words(table: tuple[str, list[str]], capsys: pyte
         "beyond the table's",
         "further pilot cell",
         "90 %",
+        "Norm equilibrium not checked: needs weight_decay, and num_steps or num_tokens and batch_size (a column",
     ):
         assert phrase in shown
     assert "nan" not in shown
 
 
 BAD = {
-    "no target": (["TABLE"], "--num-params: needed"),
+    "no target": (
+        ["TABLE"],
+        "--num-params: needed, since the table has 4 values of it; --num-tokens: needed, since the table has 4",
+    ),
     "zero": (
         ["TABLE", "--num-params", "0", "--num-tokens", "1e11"],
         "--num-params 0.0: must be a finite number above 0",
