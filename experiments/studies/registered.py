@@ -104,16 +104,17 @@ def _share(text: str) -> float:
     return share
 
 
-def _device(text: str) -> str:
-    if text not in ("cpu", "cuda"):
-        raise ValueError("cpu or cuda")
-    return text
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return read
 
 
-def _gpu(text: str) -> str:
-    if text != "gpu":
-        raise ValueError("gpu")
-    return text
+def _minutes(text: str) -> int:
+    return 0 if text == "0" else _whole_number(text)
 
 
 def _yes_or_no(text: str) -> bool:
@@ -152,6 +153,11 @@ def _later(module: str, function: str) -> Callable[..., Any]:
     return call
 
 
+LENGTHS = Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths)
+EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
+SAME_ANGLE = Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path)
+ANGLE_LAW = Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path)
+
 STUDIES = {
     study.name: study
     for study in (
@@ -176,7 +182,7 @@ STUDIES = {
             cost="under 8 minutes of an H100 (estimated; no GPU has run it); a tenth of it 2 core-minutes",
             run=_later("gpu.check", "run_study"),
             options=(
-                Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", _device),
+                Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", _one_of("cpu", "cuda")),
                 Option("scale", "SHARE", "of its size (default: 1 on a GPU, 0.1 on a CPU)", _share),
             ),
         ),
@@ -196,11 +202,18 @@ STUDIES = {
         ),
         RegisteredStudy(
             name="bend",
-            question="Does AdamW's best learning rate bend from 22M to 708M parameters, and does the transient do it?",
-            cost="5,000 hours of an H100 (estimated; planned, no GPU has run it)",
-            run=_later("gpu.bend", "run_study"),
+            question="Does AdamW's best learning rate bend along parameters or tokens, and does the transient do it?",
+            cost="6 core-hours at most; 5,000 hours of an H100 at --scale gpu (estimated; planned, no GPU has run it)",
+            run=_later("bend.run", "run_study"),
             load=_later("gpu.bend", "study"),
-            options=(Option("scale", "gpu", "the size that is planned (default: gpu, the only one)", _gpu),),
+            options=(
+                Option("scale", "cpu|gpu", "gpu: a plan, no runs (default: cpu)", _one_of("cpu", "gpu")),
+                Option("minutes", "NUMBER", "after which no run begins; 0 for none (default: no limit)", _minutes),
+                EARLIER,
+                Option("made", "NUMBER", "of studies that the law makes, for the power; trains nothing", _whole_number),
+                Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
+                ANGLE_LAW,
+            ),
         ),
         RegisteredStudy(
             name="solvable-bend",
@@ -229,24 +242,14 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
         ),
         RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
             run=_later("schedule_exponent.run", "run_study"),
-            options=(
-                Option("lengths", "STEPS,STEPS", "of the cells to train (default: all)", _lengths),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
-                Option("angle-law", "FOLDER", "that study's law.csv (default: docs/angle-law)", Path),
-            ),
+            options=(LENGTHS, EARLIER, SAME_ANGLE, ANGLE_LAW),
         ),
         RegisteredStudy(
             name="one-calibration",
@@ -255,7 +258,7 @@ STUDIES = {
             run=_later("one_calibration.run", "run_study"),
             options=(
                 Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                SAME_ANGLE,
                 Option("angle-law", "FOLDER", "that study's runs.csv (default: docs/angle-law)", Path),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", _yes_or_no),
             ),
@@ -268,9 +271,9 @@ STUDIES = {
             options=(
                 Option("lengths", "STEPS,STEPS", "of the cells to train (default: 1600)", _lengths),
                 Option("seeds", "SEED,SEED", "of the runs to make (default: 0,1,2)", _seeds),
-                Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path),
+                EARLIER,
                 Option("moved-optimum", "FOLDER", "that study's tables (default: docs/moved-optimum)", Path),
-                Option("same-angle", "FOLDER", "that study's runs.csv (default: docs/same-angle)", Path),
+                SAME_ANGLE,
             ),
         ),
         RegisteredStudy(
