@@ -87,10 +87,10 @@ def load_study(given: str) -> Study:
     return read_study(path)
 
 
-def _whole_number(text: str) -> int:
+def _whole_number(text: str, at_least: int = 1) -> int:
     value = whole(text)
-    if value is None or value < 1:
-        raise ValueError("a whole number of at least 1")
+    if value is None or value < at_least:
+        raise ValueError(f"a whole number of at least {at_least}")
     return value
 
 
@@ -114,7 +114,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _minutes(text: str) -> int:
-    return 0 if text == "0" else _whole_number(text)
+    return _whole_number(text, at_least=0)
 
 
 def _yes_or_no(text: str) -> bool:
