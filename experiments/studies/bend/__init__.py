@@ -93,6 +93,10 @@ by 1.1 to 3.7 at every start and decay. At 22M to 708M parameters and 1 to 27 bi
 constants of `theory.angle_law.EXAMPLE`, fitted at a batch a tenth of that, leave 16 relaxations or more at the optimum,
 and nothing to see. A bend (down) that is visible along N takes 0.1 billion tokens, or 0.3 to 10 billion parameters at 1
 to 3 billion tokens, with decay 0.1 or less and a start at 0.02 or below: some 3 relaxations or fewer at the far end.
+(Added after the registration, before a row was looked at: with the made-up constants of `theory.bend`, whose best rates
+are lower, relaxations at 9 billion tokens fall from 4-6 to 0.2-1.5, and a bend *up* is visible with decay 0.02 and a
+start of 0.02 or below, or 0.1 and 0.005; at 0.1 and 0.02 it is 0.04, which not even the smaller error shows. So where
+it is visible, and in which sign, hangs on constants that nobody has measured at that size.)
 
 What has been seen: all runs of the studies named here, at width 32 and 800 to 3,200 steps, from RMS 1.6, equilibrium
 and AdamH; no run at another width, from RMS 0.16, or at these lengths.

@@ -34,6 +34,11 @@ PARTS = {"bend": (0, None), "angle, norm own": (0, 1), "norm, angles steady": (1
 KEYS = ("who", "rate", "axis", "quantity")
 ANSWERS = (*KEYS, "value", "low", "high", *ACCOUNTS, "smallest_bend", "num_cells", "verdict")
 NORMAL_95 = 1.96
+PLACE = ("arm", "num_params", "num_tokens")
+TOLD = (
+    *("status", "learning_rate", "low", "high", "error", "best_loss", "num_runs", "num_diverged"),
+    *(f"{name}_there" for name in RATES),
+)
 MISSING = ("unfinished", "not run")  # status of a cell without all its runs
 
 
@@ -68,15 +73,14 @@ def optima_of(
             if cell.learning_rate is not None:
                 at = {f"{name}_there": measured_angle(own, cell.learning_rate, name) for name in RATES}
             rows.append({**here, **told_of(cell), **at})
-    empty = pd.DataFrame(columns=["arm", "num_params", "num_tokens", "status", LR, "low", "high", "error"])
-    found = predictions.merge(pd.DataFrame(rows) if rows else empty, on=["arm", "num_params", "num_tokens"], how="left")
+    found = predictions.merge(pd.DataFrame(rows, columns=[*PLACE, *TOLD]), on=list(PLACE), how="left")
     begun = [not _at(runs, row).empty for row in found.to_dict("records")]
     found["status"] = found["status"].where(found["status"].notna(), np.where(begun, *MISSING))
     return found
 
 
 def _at(runs: pd.DataFrame, place: Mapping[Any, Any]) -> pd.DataFrame:
-    same = (runs[name] == place[name] for name in ("arm", "num_params", "num_tokens"))
+    same = (runs[name] == place[name] for name in PLACE)
     return runs[np.logical_and.reduce(list(same))]
 
 

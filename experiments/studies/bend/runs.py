@@ -83,9 +83,11 @@ def make_runs(
     for width, num_steps, arm in cells_in_order():
         rates = tried.setdefault((arm.name, width, num_steps), list(rates_of(arm, centres[arm.name, num_steps])))
         for rate in rates:  # grows while it is gone through
-            done = [row(arm, width, num_steps, rate, seed) for seed in SEEDS]
-            if any(done):
-                yield pd.concat(rows, ignore_index=True)
+            done = []
+            for seed in SEEDS:
+                done.append(row(arm, width, num_steps, rate, seed))
+                if done[-1]:
+                    yield pd.concat(rows, ignore_index=True)
             if not all(done):
                 continue
             here = of_cell(pd.concat(rows, ignore_index=True), arm.name, width, num_steps)

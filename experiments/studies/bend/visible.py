@@ -1,7 +1,8 @@
 """Which sizes, lengths, decay and start would make a bend visible: theory alone, at this size and at that of GPUs.
 
-Here `theory.two_clocks` speaks, along tokens, since it knows no size; there `theory.angle_law` with the constants of
-its `EXAMPLE`, whose noise grows with the number of parameters by assumption.
+Here `theory.two_clocks` speaks, along tokens, since it knows no size; there `theory.angle_law`, whose noise grows with
+the number of parameters by assumption, once with the constants of its `EXAMPLE`, fitted at a batch a tenth of that, and
+once with those that `theory.bend` is described with, made up, whose best rates are lower.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from experiments.studies.gpu import bend as gpu
 from experiments.studies.moved_optimum.predictions import angles_of
 from experiments.studies.moved_optimum.runs import Arm
 from theory import WSD, InvalidParameter
-from theory.angle_law import EXAMPLE, Setting
-from theory.bend import MeasuredBend, predict_measurement
+from theory.angle_law import EXAMPLE, AngleLaw, Setting
+from theory.bend import predict_measurement
 from theory.two_clocks import TwoClockLaw, best_learning_rate
 
 Array = NDArray[np.float64]
@@ -32,7 +33,10 @@ GPU_SIZES, GPU_TOKENS = (22e6, 85e6, 302e6, 708e6), gpu.TOKENS
 LARGER_SIZES = (0.3e9, 1e9, 3e9, 10e9)
 GPU_DECAYS, GPU_STARTS = (0.02, 0.1, 0.5), (0.005, 0.02, 0.08)
 TOKENS_PER_STEP = 2.0**19
-HERE, THERE = "two clocks", "angle law"
+LAWS = {
+    "angle law, fitted": EXAMPLE,
+    "angle law, made up": AngleLaw(C1=1.0, a1=0.43, C2=12.96, a2=1.4, B2=0.3, noise_growth=0.25),
+}
 
 
 def visible_of(law: TwoClockLaw) -> pd.DataFrame:
@@ -60,7 +64,7 @@ def _here(law: TwoClockLaw) -> Iterator[dict[str, Any]]:
         steady, _ = _optima(law, Arm("equilibrium", decay, None))
         for start in STARTS:
             curvature, relaxations = _optima(law, Arm("start", decay, start))
-            row: dict[str, Any] = {"law": HERE, "axis": "num_tokens", "sizes": (25248.0,)}
+            row: dict[str, Any] = {"law": "two clocks", "axis": "num_tokens", "sizes": (25248.0,)}
             row |= {"tokens": tuple(1024.0 * steps for steps in LENGTHS), "weight_decay": decay, "initial_rms": start}
             row |= {"curvature": curvature, "without": steady, "transient": curvature - steady}
             yield row | {"relaxations_first": relaxations[0], "relaxations_last": relaxations[-1]}
@@ -94,7 +98,7 @@ def _there() -> Iterator[dict[str, Any]]:
     ]
     ranges += [("num_params", LARGER_SIZES, (tokens,)) for tokens in (1e9, 3e9, 9e9)]
     ranges += [("num_tokens", (size,), GPU_TOKENS) for size in (85e6, 708e6)]
-    for axis, sizes, tokens in ranges:
+    for (name, law), (axis, sizes, tokens) in itertools.product(LAWS.items(), ranges):
         scales = sizes if axis == "num_params" else tokens
         setting = Setting(
             num_params=sizes[0],
@@ -104,14 +108,11 @@ def _there() -> Iterator[dict[str, Any]]:
             weight_decay=0.1,
             initial_rms=0.02,
         )
-        sphere = _measured(replace(setting, optimizer="adamh"), axis, scales).curvature
+        sphere = predict_measurement(law, replace(setting, optimizer="adamh"), axis, scales).curvature
         for decay, start in itertools.product(GPU_DECAYS, GPU_STARTS):
-            found = _measured(replace(setting, weight_decay=decay, initial_rms=start), axis, scales)
-            row: dict[str, Any] = {"law": THERE, "axis": axis, "sizes": sizes, "tokens": tokens}
+            own = replace(setting, weight_decay=decay, initial_rms=start)
+            found = predict_measurement(law, own, axis, scales)
+            row: dict[str, Any] = {"law": name, "axis": axis, "sizes": sizes, "tokens": tokens}
             row |= {"weight_decay": decay, "initial_rms": start, "curvature": found.curvature, "without": 2 * sphere}
             row |= {"transient": found.curvature - 2 * sphere, "relaxations_first": found.num_relaxations[0]}
             yield row | {"relaxations_last": found.num_relaxations[-1]}
-
-
-def _measured(setting: Setting, axis: str, scales: Sequence[float]) -> MeasuredBend:
-    return predict_measurement(EXAMPLE, setting, axis, scales)

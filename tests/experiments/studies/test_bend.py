@@ -77,6 +77,15 @@ def test_too_few_cells_have_no_difference_and_are_drawn() -> None:
     assert draw(optima).startswith(b"\x89PNG")
 
 
+def test_before_any_cell_is_finished_all_of_them_are_missing() -> None:
+    begun = pd.DataFrame(columns=list(runs.COLUMNS))
+    begun.loc[0, ["arm", "num_params", "num_tokens"]] = ["adamh", 1704, 512000]
+    optima = answers.optima_of(begun, begun.iloc[:0], {}, PREDICTED)
+    assert list(optima[optima["status"] == "unfinished"]["width"]) == [8]
+    assert (optima["status"] == "not run").sum() == 63
+    assert set(between_starts(optima)["verdict"]) == {"not identifiable"}
+
+
 def pretended(best: Callable[[TrainConfig], float], seconds: float = 1.0) -> Callable[[TrainConfig], pd.DataFrame]:
     """In place of a run: a parabola about the best rate."""
 
