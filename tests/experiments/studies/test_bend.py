@@ -11,6 +11,7 @@ import pytest
 from experiments.cli.main import main
 from experiments.studies.bend import answers, runs
 from experiments.studies.bend.figure import draw
+from experiments.studies.bend.run import run_study
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
 from theory import AdamH
@@ -155,3 +156,13 @@ def test_rows_of_another_study_are_refused(tmp_path: Path, capsys: pytest.Captur
     given = ["--option", f"earlier={DOCS / 'moved-optimum' / 'runs.csv'}", "--option", "minutes=0"]
     assert main(["study", "bend", *folders, *given]) == 2
     assert "no column width" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # 4 core-seconds: predictions of all cells
+def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
+    run_study(
+        place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
+    )
+    for name in ("predictions", "runs", "optima", "answers"):
+        made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
+        pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
