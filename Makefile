@@ -22,6 +22,7 @@
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
+# make bend       does AdamW's best rate bend along parameters or tokens, in four arms: docs/bend, 6 core-hours, goes on
 # make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
 # make rivals     does noise scale, sharpness or the output norm move with the optimum: docs/rivals, goes on from its table
 # make public-tables   lrbend fit on public sweeps (LRBEND_PUBLIC_DATA): docs/public-tables, a core-minute
@@ -42,7 +43,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -115,6 +116,9 @@ classic: .venv/core
 
 schedule-exponent: .venv/core
 	$(BIN)/lrbend study schedule-exponent --results docs/schedule-exponent --option earlier=docs/schedule-exponent/runs.csv
+
+bend: .venv/core
+	$(BIN)/lrbend study bend --results docs/bend --option earlier=docs/bend/runs.csv
 
 one-calibration: .venv/core
 	$(BIN)/lrbend study one-calibration --results docs/one-calibration

@@ -23,10 +23,10 @@ class Option:
     read: Callable[[str], object]
 
 
-def whole_number(text: str) -> int:
+def whole_number(text: str, at_least: int = 1) -> int:
     value = whole(text)
-    if value is None or value < 1:
-        raise ValueError("a whole number of at least 1")
+    if value is None or value < at_least:
+        raise ValueError(f"a whole number of at least {at_least}")
     return value
 
 
@@ -40,16 +40,17 @@ def share(text: str) -> float:
     return share
 
 
-def device(text: str) -> str:
-    if text not in ("cpu", "cuda"):
-        raise ValueError("cpu or cuda")
-    return text
+def one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(" or ".join(words))
+        return text
+
+    return read
 
 
-def gpu(text: str) -> str:
-    if text != "gpu":
-        raise ValueError("gpu")
-    return text
+def minutes(text: str) -> int:
+    return whole_number(text, at_least=0)
 
 
 def yes_or_no(text: str) -> bool:

@@ -161,7 +161,8 @@ def _widen(group: Group, num_steps: int, rates: list[float], known: Mapping[str,
 
 def _alone(arm: str, config: TrainConfig) -> list[dict[str, object]]:
     start = time.perf_counter()
-    return [{"arm": arm} | row_of(config, train(config), start)]
+    found = train(config)
+    return [{"arm": arm} | row_of(config, found, time.perf_counter() - start)]
 
 
 def _paired(config: TrainConfig) -> list[dict[str, object]]:
@@ -171,7 +172,7 @@ def _paired(config: TrainConfig) -> list[dict[str, object]]:
         start = time.perf_counter()
         own = replace(config, block_rms=arm.initial_rms)
         found = train(own)
-        rows.append({"arm": arm.name} | row_of(own, found, start))
+        rows.append({"arm": arm.name} | row_of(own, found, time.perf_counter() - start))
         if found.outcome is RunOutcome.COMPLETED:
             recordings[arm.name] = recording_of(found.trajectory, found.final_weight_rms, config.schedule.num_steps)
     if len(recordings) < 2:
@@ -180,7 +181,7 @@ def _paired(config: TrainConfig) -> list[dict[str, object]]:
     for name, (angles, norm) in STEERED.items():
         start = time.perf_counter()
         own, found = steered_run(config, recordings[angles], histories[norm])
-        rows.append({"arm": name} | row_of(own, found, start))
+        rows.append({"arm": name} | row_of(own, found, time.perf_counter() - start))
     return rows
 
 

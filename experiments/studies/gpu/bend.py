@@ -22,7 +22,7 @@ be shown, a bend is not denied.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -157,12 +157,8 @@ def _setting(arm: Arm, schedule: Schedule, rates: np.ndarray) -> Setting:
     )
 
 
-def run_study(place: Workplace, scale: str = "gpu") -> Findings:
-    """The plan, and no run: ``plan.csv``, a row per size and length with all arms, and ``plan.json``, the totals.
-
-    scale : ``gpu``, the only one there is.
-    """
-    assert scale == "gpu"
+def run_study(place: Workplace) -> Findings:
+    """The plan, and no run: ``plan.csv``, a row per size and length with all arms, and ``plan.json``, the totals."""
     asked = study()
     place.make_folders()
     whole = make_plan(
@@ -223,11 +219,18 @@ def plan_of(asked: Study) -> pd.DataFrame:
 
 
 def smallest_bends(asked: Study, axis: str, optimum_error: float) -> dict[str, float]:
-    """The curvature that one arm, and the difference of two, would show by name in 85 % of such studies, if the optimum
-    of every cell had this error in ln and the law were quadratic."""
+    """`smallest_of` of the cells that one arm has in the plan."""
     cells = [cell for cell in asked.cells if cell.arm == ARMS[0].name]
-    n = np.log([num_matrix_params(cell.config.model) for cell in cells])
-    d = np.log([num_tokens(cell.config) for cell in cells])
+    n = [num_matrix_params(cell.config.model) for cell in cells]
+    return smallest_of(n, [num_tokens(cell.config) for cell in cells], axis, optimum_error)
+
+
+def smallest_of(
+    num_params: Sequence[float], num_tokens: Sequence[float], axis: str, optimum_error: float
+) -> dict[str, float]:
+    """The curvature that one arm, and the difference of two, would show by name in 85 % of such studies, if the optimum
+    of every cell had this error in ln and the law were quadratic. A number of each of the first two per cell."""
+    n, d = (np.log(np.asarray(values, float)) for values in (num_params, num_tokens))
     n, d = n - n.mean(), d - d.mean()
     design = np.stack([np.ones_like(n), n, d, n**2 / 2, d**2 / 2, n * d], axis=1)
     place = 3 if axis == "num_params" else 4

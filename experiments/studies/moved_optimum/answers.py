@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 from experiments.attribution.arm_optima import standard_error
 from experiments.bend.fit import fit_bend
-from experiments.bend.optimum import OptimumStatus
+from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.studies.moved_optimum.predictions import ACCOUNTS
 from experiments.studies.moved_optimum.runs import ADAMH, SCALES
 
@@ -43,17 +43,23 @@ def fitted_optima(table: pd.DataFrame, arms: Iterable[str]) -> pd.DataFrame:
             continue
         lengths = {float(tokens): int(steps) for tokens, steps in zip(own["num_tokens"], own["num_steps"], strict=True)}
         for cell in fit_bend(own[FITTED], sensitivity=False).groups[0].cells:
-            row: dict[str, Any] = {"arm": arm, "num_steps": lengths[cell.key["num_tokens"]]}
-            row |= {
-                "status": cell.status.value,
-                "learning_rate": cell.learning_rate,
-                "low": cell.low,
-                "high": cell.high,
-            }
-            known = cell.status is OptimumStatus.INTERIOR
-            row |= {"error": standard_error(cell) if known else np.nan, "best_loss": cell.best_loss}
-            rows.append(row | {"num_runs": cell.num_runs, "num_diverged": cell.num_diverged})
+            rows.append({"arm": arm, "num_steps": lengths[cell.key["num_tokens"]], **told_of(cell)})
     return pd.DataFrame(rows)
+
+
+def told_of(cell: CellOptimum) -> dict[str, Any]:
+    """What a table of optima tells of a cell; ``error`` of ln(optimum) is NaN where it is not inside its grid."""
+    known = cell.status is OptimumStatus.INTERIOR
+    return {
+        "status": cell.status.value,
+        "learning_rate": cell.learning_rate,
+        "low": cell.low,
+        "high": cell.high,
+        "error": standard_error(cell) if known else np.nan,
+        "best_loss": cell.best_loss,
+        "num_runs": cell.num_runs,
+        "num_diverged": cell.num_diverged,
+    }
 
 
 def answers_of(runs: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:

@@ -14,14 +14,14 @@ from experiments.studies.moved_optimum.figure import draw
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows, predictions_of, read_law
 from experiments.studies.moved_optimum.runs import (
     ARMS,
-    COLUMNS,
     GAPS,
     LENGTHS,
     NUMBERS,
     SEEDS,
     TEXTS,
+    Arm,
     config_of,
-    make_cell,
+    make_cells,
     plant,
     run_rows,
     symmetry_configs,
@@ -42,29 +42,36 @@ def run_study(
     lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
     of this study, whose rows stand for their runs. same_angle, angle_law : folders with the results of those studies.
     """
-    place.make_folders()
-    predictions = predictions_of(read_law(angle_law / "two-clocks.csv"))
-    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
-    first = [config_of(arm, LENGTHS[0], 0.01, SEEDS[0]) for arm in ARMS]
-    place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
-    others = adamh_rows(read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",)))
-    if earlier is not None:
-        plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
+    predictions, others = begin(place, ARMS, LENGTHS, angle_law, same_angle, earlier)
     symmetry = list(symmetry_configs())
-    tables = [run_rows(place, [config for _, config in symmetry])]
-    tables[0]["arm"] = [label for label, _ in symmetry]
-    for row in predictions.to_dict("records"):
-        arm = next(one for one in ARMS if one.name == row["arm"])
-        if row["num_steps"] not in arm.lengths:
-            continue
-        cell = make_cell(place, arm, row["num_steps"], row["centre"], train=row["num_steps"] in lengths)
-        if cell is not None:
-            tables.append(cell)
-            place.write("runs.csv", pd.concat(tables)[list(COLUMNS)].to_csv(index=False, float_format="%.8g"))
-    runs = pd.concat(tables, ignore_index=True)
+    twins = run_rows(place, [config for _, config in symmetry]).assign(arm=[label for label, _ in symmetry])
+    runs = make_cells(place, predictions, ARMS, lengths, [twins])
     optima = optima_of(runs, others, predictions)
     answers = answers_of(runs, optima)
     for name, table in (("optima", optima), ("answers", answers)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
     return Findings(answers=answers)
+
+
+def begin(
+    place: Workplace,
+    arms: Sequence[Arm],
+    lengths: Sequence[int],
+    angle_law: Path,
+    same_angle: Path,
+    earlier: Path | None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What comes before the first run: folders, ``predictions.csv``, ``config.json``, rows of an ``earlier`` table.
+
+    The predictions, and AdamH's runs of same-angle.
+    """
+    place.make_folders()
+    predictions = predictions_of(read_law(angle_law / "two-clocks.csv"), arms, lengths)
+    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
+    first = [config_of(arm, lengths[0], 0.01, SEEDS[0]) for arm in arms]
+    place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
+    others = adamh_rows(read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",)))
+    if earlier is not None:
+        plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
+    return predictions, others

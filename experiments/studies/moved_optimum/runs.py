@@ -92,10 +92,10 @@ def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> Trai
     return adamc(config) if arm.corrected else config
 
 
-def grid(centre: float) -> tuple[float, ...]:
-    """Learning rates around ``centre``."""
-    powers = np.arange(NUM_RATES) - NUM_RATES // 2
-    return tuple(float(f"{rate:.3g}") for rate in centre * FACTOR**powers)
+def grid(centre: float, num_rates: int = NUM_RATES, factor: float = FACTOR) -> tuple[float, ...]:
+    """Learning rates around ``centre``, a ``factor`` apart."""
+    powers = np.arange(num_rates) - (num_rates - 1) / 2
+    return tuple(float(f"{rate:.3g}") for rate in centre * factor**powers)
 
 
 def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
@@ -114,31 +114,54 @@ def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: 
         rates.append(beyond)
 
 
+def make_cells(
+    place: Workplace,
+    predictions: pd.DataFrame,
+    arms: Sequence[Arm],
+    lengths: Sequence[int],
+    made: Sequence[pd.DataFrame],
+) -> pd.DataFrame:
+    """The tables already ``made``, and after them the cells of ``arms`` in the order of the predictions, each around
+    its centre; ``runs.csv`` after every cell. Of ``lengths`` other than these, cells that are finished."""
+    tables = list(made)
+    for row in predictions.to_dict("records"):
+        arm = next(one for one in arms if one.name == row["arm"])
+        if row["num_steps"] not in arm.lengths:
+            continue
+        cell = make_cell(place, arm, row["num_steps"], row["centre"], train=row["num_steps"] in lengths)
+        if cell is not None:
+            tables.append(cell)
+            place.write("runs.csv", pd.concat(tables)[list(COLUMNS)].to_csv(index=False, float_format="%.8g"))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
 def run_rows(place: Workplace, configs: Sequence[TrainConfig]) -> pd.DataFrame:
     """The rows of these runs, those missing made, without their arm."""
     tables = place.run_tables(configs, rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
     return pd.concat(tables, ignore_index=True)
 
 
-def rate_beyond(rows: pd.DataFrame) -> float | None:
-    """The rate to add to a cell; None if its lowest mean loss lies inside. A diverged run counts as a loss of inf."""
+def rate_beyond(rows: pd.DataFrame, factor: float = FACTOR) -> float | None:
+    """The rate to add to a cell, a ``factor`` beyond its end; None if its lowest mean loss lies inside. A run that
+    diverged counts as a loss of inf."""
     means = rows.fillna({"loss": np.inf}).groupby("learning_rate")["loss"].mean()
     best = float(means.index[int(means.argmin())])
     if best == means.index.min():
-        return float(f"{best / FACTOR:.3g}")
-    return float(f"{best * FACTOR:.3g}") if best == means.index.max() else None
+        return float(f"{best / factor:.3g}")
+    return float(f"{best * factor:.3g}") if best == means.index.max() else None
 
 
 def rows_of(config: TrainConfig) -> pd.DataFrame:
     """The row of one run, without its arm."""
     torch.set_num_threads(1)
     start = time.perf_counter()
-    row = row_of(config, train(config), start)
+    found = train(config)
+    row = row_of(config, found, time.perf_counter() - start)
     return pd.DataFrame([row | {"run": config_hash(config)}])
 
 
-def row_of(config: TrainConfig, found: TrainResult, start: float) -> dict[str, object]:
-    """What is kept of a run that began at ``start`` of `time.perf_counter`, but for its arm and its name."""
+def row_of(config: TrainConfig, found: TrainResult, seconds: float) -> dict[str, object]:
+    """What is kept of a run that took ``seconds``, but for its arm and its name."""
     optimizer = config.optimizer
     return {
         "num_steps": config.schedule.num_steps,
@@ -153,7 +176,7 @@ def row_of(config: TrainConfig, found: TrainResult, start: float) -> dict[str, o
         "final_rms": float(np.mean(list(found.final_weight_rms.values()))),
         "num_params": found.num_params,
         "num_tokens": config.schedule.num_steps * config.tokens_per_step,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
     }
 
 

@@ -124,7 +124,8 @@ def mean_angle(optimizer: AdamW | AdamH, schedule: Schedule) -> float:
     return float(path.angular_update.mean())
 
 
-def measured_angle(runs: pd.DataFrame, rate: float) -> float:
-    """Mean angle per step of the runs of a cell, radians, between its learning rates by ln-ln interpolation."""
-    means = runs.groupby("learning_rate")["mean_angle"].mean()
+def measured_angle(runs: pd.DataFrame, rate: float, column: str = "mean_angle") -> float:
+    """Mean angle per step of the runs of a cell, radians, or another column above 0, between its learning rates by
+    ln-ln interpolation."""
+    means = runs.groupby("learning_rate")[column].mean()
     return float(np.exp(np.interp(np.log(rate), np.log(means.index.to_numpy(float)), np.log(means.to_numpy(float)))))

@@ -90,11 +90,10 @@ def log_ratio_rows(
     y = np.log(np.asarray(both[column], float) / np.asarray(both[f"{column}_other"], float))
     known = np.isfinite(y)
     both, y = both[known], y[known]
-    design = _design(both)
     rows = []
-    enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(design) == len(TERMS)
+    enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(_design(both)) == len(TERMS)
     if enough:
-        fit = regress(design, y[:, None])
+        fit = regress(_design(both), y[:, None])
     for k, axis in enumerate(AXES):
         row: dict[str, object] = {"quantity": quantity, "axis": axis}
         if enough:

@@ -3,6 +3,8 @@ in learning rate and in angle."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,18 +25,20 @@ CARRIED_SIZE = 1024
 SPAN = 6.0  # of both axes of `draw_carried`, up and down from the middle
 
 
-def draw(optima: pd.DataFrame, problem: str) -> bytes:
-    """A PNG: a column per arm, optima with 95 % intervals along N above and along D below; dashed is predicted."""
-    here = optima[optima["problem"] == problem]
-    arms = [arm for arm in dict.fromkeys(here["arm"]) if not arm.endswith(" predicted")]
+def draw(optima: pd.DataFrame, labels: Mapping[str, str] = AXES) -> bytes:
+    """A PNG: a column per arm, optima with 95 % intervals along N above and along D below; dashed is predicted.
+
+    ``labels``: of the two axes, by their columns.
+    """
+    arms = [arm for arm in dict.fromkeys(optima["arm"]) if not arm.endswith(" predicted")]
     figure, grid = plt.subplots(
         2, len(arms), figsize=(2.6 * len(arms) + 1.0, 6.2), sharex="row", squeeze=False, layout="constrained"
     )
     for column, arm in enumerate(arms):
-        measured, predicted = here[here["arm"] == arm], here[here["arm"] == f"{arm} predicted"]
-        for line, (axis, label) in enumerate(AXES.items()):
+        measured, predicted = optima[optima["arm"] == arm], optima[optima["arm"] == f"{arm} predicted"]
+        for line, (axis, label) in enumerate(labels.items()):
             ax = grid[line, column]
-            (other,) = (name for name in AXES if name != axis)
+            (other,) = (name for name in labels if name != axis)
             values = sorted(measured[other].unique())
             colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values)))
             for value, shade in zip(values, colours, strict=True):
@@ -52,8 +56,14 @@ def draw(optima: pd.DataFrame, problem: str) -> bytes:
                 ax.set_title(arm, fontsize=10)
             handles = [plt.Line2D([], [], color=c, marker="o", ms=4) for c in colours]
             if column == len(arms) - 1:
-                labels = [_short(v) for v in values]
-                ax.legend(handles, labels, title=AXES[other], fontsize=7, title_fontsize=7, loc=(1.03, 0.5))
+                ax.legend(
+                    handles,
+                    [_short(v) for v in values],
+                    title=labels[other],
+                    fontsize=7,
+                    title_fontsize=7,
+                    loc=(1.03, 0.5),
+                )
     return png_bytes(figure, dpi=110)
 
 

@@ -38,7 +38,7 @@ def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
     for name, table in (("optima", optima), ("answers", answers)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     for problem in study.problems:
-        place.write(f"{problem.name}.png", figure.draw(optima, problem.name))
+        place.write(f"{problem.name}.png", figure.draw(optima[optima["problem"] == problem.name]))
     place.write("carried.png", figure.draw_carried(optima, study.problems[0].name))
     return Findings(answers=answers)
 

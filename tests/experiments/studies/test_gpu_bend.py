@@ -68,7 +68,7 @@ def test_it_plans_and_says_that_no_gpu_has_run_it(tmp_path: Path, capsys: pytest
 
 def test_a_scale_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "bend", "--scale", "tpu"]) == 2
-    assert "--option scale=tpu: must be gpu" in capsys.readouterr().err
+    assert "--option scale=tpu: must be cpu or gpu" in capsys.readouterr().err
 
 
 def test_smaller_errors_of_optima_show_smaller_bends() -> None:

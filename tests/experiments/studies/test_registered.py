@@ -72,6 +72,7 @@ def test_what_runs_a_study_takes_its_options(
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
+    values |= {"minutes": "0", "made": "2", "expected": "docs/bend/expected.csv"}
     values |= {"schedule-exponent": "docs/schedule-exponent"}
     values |= {"data": "shared", "seeds": "8"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
@@ -103,6 +104,7 @@ def test_what_runs_a_study_takes_its_options(
         (["--results", "docs"], "--results: needs the NAME of a study"),
         (["--option", "a=b"], "--option: needs the NAME of a study"),
         (["--scale", "gpu"], "--scale: needs the NAME of a study"),
+        (["bend", "--option", "minutes=-1"], "--option minutes=-1: must be a whole number of at least 0"),
         (["direction", "--scale", "gpu"], "--option scale: not an option of direction; it takes none"),
     ],
 )

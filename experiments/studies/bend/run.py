@@ -1,0 +1,84 @@
+"""The study from its runs to its answers, a run at a time, as far as it is let; at the size of GPUs its plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from experiments.files import to_json
+from experiments.runs.configs import config_to_dict
+from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
+from experiments.studies.bend.expected import expected_of
+from experiments.studies.bend.figure import draw
+from experiments.studies.bend.predictions import centres_of, predictions_of
+from experiments.studies.bend.runs import (
+    ARMS,
+    BUDGET,
+    COLUMNS,
+    GAPS,
+    LENGTHS,
+    NUMBERS,
+    SEEDS,
+    TEXTS,
+    WIDTHS,
+    check_earlier,
+    config_of,
+    finished,
+    make_runs,
+)
+from experiments.studies.bend.visible import visible_of
+from experiments.studies.gpu.bend import run_study as plan_gpu
+from experiments.studies.moved_optimum.predictions import read_law
+from experiments.studies.moved_optimum.runs import plant
+from experiments.studies.workplace import Findings, Workplace, read_rows
+
+
+def run_study(
+    place: Workplace,
+    scale: str = "cpu",
+    minutes: float = np.inf,
+    earlier: Path | None = None,
+    made: int | None = None,
+    expected: Path = Path("docs/bend/expected.csv"),
+    angle_law: Path = Path("docs/angle-law"),
+) -> Findings:
+    """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
+    ``answers.csv`` and ``bend.png`` from the cells that are finished.
+
+    scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
+    what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
+    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. expected : that table, from an
+    earlier call. angle_law : folder with the results of that study.
+    """
+    if scale == "gpu":
+        return plan_gpu(place)
+    if earlier is not None:
+        table = read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS))
+        check_earlier(table)
+        plant(place, table)
+    place.make_folders()
+    law = read_law(angle_law / "two-clocks.csv")
+    predictions = predictions_of(law)
+    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
+    first = [config_to_dict(config_of(arm, WIDTHS[0], LENGTHS[0], 0.01, SEEDS[0])) for arm in ARMS]
+    place.write("config.json", to_json({"budget_seconds": BUDGET, "runs": first}, indent=1) + "\n")
+    if made is not None:
+        found = expected_of(law, predictions, made)
+        for name, table in (("expected", found), ("visible", visible_of(law))):
+            place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.3g"))
+        return Findings(answers=found)
+    foretold = read_rows(expected, numbers=("num_made",), gaps=("value", "spread"), texts=KEYS)
+    runs = pd.DataFrame(columns=list(COLUMNS))
+    for runs in make_runs(place, centres_of(predictions), minutes):
+        place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
+    whole = finished(runs)
+    fits = fits_of(whole)
+    optima = optima_of(runs, whole, fits, predictions)
+    complete = not optima["status"].isin(MISSING).any()
+    answers = against_law(answers_of(optima, fits), foretold, complete=complete)
+    for name, found in (("optima", optima), ("answers", answers)):
+        place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
+    place.write("bend.png", draw(optima))
+    return Findings(answers=answers)

@@ -1,0 +1,168 @@
+"""The bend in small models: the order of the runs, what is kept of one, and answers on planted optima."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.cli.main import main
+from experiments.studies.bend import answers, runs
+from experiments.studies.bend.figure import draw
+from experiments.studies.bend.run import run_study
+from experiments.studies.workplace import Workplace
+from gpt.config import TrainConfig
+from theory import AdamH
+
+DOCS = Path(__file__).parents[3] / "docs"
+PREDICTED = pd.read_csv(DOCS / "bend" / "predictions.csv")
+CENTRES = {(arm.name, steps): 0.02 for arm in runs.ARMS for steps in runs.LENGTHS}
+
+
+def planted(slope: float, curvature: float, error: float = 0.03) -> pd.DataFrame:
+    """Optima with the same law in all arms, but for the large start, which has these more of along tokens."""
+    rng = np.random.default_rng(5)
+    n, d = (np.log(PREDICTED[name]) - np.log(PREDICTED[name]).mean() for name in ("num_params", "num_tokens"))
+    log_rate = np.log(0.02) - 0.2 * n + 0.05 * n**2 - 0.3 * d + error * rng.normal(size=len(PREDICTED))
+    log_rate += (PREDICTED["arm"] == "large start") * (1 + slope * d + curvature * d**2 / 2)
+    rate = np.exp(log_rate)
+    return PREDICTED.assign(
+        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate
+    )
+
+
+def between_starts(optima: pd.DataFrame) -> pd.DataFrame:
+    found = answers.answers_of(optima, {})
+    return found[found["who"] == "large start over usual start"].set_index(["axis", "quantity"])
+
+
+def test_a_difference_between_starts_is_found_where_it_was_planted() -> None:
+    found = between_starts(planted(slope=-0.8, curvature=0.5))
+    for quantity, value in (("exponent", -0.8), ("curvature", 0.5)):
+        row = found.loc["num_tokens", quantity]
+        assert row["low"] < value < row["high"]
+        assert row["verdict"].startswith("differs from 0")
+        assert found.loc["num_params", quantity]["verdict"] == "not shown"
+    assert found.loc["num_tokens", "exponent"]["verdict"] == "differs from 0; refutes mean angle"
+    assert found.loc["num_tokens", "exponent"]["law"] == pytest.approx(-0.79, abs=0.01)
+
+
+def test_no_difference_is_found_where_there_is_none() -> None:
+    found = between_starts(planted(slope=0.0, curvature=0.0))
+    assert {verdict.split(";")[0] for verdict in found["verdict"]} == {"not shown"}
+
+
+def test_the_law_is_judged_by_what_the_study_finds_on_its_own_losses() -> None:
+    row = {"who": "a", "rate": "r", "axis": "x", "quantity": "exponent", "value": 1.0, "low": 0.8, "high": 1.2}
+    table = pd.DataFrame([row | {"axis": axis, "verdict": "differs from 0"} for axis in "xyz"])
+    made = table.assign(value=[1.1, 1.5, 1.5], spread=[0.05, 0.1, 0.5])
+    found = answers.against_law(table, made, complete=True)
+    assert ["refutes law" in verdict for verdict in found["verdict"]] == [False, True, False]
+    assert list(answers.against_law(table, made, complete=False)["verdict"]) == ["differs from 0"] * 3
+
+
+def test_adamh_is_compared_as_the_rate_of_adamw_that_turns_alike() -> None:
+    optima = planted(slope=0.0, curvature=0.0, error=1e-9)
+    root = optima["learning_rate"].where(optima["arm"] != "adamh", optima["learning_rate"] ** 0.5)
+    found = answers.answers_of(optima.assign(learning_rate=root), {})
+    row = found[(found["who"] == "equilibrium over adamh") & (found["rate"] == answers.MATCHED)]
+    np.testing.assert_allclose(row["value"].astype(float), 0, atol=1e-6)
+
+
+def test_too_few_cells_have_no_difference_and_are_drawn() -> None:
+    optima = planted(-0.8, 0.5)
+    optima.loc[optima["width"] > 8, ["status", "learning_rate", "low", "high"]] = ["not run", np.nan, np.nan, np.nan]
+    assert set(between_starts(optima)["verdict"]) == {"not identifiable"}
+    assert draw(optima).startswith(b"\x89PNG")
+
+
+def test_before_any_cell_is_finished_all_of_them_are_missing() -> None:
+    begun = pd.DataFrame(columns=list(runs.COLUMNS))
+    begun.loc[0, ["arm", "num_params", "num_tokens"]] = ["adamh", 1704, 512000]
+    optima = answers.optima_of(begun, begun.iloc[:0], {}, PREDICTED)
+    assert list(optima[optima["status"] == "unfinished"]["width"]) == [8]
+    assert (optima["status"] == "not run").sum() == 63
+    assert set(between_starts(optima)["verdict"]) == {"not identifiable"}
+
+
+def pretended(best: Callable[[TrainConfig], float], seconds: float = 1.0) -> Callable[[TrainConfig], pd.DataFrame]:
+    """In place of a run: a parabola about the best rate."""
+
+    def rows_of(config: TrainConfig) -> pd.DataFrame:
+        row = dict.fromkeys((*runs.NUMBERS, *runs.GAPS), 1.0) | {"outcome": "completed", "seconds": seconds}
+        row |= {"run": runs.moved.config_hash(config), "seed": config.seed, "num_steps": config.schedule.num_steps}
+        rate = config.optimizer.learning_rate
+        row |= {"width": config.model.d_model, "learning_rate": rate, "loss": 2 + np.log(rate / best(config)) ** 2}
+        return pd.DataFrame([row])
+
+    return rows_of
+
+
+def place_in(folder: Path) -> Workplace:
+    return Workplace(runs=folder / "runs", results=folder / "results")
+
+
+def test_a_grid_grows_towards_its_best_rate_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "LENGTHS", runs.LENGTHS[:1])
+    monkeypatch.setattr(runs, "WIDTHS", runs.WIDTHS[:1])
+    monkeypatch.setattr(
+        runs,
+        "rows_of",
+        pretended(lambda c: 0.02 if isinstance(c.optimizer, AdamH) else 1.0 if c.block_rms == 1.6 else 0.04),
+    )
+    *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
+    rates = {arm: sorted(set(rows["learning_rate"])) for arm, rows in table.groupby("arm")}
+    assert len(rates["adamh"]) == 4
+    np.testing.assert_allclose(rates["large start"], 0.02 * 2.0 ** np.arange(-1.5, 4), rtol=1e-2)
+    assert rates["equilibrium"][1] == pytest.approx(4 * rates["equilibrium"][0], rel=1e-2)
+    assert all(len(rows) == 3 for _, rows in table.groupby(["arm", "learning_rate"]))
+    assert list(table["seed"]).index(runs.LATE_SEED) == (table["seed"] != runs.LATE_SEED).sum()
+    assert len(runs.finished(table)) == len(table)
+    torn = table.drop(table.index[table["arm"] == "adamh"][0])
+    assert set(runs.finished(torn)["arm"]) == {"usual start", "large start", "equilibrium"}
+
+
+def test_no_run_begins_beyond_the_budget_or_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "rows_of", pretended(lambda config: 0.02, seconds=runs.BUDGET / 3))
+    *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
+    assert len(table) == 3
+    assert runs.finished(table).empty
+    monkeypatch.setattr(runs, "rows_of", lambda config: pytest.fail("a run began"))
+    *_, again = runs.make_runs(place_in(tmp_path), CENTRES, minutes=0)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_the_corner_comes_first() -> None:
+    order = [(width, steps) for width, steps, arm in runs.cells_in_order() if arm is runs.ARMS[0]]
+    assert len(order) == len(set(order)) == 16
+    assert set(order[:9]) == {(width, steps) for width in (8, 16, 32) for steps in (500, 1000, 2000)}
+
+
+def test_what_is_kept_of_a_run() -> None:
+    """AdamH at a constant norm: the mean rate over the RMS is known, up to what the RMS of the matrices differ by, and
+    its angles and relative updates agree."""
+    config = runs.config_of(runs.ARMS[-1], 8, 500, 0.05, 0)
+    schedule = replace(config.schedule, num_steps=12, warmup_steps=2)
+    row = runs.rows_of(replace(config, schedule=schedule, record_every=1, eval_batches=1)).iloc[0]
+    assert set(runs.COLUMNS) == {*row.index, "arm"}
+    assert row["rate_over_rms"] == pytest.approx(0.05 * schedule.multipliers().mean() / row["initial_rms"], rel=0.02)
+    assert row["relative_update"] == pytest.approx(row["mean_angle"], rel=1e-2)
+
+
+def test_rows_of_another_study_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")]
+    given = ["--option", f"earlier={DOCS / 'moved-optimum' / 'runs.csv'}", "--option", "minutes=0"]
+    assert main(["study", "bend", *folders, *given]) == 2
+    assert "no column width" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # 4 core-seconds: predictions of all cells
+def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
+    run_study(
+        place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
+    )
+    for name in ("predictions", "runs", "optima", "answers"):
+        made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
+        pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
