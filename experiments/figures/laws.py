@@ -202,7 +202,7 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place
 
     law = _Law(
         row=coefficients.row,
-        mean=lambda row: float(coefficients.weights @ (coefficients.centres @ row)),
+        mean=lambda row: float(coefficients.averages.weights @ (coefficients.averages.centres @ row)),
         interval=interval,
     )
     base = {name: item.target[name] for name in coefficients.model.centre}
