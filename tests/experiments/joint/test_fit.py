@@ -10,6 +10,7 @@ from scipy.stats import t as student
 from experiments.bend.evidence.cells import stack
 from experiments.bend.scaling_law import AXES, fit_scaling_law, group_cells
 from experiments.calibration.made_sweeps import Scenario, make_sweep
+from experiments.joint.averages import LOWEST_SPREAD
 from experiments.joint.fit import fit_jointly
 from experiments.joint.mixed_model import cross_products, solve
 from experiments.joint.model import Priors, error_variances, linearise, spreads
@@ -40,9 +41,9 @@ def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> No
         assert (high - low) / 2 == pytest.approx(student.ppf(0.975, freedom) * errors[which], rel=0.02)
 
 
-@pytest.mark.parametrize("seed", [3, 5])
+@pytest.mark.parametrize("seed", [3, 12])
 def test_the_scatter_is_that_of_the_largest_restricted_likelihood(seed: int) -> None:
-    """A search that stops early was 10 % off."""
+    """A search that stopped early was up to 10 % off, and ten times above a scatter of none."""
     table = make_sweep(Scenario(name="scatter", noise=0.012, scatter=0.15, factor=1.7, num_rates=6), seed).table
     cells, _, _ = group_cells(table_from_frame(table), None)
     model = Regressors.of([cell.key for cell in cells], AXES, skip_batch=True)
@@ -50,12 +51,11 @@ def test_the_scatter_is_that_of_the_largest_restricted_likelihood(seed: int) -> 
     fit = fit_jointly(data, model.columns, model.trend)
     design, rise = linearise(data, fit.state, model.columns, model.trend, Priors())
     products = cross_products(design, error_variances(data, rise, fit.variances))
-    factors = np.geomspace(0.8, 1.25, 45)
+    scatter = np.maximum(fit.variances.tau * np.geomspace(0.8, 1.25, 45), LOWEST_SPREAD)
     deviances = [
-        solve(design, products, spreads(data, replace(fit.variances, tau=fit.variances.tau * factor))).deviance
-        for factor in factors
+        solve(design, products, spreads(data, replace(fit.variances, tau=float(tau)))).deviance for tau in scatter
     ]
-    assert factors[np.argmin(deviances)] == pytest.approx(1, abs=0.02)
+    assert scatter[np.argmin(deviances)] == pytest.approx(fit.variances.tau, rel=0.02)
 
 
 def test_a_fit_begun_at_another_is_the_same() -> None:
