@@ -83,11 +83,11 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[A
     assert model is not None
     assert joint is not None
 
-    averages = joint.averages
+    known = joint.known
     law = _Law(
         row=model.row,
-        mean=lambda row: float(averages.weights @ (averages.centres @ row)),
-        interval=lambda row: averages.along(row, 0.95)[1:],
+        mean=lambda row: known.along(row, 0.95)[0],
+        interval=lambda row: known.along(row, 0.95)[1:],
     )
     values = [cell.key[axis] for cell in group.law.usable]
     ends = min(values), max(values)
@@ -202,7 +202,7 @@ def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place
 
     law = _Law(
         row=coefficients.row,
-        mean=lambda row: float(coefficients.averages.weights @ (coefficients.averages.centres @ row)),
+        mean=lambda row: float(coefficients.weights @ (coefficients.centres @ row)),
         interval=interval,
     )
     base = {name: item.target[name] for name in coefficients.model.centre}

@@ -13,7 +13,8 @@ regression over cells, and 5 % of the 95 % intervals miss, whatever the scatter.
 with :math:`\tau` and has the noise's.
 
 **An average** where a coefficient would have fewer than `ENOUGH` of them, and t would say nothing. :math:`\tau` is
-often estimated as 0 there. So the distribution of :math:`\beta` is averaged over it,
+often estimated as 0 there. And where something has a scatter of its own, as the optimum of a cell not yet made. So the
+distribution of :math:`\beta` is averaged over it,
 
 .. math::
    p(\beta) = \sum_k w_k\; t_\nu\big(\beta;\; \hat\beta_{\tau_k}, C_{\tau_k}\big), \qquad
@@ -162,38 +163,19 @@ def typical_error(cells: StackedLosses, design: Design, rise: Array, variances: 
     return float(np.clip(1 / np.sqrt(np.median(np.maximum(pull, 1e-12))), LOWEST_SPREAD, 1.0))
 
 
-def coefficients(
-    cells: StackedLosses,
-    design: Design,
-    rise: Array,
-    variances: Variances,
-    num_regressors: int,
-    freedom: float,
-    tau: float | None,
-    prior_deviance: Callable[[Variances], float],
-) -> Averages:
-    """The coefficients by the rule above, for a model linearised as ``design``; at a single ``tau`` where it is given.
-
-    ``freedom``: degrees of freedom of the noise. ``prior_deviance``: what other knowledge of the variances adds to
-    the restricted deviance.
-    """
-    if tau is None and freedom >= FEW and len(cells.starts) - num_regressors >= ENOUGH:
-        found = _students_t(cells, design, rise, variances, num_regressors, freedom)
-        own = np.diagonal(found.covariances, axis1=1, axis2=2)[:, :num_regressors]
-        if min(found.freedom_of(each) for each in own.T) >= ENOUGH:
-            return found
-    return average_over_tau(cells, design, rise, variances, num_regressors, freedom, tau, prior_deviance)
-
-
-def _students_t(
+def students_t(
     cells: StackedLosses, design: Design, rise: Array, variances: Variances, num_regressors: int, freedom: float
-) -> Averages:
-    products = cross_products(design, error_variances(cells, rise, variances))
-    here = solve(design, products, spreads(cells, variances))
-    first, second = scatter_information(design, products, spreads(cells, variances), here)
+) -> Averages | None:
+    """Student's t by the rule above, for a model linearised as ``design``; None where a coefficient would have fewer
+    than `ENOUGH` degrees of freedom. ``freedom``: those of the noise."""
+    if freedom < FEW or len(cells.starts) - num_regressors < ENOUGH:
+        return None
+    products, spread = cross_products(design, error_variances(cells, rise, variances)), spreads(cells, variances)
+    here = solve(design, products, spread)
+    first, second = scatter_information(design, products, spread, here)
     tau = np.sqrt([variances.tau**2, variances.tau**2 + STEP * first / second])
     above = solve(design, products, spreads(cells, replace(variances, tau=float(tau[1]))))
-    return Averages(
+    found = Averages(
         tau=tau,
         weights=np.array([1.0, 0.0]),
         centres=np.stack([here.fixed, above.fixed])[:, :num_regressors],
@@ -201,6 +183,8 @@ def _students_t(
         freedom=freedom,
         doubt=2 / second,
     )
+    own = np.diagonal(found.covariances, axis1=1, axis2=2)[:, :num_regressors]
+    return found if min(found.freedom_of(each) for each in own.T) >= ENOUGH else None
 
 
 def average_over_tau(
@@ -213,7 +197,11 @@ def average_over_tau(
     tau: float | None,
     prior_deviance: Callable[[Variances], float],
 ) -> Averages:
-    """The average by the rule above, as `coefficients` takes it."""
+    """The average by the rule above, for a model linearised as ``design``; at a single ``tau`` where it is given.
+
+    ``freedom``: degrees of freedom of the noise. ``prior_deviance``: what other knowledge of the variances adds to
+    the restricted deviance.
+    """
     flat = FLAT_BELOW * typical_error(cells, design, rise, variances)
     place = (np.arange(NODES) + 0.5) / NODES
     nodes = flat * np.expm1(place * np.log1p(LARGEST_SCATTER / flat)) if tau is None else np.array([tau])

@@ -3,7 +3,8 @@ r"""The joint estimator: `experiments.joint.model` by restricted likelihood.
 **Fit.** Linearised about the best predictions, solved as a linear mixed model, and again until nothing moves (Lindstrom
 and Bates 1990); variances by restricted likelihood, replicates included, with weak priors (`Priors`).
 
-**Intervals** average over :math:`\tau` (`experiments.joint.averages`), since a dozen cells hardly tell it.
+**Intervals** (`experiments.joint.averages`) have as many degrees of freedom as the cells tell the scatter :math:`\tau`
+with, or average over it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,22 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from experiments.joint import loss_shape
-from experiments.joint.averages import LARGEST_SCATTER, LOWEST_SPREAD, Averages, coefficients, typical_error
-from experiments.joint.mixed_model import Design, Solution, cross_products, deviance_slopes, solve, sums_by_cell
+from experiments.joint.averages import (
+    LARGEST_SCATTER,
+    LOWEST_SPREAD,
+    Averages,
+    average_over_tau,
+    students_t,
+    typical_error,
+)
+from experiments.joint.mixed_model import (
+    Design,
+    Solution,
+    cross_products,
+    deviance_slopes,
+    solve,
+    sums_by_cell,
+)
 from experiments.joint.model import (
     Priors,
     StackedLosses,
@@ -53,10 +68,11 @@ class JointFit:
     makes of h_c, and the leverage of each cell on it. shape, shape_covariance, shape_prior : (3,), (3, 3) and (3, 2),
     the parameters of `loss_shape`, and their means and standard deviations beforehand. skew : (num_cells,), what the
     trend alone makes of each cell's. variances : those estimated.
-    averages : the coefficients over tau. freedom : degrees of freedom of the noise, less one for the misfit, at least
-    1. left_out : (num_cells, num_regressors), the coefficients without each cell, one linear step from the fit with its
-    variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over their standard errors. converged :
-    whether the rounds settled.
+    known : the coefficients, for their own intervals. averages : the same over tau, for what has a scatter of its own.
+    freedom : degrees of freedom of the noise, less one for the misfit, at least 1. left_out : (num_cells,
+    num_regressors), the coefficients without each cell, one linear step from the fit with its variances; empty above
+    `MOST_LEFT_OUT` cells. residuals : (num_points,), over their standard errors. converged : whether the rounds
+    settled.
     """
 
     state: State
@@ -71,6 +87,7 @@ class JointFit:
     shape_prior: Array
     trend_leverage: Array
     variances: Variances
+    known: Averages
     averages: Averages
     freedom: float
     left_out: Array
@@ -121,6 +138,10 @@ def fit_jointly(
     solution = _solve(cells, design, rise, variances)
     p = regressors.shape[1]
     freedom = max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0)
+    averages = average_over_tau(
+        cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
+    )
+    students = students_t(cells, design, rise, variances, p, freedom) if tau is None else None
     return JointFit(
         state=state,
         coefficients=solution.fixed[:p],
@@ -134,9 +155,8 @@ def fit_jointly(
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
-        averages=coefficients(
-            cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
-        ),
+        known=students or averages,
+        averages=averages,
         freedom=freedom,
         residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
         left_out=_without_each(cells, design, rise, variances, p),

@@ -73,7 +73,7 @@ def next_runs(
     dearest = max(_cost(with_lines(cell.key, lines)) for cell in law.usable)
     limit = max(dearest, _cost(with_lines(target, lines)) / 2)
     aim = coefficients.row(target)
-    present = float(coefficients.averages.weights @ coefficients.variances(aim, scatter=True))
+    present = float(coefficients.weights @ coefficients.variances(aim, scatter=True))
     keyed = tuple(law.usable[0].key)
     seen = {_rounded(cell.key, keyed): place for place, cell in enumerate(law.usable)}
     found = []
@@ -88,7 +88,7 @@ def next_runs(
         x = _grid(data, centre.value, (centre.high - centre.low) / 2)
         losses = _Losses(
             joint=joint,
-            tau=coefficients.averages.tau,
+            tau=coefficients.tau,
             row=row,
             trend_row=coefficients.model.trend_row(setting),
             optimum=centre.value if place is None else float(joint.optimum[place]),
@@ -120,10 +120,10 @@ def next_runs(
 
 def _expected(coefficients: Coefficients, aim: Array, information: Array) -> float:
     """Variance at ``aim`` after ``information`` (num_nodes, num_fixed, num_fixed) more, averaged over tau."""
-    covariances = coefficients.averages.covariances
+    covariances = coefficients.covariances
     whole = np.pad(aim, (0, covariances.shape[1] - len(aim)))
     solved = np.linalg.solve(np.eye(len(whole)) + covariances @ information, (covariances @ whole)[..., None])[..., 0]
-    return float(coefficients.averages.weights @ (solved @ whole + coefficients.averages.tau**2))
+    return float(coefficients.weights @ (solved @ whole + coefficients.tau**2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,8 @@ r"""What a fitted law says at a setting that no cell of its table has.
    \mu_* = x_*^\top\beta + u_*, \qquad u_* \sim N(0, \tau^2), \qquad
    \mu_* \mid \tau \sim t_\nu\big(x_*^\top\hat\beta_\tau,\; x_*^\top C_\tau x_* + \tau^2\big)
 
-at the estimated :math:`\tau`, or averaged over it, as in `experiments.joint.averages`: an interval for the optimum of
-the new cell and not only for the law, with the covariance of all terms, half squares and products included. Derived
-here.
+averaged over :math:`\tau` as in `experiments.joint.averages`: an interval for the optimum of the new cell and not only
+for the law, with the covariance of all terms, half squares and products included. Derived here.
 
 **The shape of the loss.** The fit holds it with priors P that are wide on purpose, so that the posterior covariance
 :math:`C = (A+P)^{-1}` counts shapes which hardly occur. For shapes off the middle of the prior by :math:`\kappa` times
@@ -31,13 +30,13 @@ have the priors of the joint fit, 0 +- 1 where the cells leave them open (`Regre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.averages import MANY, Averages, central_interval
+from experiments.joint.averages import MANY, central_interval
 from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors, term_value
 
@@ -67,14 +66,19 @@ class Coefficients:
     """The law's coefficients with their uncertainty, assumed terms last.
 
     model : the terms that the cells carry. terms : those, then the ones that are assumed and not fitted. assumed : all
-    that rest on the assumption. averages : their estimates, by term, and mean square errors in place of covariances, of
-    the terms, then of the trend of curvature and of the shape.
+    that rest on the assumption. tau, weights : (num_nodes,), the grid of the scatter and what each node counts.
+    centres : (num_nodes, num_terms), the estimates. covariances : (num_nodes, num_fixed, num_fixed), mean square errors
+    of the terms, then of the trend of curvature and of the shape. freedom : as in `Averages`.
     """
 
     model: Regressors
     terms: tuple[Term, ...]
     assumed: tuple[Term, ...]
-    averages: Averages
+    tau: Array
+    weights: Array
+    centres: Array
+    covariances: Array
+    freedom: float
 
     @staticmethod
     def of(model: Regressors, joint: JointFit, doubtful: Sequence[str], axes: Sequence[str]) -> Coefficients:
@@ -104,7 +108,11 @@ class Coefficients:
             model=model,
             terms=(*model.terms, *absent),
             assumed=(*doubted, *absent),
-            averages=replace(averages, centres=centres, covariances=covariances),
+            tau=averages.tau,
+            weights=averages.weights,
+            centres=centres,
+            covariances=covariances,
+            freedom=averages.freedom,
         )
 
     def row(self, setting: Mapping[str, float]) -> Array:
@@ -123,19 +131,18 @@ class Coefficients:
     def variances(self, row: Array, *, scatter: bool) -> Array:
         """(num_nodes,) of ``row`` times the coefficients, and of the scatter of a new cell about the law."""
         terms = slice(len(row))
-        spread: Array = np.einsum("p,npq,q->n", row, self.averages.covariances[:, terms, terms], row)
-        spread += scatter * self.averages.tau**2
+        spread: Array = np.einsum("p,npq,q->n", row, self.covariances[:, terms, terms], row) + scatter * self.tau**2
         return spread
 
     def predict(self, row: Array, confidence: float, *, scatter: bool, further: float = 0.0) -> Predicted:
         """Mean and central interval of ``row`` times the coefficients, for a new cell if ``scatter``; ``further``:
         variance of what the law does not have, known, so that it adds degrees of freedom (Satterthwaite)."""
-        centres, weights = self.averages.centres @ row, self.averages.weights
+        centres = self.centres @ row
         own = self.variances(row, scatter=scatter)
         errors = np.sqrt(np.maximum(own + further, 1e-24))
-        freedom = self.averages.freedom_of(own) * (1 + further / max(float(weights @ own), 1e-24)) ** 2
-        low, high = central_interval(centres, errors, weights, min(freedom, MANY), confidence)
-        return Predicted(value=float(weights @ centres), low=low, high=high)
+        freedom = self.freedom * (1 + further / max(float(self.weights @ own), 1e-24)) ** 2
+        low, high = central_interval(centres, errors, self.weights, min(freedom, MANY), confidence)
+        return Predicted(value=float(self.weights @ centres), low=low, high=high)
 
     def leverage(self, setting: Mapping[str, float]) -> tuple[float, float]:
         """Of a setting, and the largest of the table's cells: above it, the law is extrapolated."""

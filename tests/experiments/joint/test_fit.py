@@ -36,7 +36,7 @@ def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> No
     errors = np.sqrt(np.diag(np.linalg.inv(columns.T @ columns)) * squares[0] / freedom)
     for term in (("num_params",), ("num_tokens",), ("num_params", "num_params"), ("num_tokens", "num_tokens")):
         which = law.model.terms.index(term)
-        low, high = joint.averages.interval(which, 0.95)
+        low, high = joint.known.interval(which, 0.95)
         assert (high + low) / 2 == pytest.approx(beta[which], abs=0.05 * errors[which])
         assert (high - low) / 2 == pytest.approx(student.ppf(0.975, freedom) * errors[which], rel=0.02)
 

@@ -26,7 +26,7 @@ def test_predictions_count_typical_shapes_only() -> None:
     noise = posterior @ (np.linalg.inv(posterior) - np.diag(prior)) @ posterior
     pull = posterior * prior  # of the estimate by a true shape off the middle
     bias = TYPICAL_SHAPE * pull[:, -3:] * Priors().shape[:, 1]
-    (found,) = Coefficients.of(law.model, joint, [], AXES).averages.covariances
+    (found,) = Coefficients.of(law.model, joint, [], AXES).covariances
     held = np.zeros(len(posterior))  # second derivatives have the assumption as their prior
     held[[place for place, term in enumerate(law.model.terms) if len(term) == 2]] = ASSUMED_BEND**-2
     expected = np.linalg.inv(np.linalg.inv(noise + bias @ bias.T) + np.diag(held))
