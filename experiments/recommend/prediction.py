@@ -36,7 +36,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.joint.averages import MANY, central_interval
+from experiments.joint.averages import central_interval
 from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors, term_value
 
@@ -44,6 +44,7 @@ Array = NDArray[np.float64]
 Term = tuple[str, ...]
 
 TYPICAL_SHAPE = 0.5  # distance of a shape from the middle of its prior, over the prior's standard deviation
+MANY = 1e4  # degrees of freedom
 ASSUMED_BEND = 0.1  # standard deviation of a second derivative that the table does not determine
 
 

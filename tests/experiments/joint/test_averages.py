@@ -65,8 +65,8 @@ def test_averaged_over_the_noise_a_regression_has_students_t(freedom: int) -> No
 
 @pytest.mark.parametrize("tau", [0.0, 0.02, 0.3])
 def test_cells_of_equal_errors_have_students_t_of_a_regression_over_them(tau: float) -> None:
-    """As many degrees of freedom as cells are more than coefficients, whatever the scatter; what a prior holds has the
-    noise's."""
+    """As many degrees of freedom as cells are more than coefficients, whatever the scatter, and those of the noise;
+    what a prior holds has these alone."""
     places, x = np.linspace(-1, 1, 9), np.arange(-2.0, 3)
     regressors = np.stack([np.ones(9), places], axis=1)
     columns = np.kron(regressors, x[:, None])
@@ -92,8 +92,8 @@ def test_cells_of_equal_errors_have_students_t_of_a_regression_over_them(tau: fl
     for which in (0, 1):
         low, high = found.interval(which, 0.95)
         assert (low + high) / 2 == pytest.approx(found.estimate(which), abs=1e-9)
-        assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 7) * errors[which], rel=2e-4)
-    assert found.freedom_of(found.covariances[:, 2, 2]) == 500
+        assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 1 / (1 / 7 + 1 / 500)) * errors[which], rel=2e-4)
+    assert found.freedom_of(found.covariances[:, 2, 2]) == pytest.approx(500)
 
 
 @pytest.mark.parametrize("scatter", [0.0, 0.7, 5.0])
