@@ -86,7 +86,7 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[A
     known = joint.known
     law = _Law(
         row=model.row,
-        mean=lambda row: known.along(row, 0.95)[0],
+        mean=lambda row: float(known.weights @ (known.centres @ row)),
         interval=lambda row: known.along(row, 0.95)[1:],
     )
     values = [cell.key[axis] for cell in group.law.usable]
