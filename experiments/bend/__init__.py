@@ -23,7 +23,8 @@ seed). Write :math:`x = \ln\eta`, and :math:`n, d` for the logarithms of N and D
    :math:`Q(\mu) - \min Q \le F_{1,\nu}(0.95)`. An optimum beyond what was tried is censored, and only bounded.
    `interval.optimum_intervals`, `optimum.judge_optimum`.
 5. **Intervals of the law.** The slope :math:`\beta_n` is an exponent (`exponents.exponent_of`), :math:`\beta_{nn}` a
-   curvature. Their intervals average over :math:`\tau`, which a dozen cells hardly tell: `experiments.joint.averages`.
+   curvature. Their intervals have as many degrees of freedom as the cells tell :math:`\tau` with, or average over it
+   where these are few: `experiments.joint.averages`.
 6. **Verdict**, the first that applies: *straight* if the 90 % interval of :math:`\beta_{nn}` lies inside
    :math:`\pm\delta`, *bends-up* or *bends-down* if the 95 % interval excludes 0, else *not-identifiable*.
    `verdict.decide`.

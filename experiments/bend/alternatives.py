@@ -116,8 +116,8 @@ def _failed(name: str, model: Regressors, num_cells: int) -> Estimate:
 
 
 def _curvatures(fit: JointFit, model: Regressors) -> dict[str, tuple[float | None, float | None, float | None]]:
-    averages = fit.averages
-    return {axis: (averages.estimate(which), *averages.interval(which, 0.95)) for axis, which in model.halves.items()}
+    known = fit.known
+    return {axis: (known.estimate(which), *known.interval(which, 0.95)) for axis, which in model.halves.items()}
 
 
 def _parabola(cell: Cell) -> tuple[float, float]:

@@ -24,8 +24,8 @@ class BatchExponents:
 def exponent_of(axis: str, model: Regressors, joint: JointFit) -> Exponent:
     """The slope along an axis or covariate of the law."""
     which = model.slopes[axis]
-    low, high = joint.averages.interval(which, 0.95)
-    return Exponent(value=joint.averages.estimate(which), low=low, high=high, at=model.centre[axis])
+    low, high = joint.known.interval(which, 0.95)
+    return Exponent(value=joint.known.estimate(which), low=low, high=high, at=model.centre[axis])
 
 
 def by_batch(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: Sequence[str]) -> list[BatchExponents]:
@@ -43,7 +43,7 @@ def by_batch(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes: S
             direction[model.slopes[axis]] = 1.0
             if axis in products:
                 direction[model.terms.index(products[axis])] = np.log(batch / model.centre["batch_size"])
-            value, low, high = joint.averages.along(direction, 0.95)
+            value, low, high = joint.known.along(direction, 0.95)
             exponents[axis] = Exponent(value=value, low=low, high=high, at=model.centre[axis])
         found.append(BatchExponents(batch_size=batch, exponents=exponents))
     return found
@@ -55,7 +55,7 @@ def batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes
     for axis in axes:
         term = (axis, "batch_size")
         if term in model.terms:
-            low, high = joint.averages.interval(model.terms.index(term), 0.95)
+            low, high = joint.known.interval(model.terms.index(term), 0.95)
             if low > 0 or high < 0:
                 way = "rises" if low > 0 else "falls"
                 notes.append(f"the exponent of {axis} {way} with batch size: see exponents_by_batch")

@@ -253,11 +253,11 @@ def _axis(axis: str, runs: RunTable, law: ScalingLaw, delta: float) -> tuple[Exp
         return exponent, Curvature(reason=reason or "the cells do not determine it"), None
     if reason is not None:
         return exponent, Curvature(reason=reason), None
-    which, averages = model.halves[axis], joint.averages
-    interval, interval_90 = averages.interval(which, 0.95), averages.interval(which, 0.90)
-    curvature = curvature_of(averages.estimate(which), interval, interval_90, delta)
+    which, known = model.halves[axis], joint.known
+    interval, interval_90 = known.interval(which, 0.95), known.interval(which, 0.90)
+    curvature = curvature_of(known.estimate(which), interval, interval_90, delta)
     half, half_90 = ((high - low) / 2 for low, high in (interval, interval_90))
-    return exponent, curvature, power(half, half_90, delta, averages.log_error_variance(which))
+    return exponent, curvature, power(half, half_90, delta, known.log_error_variance(which))
 
 
 def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, axes: Sequence[str]) -> dict[str, float]:

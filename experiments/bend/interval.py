@@ -166,8 +166,7 @@ def _shapes(fit: JointFit) -> Array:
 
 def _tables(shape: Array, centre: Array, root: Array) -> tuple[Array, Array]:
     """The rise of a shape over `TABLE`, that of ``centre`` by one linear step, and the shape's errors."""
-    gradient = loss_shape.shape_gradient(TABLE, shape)
-    rise = loss_shape.rise(TABLE, shape)
+    rise, gradient = loss_shape.tabulate(TABLE, shape)
     return rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1)
 
 

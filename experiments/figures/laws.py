@@ -83,11 +83,11 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[A
     assert model is not None
     assert joint is not None
 
-    averages = joint.averages
+    known = joint.known
     law = _Law(
         row=model.row,
-        mean=lambda row: float(averages.weights @ (averages.centres @ row)),
-        interval=lambda row: averages.along(row, 0.95)[1:],
+        mean=lambda row: float(known.weights @ (known.centres @ row)),
+        interval=lambda row: known.along(row, 0.95)[1:],
     )
     values = [cell.key[axis] for cell in group.law.usable]
     ends = min(values), max(values)

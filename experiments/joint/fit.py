@@ -3,23 +3,47 @@ r"""The joint estimator: `experiments.joint.model` by restricted likelihood.
 **Fit.** Linearised about the best predictions, solved as a linear mixed model, and again until nothing moves (Lindstrom
 and Bates 1990); variances by restricted likelihood, replicates included, with weak priors (`Priors`).
 
-**Intervals** average over :math:`\tau` (`experiments.joint.averages`), since a dozen cells hardly tell it.
+**Intervals** (`experiments.joint.averages`) have as many degrees of freedom as the cells tell the scatter :math:`\tau`
+with, or average over it.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from experiments.joint import loss_shape
-from experiments.joint.averages import LARGEST_SCATTER, LOWEST_SPREAD, Averages, average_over_tau, typical_error
-from experiments.joint.mixed_model import Design, Products, Solution, cross_products, solve, solve_each, sums_by_cell
-from experiments.joint.model import Priors, StackedLosses, State, Variances, curve, error_variances, linearise, spreads
+from experiments.joint.averages import (
+    LARGEST_SCATTER,
+    LOWEST_SPREAD,
+    Averages,
+    average_over_tau,
+    students_t,
+    typical_error,
+)
+from experiments.joint.mixed_model import (
+    Design,
+    Solution,
+    cross_products,
+    deviance_slopes,
+    solve,
+    sums_by_cell,
+)
+from experiments.joint.model import (
+    Priors,
+    StackedLosses,
+    State,
+    Variances,
+    curve,
+    error_variances,
+    linearise,
+    misfit,
+    spreads,
+)
 
 Array = NDArray[np.float64]
 
@@ -28,7 +52,8 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 DAMPED_FROM = 15  # round from which on variances go a part of the way: losses almost without noise do not tell them
 NEGLIGIBLE = 1e-3  # movement of an optimum in a round that settles it from then on, in ln(learning rate)
-DIFFERENCE = 1e-6  # in the logarithm of a standard deviation
+LIMITS = {"maxiter": 50, "ftol": 1e-9}
+SMALL_MISFIT = 0.01  # per rise
 MOST_LEFT_OUT = 200
 NO_MISFIT = 1e-3  # per rise
 
@@ -43,10 +68,11 @@ class JointFit:
     makes of h_c, and the leverage of each cell on it. shape, shape_covariance, shape_prior : (3,), (3, 3) and (3, 2),
     the parameters of `loss_shape`, and their means and standard deviations beforehand. skew : (num_cells,), what the
     trend alone makes of each cell's. variances : those estimated.
-    averages : the coefficients over tau. freedom : degrees of freedom of the noise, less one for the misfit, at least
-    1. left_out : (num_cells, num_regressors), the coefficients without each cell, one linear step from the fit with its
-    variances; empty above `MOST_LEFT_OUT` cells. residuals : (num_points,), over their standard errors. converged :
-    whether the rounds settled.
+    known : the coefficients, for their own intervals. averages : the same over tau, for what has a scatter of its own.
+    freedom : degrees of freedom of the noise, less one for the misfit, at least 1. left_out : (num_cells,
+    num_regressors), the coefficients without each cell, one linear step from the fit with its variances; empty above
+    `MOST_LEFT_OUT` cells. residuals : (num_points,), over their standard errors. converged : whether the rounds
+    settled.
     """
 
     state: State
@@ -61,6 +87,7 @@ class JointFit:
     shape_prior: Array
     trend_leverage: Array
     variances: Variances
+    known: Averages
     averages: Averages
     freedom: float
     left_out: Array
@@ -111,6 +138,10 @@ def fit_jointly(
     solution = _solve(cells, design, rise, variances)
     p = regressors.shape[1]
     freedom = max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0)
+    averages = average_over_tau(
+        cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
+    )
+    students = students_t(cells, design, rise, variances, p, freedom) if tau is None else None
     return JointFit(
         state=state,
         coefficients=solution.fixed[:p],
@@ -124,9 +155,8 @@ def fit_jointly(
         shape_prior=rules.shape,
         trend_leverage=np.einsum("ck,ck->c", trend, np.linalg.pinv(trend).T),
         variances=variances,
-        averages=average_over_tau(
-            cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
-        ),
+        known=students or averages,
+        averages=averages,
         freedom=freedom,
         residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
         left_out=_without_each(cells, design, rise, variances, p),
@@ -152,6 +182,13 @@ def _prior_deviance(cells: StackedLosses, variances: Variances, rules: Priors) -
     return float(value + (variances.gamma / rules.gamma) ** 2)
 
 
+def _prior_slopes(cells: StackedLosses, variances: Variances, rules: Priors) -> Array:
+    """Derivatives of `_prior_deviance` by the squares of sigma, gamma, omega and tau."""
+    sigma = (cells.replicate_freedom - cells.replicate_squares / variances.sigma**2) / variances.sigma**2
+    omega = (np.log(variances.omega) - np.log(rules.omega[0])) / (rules.omega[1] * variances.omega) ** 2
+    return np.array([sigma, rules.gamma**-2, omega, 0.0])
+
+
 def misfit_evidence(
     cells: StackedLosses, fit: JointFit, regressors: Array, trend: Array, priors: Priors, tau: float | None = None
 ) -> float:
@@ -174,10 +211,18 @@ def _restricted(
     cells: StackedLosses, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
 ) -> Variances:
     """Variances at the maximum of the restricted likelihood."""
-    scale = np.std(cells.loss - cells.spread_out(cells.mean(cells.loss))) + 1e-12
+    scale = float(np.std(cells.loss - cells.spread_out(cells.mean(cells.loss)))) + 1e-12
+    per_gamma = misfit(cells, rise)
+    # the likelihood is flat in the logarithm of a variance far below what it adds to, not in that of the sum
+    beside = np.array([0.0, SMALL_MISFIT, 0.0, typical_error(cells, design, rise, start)]) ** 2
+
+    # about what a step of 1 in each is worth to the deviance: twice as many degrees of freedom as speak of it
+    number = len(cells.starts)
+    points = len(cells.x) - number
+    sharp = np.sqrt(2.0 * np.maximum([points, points / 4, number, number - design.fixed.shape[1]], 4))
 
     def unpack(theta: Array) -> Variances:
-        sigma, gamma, omega, scatter = np.exp(theta)
+        sigma, gamma, omega, scatter = np.sqrt(np.exp(2 * theta) - beside)
         return Variances(
             sigma=float(sigma),
             gamma=float(gamma),
@@ -186,35 +231,36 @@ def _restricted(
             lean=rules.lean,
         )
 
-    @lru_cache(maxsize=4)
-    def products(sigma: float, gamma: float) -> Products:  # those are the same for many omega and tau
-        variances = replace(start, sigma=sigma, gamma=gamma)
-        return cross_products(design, error_variances(cells, rise, variances))
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        """Restricted deviance and its forward differences, in one go."""
-        here = [unpack(theta), *(unpack(theta + DIFFERENCE * direction) for direction in np.eye(4))]
+    def objective(scaled: Array) -> tuple[float, Array]:
+        """Restricted deviance and its derivatives."""
+        theta = scaled / sharp
+        here = unpack(theta)
+        errors, spread = error_variances(cells, rise, here), spreads(cells, here)
         try:
-            solutions = solve_each(
-                design, [products(v.sigma, v.gamma) for v in here], np.stack([spreads(cells, v) for v in here])
-            )
+            products = cross_products(design, errors)
+            solution = solve(design, products, spread)
         except np.linalg.LinAlgError:
             return 1e10, np.zeros(4)
-        values = np.concatenate([solution.deviance for solution in solutions])
-        values = values + [_prior_deviance(cells, v, rules) for v in here]
-        return float(values[0]), (values[1:] - values[0]) / DIFFERENCE
+        by_error, by_spread = deviance_slopes(design, products, errors, spread, solution)
+        by_square = np.array(
+            [
+                by_error @ (1 / cells.count),
+                by_error @ per_gamma,
+                by_spread[:, 1].sum() / (2 * here.omega**2),
+                by_spread[:, 0].sum() / (2 * here.tau**2) if tau is None else 0.0,
+            ]
+        )
+        by_square += _prior_slopes(cells, here, rules)
+        slopes = 2 * np.exp(2 * theta) * by_square
+        return float(solution.deviance) + _prior_deviance(cells, here, rules), slopes / sharp
 
-    bounds = [
-        (np.log(scale * 1e-5), np.log(scale * 10)),
-        (np.log(1e-3), np.log(1.0)),
-        (np.log(0.02), np.log(2.0)),
-        (np.log(LOWEST_SPREAD), np.log(LARGEST_SCATTER)),
-    ]
-    theta = np.log([start.sigma, start.gamma, start.omega, max(start.tau, 0.01)])
-    theta = np.clip(theta, [b[0] for b in bounds], [b[1] for b in bounds])
-    limits = {"maxiter": 15, "ftol": 1e-6}
-    found = minimize(objective, theta, jac=True, method="L-BFGS-B", bounds=bounds, options=limits)
-    return unpack(found.x)
+    lowest = np.array([scale * 1e-5, 1e-3, 0.02, LOWEST_SPREAD])
+    highest = np.array([scale * 10, 1.0, 2.0, LARGEST_SCATTER])
+    begin = np.clip([start.sigma, start.gamma, start.omega, start.tau], lowest, highest)
+    low, high, theta = (np.log(ends**2 + beside) / 2 for ends in (lowest, highest, begin))
+    bounds = list(zip(low * sharp, high * sharp, strict=True))
+    found = minimize(objective, theta * sharp, jac=True, method="L-BFGS-B", bounds=bounds, options=LIMITS)
+    return unpack(found.x / sharp)
 
 
 def _step(
@@ -309,7 +355,7 @@ def _without_each(cells: StackedLosses, design: Design, rise: Array, variances: 
     result = np.full((number, p), np.nan)
     for left_out in range(number):
         kept = np.arange(number) != left_out
-        some = replace(products, total=products.total[kept], centred=products.centred[kept])
+        some = replace(products, total=products.total[kept], means=products.means[kept], centred=products.centred[kept])
         with suppress(np.linalg.LinAlgError):
             result[left_out] = solve(design, some, spread[kept]).fixed[:p]
     return result

@@ -23,8 +23,15 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(24)
-NODES, WEIGHTS = (NODES + 1) / 2, WEIGHTS / 2
+
+def _gauss(number: int) -> tuple[Array, Array]:
+    """Nodes in [0, 1], and weights, which sum to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(number)
+    return (nodes + 1) / 2, weights / 2
+
+
+NODES, WEIGHTS = _gauss(24)
+STEP_NODES, STEP_WEIGHTS = _gauss(3)
 PARAMETERS = ("skew", "growth", "split")
 LOWEST = np.array([-3.0, -0.2, -0.8])
 HIGHEST = np.array([3.0, 6.0, 0.8])
@@ -47,15 +54,29 @@ def rise(z: Array, shape: Array) -> Array:
 
 def shape_gradient(z: Array, shape: Array) -> Array:
     r""":math:`\partial\phi/\partial` (skew, growth, split), shape of z and 3, by the same quadrature."""
-    skew, growth, split = shape[..., None]
     near = np.clip(z, -REACH, REACH)
-    steps = near[..., None] * NODES
-    square = growth * steps**2
-    side, pull = _side(steps), steps * np.exp(skew * steps / 2)
-    sided = 1 + split * side
-    parts = (pull * steps / 2 * _sinhc(square) * sided, pull * steps**2 * _sinhc_slope(square) * sided)
-    by_split = pull * _sinhc(square) * side
-    return np.stack([near * (part @ WEIGHTS) for part in (*parts, by_split)], axis=-1)
+    parts = _slopes(near[..., None] * NODES, shape[..., None])[1:]
+    return np.stack([near * (part @ WEIGHTS) for part in parts], axis=-1)
+
+
+def tabulate(grid: Array, shape: Array) -> tuple[Array, Array]:
+    """`rise`, (num_points,), and `shape_gradient`, (num_points, 3), at ascending places close to each other, of which
+    one is 0: sums over the steps between them, by Gauss's rule of three points. ``shape``: (3,)."""
+    near = np.clip(grid, -REACH, REACH)
+    width = np.diff(near)
+    parts = np.stack(_slopes(near[:-1, None] + width[:, None] * STEP_NODES, shape)) @ STEP_WEIGHTS
+    sums = np.concatenate([np.zeros((4, 1)), np.cumsum(parts * width, axis=1)], axis=1)
+    sums -= sums[:, [int(np.argmin(np.abs(grid)))]]
+    return sums[0] + (grid - near) * slope(near, shape), sums[1:].T
+
+
+def _slopes(z: Array, shape: Array) -> tuple[Array, Array, Array, Array]:
+    r""":math:`\phi'(z)`, and its derivatives by the three numbers; z within `REACH`."""
+    skew, growth, split = shape
+    square, side = growth * z**2, _side(z)
+    pull, grown = z * np.exp(skew * z / 2), _sinhc(square)
+    sided, risen = pull * (1 + split * side), pull * grown
+    return grown * sided, grown * sided * z / 2, sided * z**2 * _sinhc_slope(square, grown), risen * side
 
 
 def _side(z: Array) -> Array:
@@ -65,15 +86,21 @@ def _side(z: Array) -> Array:
 def _sinhc(square: Array) -> Array:
     """sinh(x)/x as a function of x squared, which may be negative; not below 0."""
     root = np.sqrt(np.abs(square))
+    grown = np.exp(root)  # NumPy's sinh takes ten times as long
     with np.errstate(invalid="ignore", divide="ignore"):
-        wide = np.where(square > 0, np.sinh(root), np.sin(np.minimum(root, np.pi))) / root
+        wide = (grown - 1 / grown) / (2 * root)
+        if np.any(square < 0):
+            wide = np.where(square < 0, np.sin(np.minimum(root, np.pi)) / root, wide)
     return np.where(root < 1e-2, 1 + square / 6 + square**2 / 120, wide)
 
 
-def _sinhc_slope(square: Array) -> Array:
-    """Derivative of `_sinhc` with respect to the square."""
+def _sinhc_slope(square: Array, sinhc: Array) -> Array:
+    """Derivative of `_sinhc`, whose value is given, with respect to the square."""
     root = np.sqrt(np.abs(square))
+    grown = np.exp(root)
+    even = (grown + 1 / grown) / 2
+    if np.any(square < 0):
+        even = np.where(square < 0, np.cos(np.minimum(root, np.pi)), even)
     with np.errstate(invalid="ignore", divide="ignore"):
-        even = np.where(square > 0, np.cosh(root), np.cos(np.minimum(root, np.pi)))
-        wide = (even - _sinhc(square)) / (2 * square)
+        wide = (even - sinhc) / (2 * square)
     return np.where(root < 0.1, 1 / 6 + square / 60 + square**2 / 1680, wide)

@@ -188,9 +188,14 @@ def linearise(
 
 def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> Array:
     """(num_points,) of the mean losses: noise of the seeds, misfit, and slack."""
+    return variances.sigma**2 / cells.count + variances.gamma**2 * misfit(cells, rise) + np.square(cells.slack)
+
+
+def misfit(cells: StackedLosses, rise: Array) -> Array:
+    """(num_points,) squared error for a gamma of 1."""
     near = cells.spread_out(MISFIT_AT_MINIMUM * cells.mean(rise))
-    misfit = variances.gamma**2 * (rise**2 + near**2)
-    return variances.sigma**2 / cells.count + misfit + np.square(cells.slack)
+    squared: Array = rise**2 + near**2
+    return squared
 
 
 def spreads(cells: StackedLosses, variances: Variances) -> Array:

@@ -35,6 +35,7 @@ from scipy.special import chdtri
 from experiments.bend.evidence.cells import Cell, stack
 from experiments.bend.evidence.walls import without_walls
 from experiments.bend.evidence.windows import near_the_best, rough_noise
+from experiments.joint.averages import Averages
 from experiments.joint.fit import JointFit, fit_jointly, misfit_evidence
 from experiments.joint.model import Priors
 
@@ -122,10 +123,14 @@ def _spacing(cells: Sequence[Cell]) -> float:
 def _widened(fit: JointFit, errors: Array) -> JointFit:
     """The fit with independent errors (num_regressors,) added to those of its coefficients."""
     p = len(errors)
-    covariances = fit.averages.covariances.copy()
-    covariances[:, :p, :p] += np.diag(errors**2)
-    averages = replace(fit.averages, covariances=covariances)
-    return replace(fit, covariance=fit.covariance + np.diag(errors**2), averages=averages)
+
+    def widened(averages: Averages) -> Averages:
+        covariances = averages.covariances.copy()
+        covariances[:, :p, :p] += np.diag(errors**2)
+        return replace(averages, covariances=covariances)
+
+    known, averages = widened(fit.known), widened(fit.averages)
+    return replace(fit, covariance=fit.covariance + np.diag(errors**2), known=known, averages=averages)
 
 
 def _laws_differ(one: JointFit, each: JointFit) -> str | None:

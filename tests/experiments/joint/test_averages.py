@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
 from scipy.stats import t as student
 
-from experiments.joint.averages import average_over_tau, central_interval, mixture_quantile
+from experiments.joint.averages import Averages, average_over_tau, central_interval, mixture_quantile, students_t
 from experiments.joint.mixed_model import Design
 from experiments.joint.model import StackedLosses, Variances
 from experiments.joint.regression import regress
@@ -59,3 +61,56 @@ def test_averaged_over_the_noise_a_regression_has_students_t(freedom: int) -> No
     value, low, high = line.interval(1)
     half = (high - low) / 2
     assert found.interval(0, 0.95) == pytest.approx((value - half, value + half), abs=0.05 * half)
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.02, 0.3])
+def test_cells_of_equal_errors_have_students_t_of_a_regression_over_them(tau: float) -> None:
+    """As many degrees of freedom as cells are more than coefficients, whatever the scatter, and those of the noise;
+    what a prior holds has these alone."""
+    places, x = np.linspace(-1, 1, 9), np.arange(-2.0, 3)
+    regressors = np.stack([np.ones(9), places], axis=1)
+    columns = np.kron(regressors, x[:, None])
+    cells = StackedLosses(
+        starts=5 * np.arange(9),
+        x=np.tile(x, 9),
+        loss=columns @ [1.0, 0.5] + 0.01 * np.random.default_rng(1).normal(size=45),
+        count=np.ones(45),
+        tilt=np.zeros(9),
+    )
+    design = Design(
+        starts=cells.starts,
+        random=np.concatenate([np.tile(x, 9)[:, None], np.zeros((45, 3))], axis=1),
+        fixed=np.concatenate([columns, np.tile(x**2, 9)[:, None]], axis=1),
+        response=cells.loss,
+        prior_mean=np.zeros(3),
+        prior_precision=np.array([0.0, 0.0, 1e12]),
+    )
+    variances = Variances(sigma=0.05, gamma=1e-9, tau=tau, omega=0.3)
+    found = students_t(cells, design, np.zeros(45), variances, 2, 500.0)
+    assert found is not None
+    errors = np.sqrt(np.diag(np.linalg.inv(regressors.T @ regressors)) * (tau**2 + variances.sigma**2 / (x @ x)))
+    for which in (0, 1):
+        low, high = found.interval(which, 0.95)
+        assert (low + high) / 2 == pytest.approx(found.estimate(which), abs=1e-9)
+        assert (high - low) / 2 == pytest.approx(student.ppf(0.975, 1 / (1 / 7 + 1 / 500)) * errors[which], rel=2e-4)
+    assert found.freedom_of(found.covariances[:, 2, 2]) == pytest.approx(500)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.7, 5.0])
+def test_unsure_of_a_standard_error_as_a_scatter_that_is_never_below_0_makes_it(scatter: float) -> None:
+    """A variance of the sum of the squared scatter and a hundred, the first known to one."""
+    square = np.array([scatter, scatter + 1e-3])
+    one = Averages(
+        tau=np.sqrt(square),
+        weights=np.array([1.0, 0.0]),
+        centres=np.zeros((2, 1)),
+        covariances=(100 + square)[:, None, None],
+        freedom=np.inf,
+        doubt=1.0,
+    )
+
+    def moment(power: int) -> float:
+        return float(quad(lambda z: max(z, 0) ** power * norm.pdf(z - scatter), 0, scatter + 10)[0])
+
+    expected = (moment(2) - moment(1) ** 2) / (2 * (100 + scatter)) ** 2
+    assert one.log_error_variance(0) == pytest.approx(expected, rel=1e-3)

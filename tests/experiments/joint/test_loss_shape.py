@@ -19,6 +19,16 @@ def test_rise_is_the_integral_of_the_slope(shape: tuple[float, float, float]) ->
         assert loss_shape.rise(np.array(z), numbers) == pytest.approx(area, rel=2e-4)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_table_is_the_integral_at_every_place(shape: tuple[float, float, float]) -> None:
+    grid, numbers = np.linspace(-7, 7, 1401), np.array(shape)
+    rise, gradient = loss_shape.tabulate(grid, numbers)
+    for place in (0, 400, 693, 700, 707, 1000, 1400):
+        z = grid[place]
+        assert rise[place] == pytest.approx(loss_shape.rise(z, numbers), rel=1e-6, abs=1e-12)
+        np.testing.assert_allclose(gradient[place], loss_shape.shape_gradient(z, numbers), rtol=1e-6, atol=1e-9)
+
+
 def test_special_cases() -> None:
     z = np.linspace(-2.5, 2.5, 11)
     np.testing.assert_allclose(loss_shape.rise(z, np.zeros(3)), z**2 / 2, rtol=1e-12)

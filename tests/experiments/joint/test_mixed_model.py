@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from experiments.joint.mixed_model import Design, cross_products, predict, solve, solve_each
+from experiments.joint.mixed_model import (
+    Design,
+    cross_products,
+    deviance_slopes,
+    predict,
+    scatter_information,
+    solve,
+    solve_each,
+)
 
 
 def small_design(rng: np.random.Generator) -> tuple[Design, np.ndarray, np.ndarray, np.ndarray]:
@@ -87,3 +95,39 @@ def test_many_at_once_are_each(at_once: int, monkeypatch: pytest.MonkeyPatch) ->
         np.concatenate([s.deviance for s in together]), [s.deviance for s in singles], rtol=1e-12
     )
     np.testing.assert_allclose(np.concatenate([s.random for s in together]), [s.random for s in singles], rtol=1e-10)
+
+
+def test_slopes_of_the_deviance_against_differences() -> None:
+    design, variance, spread, _ = small_design(np.random.default_rng(3))
+
+    def deviance(variance: np.ndarray, spread: np.ndarray) -> float:
+        return float(solve(design, cross_products(design, variance), spread).deviance)
+
+    products = cross_products(design, variance)
+    found = deviance_slopes(design, products, variance, spread, solve(design, products, spread))
+    step = 1e-6
+    by_variance = [
+        (deviance(variance + step * one, spread) - deviance(variance - step * one, spread)) / (2 * step)
+        for one in np.eye(15)
+    ]
+    by_spread = [
+        (deviance(variance, spread * np.exp(step * one)) - deviance(variance, spread * np.exp(-step * one)))
+        / (2 * step)
+        for one in np.eye(6).reshape(6, 3, 2)
+    ]
+    np.testing.assert_allclose(found[0], by_variance, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[1].ravel(), by_spread, rtol=1e-6, atol=1e-7)
+
+
+def test_information_on_the_scatter_against_the_dense_formula() -> None:
+    design, variance, spread, member = small_design(np.random.default_rng(4))
+    products = cross_products(design, variance)
+    found = scatter_information(design, products, spread, solve(design, products, spread))
+    scaled = design.random * spread[member]
+    inverse = np.linalg.inv(np.diag(variance) + (scaled @ scaled.T) * (member[:, None] == member))
+    columns = np.concatenate([design.fixed, np.eye(3)[member]], axis=1)
+    through = inverse @ columns
+    projector = inverse - through @ np.linalg.solve(columns.T @ through, through.T)
+    shared = design.random[:, :1] * np.eye(3)[member]
+    told = shared.T @ projector @ shared
+    np.testing.assert_allclose(found, [np.trace(told), np.trace(told @ told)], rtol=1e-10)
