@@ -180,7 +180,12 @@ def answer(
             raise
         place = error.filename or getattr(options, "out", "output")
         return _fail(f"{where} {place}: {error.strerror or error}")
-    except KeyboardInterrupt:
+    except (
+        KeyboardInterrupt,
+        ImportError,
+    ) as error:  # while it is loaded, a compiled module makes the latter of the former
+        if KeyboardInterrupt not in map(type, (error, error.__cause__, error.__context__)):
+            raise
         _fail(f"{prog}: stopped; {when_stopped}")
         return EXIT_INTERRUPTED
 

@@ -68,9 +68,15 @@ def test_an_error_names_the_flag_and_the_value(capsys: pytest.CaptureFixture[str
     assert (stop.value.code, capsys.readouterr().err) == (2, "it: error: --width -inf: must be a finite number\n")
 
 
-def test_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("loading", [False, True])
+def test_interrupted(loading: bool, capsys: pytest.CaptureFixture[str]) -> None:
     def run(options: object) -> int:
-        raise KeyboardInterrupt
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as stop:
+            if loading:
+                raise ImportError("initialization failed") from stop
+            raise
 
     assert answer(run, Parser(prog="it").parse_args([]), prog="it", when_stopped="nothing is kept") == 130
     assert capsys.readouterr().err == "it: stopped; nothing is kept\n"
