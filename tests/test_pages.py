@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from theory.networks import GPT2, SCALE_INVARIANT
+
 CURVATURE = ("curvature", "curvature_low", "curvature_high")
 DOCS = Path(__file__).parents[1] / "docs"
 FINDINGS = " ".join((DOCS / "findings.md").read_text(encoding="utf-8").split())
@@ -283,6 +285,17 @@ def test_the_table_of_held_out_norms() -> None:
         errors = white.loc[white["architecture"] == key[0], f"{key[1]}_error_white_noise"].abs()
         assert is_rounded(median + worst, [100 * row["median"], 100 * row["value"]]), key
         assert is_rounded(noise, [100 * errors.median(), 100 * row["white_noise"]]), key
+
+
+def test_what_predict_says_of_its_networks_is_what_was_held_out() -> None:
+    table = table_of("held-out").set_index(["architecture", "group", "quantity"])
+    for network, names in (
+        (SCALE_INVARIANT, [("judged", "angle"), ("judged", "rms")]),
+        (GPT2, [("up, down", "rms"), ("value, output", "rms")]),
+    ):
+        rows = [table.loc[(network.name, *name)] for name in names]
+        (said,) = re.findall(r"(?<=\(at worst\): ).*", network.worth)
+        assert is_rounded(said, [100 * row[column] for row in rows for column in ("median", "value")]), said
 
 
 def test_the_table_of_directions() -> None:
