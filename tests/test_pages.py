@@ -89,9 +89,9 @@ def test_the_answer_of_the_findings() -> None:
         f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
         f"classic GPT-2 up to {slower[False]:.1f} and, held out, {slower[True]:.1f} times slower",
         f"at a third rate not resolved, {replay[0.02]:.3f} +-",
-        f"that of two clocks by {clocks[1600, 0.177]:.1f} and {clocks[1600, 0.53]:.1f}, in part",
-        f"give a curvature of {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B, made-up ones"
-        f" {made_up['9000M']:+.3f} at 9B",
+        f"that of two clocks by {clocks[1600, 0.177]:.1f} and {clocks[1600, 0.53]:.1f}, at 1,600 steps",
+        f"give a curvature of {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B,"
+        f" made-up ones {made_up['9000M']:+.3f} at 9B",
         f"{muon['curvature']:.2f} [{muon['low']:.2f}, {muon['high']:.2f}], where MuonH",
     ):
         assert part in FINDINGS, part
