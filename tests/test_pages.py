@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from theory.networks import GPT2, SCALE_INVARIANT
+
 CURVATURE = ("curvature", "curvature_low", "curvature_high")
 DOCS = Path(__file__).parents[1] / "docs"
 FINDINGS = " ".join((DOCS / "findings.md").read_text(encoding="utf-8").split())
@@ -54,6 +56,7 @@ def test_the_answer_of_the_findings() -> None:
     constant = table_of("schedule-exponent").iloc[0]
     optima = table_of("angle-law", "optima.csv").query("source == 'pilot'")
     pilot = optima.set_index(["num_steps", "initial_rms"])["ratio"]
+    clocks = (optima["measured"] / optima["two_clocks"]).set_axis(pilot.index)
     losses = table_of("one-calibration").set_index(["quantity", "num_steps"]).loc["loss, law"]
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
@@ -63,6 +66,11 @@ def test_the_answer_of_the_findings() -> None:
         table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["worst"],
     ]
     muon = table_of("public-tables", "fits.csv").iloc[0]
+    visible = table_of("bend", "visible.csv").query("sizes == '22M to 708M' and weight_decay == 0.1")
+    visible = visible.query("initial_rms == 0.02").set_index(["law", "tokens"])["curvature"]
+    fitted, made_up = (visible[f"angle law, {name}"] for name in ("fitted", "made up"))
+    classic = table_of("transient-length", "settings.csv").query("architecture == 'gpt2'")
+    slower = (classic["relaxation"] / classic["relaxation_white_noise"]).groupby(classic["held_out"]).max()
     bend, low, high = ([bends.loc[arm, name] for arm in ("large start", "more decay")] for name in CURVATURE)
     assert [bool(met) for met in held["met"]].count(False) == 4
     assert len(held) == 6
@@ -79,6 +87,11 @@ def test_the_answer_of_the_findings() -> None:
         f"+{bend[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}] and +{bend[1]:.3f} [{low[1]:.3f}, {high[1]:.3f}] relative",
         f"from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
         f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
+        f"classic GPT-2 up to {slower[False]:.1f} and, held out, {slower[True]:.1f} times slower",
+        f"at a third rate not resolved, {replay[0.02]:.3f} +-",
+        f"that of two clocks by {clocks[1600, 0.177]:.1f} and {clocks[1600, 0.53]:.1f}, at 1,600 steps",
+        f"give a curvature of {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B,"
+        f" made-up ones {made_up['9000M']:+.3f} at 9B",
         f"{muon['curvature']:.2f} [{muon['low']:.2f}, {muon['high']:.2f}], where MuonH",
     ):
         assert part in FINDINGS, part
@@ -109,6 +122,19 @@ def test_what_the_findings_repeat_of_other_pages() -> None:
         f"{(validated == 'pass').sum()} of {len(validated)} in settings that were in view",
     ):
         assert part in FINDINGS, part
+
+
+def test_what_counts_as_passed_in_validate() -> None:
+    table = table_of("validate", "predictions.csv").query("promised").dropna(subset=["limit"])
+    page = " ".join((DOCS / "validate" / "README.md").read_text(encoding="utf-8").split())
+    (said,) = re.findall(r"within their limits\*\*: (.*?)\. The limit", page)
+    setting = table["group"].str.fullmatch("AdamW lr=0.01 wd=0.3, scale-invariant")
+    drift = table["quantity"] == "norm drift"
+    simulated = table["group"].str.startswith("Simulation")
+    limits = [*(100 * table[setting]["limit"]), table[drift]["limit"].max(), 100 * table[simulated]["limit"].max()]
+    assert is_rounded(said, limits), said
+    counts = table.assign(kind=table["group"].str.split(" ").str[0])["kind"].value_counts()
+    assert counts.to_dict() == {"AdamW": 3 * 4, "AdamH": 2, "Simulation": 4}
 
 
 def test_the_table_of_validate() -> None:
@@ -285,6 +311,17 @@ def test_the_table_of_held_out_norms() -> None:
         assert is_rounded(noise, [100 * errors.median(), 100 * row["white_noise"]]), key
 
 
+def test_what_predict_says_of_its_networks_is_what_was_held_out() -> None:
+    table = table_of("held-out").set_index(["architecture", "group", "quantity"])
+    for network, names in (
+        (SCALE_INVARIANT, [("judged", "angle"), ("judged", "rms")]),
+        (GPT2, [("up, down", "rms"), ("value, output", "rms")]),
+    ):
+        rows = [table.loc[(network.name, *name)] for name in names]
+        (said,) = re.findall(r"(?<=\(at worst\): ).*", network.worth)
+        assert is_rounded(said, [100 * row[column] for row in rows for column in ("median", "value")]), said
+
+
 def test_the_table_of_directions() -> None:
     table = table_of("direction").set_index(["learning_rate", "weight_decay", "part"])
     for rate, decay in ((0.01, 0.3), (0.003, 1.0), (0.03, 0.1)):
@@ -306,6 +343,15 @@ def test_the_table_of_public_tables() -> None:
         known = [row[name] for name in ("curvature", "low", "high", "smallest_bend") if np.isfinite(row[name])]
         assert verdict.strip().startswith(row["verdict"])
         assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)
+
+
+def test_what_the_readme_says_of_held_out_norms() -> None:
+    rows = table_of("held-out", "settings.csv").query("architecture == 'scale-invariant' and group == 'judged'")
+    norm, angle = 100 * rows["rms_error_white_noise"], 100 * rows["angle_error_white_noise"].abs()
+    assert (
+        f"norms lie {-norm.median():.0f} % below in the median, from {-norm.min():.0f} % below to {norm.max():.0f} %"
+        f" above, and angles {angle.median():.1f} % off, {angle.max():.0f} % at worst"
+    ) in " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
 
 
 def test_the_hours_of_the_planned_bend() -> None:
@@ -340,6 +386,16 @@ def test_the_table_of_conversions() -> None:
         shown = " ".join(cells("conversion", name))
         rows = [table.loc[key] for setting in ("late", "settled") if (key := (arm, setting)) in table.index]
         assert is_rounded(shown, [row[column] for row in rows for column in ("difference", "se", "angle_ratio")]), shown
+    numbers = {setting: f"{abs(row['difference']):.3f} +- {row['se']:.3f}" for setting, row in table.iterrows()}
+    for page in ("../README.md", "predict.md"):
+        text = " ".join((DOCS / page).read_text(encoding="utf-8").split())
+        for arm in (
+            *(("settled", arm) for arm in ("history", "converted", "unconverted")),
+            ("late", "converted"),
+            ("late", "unconverted"),
+        ):
+            assert numbers[arm[1], arm[0]] in text, (page, arm)
+        assert numbers["ratio", "settled"] == numbers["converted", "settled"]
     for name, column in (("weights times 1 + 1e-6", "rerun_noise"), ("another seed", "scatter")):
         shown = " ".join(cells("conversion", f"*AdamW again, {name}: one rerun*"))
         assert is_rounded(shown, [table.loc[("converted", setting), column] for setting in ("late", "settled")]), shown

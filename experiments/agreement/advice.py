@@ -63,15 +63,19 @@ def _settled(setting: SettingRuns) -> list[tuple[str, str]]:
     gap = abs((initial / rest.weight_rms) ** 2 - 1)
     needed = rest.relaxation_steps * math.log(max(gap / (2 * SETTLED_WITHIN), 1.0)) + schedule.warmup_steps
     about = float(f"{needed:.2g}")
-    detail = f"relaxation {rest.relaxation_steps:.0f} steps, {about:,.0f} or so needed, {schedule.num_steps} trained"
+    detail = (
+        f"relaxation {rest.relaxation_steps:.0f} steps, {about:,.0f} or so needed to be within {SETTLED_WITHIN:.0%},"
+        f" {schedule.num_steps} trained"
+    )
     if needed < schedule.num_steps:
         return [
             ("The rate falls before the norm is at rest, so that no equilibrium is measured: read the curves.", detail)
         ]
     return [
         (
-            "Too short to settle: the theory's norm is not within 1 % of equilibrium by the end, so there is nothing"
-            " settled to measure. Train longer, raise learning rate x decay, or start at the equilibrium RMS.",
+            "Too short to settle: the theory's norm is not within 1 % of equilibrium by the end (`lrbend predict` asks"
+            " for 5 %), so there is nothing settled to measure. Train longer, raise learning rate x decay, or start at"
+            " the equilibrium RMS.",
             f"{detail}; RMS {initial:.3g} at the start, {rest.weight_rms:.3g} at equilibrium",
         )
     ]

@@ -31,6 +31,10 @@ LOSSES = 121  # learning rates at which the loss is drawn
 FROZEN = 0.5  # relaxations in the run, below which the norm is frozen
 BRIEF = 0.1  # share of the run, below which the transient decides little
 NAMES = {"adamw": "AdamW", "adamh": "AdamH"}
+OTHER_SIGN = (
+    "The bend reported for real runs (arXiv 2606.29158) goes up. Under this law the sign along N hangs on start, length"
+    " and constants: from a norm above its balance up nearly all the way, from a low one down as well as up."
+)
 SPAN = {
     "num_params": (1e3, 1e15),
     "num_tokens": (1e6, 1e17),
@@ -178,6 +182,8 @@ def in_words(
         Direction.NOT_IDENTIFIABLE.value: "its curvature cannot be told: the loss is too flat, or has two minima",
     }
     words.append(f"{steep}; along {along} {bent[direction]}.")
+    if axis == "num_params" and direction == Direction.DOWN.value:
+        words.append(OTHER_SIGN)
     return words
 
 

@@ -37,7 +37,7 @@ def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
 
 def _error_figure(matrices: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(matrices["setting"]))
-    picture, axes = _panels(settings)
+    picture, axes = _panels(settings, matrices["source"])
     for ax, quantity in zip(axes, COMPARED, strict=True):
         _points(ax, matrices[matrices["quantity"] == quantity], "rms_error", settings, alpha=0.5)
         log_axis(ax.xaxis, matrices["rms_error"].to_numpy(float))
@@ -54,7 +54,7 @@ def _error_figure(matrices: pd.DataFrame) -> Figure:
 
 def _calibration_figure(calibration: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(calibration["setting"]))
-    picture, axes = _panels(settings)
+    picture, axes = _panels(settings, calibration["source"])
     for ax, quantity in zip(axes, COMPARED, strict=True):
         _points(ax, calibration[calibration["quantity"] == quantity], "inside", settings, alpha=1.0)
         ax.axvline(LEVEL, color=GREY, linewidth=1)
@@ -95,13 +95,14 @@ def _relaxation_figure(relaxations: pd.DataFrame) -> Figure:
     )
 
 
-def _panels(settings: Sequence[str]) -> tuple[Picture, Sequence[Axes]]:
-    """One above the other, their rows named."""
+def _panels(settings: Sequence[str], sources: pd.Series) -> tuple[Picture, Sequence[Axes]]:
+    """One above the other, their rows named, and the ``sources`` that have a point."""
     picture = blank(WIDTH, 2 * (0.9 + 0.24 * min(len(settings), MOST_NAMED)))
     axes = list(picture.subplots(2, 1))
     for ax in axes:
         _name_settings(ax, settings)
-    handles = [axes[0].plot([], [], mark, color=shade, label=name)[0] for name, (mark, shade) in MARKS.items()]
+    drawn = {name: mark for name, mark in MARKS.items() if name in set(sources)}
+    handles = [axes[0].plot([], [], mark, color=shade, label=name)[0] for name, (mark, shade) in drawn.items()]
     picture.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
     return picture, axes
 

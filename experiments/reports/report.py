@@ -60,11 +60,9 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str, judged: bo
     if not judged:
         predictions = [dataclasses.replace(row, limit=None) for row in predictions]
     agreement = leave_one_out(settings)
-    tables = {
-        "predictions": predictions_table(predictions),
-        "runs": runs_table(runs),
-        "held-out-summary": agreement.summary,
-    }
+    tables = {"predictions": predictions_table(predictions), "runs": runs_table(runs)}
+    if held_out := agreement.summary["inside"].notna().any():
+        tables["held-out-summary"] = agreement.summary
     figures = _run_figures(settings, runs)
     further = leave_one_out_figures(agreement)
     columns, groups = grouped_cells(predictions)
@@ -83,7 +81,7 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str, judged: bo
         columns=columns,
         groups=groups,
         predictions_data=table_link("predictions", tables["predictions"]),
-        agreement=_agreement_rows(agreement.summary),
+        agreement=_agreement_rows(agreement.summary) if held_out else [],
         agreement_data=table_link("held-out-summary", agreement.summary),
         trained=[row for run, row in listed if isinstance(run.config, TrainConfig)],
         simulated=[row for run, row in listed if isinstance(run.config, SimulationConfig)],

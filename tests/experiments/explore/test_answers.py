@@ -19,7 +19,7 @@ from experiments.explore.answers import (
     transient_map,
 )
 from experiments.explore.asked import RefusedField
-from experiments.explore.optimum import optimum_of
+from experiments.explore.optimum import OTHER_SIGN, optimum_of
 from experiments.files import BadInput, to_json
 from theory import predict, predict_trajectory
 from theory.angle_law import EXAMPLE, Setting
@@ -136,6 +136,13 @@ def test_the_optimum_is_that_of_the_theory() -> None:
     lowest = min(value for value in found["loss"]["excess"] if value is not None)
     assert found["own"]["excess"] >= lowest * (1 - 1e-6)
     assert any(f"{found['slope']:.2f}" in line for line in found["words"])
+
+
+@pytest.mark.parametrize(("start", "sign"), [("0.02", "down"), ("0.3", "up")])
+def test_a_bend_downward_is_told_to_be_the_other_way_than_reported(start: str, sign: str) -> None:
+    found = optimum_of(asked(schedule="constant", warmup_steps="0", initial_rms=start), {})
+    assert f"bends {sign}" in " ".join(found["words"])
+    assert (OTHER_SIGN in found["words"]) == (sign == "down")
 
 
 def test_the_length_of_the_run_is_told_and_can_be_that_of_the_setting() -> None:

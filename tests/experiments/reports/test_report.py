@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as Picture
 
 from experiments.agreement.predictions import prediction_rows
 from experiments.agreement.setting_runs import group_runs
@@ -22,6 +23,7 @@ from experiments.reports.run_tables import losses_table
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import find_runs
 from experiments.runs.run_files import Run, load_run
+from experiments.runs.simulation import SimulationConfig
 from gpt.config import preset
 from tests.experiments.conftest import tiny_config
 from theory import AdamW, Constant, Cosine
@@ -132,6 +134,34 @@ def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.Cap
     for word in ("Without weight decay", "did not end", "Too short to settle", "One seed"):
         assert word in text
     assert len(list((tmp_path / "report").glob("trajectory-*.csv"))) == len(configs)
+
+
+def test_what_is_not_there_is_not_spoken_of(
+    study: tuple[Path, list[Run]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No table of held-out settings where nothing is held out, no simulation in the legend of one run."""
+    legends: list[set[str]] = []
+
+    def read_legend(picture: Picture, _: int) -> bytes:
+        legends.append({text.get_text() for text in picture.legends[0].get_texts()} if picture.legends else set())
+        return b""
+
+    monkeypatch.setattr("experiments.reports.run_figures.png_bytes", lambda picture, _: b"")
+    monkeypatch.setattr("experiments.reports.leave_one_out_figures.png_bytes", read_legend)
+    run = study[1][0]
+    simulated = [run for run in study[1] if isinstance(run.config, SimulationConfig)]
+    other = replace(run.config, optimizer=AdamW(learning_rate=0.01, weight_decay=2))  # type: ignore[arg-type]
+    for runs, held_out, sources in (
+        ([run], False, {"theory"}),
+        ([run, replace(run, config=other), *simulated], True, {"theory", "simulation"}),
+    ):
+        directory = tmp_path / str(len(runs))
+        directory.mkdir()
+        text = write_report(runs, directory, title="t", judged=False).page.read_text()
+        assert ("held-out settings" in text) == ("no other setting" in text) == held_out
+        assert bool(list(directory.rglob("held-out-summary*"))) == held_out
+        assert legends[0] == sources
+        legends.clear()
 
 
 def test_more_settings_than_colours(study: tuple[Path, list[Run]]) -> None:
