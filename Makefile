@@ -112,7 +112,7 @@ moved-optimum: .venv/core
 	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv
 
 classic: .venv/core
-	$(BIN)/lrbend study classic --results docs/classic $(if $(wildcard docs/classic/runs.csv),--option earlier=docs/classic/runs.csv)
+	$(BIN)/lrbend study classic --results docs/classic --option earlier=docs/classic/runs.csv
 
 schedule-exponent: .venv/core
 	$(BIN)/lrbend study schedule-exponent --results docs/schedule-exponent --option earlier=docs/schedule-exponent/runs.csv
