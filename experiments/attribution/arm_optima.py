@@ -90,8 +90,8 @@ def optima_from_frame(frame: pd.DataFrame, *, arm: str = "arm") -> dict[str, tup
     for name in scales:
         if not numbers[name].abs().between(SMALLEST, LARGEST).where(numbers[name] != 0, True).all():
             raise BadInput(f"optima: {name} is not a number between {SMALLEST:g} and {LARGEST:g} in every row")
-    labels = frame[arm].astype(str)
-    words = frame["status"].astype(str) if "status" in frame.columns else labels.map(lambda _: "interior")
+    labels = frame[arm].map(_word)
+    words = frame["status"].map(_word) if "status" in frame.columns else labels.map(lambda _: "interior")
     result: dict[str, tuple[CellOptimum, ...]] = {}
     for label in dict.fromkeys(labels):
         rows = numbers[labels == label]
@@ -100,6 +100,10 @@ def optima_from_frame(frame: pd.DataFrame, *, arm: str = "arm") -> dict[str, tup
             for row, word in zip(rows.to_dict("records"), words[labels == label], strict=True)
         )
     return result
+
+
+def _word(value: object) -> str:
+    return "" if value is None or value != value else str(value)
 
 
 def _optimum(key: dict[str, float], row: Mapping[Any, Any], word: str) -> CellOptimum:

@@ -44,3 +44,5 @@ def test_optima_from_a_table() -> None:
         optima_from_frame(pd.concat([frame, frame]))
     with pytest.raises(BadInput, match="'nowhere' is not one of"):
         optima_from_frame(frame.assign(status="nowhere"))
+    with pytest.raises(BadInput, match="'' is not one of"):  # pandas keeps a missing word as a number
+        optima_from_frame(frame.assign(status=pd.Series(["interior", "", "interior"], dtype="str").replace("", np.nan)))
