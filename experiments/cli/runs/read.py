@@ -77,8 +77,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--num-entries",
-        type=whole_number,
-        help="of the weights whose norm is logged, if it is one norm, to make an RMS of it (default: not known)",
+        action="append",
+        metavar="[MATRIX=]NUMBER",
+        help="of the weights whose norm is logged, to make an RMS of it; where there are several, of each matrix by its"
+        " name in the table of the answer (default: not known)",
     )
     group.add_argument(
         "--shape",
@@ -106,8 +108,9 @@ def run(options: argparse.Namespace) -> int:
     from experiments.logs.settings import Setting
 
     check_plot(options)
-    names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
+    names = [field.name for field in dataclasses.fields(Setting) if field.name not in ("network", "entries_by_name")]
     given = {name: getattr(options, name) for name in names}
+    given |= _entries(options.num_entries)
     given["shape"] = None if options.shape is None else tuple(options.shape)
     with_decay(options.optimizer or "adamw", options.decay)
     with told_by_flag():
@@ -125,10 +128,43 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _entries(given: list[str] | None) -> dict[str, Any]:
+    """Sizes of matrices by name, or one without. Raises `BadInput`."""
+    alone, named = None, dict[str, int]()
+    for text in given or ():
+        name, sign, size = text.rpartition("=")
+        try:
+            entries = whole_number(size)
+        except argparse.ArgumentTypeError as error:
+            raise BadInput(f"--num-entries {text}: {error}") from None
+        if (sign and not name) or name in named or (not sign and alone is not None):
+            raise BadInput(f"--num-entries {text}: {'given twice' if name or not sign else 'must be MATRIX=NUMBER'}")
+        if sign:
+            named[name] = entries
+        else:
+            alone = entries
+    return {"num_entries": alone, "entries_by_name": named}
+
+
 def _draw(reading: Reading, name: str) -> Figure:
     from experiments.figures.logs import reading_figure
 
-    return reading_figure(reading.series, title=f"{name}, {reading.optimizer}", settled=reading.equilibrium_step)
+    return reading_figure(
+        reading.series,
+        title=f"{name}, {reading.optimizer}",
+        settled=reading.equilibrium_step,
+        angles_from=reading.angles_from or "",
+        missing=_missing(reading),
+    )
+
+
+def _missing(reading: Reading) -> str:
+    """Why a picture has neither a norm nor an angle."""
+    if any(group.num_records for group in reading.groups):
+        return "norms are logged, but not of how many entries: --num-entries makes RMS and angles of them"
+    if reading.weight_decay is None:
+        return "no weight norm is logged, and without a weight decay theory has none (--weight-decay)"
+    return "no weight norm is logged, and theory has none for this decay"
 
 
 def as_object(reading: Reading) -> dict[str, Any]:
@@ -152,7 +188,11 @@ def _gradient_in_words(gradient: GradientNorm) -> str:
 def in_words(reading: Reading) -> str:
     """The page."""
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
-    lines += [f"{name:28} {as_cell(getattr(reading, name))}" for name in TOP]
+    never = "never" if reading.equilibrium.startswith(("never", "not reached")) else "not known"
+    for name in TOP:
+        value = getattr(reading, name)
+        lines.append(f"{name:28} {never if name == 'equilibrium_step' and value is None else as_cell(value)}")
+    lines.append(f"equilibrium: {reading.equilibrium}")
     if reading.weight_decay is not None:
         lines.append(
             f"Decay {reading.weight_decay:g} in the convention {reading.decay}: a step took {DECAYS[reading.decay]}."
@@ -195,7 +235,7 @@ def _groups(reading: Reading) -> list[str]:
                 group.name,
                 short_number(group.weight_rms_first, 4),
                 short_number(group.weight_rms_last, 4),
-                as_cell(group.equilibrium_step),
+                {True: as_cell(group.equilibrium_step), False: "never", None: "not known"}[group.settles],
                 _percent(group.weight_rms_error),
                 _percent(group.weight_rms_error_predicted),
                 *forces,
@@ -212,7 +252,8 @@ def _schedule(reading: Reading) -> list[str]:
     rows = [
         [f"{steps[place]:.0f}", *(short_number(reading.series[name][place], 4) for name in names)] for place in places
     ]
-    return aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
+    table = aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
+    return [*table, f"angular update and adamh learning rate: by {reading.angles_from}"]
 
 
 def _percent(value: float | None) -> str:

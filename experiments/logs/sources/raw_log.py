@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from experiments.files import BadInput
 from experiments.logs.sources.names import ANY, BOUNDS, OF_MATRICES, Meaning, asked_for, looks_like_norm, meaning
 from experiments.tables.numbers import possible
+from experiments.text import listed
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
 MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
-SHOWN = 6
 
 
 class NoLog(BadInput):
@@ -157,12 +157,12 @@ class Collector:
         notes = []
         if norms:
             notes.append(
-                f"not read, since it is not told whether of weights: {_listed(norms)};"
-                f" --column 'weight_norm={asked_for(norms)}' reads norms of weights, weight_rms=... an RMS"
+                f"not read, since it is not told whether of weights: {listed(norms)};"
+                f" --column 'weight_norm={asked_for(norms)}' reads them as Frobenius norms, weight_rms in its place as RMS"
             )
         others = [name for name in self.varying if name not in norms and not name.startswith("_")]
         if others and not weights:
-            notes.append(f"not read, though it varies: {_listed(others)}; --column OURS=THEIRS maps a name")
+            notes.append(f"not read, though it varies: {listed(others)}; --column OURS=THEIRS maps a name")
         return notes
 
     def _steps(self, chosen: Mapping[tuple[str, str], str], num_rows: int) -> Array:
@@ -233,10 +233,6 @@ class Collector:
     def _shown(self) -> str:
         text = ", ".join(self.meanings)
         return text if len(text) <= 200 else text[:200] + " ..."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def to_float(value: object) -> float | None:
