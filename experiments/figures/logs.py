@@ -53,7 +53,7 @@ def reading_figure(
     panels = (figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, :]))
     measured, cut, drawn = any(_known(series, "weight_rms")), False, set[str]()
     for ax, (quantity, lines) in zip(panels, PANELS, strict=True):
-        shown = [_as_theory(line) if line[0] == "angular_update" and not measured else line for line in lines]
+        shown = [_angle(line, angles_from, measured) if line[0] == "angular_update" else line for line in lines]
         names, below = _panel(ax, quantity, series, shown, missing)
         drawn, cut = drawn | (names if quantity != "learning_rate" else set()), cut | below
     norm = panels[0]
@@ -103,6 +103,8 @@ def _known(series: Mapping[str, Sequence[float | None]], key: str) -> list[bool]
     return [value is not None for value in series.get(key, ())]
 
 
-def _as_theory(line: Line) -> Line:
-    """Angles of a run whose norms nobody logged are those of theory."""
+def _angle(line: Line, angles_from: str, measured: bool) -> Line:
+    """Nobody logs angles: they are what norm and direction make of them, and theory's where no norm is logged."""
+    if measured:
+        return line[0], "logged" if angles_from.endswith("logged direction") else "from the logged norm", line[2]
     return line[0], "theory", {"color": THEORY, "linestyle": dashes(1)}

@@ -32,9 +32,9 @@ class Setting:
     learning_rate : peak, for logs without rates. weight_decay : in the convention ``decay``, PyTorch's by default:
     "independent" of the rate; "relative" to its peak; "coupled", part of the gradient and so of the direction; "adamc",
     rate times rate over peak. num_steps : of the whole run. steps_per_record : of a log that does not number its steps.
-    initial_rms : of the weights before step 1. num_entries : of the weights, where one norm is logged; entries_by_name :
-    of single matrices, where several are. shape : (d_out, d_in), for Muon. recorded : whether a record was made before
-    or after its step. network : that predictions speak of.
+    initial_rms : of the weights before step 1. num_entries : of the weights, where one norm is logged;
+    entries_by_name : of single matrices, where several are. shape : (d_out, d_in), for Muon. recorded : whether a
+    record was made before or after its step. network : that predictions speak of.
     """
 
     optimizer: str | None = None

@@ -163,8 +163,8 @@ def _missing(reading: Reading) -> str:
     if any(group.num_records for group in reading.groups):
         return "norms are logged, but not of how many entries: --num-entries makes RMS and angles of them"
     if reading.weight_decay is None:
-        return "no weight norm is logged, and without a weight decay theory has none (--weight-decay)"
-    return "no weight norm is logged, and theory has none for this decay"
+        return "no weight norm is read, and without a weight decay theory has none (--weight-decay)"
+    return "no weight norm is read, and theory has none for this decay"
 
 
 def as_object(reading: Reading) -> dict[str, Any]:
@@ -175,6 +175,14 @@ def as_object(reading: Reading) -> dict[str, Any]:
         value = shown[name]
         shown[name] = [dataclasses.asdict(one) for one in value] if name == "groups" else value
     return shown
+
+
+def _step_of_equilibrium(reading: Reading) -> str:
+    if reading.equilibrium.startswith("not known"):
+        return "not known"
+    if reading.equilibrium.startswith(("never", "not reached")):
+        return "never"
+    return as_cell(reading.equilibrium_step)
 
 
 def _gradient_in_words(gradient: GradientNorm) -> str:
@@ -188,10 +196,9 @@ def _gradient_in_words(gradient: GradientNorm) -> str:
 def in_words(reading: Reading) -> str:
     """The page."""
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
-    never = "never" if reading.equilibrium.startswith(("never", "not reached")) else "not known"
     for name in TOP:
         value = getattr(reading, name)
-        lines.append(f"{name:28} {never if name == 'equilibrium_step' and value is None else as_cell(value)}")
+        lines.append(f"{name:28} {_step_of_equilibrium(reading) if name == 'equilibrium_step' else as_cell(value)}")
     lines.append(f"equilibrium: {reading.equilibrium}")
     if reading.weight_decay is not None:
         lines.append(

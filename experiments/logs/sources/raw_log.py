@@ -158,7 +158,7 @@ class Collector:
         if norms:
             notes.append(
                 f"not read, since it is not told whether of weights: {listed(norms)};"
-                f" --column 'weight_norm={asked_for(norms)}' reads them as Frobenius norms, weight_rms in its place as RMS"
+                f" --column 'weight_norm={asked_for(norms)}' takes them as Frobenius norms, weight_rms=... as RMS"
             )
         others = [name for name in self.varying if name not in norms and not name.startswith("_")]
         if others and not weights:
