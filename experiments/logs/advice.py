@@ -59,11 +59,10 @@ def equilibrium_in_words(reading: Reading, norms: list[Norm]) -> str:
         late = f"{len(never)} of {counted(len(logged), 'group')} {'is' if len(never) == 1 else 'are'}"
         return f"not reached in this log, {by}: {late} not within {TOLERANCE:.0%} of the level of their direction"
     if logged:
-        theory = "reaches" if reading.reaches_equilibrium else "does not reach"
-        return (
-            f"not known from the norms, which need {LEAST_POINTS} records {SPACING:g} relaxations apart; by its length"
-            f" the run {theory} it"
-        )
+        needed = f"the norms tell none with less than {LEAST_POINTS} records {SPACING:g} relaxations apart"
+        if reading.reaches_equilibrium is False and not any(norm.matrix.norm_only for norm in logged):
+            return f"not reached, by the length of the run and its first norm ({needed})"
+        return f"not known: {needed}"
     return f"not reached, {by}"
 
 

@@ -13,8 +13,8 @@ step, or the word for one, and names a loss, a rate or a norm, but without a num
 (``weight_norm/h.0.mlp 30.7``) are read by the names that tables have for them, and names that are mapped as they are.
 
 Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
-without a step, as Hugging Face prints it, has the step of the progress bar before it. Bars count themselves only as
-long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
+without a step has that of its line or, as Hugging Face prints it, of the progress bar before it. Bars count themselves
+only as long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ VALUE_WORDS = (
 )
 NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
 COUNT = r"\d{1,3}(?:,\d{3})+(?![\d,.])|\d+"
-NAME = r"[A-Za-z_][\w./-]*"
-MAPPED = r"[\w./-]+"  # what a * stands for
+NAME = r"[A-Za-z_](?:[\w./-]|\[\w+\])*"
+MAPPED = r"(?:[\w./-]|\[\w+\])+"  # what a * stands for
 BETWEEN = r"['\"]?(?:\s*[:=]\s*|\s+)(?:\[|tensor\()?"
 STEP = re.compile(
     rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\.0+)?(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
@@ -173,7 +173,9 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
                 rows.add(built[1], [({"train": "loss", "val": "val_loss"}[built[2]], built[3])])
                 continue
             if (found := _object(text, log)) is not None:
-                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else bar, found)
+                before = STEP.search(text[: text.find("{")])
+                known = before[2] if before else bar
+                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
                 continue
             steps = list(STEP.finditer(text))
             values = values_of(text) if steps or current is not None else []

@@ -21,6 +21,7 @@ FORMS = {
     "a block": "[step={step}/400]\n    lr=0.001\n    {a}={x}\n    {b}={y}",
     "a bar": "  5%|# | {step}/400 [00:10<01:00,  5.31it/s, loss=3.1, lr=0.001, {a}={x}, {b}={y}]",
     "CSV": "{step},3.1,0.001,{x},{y}",
+    "an object behind its step": "step {step}: {{'loss': 3.1, 'lr': 0.001, '{a}': {x}, '{b}': {y}}}",
     "an object": "{{'step': {step}, 'loss': 3.1, 'lr': 0.001, '{a}': {x}, '{b}': {y}}}",
 }
 TOLD = {
@@ -32,7 +33,7 @@ TOLD = {
     "update_rms/{}": "update_rms",
 }
 UNTOLD = ("norm/{}", "{}.norm", "{}_norm", "frobenius_norm/{}")
-MATRICES = ("h.0.attn.c_attn", "layers.1.mlp")
+MATRICES = ("h.0.attn.c_attn", "layers[1].mlp")
 
 
 def read(folder: Path, form: str, name: str, columns: dict[str, str] | None = None) -> RawLog:

@@ -87,7 +87,13 @@ def test_sizes_by_matrix_make_rms_and_angles(tmp_path: Path, capsys: pytest.Capt
             "never",
             "not reached in this log, by the logged norms: 2 of 2 groups are not within 5%",
         ),
-        ({"num_steps": 400, "every": 200}, [], "not known", "not known from the norms, which need 5 records"),
+        ({"num_steps": 400, "every": 200}, [], "not known", "not known: the norms tell none with less than 5 records"),
+        (
+            {"num_steps": 400, "every": 200, "name": "weight_rms/{}"},
+            [],
+            "never",
+            "not reached, by the length of the run and its first norm",
+        ),
         ({}, ["--weight-decay", "0"], "never", "never: nothing decays"),
         ({}, ["--decay", "coupled"], "not known", "not known: a decay in the gradient tells no time"),
         ({}, ["--optimizer", "adamh"], "-", "the norm is held, there is no transient"),
@@ -96,7 +102,7 @@ def test_sizes_by_matrix_make_rms_and_angles(tmp_path: Path, capsys: pytest.Capt
 def test_whether_it_is_in_equilibrium_is_one_line(
     log: dict[str, Any], flags: list[str], cell: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = written(tmp_path / "train.log", "weight_norm/{}", **log)
+    words = written(tmp_path / "train.log", **{"name": "weight_norm/{}", **log})
     words = words[:2] if "adamh" in flags else words
     said = page([*words, *flags], capsys)
     assert f"equilibrium_step             {cell}\n" in said
