@@ -119,3 +119,16 @@ def test_what_else_varies_is_listed_where_no_weights_are_told(tmp_path: Path) ->
     assert "not read, though it varies: W.size; --column OURS=THEIRS maps a name" in read_source(path, {}).notes
     path.write_text("step,loss,W.size,batch,weight_rms,x\n" + "".join(rows))
     assert not [note for note in read_source(path, {}).notes if "not read" in note]
+
+
+def test_names_that_differ_by_a_number_stay_apart(tmp_path: Path) -> None:
+    """Lines are remembered by their form, without its numbers, but not without those of names."""
+    path = tmp_path / "train.log"
+    path.write_text(
+        "".join(f"step {t}: loss 3, weight_norm/h.{m} {t + m}\n" for t in STEPS for m in (10, 11, 2)).replace(
+            "h.2", "H.2"
+        )
+    )
+    log = read_source(path, {})
+    for name, m in (("h.10", 10), ("h.11", 11), ("H.2", 2)):
+        assert values(log, "weight_norm", name) == {t: t + m for t in STEPS}
