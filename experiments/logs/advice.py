@@ -95,7 +95,7 @@ def remarks(reading: Reading, norms: list[Norm], setting: Setting) -> list[str]:
         size = "--num-entries NUMBER"
         if len(norms) > 1:
             first = next(norm.matrix.name for norm in norms if norm.matrix.norm_only)
-            size = f"--num-entries '{first}=NUMBER' for each matrix"
+            size = f"--matrix-entries '{first}=NUMBER', and so on,"
         notes.append(f"a weight norm is logged, not how many entries it has: give {size} for angles and RMS")
     notes += _of_direction(norms, setting)
     predicted = reading.weight_rms_error_predicted

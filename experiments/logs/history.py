@@ -317,12 +317,12 @@ def _jumps(done: Steps, rates: Array) -> list[tuple[int, float, float]]:
 def _matrices(series: dict[tuple[str, str], Series], log: RawLog, setting: Setting) -> tuple[Matrix, ...]:
     names = list(dict.fromkeys(matrix for quantity, matrix in series if quantity in OF_MATRICES))
     found = []
-    for name in setting.entries_by_name:
+    for name in setting.matrix_entries:
         if name not in names:
-            raise BadInput(f"--num-entries {name}: no such matrix in {log.where}; it has {listed(names)}")
+            raise BadInput(f"--matrix-entries {name}: no such matrix in {log.where}; it has {listed(names)}")
     for name in names:
         alone = not name or len(names) == 1
-        entries = log.num_entries.get(name) or setting.entries_by_name.get(name)
+        entries = log.num_entries.get(name) or setting.matrix_entries.get(name)
         entries = entries or (setting.num_entries if alone else None)
         rms, norm = series.get(("weight_rms", name)), series.get(("weight_norm", name))
         norm_only = rms is None and norm is not None and entries is None

@@ -33,7 +33,7 @@ class Setting:
     "independent" of the rate; "relative" to its peak; "coupled", part of the gradient and so of the direction; "adamc",
     rate times rate over peak. num_steps : of the whole run. steps_per_record : of a log that does not number its steps.
     initial_rms : of the weights before step 1. num_entries : of the weights, where one norm is logged;
-    entries_by_name : of single matrices, where several are. shape : (d_out, d_in), for Muon. recorded : whether a
+    matrix_entries : of single matrices, where several are. shape : (d_out, d_in), for Muon. recorded : whether a
     record was made before or after its step. network : that predictions speak of.
     """
 
@@ -51,7 +51,7 @@ class Setting:
     decay_fraction: float | None = None
     initial_rms: float | None = None
     num_entries: int | None = None
-    entries_by_name: Mapping[str, int] = field(default_factory=dict)
+    matrix_entries: Mapping[str, int] = field(default_factory=dict)
     shape: tuple[int, int] | None = None
     recorded: Literal["before", "after"] = "after"
     network: Network = WHITE_NOISE
@@ -65,8 +65,8 @@ class Setting:
         for name in ("num_steps", "num_entries", "steps_per_record"):
             if (value := getattr(self, name)) is not None:
                 require_integer(name, value, at_least=1)
-        for value in self.entries_by_name.values():
-            require_integer("num_entries", value, at_least=1)
+        for value in self.matrix_entries.values():
+            require_integer("matrix_entries", value, at_least=1)
 
     def spec(self, peak: float) -> Optimizer:
         """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told, or where it

@@ -77,10 +77,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--num-entries",
+        type=whole_number,
+        help="of the weights whose norm is logged, if it is one norm, to make an RMS of it (default: not known)",
+    )
+    group.add_argument(
+        "--matrix-entries",
         action="append",
-        metavar="[MATRIX=]NUMBER",
-        help="of the weights whose norm is logged, to make an RMS of it; where there are several, of each matrix by its"
-        " name in the table of the answer (default: not known)",
+        metavar="MATRIX=NUMBER",
+        help="the same of one of several matrices, by its name in the table of the answer; repeatable (default: not"
+        " known)",
     )
     group.add_argument(
         "--shape",
@@ -108,9 +113,9 @@ def run(options: argparse.Namespace) -> int:
     from experiments.logs.settings import Setting
 
     check_plot(options)
-    names = [field.name for field in dataclasses.fields(Setting) if field.name not in ("network", "entries_by_name")]
+    names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
     given = {name: getattr(options, name) for name in names}
-    given |= _entries(options.num_entries)
+    given["matrix_entries"] = _entries(options.matrix_entries)
     given["shape"] = None if options.shape is None else tuple(options.shape)
     with_decay(options.optimizer or "adamw", options.decay)
     with told_by_flag():
@@ -128,22 +133,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _entries(given: list[str] | None) -> dict[str, Any]:
-    """Sizes of matrices by name, or one without. Raises `BadInput`."""
-    alone, named = None, dict[str, int]()
-    for text in given or ():
-        name, sign, size = text.rpartition("=")
-        try:
-            entries = whole_number(size)
-        except argparse.ArgumentTypeError as error:
-            raise BadInput(f"--num-entries {text}: {error}") from None
-        if (sign and not name) or name in named or (not sign and alone is not None):
-            raise BadInput(f"--num-entries {text}: {'given twice' if name or not sign else 'must be MATRIX=NUMBER'}")
-        if sign:
-            named[name] = entries
-        else:
-            alone = entries
-    return {"num_entries": alone, "entries_by_name": named}
+def _entries(given: list[str] | None) -> dict[str, int]:
+    """Sizes of matrices by name. Raises `BadInput`."""
+    try:
+        return {name: whole_number(text) for name, text in pairs("--matrix-entries", given, column=False).items()}
+    except argparse.ArgumentTypeError as error:
+        raise BadInput(f"--matrix-entries: {error}") from None
 
 
 def _draw(reading: Reading, name: str) -> Figure:
@@ -161,7 +156,7 @@ def _draw(reading: Reading, name: str) -> Figure:
 def _missing(reading: Reading) -> str:
     """Why a picture has neither a norm nor an angle."""
     if any(group.num_records for group in reading.groups):
-        return "norms are logged, but not of how many entries: --num-entries makes RMS and angles of them"
+        return "norms are logged, but not of how many entries: --num-entries or --matrix-entries gives RMS and angles"
     if reading.weight_decay is None:
         return "no weight norm is read, and without a weight decay theory has none (--weight-decay)"
     return "no weight norm is read, and theory has none for this decay"
