@@ -33,16 +33,17 @@ def add_folder(
 ) -> None:
     """``--out``, ``--runs`` or ``--results``. more : what lies in it. without : what happens if it is not given."""
     text = f"{FOLDERS[name]}: {more}" + (f" (default: {without})" if without else "")
-    parser.add_argument(f"--{name}", type=_outside_runs, metavar="DIR", default=default, required=required, help=text)
+    parser.add_argument(f"--{name}", type=folder, metavar="DIR", default=default, required=required, help=text)
 
 
-def _outside_runs(text: str) -> Path:
+def folder(text: str) -> Path:
+    """The ``type`` of every flag for a folder that is written into: not a finished run, which stays as it is."""
     from experiments.runs.run_directory import SUMMARY_FILE
 
     path = Path(text)
-    for folder in (path, *path.absolute().parents):
-        if all(os.path.isfile(folder / name) for name in (SUMMARY_FILE, "config.json")):
-            where = "is" if folder == path else "is inside"
+    for place in (path, *path.absolute().parents):
+        if all(os.path.isfile(place / name) for name in (SUMMARY_FILE, "config.json")):
+            where = "is" if place == path else "is inside"
             raise argparse.ArgumentTypeError(f"{text} {where} a finished run, which stays as it is")
     return path
 

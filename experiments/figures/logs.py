@@ -36,31 +36,30 @@ PANELS: tuple[tuple[str, tuple[Line, ...]], ...] = (
     ),
     ("learning_rate", (("learning_rate", "logged", {"color": GREY}),)),
 )
-NOTHING = {
-    "weight_rms": "no weight norm is logged, and without a weight decay theory has none (--weight-decay)",
-    "angular_update": "no angle is known without norms and without a weight decay (--weight-decay)",
-}
 WIDTH, HEIGHT = 10.0, 3.3
 
 
 @styled
-def reading_figure(series: Mapping[str, Sequence[float | None]], *, title: str, settled: int | None) -> Figure:
+def reading_figure(
+    series: Mapping[str, Sequence[float | None]], *, title: str, settled: int | None, angles_from: str, missing: str
+) -> Figure:
     """Three panels over the steps; ``series`` : `experiments.logs.answer.Reading.series`, all matrices together.
 
-    settled : the step at which equilibrium was reached, None for never.
+    settled : the step at which equilibrium was reached, None for never. angles_from : what tells the angles. missing :
+    what to say where no norm or angle is known.
     """
     figure = blank(WIDTH, 2 * HEIGHT)
     grid = figure.add_gridspec(2, 2)
     panels = (figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, :]))
     measured, cut, drawn = any(_known(series, "weight_rms")), False, set[str]()
     for ax, (quantity, lines) in zip(panels, PANELS, strict=True):
-        shown = [_as_theory(line) if line[0] == "angular_update" and not measured else line for line in lines]
-        names, below = _panel(ax, quantity, series, shown)
+        shown = [_angle(line, angles_from, measured) if line[0] == "angular_update" else line for line in lines]
+        names, below = _panel(ax, quantity, series, shown, missing)
         drawn, cut = drawn | (names if quantity != "learning_rate" else set()), cut | below
     norm = panels[0]
     caption = []
     if "logged" in drawn:
-        caption.append("Solid: the log, all matrices together; its angle is that of the logged norm.")
+        caption.append("Solid: the log, all matrices together" + (f"; its angle: {angles_from}." if measured else "."))
     if "theory" in drawn:
         caption.append("Dashed: theory" + ("." if measured else "; no norm is logged."))
     if "theory, logged direction" in drawn:
@@ -74,7 +73,7 @@ def reading_figure(series: Mapping[str, Sequence[float | None]], *, title: str, 
 
 
 def _panel(
-    ax: Axes, quantity: str, series: Mapping[str, Sequence[float | None]], lines: Sequence[Line]
+    ax: Axes, quantity: str, series: Mapping[str, Sequence[float | None]], lines: Sequence[Line], missing: str
 ) -> tuple[set[str], bool]:
     """Draws what is known of a quantity; the names of the curves, and whether something lies below the picture."""
     steps, drawn, ends = np.array(series["step"], np.float64), [], []
@@ -88,7 +87,7 @@ def _panel(
         drawn.append(values)
         ends.append(EndLabel(name, float(values[known][-1]), how["color"]))
     if not drawn:
-        said(ax, NOTHING[quantity])
+        said(ax, missing)
         return set(), False
     names = {end.text for end in ends}
     if quantity == "learning_rate":
@@ -104,6 +103,8 @@ def _known(series: Mapping[str, Sequence[float | None]], key: str) -> list[bool]
     return [value is not None for value in series.get(key, ())]
 
 
-def _as_theory(line: Line) -> Line:
-    """Angles of a run whose norms nobody logged are those of theory."""
+def _angle(line: Line, angles_from: str, measured: bool) -> Line:
+    """Nobody logs angles: they are what norm and direction make of them, and theory's where no norm is logged."""
+    if measured:
+        return line[0], "logged" if angles_from.endswith("logged direction") else "from the logged norm", line[2]
     return line[0], "theory", {"color": THEORY, "linestyle": dashes(1)}

@@ -11,13 +11,15 @@ from theory import RunOutcome, Trajectory
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """One matrix, or all together. weight_rms_first, weight_rms_last : as recorded, a norm where no size is told."""
+    """One matrix, or all together. weight_rms_first, weight_rms_last : as recorded, a norm where no size is told.
+    settles : whether it comes to equilibrium in the log, None where the log does not tell."""
 
     name: str
     num_records: int
     weight_rms_first: float | None
     weight_rms_last: float | None
     equilibrium_step: int | None
+    settles: bool | None
     weight_rms_error: float | None
     weight_rms_error_predicted: float | None
     force_budget: ForceBudget | None
@@ -30,9 +32,10 @@ class Reading:
     decay : the convention of weight_decay. independent_weight_decay : share of the weights that a step at the peak rate
     takes, None if the decay is part of the gradient.
     equilibrium_step : steps made when every matrix had come to equilibrium, by its norms if they are logged, else by
-    theory. adamh_learning_rate : AdamH's rate that turns by AdamW's equilibrium angle at the peak. mean_angle : root
-    mean square over the run, in radians per step. belongs : in a fit of the best rate over scale, with ``reasons`` why
-    not, or what to heed. changes : what to do otherwise. series : thinned, by name. trajectory : the records.
+    theory; None for never or not known, which ``equilibrium`` tells in words. adamh_learning_rate : AdamH's rate that
+    turns by AdamW's equilibrium angle at the peak. mean_angle : root mean square over the run, in radians per step;
+    angles_from : what tells the angles of ``series``. belongs : in a fit of the best rate over scale, with ``reasons``
+    why not, or what to heed. changes : what to do otherwise. series : thinned, by name. trajectory : the records.
     """
 
     kind: str
@@ -50,8 +53,10 @@ class Reading:
     num_relaxations: float | None
     reaches_equilibrium: bool | None
     equilibrium_step: int | None
+    equilibrium: str
     adamh_learning_rate: float | None
     mean_angle: float | None
+    angles_from: str | None
     weight_rms_error: float | None
     weight_rms_error_predicted: float | None
     final_loss: float | None

@@ -17,7 +17,7 @@ from experiments.files import BadInput
 from experiments.logs.settings import Setting
 from experiments.logs.sources.names import OF_MATRICES
 from experiments.logs.sources.raw_log import RawLog
-from experiments.text import counted
+from experiments.text import counted, listed
 
 Array = NDArray[np.float64]
 Steps = NDArray[np.int64]
@@ -70,7 +70,7 @@ class Matrix:
 class History:
     """learning_rates : (num_steps,) of every step, None where they are unknown. series : loss, validation_loss,
     gradient_norm. planned_steps : of the whole run, if told. jumps : steps at which the rate jumps. num_restarts : how
-    often steps went back to be made again."""
+    often steps went back to be made again. unread_norms : names in the log that may be norms of weights."""
 
     num_steps: int
     planned_steps: int | None
@@ -79,6 +79,7 @@ class History:
     matrices: tuple[Matrix, ...]
     jumps: tuple[int, ...]
     num_restarts: int
+    unread_norms: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -116,6 +117,7 @@ def history_of(log: RawLog, setting: Setting) -> History:
         matrices=_matrices(series, log, setting),
         jumps=jumps,
         num_restarts=num_restarts,
+        unread_norms=log.unread_norms,
         notes=(*of_order, *notes, *told),
     )
 
@@ -315,9 +317,13 @@ def _jumps(done: Steps, rates: Array) -> list[tuple[int, float, float]]:
 def _matrices(series: dict[tuple[str, str], Series], log: RawLog, setting: Setting) -> tuple[Matrix, ...]:
     names = list(dict.fromkeys(matrix for quantity, matrix in series if quantity in OF_MATRICES))
     found = []
+    for name in setting.matrix_entries:
+        if name not in names:
+            raise BadInput(f"--matrix-entries {name}: no such matrix in {log.where}; it has {listed(names)}")
     for name in names:
         alone = not name or len(names) == 1
-        entries = log.num_entries.get(name) or (setting.num_entries if alone else None)
+        entries = log.num_entries.get(name) or setting.matrix_entries.get(name)
+        entries = entries or (setting.num_entries if alone else None)
         rms, norm = series.get(("weight_rms", name)), series.get(("weight_norm", name))
         norm_only = rms is None and norm is not None and entries is None
         if rms is None and norm is not None:

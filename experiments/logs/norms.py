@@ -29,6 +29,7 @@ Derived here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ Array = NDArray[np.float64]
 SPACING = 0.02  # relaxations between the records that tell a slope
 LEAST_POINTS = 5
 TOLERANCE = 0.05
+CLEARLY = 0.05  # by which a direction ratio is off 1, where it makes half of the error of the norm or less
+LEAST_GROWN = 0.1  # of the last mean square of the weights, by steps since the first record, to tell a direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,16 @@ class ForceBudget:
     alignment_white_noise: float
 
 
+class Settled(NamedTuple):
+    """Steps made when a norm had come to equilibrium; None for never, or where too little is logged to be ``known``."""
+
+    step: int | None
+    known: bool
+
+
+NOT_KNOWN = Settled(None, known=False)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Norm:
     """A matrix along the run.
@@ -67,7 +80,8 @@ class Norm:
     start : steps made at the first record, or 0 with an initial RMS that was told. predicted, driven : RMS before each
     step from there on and after the last, by the theory with the predicted and with the measured direction.
     angles : (num_steps - start,) in radians. The measured norm and direction count where they are; None where nothing
-    tells it. angles_predicted : the same by theory alone.
+    tells it. angles_predicted : the same by theory alone. direction_ratio : of the RMS of a direction that nobody
+    logged to the predicted one, told by the growth of the norm; None where it tells none that is clearly off 1.
     """
 
     matrix: Matrix
@@ -80,8 +94,9 @@ class Norm:
     cosine: Array | None
     error: float | None
     error_predicted: float | None
-    equilibrium_step: int | None
+    settled: Settled
     budget: ForceBudget | None
+    direction_ratio: float | None = None
 
 
 def predicted_moments(model: Model, rates: Array, initial_rms: float) -> Moments:
@@ -125,7 +140,7 @@ def follow(
         return _unknown(matrix, start)
     held = isinstance(model, OnSphere)
     p, s, e, x = (part[start:] for part in each_step(predicted_moments(model, rates, initial)))
-    settled = None if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
+    settled = NOT_KNOWN if weights is None else own_equilibrium_step(weights, rates, start, x, reaches=reaches)
     if matrix.norm_only:
         return _unknown(matrix, start, settled)
     predicted = np.full(len(s) + 1, initial) if held else driven_rms(s, p, e, x, initial)
@@ -159,9 +174,29 @@ def follow(
         cosine=p / np.maximum(before * np.sqrt(s), 1e-300) if measured else None,
         error=None if weights is None or driven is None else largest_error(driven, weights, start),
         error_predicted=None if weights is None else largest_error(predicted, weights, start),
-        equilibrium_step=settled,
+        settled=settled,
         budget=budget,
+        direction_ratio=None if weights is None or measured or held else grown_ratio(weights, predicted, start, x),
     )
+
+
+def grown_ratio(weights: Series, predicted: Array, start: int, shrinkage: Array) -> float | None:
+    """Of the RMS of the direction to the predicted one, by which the norm grows as it was logged.
+
+    What steps add to the mean square goes like the square of the direction, as on white noise. None where they added
+    little, or where no ratio halves the error.
+    """
+    kept = np.isfinite(weights.values) & (weights.values > 0) & (weights.done >= start)
+    place, rho = weights.done[kept] - start, np.square(weights.values[kept])
+    left = predicted[0] ** 2 * np.append(1.0, np.cumprod(np.square(1 - shrinkage)))[place]
+    grown = np.square(predicted[place]) - left
+    if len(place) < LEAST_POINTS or grown[-1] < LEAST_GROWN * rho[-1]:
+        return None
+    square = float(np.sum((rho - left) * grown) / np.sum(np.square(grown)))
+    if square <= 0 or abs(np.sqrt(square) - 1) < CLEARLY:
+        return None
+    before, after = (np.max(np.abs(np.sqrt((left + c * grown) / rho) - 1)) for c in (1.0, square))
+    return float(np.sqrt(square)) if after < before / 2 else None
 
 
 def driven_rms(s: Array, p: Array, e: Array, x: Array, initial_rms: float) -> Array:
@@ -211,11 +246,11 @@ def peak_end_of(rates: Array) -> int:
     return int(np.flatnonzero(rates >= 0.999 * rates.max())[-1]) + 1
 
 
-def own_equilibrium_step(weights: Series, rates: Array, start: int, shrinkage: Array, *, reaches: bool) -> int | None:
+def own_equilibrium_step(weights: Series, rates: Array, start: int, shrinkage: Array, *, reaches: bool) -> Settled:
     """Steps made at the first record from which on the RMS is within 5 % of the level that its direction gives it.
 
     As long as the peak rate lasts; a level that falls with the rate and passes the norm on its way counts only in a run
-    that is long enough (``reaches``). None as well where there are too few records, or no decay.
+    that is long enough (``reaches``). Not known where there are too few records, or no decay.
     """
     kept = np.isfinite(weights.values) & (weights.done >= start)
     done, rho = weights.done[kept], np.square(weights.values[kept])
@@ -224,18 +259,18 @@ def own_equilibrium_step(weights: Series, rates: Array, start: int, shrinkage: A
     slot = np.floor(tau / spacing)
     first = np.append(True, np.diff(slot) > 0)[: len(slot)]
     if first.sum() < LEAST_POINTS:
-        return None
+        return NOT_KNOWN
     done, rho, tau = done[first], rho[first], tau[first]
     level = rho + np.gradient(rho, tau)
     ratio = np.sqrt(rho / np.where(level > 0, level, 1e-300))
     last = int(np.searchsorted(done, peak_end_of(rates), side="right")) - 1
     place = transient_steps(ratio, 1.0, peak_end=min(max(last, 0), len(done) - 1), tolerance=TOLERANCE)
     if place is None or (place > last and not reaches):
-        return None
-    return int(done[place])
+        return Settled(None, known=True)
+    return Settled(int(done[place]), known=True)
 
 
-def _unknown(matrix: Matrix, start: int, settled: int | None = None) -> Norm:
+def _unknown(matrix: Matrix, start: int, settled: Settled = NOT_KNOWN) -> Norm:
     return Norm(
         matrix=matrix,
         start=start,
@@ -247,6 +282,6 @@ def _unknown(matrix: Matrix, start: int, settled: int | None = None) -> Norm:
         cosine=None,
         error=None,
         error_predicted=None,
-        equilibrium_step=settled,
+        settled=settled,
         budget=None,
     )

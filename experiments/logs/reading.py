@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.logs.advice import changes_for, endings, membership, remarks
+from experiments.logs.advice import angles_from, changes_for, endings, equilibrium_in_words, membership, remarks
 from experiments.logs.answer import Group, Reading
 from experiments.logs.history import History, Series, history_of
-from experiments.logs.norms import TOLERANCE, Norm, follow, peak_end_of, predicted_moments
+from experiments.logs.norms import NOT_KNOWN, TOLERANCE, Norm, follow, peak_end_of, predicted_moments
 from experiments.logs.series import POOLED, pooled_weights, thinned_series, trajectory_of
 from experiments.logs.settings import ASSUMED_RMS, Setting, beside
 from experiments.logs.sources.detect import read_source
@@ -65,7 +65,10 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     if not decided:
         norms = [_without_decay(norm) for norm in norms]
     elif coupled:
-        norms = [replace(norm, predicted=None, angles_predicted=None, error_predicted=None) for norm in norms]
+        norms = [
+            replace(norm, predicted=None, angles_predicted=None, error_predicted=None, direction_ratio=None)
+            for norm in norms
+        ]
         decided = bool(norms)
     loss = history.series.get("loss") or history.series.get("validation_loss")
     ending = ending_of(loss)
@@ -73,7 +76,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     gradient = gradient_norm_of(history.series.get("gradient_norm"), pooled_weights(history))
     step = theory.step
     if any(norm.matrix.weight_rms is not None for norm in norms):
-        steps = [norm.equilibrium_step for norm in norms if norm.matrix.weight_rms is not None]
+        steps = [norm.settled.step for norm in norms if norm.matrix.weight_rms is not None]
         step = None if None in steps else max(one for one in steps if one is not None)
     reading = Reading(
         kind=log.kind,
@@ -93,8 +96,10 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
         num_relaxations=theory.num_relaxations,
         reaches_equilibrium=theory.reaches,
         equilibrium_step=step,
+        equilibrium="",
         adamh_learning_rate=theory.adamh_learning_rate,
         mean_angle=mean_angle,
+        angles_from=None if mean_angle is None else angles_from(norms, setting.network),
         weight_rms_error=_largest([norm.error for norm in norms]),
         weight_rms_error_predicted=_largest([norm.error_predicted for norm in norms]),
         final_loss=_last(loss),
@@ -108,8 +113,22 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
         notes=(),
     )
     belongs, reasons = membership(reading, history)
-    notes = (*_read(log), *told, *history.notes, *theory.notes, *endings(ending, history), *remarks(reading, norms))
-    return replace(reading, belongs=belongs, reasons=reasons, changes=changes_for(reading, history), notes=notes)
+    notes = (
+        *_read(log),
+        *told,
+        *history.notes,
+        *theory.notes,
+        *endings(ending, history),
+        *remarks(reading, norms, setting),
+    )
+    return replace(
+        reading,
+        equilibrium=equilibrium_in_words(reading, norms),
+        belongs=belongs,
+        reasons=reasons,
+        changes=changes_for(reading, history),
+        notes=notes,
+    )
 
 
 def _without_decay(norm: Norm) -> Norm:
@@ -122,8 +141,9 @@ def _without_decay(norm: Norm) -> Norm:
         angles_predicted=None,
         error=None,
         error_predicted=None,
-        equilibrium_step=None,
+        settled=NOT_KNOWN,
         budget=None,
+        direction_ratio=None,
         angles=norm.angles if measured else None,
     )
 
@@ -162,6 +182,8 @@ def _theory(history: History, setting: Setting, optimizer: Optimizer, rates: Arr
         initial = ASSUMED_RMS
         unsized = any(matrix.norm_only for matrix in history.matrices)
         known = "the logged norms are of no known size" if unsized else "no weight norm is logged"
+        if history.unread_norms and not unsized:
+            known = "no weight norm is read"
         found.notes.append(f"{known}: an initial RMS of {initial:g} is assumed, --initial-rms tells another")
     found.reaches = reaches_equilibrium(model, rates, np.array([initial]), tolerance=TOLERANCE)
     if found.reaches:
@@ -189,7 +211,8 @@ def _group(norm: Norm) -> Group:
         num_records=len(values),
         weight_rms_first=float(values[0]) if len(values) else None,
         weight_rms_last=float(values[-1]) if len(values) else None,
-        equilibrium_step=norm.equilibrium_step,
+        equilibrium_step=norm.settled.step,
+        settles=norm.settled.step is not None if norm.settled.known else None,
         weight_rms_error=norm.error,
         weight_rms_error_predicted=norm.error_predicted,
         force_budget=norm.budget,

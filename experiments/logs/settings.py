@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -31,9 +32,9 @@ class Setting:
     learning_rate : peak, for logs without rates. weight_decay : in the convention ``decay``, PyTorch's by default:
     "independent" of the rate; "relative" to its peak; "coupled", part of the gradient and so of the direction; "adamc",
     rate times rate over peak. num_steps : of the whole run. steps_per_record : of a log that does not number its steps.
-    initial_rms : of the weights before step 1. num_entries : of the weights, where one norm is logged. shape :
-    (d_out, d_in), for Muon. recorded : whether a record was made before or after its step. network : that predictions
-    speak of.
+    initial_rms : of the weights before step 1. num_entries : of the weights, where one norm is logged;
+    matrix_entries : of single matrices, where several are. shape : (d_out, d_in), for Muon. recorded : whether a
+    record was made before or after its step. network : that predictions speak of.
     """
 
     optimizer: str | None = None
@@ -50,6 +51,7 @@ class Setting:
     decay_fraction: float | None = None
     initial_rms: float | None = None
     num_entries: int | None = None
+    matrix_entries: Mapping[str, int] = field(default_factory=dict)
     shape: tuple[int, int] | None = None
     recorded: Literal["before", "after"] = "after"
     network: Network = WHITE_NOISE
@@ -63,6 +65,8 @@ class Setting:
         for name in ("num_steps", "num_entries", "steps_per_record"):
             if (value := getattr(self, name)) is not None:
                 require_integer(name, value, at_least=1)
+        for value in self.matrix_entries.values():
+            require_integer("matrix_entries", value, at_least=1)
 
     def spec(self, peak: float) -> Optimizer:
         """The optimizer at a peak rate, its own defaults for what is not told; no decay where none is told, or where it

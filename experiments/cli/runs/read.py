@@ -81,6 +81,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="of the weights whose norm is logged, if it is one norm, to make an RMS of it (default: not known)",
     )
     group.add_argument(
+        "--matrix-entries",
+        action="append",
+        metavar="MATRIX=NUMBER",
+        help="the same of one of several matrices, by its name in the table of the answer; repeatable (default: not"
+        " known)",
+    )
+    group.add_argument(
         "--shape",
         type=whole_number,
         nargs=2,
@@ -108,6 +115,7 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     names = [field.name for field in dataclasses.fields(Setting) if field.name != "network"]
     given = {name: getattr(options, name) for name in names}
+    given["matrix_entries"] = _entries(options.matrix_entries)
     given["shape"] = None if options.shape is None else tuple(options.shape)
     with_decay(options.optimizer or "adamw", options.decay)
     with told_by_flag():
@@ -125,10 +133,33 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _entries(given: list[str] | None) -> dict[str, int]:
+    """Sizes of matrices by name. Raises `BadInput`."""
+    try:
+        return {name: whole_number(text) for name, text in pairs("--matrix-entries", given, column=False).items()}
+    except argparse.ArgumentTypeError as error:
+        raise BadInput(f"--matrix-entries: {error}") from None
+
+
 def _draw(reading: Reading, name: str) -> Figure:
     from experiments.figures.logs import reading_figure
 
-    return reading_figure(reading.series, title=f"{name}, {reading.optimizer}", settled=reading.equilibrium_step)
+    return reading_figure(
+        reading.series,
+        title=f"{name}, {reading.optimizer}",
+        settled=reading.equilibrium_step,
+        angles_from=reading.angles_from or "",
+        missing=_missing(reading),
+    )
+
+
+def _missing(reading: Reading) -> str:
+    """Why a picture has neither a norm nor an angle."""
+    if any(group.num_records for group in reading.groups):
+        return "norms are logged, but not of how many entries: --num-entries or --matrix-entries gives RMS and angles"
+    if reading.weight_decay is None:
+        return "no weight norm is read, and without a weight decay theory has none (--weight-decay)"
+    return "no weight norm is read, and theory has none for this decay"
 
 
 def as_object(reading: Reading) -> dict[str, Any]:
@@ -139,6 +170,14 @@ def as_object(reading: Reading) -> dict[str, Any]:
         value = shown[name]
         shown[name] = [dataclasses.asdict(one) for one in value] if name == "groups" else value
     return shown
+
+
+def _step_of_equilibrium(reading: Reading) -> str:
+    if reading.equilibrium.startswith("not known"):
+        return "not known"
+    if reading.equilibrium.startswith(("never", "not reached")):
+        return "never"
+    return as_cell(reading.equilibrium_step)
 
 
 def _gradient_in_words(gradient: GradientNorm) -> str:
@@ -152,7 +191,10 @@ def _gradient_in_words(gradient: GradientNorm) -> str:
 def in_words(reading: Reading) -> str:
     """The page."""
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
-    lines += [f"{name:28} {as_cell(getattr(reading, name))}" for name in TOP]
+    for name in TOP:
+        value = getattr(reading, name)
+        lines.append(f"{name:28} {_step_of_equilibrium(reading) if name == 'equilibrium_step' else as_cell(value)}")
+    lines.append(f"equilibrium: {reading.equilibrium}")
     if reading.weight_decay is not None:
         lines.append(
             f"Decay {reading.weight_decay:g} in the convention {reading.decay}: a step took {DECAYS[reading.decay]}."
@@ -195,7 +237,7 @@ def _groups(reading: Reading) -> list[str]:
                 group.name,
                 short_number(group.weight_rms_first, 4),
                 short_number(group.weight_rms_last, 4),
-                as_cell(group.equilibrium_step),
+                {True: as_cell(group.equilibrium_step), False: "never", None: "not known"}[group.settles],
                 _percent(group.weight_rms_error),
                 _percent(group.weight_rms_error_predicted),
                 *forces,
@@ -212,7 +254,8 @@ def _schedule(reading: Reading) -> list[str]:
     rows = [
         [f"{steps[place]:.0f}", *(short_number(reading.series[name][place], 4) for name in names)] for place in places
     ]
-    return aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
+    table = aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
+    return [*table, f"angular update and adamh learning rate: by {reading.angles_from}"]
 
 
 def _percent(value: float | None) -> str:

@@ -22,7 +22,7 @@ from experiments.logs.sources.tabular import (
     read_separated,
     read_trainer_state,
 )
-from experiments.logs.sources.text_lines import read_text
+from experiments.logs.sources.text_lines import is_record, read_text
 
 STATE_FILE = "trainer_state.json"
 FIRST_LINES = 20  # of which one has to be whole
@@ -113,7 +113,7 @@ def _is_header(line: str, columns: Mapping[str, str]) -> bool:
     _, names = header_of(line)
     told = [one for name in names if (one := meaning(name, columns)) is not None]
     enough = len(told) > 1 or any(one.quantity == "step" for one in told)
-    return enough and not any(is_number(name) for name in names)
+    return enough and not any(is_number(name) for name in names) and not is_record(line, columns)
 
 
 def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:

@@ -50,6 +50,8 @@ def add_events(content: bytes, log: Collector, row: int) -> int:
                 log.add(row, "step", step)
                 log.add(row, tag, value)
                 row += 1
+            else:
+                log.pass_over(tag, value)
         place = start + length + FOOTER
     if place < end:
         log.reject(log.num_lines, "a record that is cut off")

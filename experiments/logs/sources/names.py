@@ -1,13 +1,14 @@
 """What a column, a tag or a key of a log means, by its usual names; and which one counts where several could.
 
 Names are compared in lower case, with _ for everything that is no letter or digit. A quantity of one matrix is told by
-the quantity before or behind the matrix: ``weight_rms/layers.0.mlp``, ``param/blocks.0.att.weight.norm``.
+the quantity before or behind the matrix: ``weight_rms/layers.0.mlp``, ``param/blocks.0.att.weight.norm``. A norm that
+does not say whether it is of weights or of gradients, ``norm/h.0.mlp``, means nothing until somebody maps it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.files import BadInput
@@ -64,6 +65,10 @@ FORMS = (
 )
 EXPORTED = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # a chart of W&B as CSV
 BOUNDS = ("__min", "__max")  # beside each of its columns
+ANY = "*"  # stands for the matrix in a name that is mapped
+SIZES = re.compile(r"norms?|l2norm|fro|frobenius|rms")  # of what, is told by other words of a name
+NO_WEIGHTS = re.compile(r"grads?|gradients?|gnorm|updates?|direction|exp|momentum|act|activations?|logits?|clip|u")
+BEFORE, BEHIND = re.compile(r"(.*?norms?[/.]).+", re.IGNORECASE), re.compile(r".+?([/._-]norms?)", re.IGNORECASE)
 
 
 class Meaning(NamedTuple):
@@ -75,7 +80,10 @@ class Meaning(NamedTuple):
 
 
 def meaning(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
-    """What a name stands for, if for anything; ``columns`` maps ours to theirs and comes first."""
+    """What a name stands for, if for anything; ``columns`` maps ours to theirs and comes first.
+
+    A * in theirs stands for the name of a matrix, in names that mean nothing by themselves.
+    """
     for quantity, name in columns.items():
         if name == theirs:
             return Meaning(quantity, "", -1)
@@ -94,14 +102,50 @@ def meaning(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
             return Meaning(quantity, "", names.index(spelled))
     if LEARNING_RATES.fullmatch(spelled):
         return Meaning("learning_rate", "", len(NAMES["learning_rate"]))
-    return _of_a_matrix(theirs)
+    return _of_a_matrix(theirs) or _as_asked(theirs, columns)
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
-    """Raises `BadInput` for a name of ours that there is not."""
-    for name in columns:
+    """Raises `BadInput` for a name of ours that there is not, and for a * that can stand for no matrix."""
+    for name, theirs in columns.items():
         if name not in NAMES:
             raise BadInput(f"--column {name}: must be one of {', '.join(NAMES)}")
+        if theirs.count(ANY) > (name in OF_MATRICES) or theirs == ANY:
+            raise BadInput(
+                f"--column {name}={theirs}: one {ANY} beside other text, for the matrix, in one of"
+                f" {', '.join(OF_MATRICES)}"
+            )
+
+
+def looks_like_norm(theirs: str) -> bool:
+    """Whether a name that means nothing may be a norm of weights: it says so of nothing else."""
+    words = re.split("[^a-z0-9]+", theirs.lower())
+    return any(map(SIZES.fullmatch, words)) and not any(map(NO_WEIGHTS.fullmatch, words))
+
+
+def asked_for(names: Sequence[str]) -> str:
+    """What to map to read names that look like norms: one of them, or what is alike in most, with a * for the rest."""
+    forms = [form for name in names if (form := _form(name))]
+    most = max(forms, key=forms.count, default="")
+    return most if forms.count(most) > 1 else names[0]
+
+
+def _form(name: str) -> str:
+    if found := BEFORE.fullmatch(name):
+        return found[1] + ANY
+    found = BEHIND.fullmatch(name)
+    return ANY + found[1] if found else ""
+
+
+def _as_asked(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
+    for quantity, name in columns.items():
+        before, any_, behind = name.partition(ANY)
+        long = len(theirs) > len(before) + len(behind)
+        if any_ and long and theirs.startswith(before) and theirs.endswith(behind):
+            matrix = theirs[len(before) : len(theirs) - len(behind)]
+            if not any(map(NO_WEIGHTS.fullmatch, re.split("[^a-z0-9]+", matrix.lower()))):
+                return Meaning(quantity, matrix, -1)
+    return None
 
 
 def _of_a_matrix(theirs: str) -> Meaning | None:

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.logs.sources.names import OF_MATRICES, Meaning, meaning
+from experiments.logs.sources.names import ANY, BOUNDS, OF_MATRICES, Meaning, asked_for, looks_like_norm, meaning
 from experiments.tables.numbers import possible
+from experiments.text import listed
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
+MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
 
 
 class NoLog(BadInput):
@@ -31,7 +33,7 @@ class RawLog:
     ("" for all), the rows that hold it, rising, and its values; what was logged but is not finite is inf. num_entries :
     of the matrices, where told. num_lines, num_broken, broken : lines read, those that could not be, and the first of
     them. planned_steps, steps_done : length that the run was to have, and steps that it had made by the end of the
-    source, where it tells them.
+    source, where it tells them. unread_norms : names that may be norms of weights, and were not read.
     """
 
     where: str
@@ -45,6 +47,7 @@ class RawLog:
     planned_steps: int | None = None
     steps_done: int | None = None
     notes: tuple[str, ...] = ()
+    unread_norms: tuple[str, ...] = ()
 
 
 @dataclass
@@ -67,6 +70,8 @@ class Collector:
     meanings: dict[str, Meaning | None] = field(default_factory=dict)
     rows: dict[str, list[int]] = field(default_factory=dict)
     values: dict[str, list[object]] = field(default_factory=dict)
+    unread: dict[str, float] = field(default_factory=dict)  # the first number of each
+    varying: dict[str, None] = field(default_factory=dict)  # those of them that had another
 
     def wanted(self, theirs: str) -> bool:
         """Whether a name means something; asked once, remembered."""
@@ -89,6 +94,15 @@ class Collector:
         if self.wanted(theirs):
             self.rows[theirs].append(row)
             self.values[theirs].append(value)
+        else:
+            self.pass_over(theirs, value)
+
+    def pass_over(self, theirs: str, value: object) -> None:
+        """Remember a name that means nothing if its numbers vary."""
+        if theirs in self.varying or len(self.unread) >= MOST_UNREAD or (number := to_float(value)) is None:
+            return
+        if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
+            self.varying[theirs] = None
 
     def reject(self, line: int, text: str) -> None:
         """Count a line that cannot be read."""
@@ -98,7 +112,10 @@ class Collector:
     def finish(self, num_rows: int) -> RawLog:
         """Decide which name counts for what. Raises `BadInput` where two could and differ, or no step is there."""
         for ours, theirs in self.columns.items():
-            if theirs not in self.rows:
+            told = theirs in self.rows
+            if ANY in theirs:
+                told = any(one is not None and one[::2] == (ours, -1) for one in self.meanings.values())
+            if not told:
                 raise BadInput(f"{self.where}: --column {ours}={theirs}: no such name in it")
         chosen = self._chosen()
         if not {quantity for quantity, _ in chosen} - {"step", "epoch", "matrix", "num_entries"}:
@@ -118,6 +135,8 @@ class Collector:
                 num_entries = {str(name): float(n) for name, n in zip(label[rows], values, strict=True)}
         elif sizes is not None:
             num_entries = {"": float(self._series(sizes)[1][-1])}
+        unread_norms = [name for name in self.varying if looks_like_norm(name)]
+        self.notes += self._of_unread(unread_norms, weights=any(name.startswith("weight_") for name, _ in series))
         return RawLog(
             where=self.where,
             kind=self.kind,
@@ -130,7 +149,21 @@ class Collector:
             planned_steps=self.planned_steps,
             steps_done=self.steps_done,
             notes=tuple(self.notes),
+            unread_norms=tuple(unread_norms),
         )
+
+    def _of_unread(self, norms: Sequence[str], *, weights: bool) -> list[str]:
+        """Names that vary and were not read: norms of nobody knows what; where no weights are told, others as well."""
+        notes = []
+        if norms:
+            notes.append(
+                f"not read, since it is not told whether of weights: {listed(norms)};"
+                f" --column 'weight_norm={asked_for(norms)}' takes them as Frobenius norms, weight_rms=... as RMS"
+            )
+        others = [name for name in self.varying if name not in norms and not name.startswith("_")]
+        if others and not weights:
+            notes.append(f"not read, though it varies: {listed(others)}; --column OURS=THEIRS maps a name")
+        return notes
 
     def _steps(self, chosen: Mapping[tuple[str, str], str], num_rows: int) -> Array:
         """Of every row, NaN where it has none; counted by losses where none has."""

@@ -13,6 +13,7 @@ from experiments.tables.formats import DEEPEST, SEPARATORS
 
 TRAINER_STATE = "Hugging Face trainer state"
 WRAPPERS = ("metrics", "logs", "log", "scalars")  # objects of a record whose names are those of its own
+LOOKED_AT = 100  # rows of a column that means nothing
 COMMA = re.compile(r"([+-]?\d*),(\d+(?:[eE][+-]?\d+)?)")  # in a number
 
 
@@ -31,6 +32,7 @@ def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
     lines = iter(lines)
     separator, header = header_of(next(lines))
     places = [(place, name) for place, name in enumerate(header) if name and log.wanted(name)]
+    passed = [(place, name) for place, name in enumerate(header) if name and not log.wanted(name)]
     cells: list[list[object]] = [log.values[name] for _, name in places]
     steps = [place for place, name in places if (told := log.meanings[name]) and told.quantity == "step"]
     row, width = 0, len(header)
@@ -46,6 +48,9 @@ def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
             continue
         for (place, _), column in zip(places, cells, strict=True):
             column.append(fields[place])
+        if row < LOOKED_AT:
+            for place, name in passed:
+                log.pass_over(name, fields[place])
         row += 1
     for _, name in places:
         log.rows[name] = list(range(row))
@@ -97,8 +102,11 @@ def columns_as_rows(value: Mapping[str, object], log: Collector) -> list[dict[st
     columns = {
         name: list(column.values()) if isinstance(column, dict) else column
         for name, column in value.items()
-        if isinstance(column, dict | list) and log.wanted(name)
+        if isinstance(column, dict | list)
     }
+    for name in [name for name in columns if not log.wanted(name)]:
+        for cell in columns.pop(name)[:LOOKED_AT]:
+            log.pass_over(name, cell)
     lengths = {len(column) for column in columns.values()}
     if len(columns) < 2 or len(lengths) != 1:
         return None

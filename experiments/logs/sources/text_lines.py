@@ -9,11 +9,12 @@ r"""Text logs: nanoGPT, llm.c, modded-nanogpt, Megatron and others that print a 
      10%|#         | 100/1000 [00:19<02:51,  5.25it/s, loss=3.41]
 
 All else in such a file is passed over: modded-nanogpt begins it with its own source. A line is broken where it has a
-step, or the word for one, and names a loss, a rate or a norm, but without a number.
+step, or the word for one, and names a loss, a rate or a norm, but without a number. Norms of single matrices
+(``weight_norm/h.0.mlp 30.7``) are read by the names that tables have for them, and names that are mapped as they are.
 
 Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
-without a step, as Hugging Face prints it, has the step of the progress bar before it. Bars count themselves only as
-long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
+without a step has that of its line or, as Hugging Face prints it, of the progress bar before it. Bars count themselves
+only as long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from experiments.logs.sources.names import ANY, OF_MATRICES, looks_like_norm, meaning
 from experiments.logs.sources.raw_log import Collector, NoLog, RawLog
 from experiments.logs.sources.tabular import leaves_of
 
@@ -35,14 +37,19 @@ VALUE_WORDS = (
 )
 NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
 COUNT = r"\d{1,3}(?:,\d{3})+(?![\d,.])|\d+"
+NAME = r"[A-Za-z_](?:[\w./-]|\[\w+\])*"
+MAPPED = r"(?:[\w./-]|\[\w+\])+"  # what a * stands for
+BETWEEN = r"['\"]?(?:\s*[:=]\s*|\s+)(?:\[|tensor\()?"
 STEP = re.compile(
     rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\.0+)?(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
 )
 VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*(?:\[|tensor\()?({NUMBER})", re.IGNORECASE)
+OTHER = re.compile(rf"(?<![\w./-])({NAME}){BETWEEN}({NUMBER})", re.IGNORECASE)
+OF_NORMS = re.compile("norm|rms|w_?(?:dot_)?u", re.IGNORECASE)  # in a name of what matrices have
 BUILD = re.compile(r"\s*(\d+) (train|val) ([\d.]+|nan|inf)\s*")
 BEGINS = re.compile(rf"\W*(?:{STEP_WORDS})(?![\w.])", re.IGNORECASE)
 NAMED = re.compile(r"(?<!\w)(?:loss|trl|lr|norm)(?!\w)|_loss(?!\w)", re.IGNORECASE)
-ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
+ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS}|{NAME})\s*[:=]\s*{NUMBER}\s*", re.IGNORECASE)
 BAR = re.compile(r"(?<![\d.])(\d+)/(\d+) \[\d+:\d|(?<![\d.])(\d+)(?:\.0)?it/(\d+)(?:\.0)?it ")
 PROCESS = re.compile(r"\[(?:rank|default)[ _]?(\d+)\]:")  # as torchrun marks the lines of each
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
@@ -52,17 +59,20 @@ GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
 MOST_FORMS = 8
 LONGEST_OBJECT = 1 << 16
 
+Value = tuple[str, re.Match[str]]  # a name, as the log has it, and where it (1) and its number (2) stand
+
 
 class Form:
     """The way a program prints its lines: literal text around numbers, as a pattern that costs a tenth of a search."""
 
-    def __init__(self, text: str, step: re.Match[str], values: Sequence[re.Match[str]]) -> None:
+    def __init__(self, text: str, step: re.Match[str], values: Sequence[Value]) -> None:
         self.mask = _mask(text)
-        spans = [(step.span(2), f"({COUNT})"), *((one.span(2), f"({NUMBER})") for one in values)]
-        pattern, place, self.names = "", 0, [one[1].lower() for one in values]
-        for (start, end), number in spans:
-            pattern += _literal(text[place:start]) + number
-            place = end
+        self.names = [name for name, _ in values]
+        pattern, place = _literal(text[: step.start(2)]) + f"({COUNT})", step.end(2)
+        for _, found in values:  # names as they are, with their numbers: h.0 is not h.1
+            pattern += _literal(text[place : found.start(1)]) + f"(?-i:{re.escape(found[1])})"
+            pattern += _literal(text[found.end(1) : found.start(2)]) + f"({NUMBER})"
+            place = found.end(2)
         self.match = re.compile(pattern + _literal(text[place:].rstrip()) + r"\s*", re.IGNORECASE).fullmatch
 
 
@@ -97,11 +107,48 @@ class _Rows:
         self.planned = max(self.planned, int((told or "0").replace(",", "")))
 
 
+class _Values:
+    """Finds names with their numbers in a line."""
+
+    def __init__(self, log: Collector) -> None:
+        self.log = log
+        asked = sorted(map(re.escape, log.columns.values()), key=len, reverse=True)
+        words = "|".join(asked).replace(re.escape(ANY), MAPPED)
+        self.asked = re.compile(rf"(?<![\w./-])({words}){BETWEEN}({NUMBER})") if asked else None
+
+    def __call__(self, text: str) -> list[Value]:
+        """The usual words, names of single matrices and mapped names, and norms of nobody knows what."""
+        found = [(one[1].lower(), one) for one in VALUE.finditer(text)]
+        whole = [] if self.asked is None else [one for one in self.asked.finditer(text) if self.log.wanted(one[1])]
+        for one in OTHER.finditer(text):
+            if OF_NORMS.search(one[1]) and not _meets(one, whole) and self._is_norm(one[1]):
+                whole.append(one)
+        if not whole:
+            return found
+        kept = [(name, one) for name, one in found if not _meets(one, whole)]
+        return sorted(kept + [(one[1], one) for one in whole], key=lambda value: value[1].start())
+
+    def _is_norm(self, name: str) -> bool:
+        quantity = self.log.quantity(name)
+        return quantity in OF_MATRICES or (quantity is None and looks_like_norm(name))
+
+
+def _meets(one: re.Match[str], others: Iterable[re.Match[str]]) -> bool:
+    return any(one.start() < other.end() and other.start() < one.end() for other in others)
+
+
+def is_record(line: str, columns: Mapping[str, str]) -> bool:
+    """Whether a line has a step and a number with a name."""
+    stepped = STEP.search(line) or BAR.search(line)
+    return bool(stepped and (VALUE.search(line) or any(meaning(one[1], columns) for one in OTHER.finditer(line))))
+
+
 def read_text(lines: Iterable[str], log: Collector) -> RawLog:
     """Raises `NoLog` where no line has a step and a number with its name."""
     rows, current, bar, counted = _Rows(log), None, None, False  # current: the last step; counted: by more than bars
     made = rows.row
     forms: list[Form] = []
+    values_of = _Values(log)
     process = mark = None  # the one that is read, where several print; and that of the line before
     for line, text in enumerate(lines, start=1):
         log.num_lines += 1
@@ -126,10 +173,12 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
                 rows.add(built[1], [({"train": "loss", "val": "val_loss"}[built[2]], built[3])])
                 continue
             if (found := _object(text, log)) is not None:
-                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else bar, found)
+                before = STEP.search(text[: text.find("{")])
+                known = before[2] if before else bar
+                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
                 continue
             steps = list(STEP.finditer(text))
-            values = list(VALUE.finditer(text)) if steps or current is not None else []
+            values = values_of(text) if steps or current is not None else []
             if steps:
                 step = min(steps, key=lambda one: _rank(one[1]))
                 current, counted = step[2], True
@@ -140,20 +189,24 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
                     if cut_off or NAMED.search(text, step.end()):
                         log.reject(line, text)
                     continue
-                if len(forms) < MOST_FORMS and step.end() <= values[0].start():
+                if len(forms) < MOST_FORMS and step.end() <= values[0][1].start():
                     forms.append(Form(text, step, values))
             elif reached := BAR.search(text):
                 bar = reached[1] or reached[3]
                 if not counted:
                     rows.plan(reached[2] or reached[4])
-                    if values := list(VALUE.finditer(text)):
-                        rows.add(bar, ((one[1].lower(), one[2]) for one in values))
+                    if values := values_of(text):
+                        rows.add(bar, ((name, one[2]) for name, one in values))
                 continue
             elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
                 if BEGINS.match(text) and NAMED.search(text):
                     log.reject(line, text)
                 continue
-            rows.add(current, ((one[1].lower(), one[2]) for one in values))
+            if not any(log.wanted(name) for name, _ in values):
+                for name, one in values:
+                    log.pass_over(name, one[2])
+                continue
+            rows.add(current, ((name, one[2]) for name, one in values))
     if rows.row < 0:
         raise NoLog(f"{log.where}: no line with a step and a number with its name")
     if rows.planned:

@@ -95,7 +95,7 @@ def test_one_parser_for_all_numbers(command: str, capsys: pytest.CaptureFixture[
     """``1e3`` wherever a number is taken; nonsense is refused, with the flag and the value in one line."""
     parser = parser_of(command)
     for action in parser._actions:
-        assert action.type in (None, Path, *NUMBERS), action
+        assert action.type in (None, Path, flags.folder, *NUMBERS), action
     for action in (action for action in options_of(parser) if action.type in NUMBERS):
         (flag,) = action.option_strings
         count = action.nargs if isinstance(action.nargs, int) else 1
@@ -126,7 +126,7 @@ def test_what_is_counted_is_whole(command: str) -> None:
 def test_folders_mean_the_same_everywhere(command: str) -> None:
     for action in options_of(parser_of(command)):
         if action.dest in FOLDERS:
-            assert action.type is Path
+            assert action.type is flags.folder
             assert action.metavar == "DIR"
             assert str(action.help).startswith(f"{FOLDERS[action.dest]}: ")
 

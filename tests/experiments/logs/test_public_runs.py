@@ -61,12 +61,14 @@ def test_what_is_above_white_noise(runs: Path) -> None:
 
 
 def test_norms_alone(runs: Path) -> None:
-    """Rates from the settings beside it; no direction, so no error with one."""
+    """Rates from the settings beside it; no direction, so no error with one, and no constant one that explains it."""
     found = read_log(runs / "pythia_lr1e-3_wd0.05.csv", Setting())
     assert found.num_relaxations == pytest.approx(1.1, abs=0.01)
     assert found.weight_rms_error is None
     assert found.weight_rms_error_predicted is not None
     assert 0.1 < found.weight_rms_error_predicted < 0.3
+    assert not any("--direction" in note for note in found.notes)
+    assert found.angles_from == "logged norm, direction of white noise"
 
 
 def test_the_direction_of_the_network_they_are_is_predicted_better(runs: Path) -> None:
