@@ -132,9 +132,9 @@ class Fields:
         from theory.networks import model_of
 
         schedule = schedule_from(options)
-        model = predict.model_from(options, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
         decay = None if options.weight_decay is None else options.weight_decay[0]
         optimizer = optimizer_from(options, options.learning_rate[0], decay)
+        model = predict.model_from(options, optimizer, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
         network = model["network"]
         model_of(optimizer, **{name: value for name, value in model.items() if name != "initial_rms"})
 

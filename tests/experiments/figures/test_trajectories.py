@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,14 @@ def test_a_setting_with_its_equilibrium_and_the_end_of_its_transient() -> None:
     assert reached[0] == pytest.approx(0.95 * height[0], rel=1e-3)
     assert {"weight RMS (unit of the weights)", "angle per step (rad)", "step"} <= set(words(figure).splitlines())
     assert "network white-noise" in words(figure)
+
+
+def test_a_crossing_is_not_called_the_end_of_a_transient() -> None:
+    crossing = replace(run(1e-3), passes_equilibrium=True)
+    figure = prediction_figure([crossing], network="n", tolerance=0.05)
+    assert line(figure.axes[0], f"first within {crossing.name}")[0] == crossing.transient_steps
+    assert "first within 5 % of the peak rate's equilibrium" in words(figure).replace("\n", " ")
+    assert "transient ends" not in words(figure)
 
 
 def test_several_settings_are_named_where_they_end() -> None:
