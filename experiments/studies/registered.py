@@ -82,7 +82,9 @@ def load_study(given: str) -> Study:
     if given in STUDIES:
         load = STUDIES[given].load
         if load is None:
-            raise BadInput(f"{given}: not made of the runs of a sweep; lrbend study {given} runs it, at a cost of {STUDIES[given].cost}")
+            raise BadInput(
+                f"{given}: not made of the runs of a sweep; lrbend study {given} runs it, at a cost of {STUDIES[given].cost}"
+            )
         return load()
     path = Path(given)
     if path.suffix != ".json" and not path.is_file():

@@ -69,7 +69,15 @@ def plan_in_words(found: Plan) -> str:
     ]
     total = map(short_number, (found.num_tokens, found.flops))
     rows.append(
-        ("all", "", "", str(found.num_runs), str(found.num_finished), *total, *([_hours(found.gpu_hours)] if for_gpus else []))
+        (
+            "all",
+            "",
+            "",
+            str(found.num_runs),
+            str(found.num_finished),
+            *total,
+            *([_hours(found.gpu_hours)] if for_gpus else []),
+        )
     )
     header = ("arm", "width", "params", "runs", "finished", "tokens", "FLOPs", "GPU hours")[: len(rows[0])]
     least = (24, 5, 8, 6, 8, 9, 9, 9)[: len(rows[0])]

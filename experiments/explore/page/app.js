@@ -15,7 +15,7 @@ const NARROW = matchMedia("(max-width: 820px)");
 const MAP_FIELDS = { learning_rate: "1e-3", weight_decay: "0.1" }; // what the map does not hang on
 
 // Under a falling rate the norm may only pass the equilibrium of the peak rate: no transient ends there.
-const firstWithin = (tolerance) => `first within ${short(100 * tolerance)} % of the peak rate's equilibrium`;
+const firstWithin = (tolerance) => `first within ${short(100 * tolerance)} %`;
 
 const settings = () => (state.b ? ["a", "b"] : ["a"]);
 const askers = Object.fromEntries(
@@ -140,8 +140,8 @@ function drawFacts() {
       return `${shown(value, kind)} (${Math.round((100 * value) / columns[place][1].num_steps)} %)`;
     });
     if (columns.length > 1) texts.push(values[0] && values[1] ? `× ${short(values[1] / values[0])}` : "–");
-    const passing = name === "transient_steps" && columns.some(([, answer]) => answer.passes_equilibrium);
-    return [passing ? "first near peak rate's equilibrium (step)" : label, texts];
+    const passing = name === "transient_steps" && columns.find(([, answer]) => answer.passes_equilibrium);
+    return [passing ? `${firstWithin(passing[1].tolerance)} of the peak rate's equilibrium (step)` : label, texts];
   });
   const heads = columns.map(([of]) => `<i class="key ${of}"></i>${of.toUpperCase()}`);
   if (columns.length > 1) heads.push("B / A");

@@ -137,7 +137,7 @@ function drawChart(node, spec) {
     const [px, py] = [x(point.x), y(point.y)];
     out.push(`<path class="fill-measured" opacity="${point.faint ? 0.25 : 1}" d="M${px - 4} ${py}l4 -4 4 4 -4 4z"><title>${escaped(point.name ?? "")}</title></path>`);
   }
-  const marked = [];
+  const [marked, heights] = [[], []]; // where marks and their labels are
   for (const mark of spec.marks ?? []) {
     if (!drawable(mark.y, yLog) || !drawable(mark.x, xLog)) continue;
     const [px, py] = [x(mark.x), y(mark.y)];
@@ -148,7 +148,10 @@ function drawChart(node, spec) {
     out.push(`<line class="${mark.of}" stroke-width="1" opacity=".6" x1="${px}" x2="${px}" y1="${py}" y2="${frame.bottom}"/>${shape}`);
     if (mark.name) {
       const end = px > (frame.left + frame.right) / 2;
-      out.push(`<text class="label ${mark.of}" x="${px + (end ? -8 : 8)}" y="${py > frame.bottom - 60 ? py - 11 : frame.bottom - 7 - (mark.square ? 14 : 0)}" text-anchor="${end ? "end" : "start"}">${escaped(mark.name)}</text>`);
+      let height = py > frame.bottom - 60 ? py - 11 : frame.bottom - 7;
+      while (heights.some((other) => Math.abs(other - height) < 14)) height -= 14;
+      heights.push(height);
+      out.push(`<text class="label ${mark.of}" x="${px + (end ? -8 : 8)}" y="${height}" text-anchor="${end ? "end" : "start"}">${escaped(mark.name)}</text>`);
     }
   }
   out.push("</g>");
