@@ -32,6 +32,7 @@ from theory import Trajectory
 Array = NDArray[np.float64]
 
 QUANTITIES = ("weight_rms", "angular_update")
+MOST_IN_LEGEND = 6  # settings that are named in a legend; more are named where they end
 MOST_MARKED = 12  # settings whose equilibria and transients do not hide each other
 DEEPEST = 1e4  # ratio that an axis of angles spans at most: under a schedule that ends at zero they go on falling
 CUT = " What is less than a 10,000th of the largest lies below the picture."
@@ -81,9 +82,15 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
             if len(runs) == 1 and settled is not None:
                 ends = [EndLabel("equilibrium", settled, GREY)]
         cut |= finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        if 1 < len(runs) <= MOST_IN_LEGEND:
+            continue
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
+    if 1 < len(runs) <= MOST_IN_LEGEND:
+        names = [run.name for run in runs]
+        handles = [each for each in panels[1].lines if each.get_label() in names]
+        panels[1].legend(handles, names, loc="best", fontsize=SMALL, framealpha=0.7)
     marks = {
         "equilibrium": "Dotted: equilibrium at the peak rate.",
         "transient ends": f"Circle: the transient ends, within {100 * tolerance:.3g} % of it.",

@@ -29,6 +29,7 @@ from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
     defined_in_words,
+    last_angle_in_words,
     nearest_in_words,
     network_in_words,
     numbers_in_words,
@@ -139,7 +140,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         names = (*_names(tells_start), *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
-        print("Angles are in radians per step; an RMS is that of the entries of the matrix.")
+        units = "Angles are in radians per step; an RMS is that of the entries of the matrix."
+        print(units + last_angle_in_words(schedule))
         print(defined_in_words(options.tolerance))
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
@@ -240,7 +242,7 @@ def _name(options: argparse.Namespace, optimizer: Optimizer, start: float | None
         "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
         "decay": decay if several[1] or not several[0] else None,
     }
-    from_ = "" if start is None else f", from RMS {start:g}"
+    from_ = "" if start is None else f", from RMS {start:.4g}"
     if all(several):
         return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}{from_}"
     return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None) + from_

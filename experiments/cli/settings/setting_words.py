@@ -43,7 +43,7 @@ def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
     transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
     band, decays = _percent(tolerance), schedule.peak_end < schedule.num_steps
     if setting["relaxation_steps"] is None:
-        return "The norm is fixed: there is no transient."
+        return f"The norm is fixed: there is no transient.{last_angle_in_words(schedule)}"
     if transient is None:
         which = "the equilibrium of the peak rate" if decays else "its equilibrium"
         verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of {which}."
@@ -71,7 +71,13 @@ def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
             f" At the peak rate it takes {needed:,.0f} steps, and the run is worth {worth:,} of those"
             f" ({worth / needed:.0%}); it ends at {1 + last:.0%} of that RMS."
         )
-    return verdict
+    return verdict + last_angle_in_words(schedule)
+
+
+def last_angle_in_words(schedule: Schedule) -> str:
+    """Why the last angle is next to nothing, where it is."""
+    ends_at_zero = schedule.peak_end < schedule.num_steps and getattr(schedule, "final_fraction", None) == 0
+    return " The schedule ends at 0, and with it the angle." if ends_at_zero else ""
 
 
 def defined_in_words(tolerance: float) -> str:
@@ -94,8 +100,8 @@ def nearest_in_words(run: Trajectory, equilibrium_rms: float) -> str:
     away = run.weight_rms[:, 0] / equilibrium_rms - 1
     k = int(abs(away).argmin())
     return (
-        f"It is nearest at step {run.steps[k]:,}, {abs(away[k]):.1%} {'below' if away[k] < 0 else 'above'}; the falling"
-        " rate has an equilibrium of its own, which falls too."
+        f"The RMS is nearest at step {run.steps[k]:,}, {abs(away[k]):.1%} {'below' if away[k] < 0 else 'above'}; the"
+        " falling rate has an equilibrium of its own, which falls too."
     )
 
 

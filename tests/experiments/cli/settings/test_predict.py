@@ -245,6 +245,7 @@ def test_what_a_falling_rate_takes_through_equilibrium_is_no_end(capsys: pytest.
     assert "\ntransient_steps: first step after which" in table
     assert "\nreaches_equilibrium: whether as many steps at the peak rate" in table
     assert main([*PREDICT[:-1], "30000", "--schedule", "wsd", "--initial-rms", "2x", "--json"]) == 0
+    assert "The schedule ends at 0, and with it the angle." in table
     assert "passes it" not in strict_json(capsys.readouterr().out)["note"]  # within 5 % before the decay begins
 
 
