@@ -93,7 +93,6 @@ def run(options: argparse.Namespace) -> int:
     check_plot(options)
     schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
-    notes: list[str] = []
     trajectory: list[dict[str, Any]] = []
     drawn: list[PredictedRun] = []
     with told_by_flag():
@@ -104,10 +103,9 @@ def run(options: argparse.Namespace) -> int:
             model = model_from(options, optimizer, asked)
             network, start = model["network"], model["initial_rms"]
             said = predicted(optimizer, schedule, tolerance=options.tolerance, **model)
-            prediction = setting_answer(optimizer, model, said)
+            prediction = setting_answer(optimizer, model, said, schedule, options.tolerance)
             named = {name: prediction[name] for name in NAMED}
             settings.append(prediction)
-            notes.append(_note(prediction, schedule, options.tolerance))
             if options.trajectory is not None:
                 trajectory += [{**named, **row} for row in _records(_recorded(optimizer, schedule, records, model))]
             if options.plot is not None:
@@ -121,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
-        _write_csv("--csv", options.csv, settings)
+        _write_csv("--csv", options.csv, [_numbers(row) for row in settings])
     if options.trajectory is not None:
         setting_columns = _names(tells_start) if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
@@ -130,11 +128,10 @@ def run(options: argparse.Namespace) -> int:
         options, lambda: _draw(drawn, f"{options.optimizer}, network {network_in_words(network)}", options.tolerance)
     )
     if options.json:
-        told = [{**row, "note": note} for row, note in zip(settings, notes, strict=True)]
-        print(to_json(told[0] if len(told) == 1 else {"settings": told}))
+        print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
     if len(settings) == 1:
-        print("\n".join(numbers_in_words(settings[0])))
+        print("\n".join(numbers_in_words(_numbers(settings[0]))))
         print(_verdict(settings[0], optimizer, schedule, options.tolerance, model))
         print(conventions_in_words(optimizer))
     else:
@@ -161,9 +158,16 @@ def model_from(options: argparse.Namespace, optimizer: Optimizer, start: float |
     return {"initial_rms": start_from(start, optimizer, **model), **model}
 
 
-def setting_answer(optimizer: Optimizer, model: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object of one setting; ``model`` from `model_from`."""
+def setting_answer(
+    optimizer: Optimizer,
+    model: Mapping[str, Any],
+    prediction: Mapping[str, Any],
+    schedule: Schedule,
+    tolerance: float,
+) -> dict[str, Any]:
+    """The JSON object of one setting, with how far its run gets in words; ``model`` from `model_from`."""
     network = model["network"]
+    grows = prediction["equilibrium_rms"] is None
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", None),
@@ -173,19 +177,17 @@ def setting_answer(optimizer: Optimizer, model: Mapping[str, Any], prediction: M
         **({} if network.kind is None else {"matrix_kind": network.kind}),
         "direction_ratio": network.direction_ratio,
         **conventions(optimizer),
+        "note": growth_verdict(prediction) if grows else verdict_in_words(prediction, schedule, tolerance),
     }
+
+
+def _numbers(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "note"}
 
 
 def _names(tells_start: bool) -> tuple[str, ...]:
     """The columns that tell settings of a table apart; the initial RMS only where there are several."""
     return ("learning_rate", "weight_decay", *(("initial_rms",) if tells_start else ()))
-
-
-def _note(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
-    """How far a run gets, in the JSON."""
-    if setting["equilibrium_rms"] is None:
-        return growth_verdict(setting)
-    return verdict_in_words(setting, schedule, tolerance)
 
 
 def _passes(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> bool:
@@ -201,7 +203,7 @@ def _verdict(
     setting: Mapping[str, Any], optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
 ) -> str:
     """How far the run of a `setting_answer` gets, in words."""
-    settled, verdict = setting["equilibrium_rms"], _note(setting, schedule, tolerance)
+    settled, verdict = setting["equilibrium_rms"], str(setting["note"])
     if settled is None or setting["relaxation_steps"] is None:
         return verdict
     if setting["transient_steps"] is None and schedule.peak_end < schedule.num_steps:
