@@ -1,6 +1,7 @@
 """The derived forms of a module, printed: ``python -m theory.adamw``; ``python -m theory`` lists the modules.
 
-A module without a ``derive_*`` says what its docstring says, and what else it has.
+First comes what the docstring says: the law, and a legend of its symbols, with those that it refers to. A
+module without a ``derive_*`` says what else it has.
 
 sympy leaves results in shapes of its own; `tidy` gives them the shape of the docstrings where it can: one fraction
 under one root, what a step leaves of the weights as alpha, factors like 1 - alpha positive. Formulas of docstrings are
@@ -13,6 +14,7 @@ import importlib
 import inspect
 import io
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -87,11 +89,9 @@ def listed() -> Iterator[str]:
 
 def printed(module: ModuleType) -> Iterator[str]:
     """The lines."""
-    if derivations(module):
-        yield f"{module.__name__}: {_first_line(module)}"
-        yield from (f"\n{part}" for part in _doc(module).split("\n\n") if part.startswith("Legend:"))
-    else:
-        yield f"{module.__name__}: {_doc(module)}"
+    yield f"{module.__name__}: {_doc(module)}"
+    yield from (f"\n{name} has this {legend}" for name, legend in _legends(module).items())
+    if not derivations(module):
         yield "\nNo derivations. It has:"
         for name, each in public(module).items():
             yield from textwrap.wrap(f"  {name}: {_first_line(each)}", WIDTH, subsequent_indent="    ")
@@ -145,6 +145,22 @@ def _lines(name: str, result: object) -> Iterator[str]:
             yield from (f"        {line}" for line in (first, *rest))
         else:
             yield head + first
+
+
+def _legends(module: ModuleType) -> dict[str, str]:
+    """The legends that the module's own leads to, by the names of their modules."""
+    found: dict[str, str] = {}
+    waiting = [_legend(module)]
+    while waiting:
+        for name in re.findall(r"as in `(theory\.\w+)`", waiting.pop()):
+            if name not in found:
+                found[name] = _legend(importlib.import_module(name))
+                waiting.append(found[name])
+    return found
+
+
+def _legend(module: ModuleType) -> str:
+    return next((part for part in _doc(module).split("\n\n") if part.startswith("Legend:")), "")
 
 
 def _first_line(documented: object) -> str:

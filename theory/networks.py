@@ -115,6 +115,11 @@ class Network:
     def __post_init__(self) -> None:
         require_number("direction_ratio", self.direction_ratio, at_least=1e-3, at_most=1e3)
 
+    @property
+    def kind(self) -> str | None:
+        """The kind of matrix in `theory.radial.KINDS` whose law this is; None where no law acts, or one of your own."""
+        return next((kind for kind, law in radial.KINDS.items() if self.name == "gpt2" and law == self.law), None)
+
     def direction_ratios(self, num_steps: int) -> Array:
         """(num_steps,) ratio of every step."""
         factors = np.ones(num_steps) if self.direction_history is None else self.direction_history(num_steps)

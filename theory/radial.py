@@ -5,10 +5,11 @@ r"""AdamW on matrices that are not scale-invariant: gradients that push the norm
    p_{t+1} = c_t(\alpha_t p_t - \eta_t s_t) + w_{t+1} r_{t+1}
 
 Legend: :math:`\rho, p, s` as in `theory.adamw`; :math:`r = \langle W g/\sqrt v\rangle`, the radial gradient, above 0
-where a step against it shrinks the norm; :math:`c\to\beta_1` carry of the direction, :math:`w\to 1-\beta_1` weight of
-the newest gradient in it; D direction ratio, RMS of the direction over that of white noise, :math:`s = D^2q`;
-:math:`z = \eta/\mathrm{RMS}` relative step. With r and s measured at every step this is an account of a run, exact for
-gradients whose noise is white (`theory.measured`).
+where a step against it shrinks the norm; :math:`\alpha = 1-\eta\lambda`; :math:`c\to\beta_1` carry of the direction,
+:math:`w\to 1-\beta_1` weight of the newest gradient in it; D direction ratio, RMS of the direction over that of white
+noise, :math:`s = D^2q`; :math:`z = \eta/\mathrm{RMS}` relative step; F force factor, f its value at small steps,
+:math:`z_v` the step at which a valley halves it; R RMS at equilibrium, :math:`b = \eta/z_v`. With r and s measured at
+every step this is an account of a run, exact for gradients whose noise is white (`theory.measured`).
 
 **Reduced theory.** At constant rate p settles within the memory of momentum, and for :math:`\eta\lambda\to0`
 
@@ -193,7 +194,7 @@ def derive_growth() -> sp.Expr:
 
 
 def derive_equilibrium() -> dict[str, sp.Expr]:
-    """``rms`` and ``relaxation_steps`` (of rho, close by) of the law, in eta, lam, D, f and z_v."""
+    """R as ``rms``, and ``relaxation_steps`` (of rho, close by) of the law, in eta, lam, D, f and z_v."""
     eta, lam, D, f, z_v, x = sp.symbols("eta lambda D f z_v x", positive=True)
     flow = -2 * eta * lam * x**2 + eta**2 * D**2 * f / (1 + eta / (x * z_v))  # of rho = x^2
     (rms,) = (
@@ -201,7 +202,8 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
         for root in sp.solve(sp.numer(sp.together(flow / x)), x)
         if root.subs({eta: 1, lam: 1, D: 1, f: 1, z_v: 1}).evalf() > 0
     )
-    return {"rms": sp.simplify(rms), "relaxation_steps": sp.simplify(-2 * x / flow.diff(x)).subs(x, rms)}
+    steps = sp.factor((-2 * x / flow.diff(x)).subs(f, sp.solve(flow, f)[0]))
+    return {"rms": sp.simplify(rms), "relaxation_steps": sp.simplify(steps.subs(x, rms))}
 
 
 def equilibrium_rms(
@@ -264,11 +266,14 @@ def equilibrium(
     )
 
 
-def derive_fixed_point() -> sp.Expr:
-    """The cubic of `equilibrium` in R: rho and p at rest, with the law's r."""
-    eta, lam, beta1, D, f, b, R = sp.symbols("eta lambda beta_1 D f b R", positive=True)
+def derive_fixed_point() -> dict[str, sp.Expr]:
+    """The cubic of `equilibrium` in R, which is 0 there: what stands before its powers, in eta, alpha, beta_1, D, f, b.
+
+    From rho and p at rest, with the law's r.
+    """
+    eta, kept, beta1, D, f, b, R = sp.symbols("eta alpha beta_1 D f b R", positive=True)
     rho, p = sp.symbols("rho p")
-    kept, s = 1 - eta * lam, D**2 * (1 - beta1) / (1 + beta1)
+    s = D**2 * (1 - beta1) / (1 + beta1)
     r = eta * D**2 * (1 - f / (1 + b / R)) / 2
     at_rest = sp.solve(
         [
@@ -278,7 +283,8 @@ def derive_fixed_point() -> sp.Expr:
         [rho, p],
         dict=True,
     )[0]
-    return sp.expand(sp.simplify((R**2 - at_rest[rho]) * (R + b)))
+    cubic = sp.Poly(sp.expand(sp.cancel((R**2 - at_rest[rho]) * (R + b))), R)
+    return {f"R^{power}": sp.factor(cubic.coeff_monomial(R**power)) for power in (3, 2, 1, 0)}
 
 
 def relaxation_steps(

@@ -33,6 +33,12 @@ def transient_steps(weight_rms: Array, equilibrium_rms: float, *, peak_end: int,
     return peak_end + 1 + int(later[0]) if len(later) else None
 
 
+def passes_equilibrium(transient: int | None, final_ratio: float, *, peak_end: int, tolerance: float = 0.05) -> bool:
+    """Whether `transient_steps` is no end but a crossing: the norm comes within ``tolerance`` of the equilibrium of
+    the peak rate behind ``peak_end``, and a run that ends at ``final_ratio`` of it has left again."""
+    return transient is not None and transient > peak_end and abs(final_ratio - 1) > tolerance
+
+
 def reaches_equilibrium(model: Model, rates: Array, initial: Array, *, tolerance: float = 0.05) -> bool:
     r"""Whether a run is long enough for its norm to come within ``tolerance`` of equilibrium, whatever its schedule.
 

@@ -12,6 +12,7 @@ from experiments.cli.parser import whole_number
 OPTIMIZERS = ("adamw", "adamh", "adamc", "adam-l2", "sgdm", "lion", "signsgdm", "muon", "muonh")
 TRAINABLE_OPTIMIZERS = ("adamw", "adamh", "adamc", "muonh")
 NETWORKS = ("white-noise", "scale-invariant", "gpt2")
+KINDS = ("up-down", "value-output", "query-key")  # of matrices of gpt2
 SCHEDULES = ("constant", "linear", "cosine", "wsd")
 LOSS_LAWS = ("functional", "momentum", "multi-power")
 
@@ -33,10 +34,10 @@ def add_folder(
 ) -> None:
     """``--out``, ``--runs`` or ``--results``. more : what lies in it. without : what happens if it is not given."""
     text = f"{FOLDERS[name]}: {more}" + (f" (default: {without})" if without else "")
-    parser.add_argument(f"--{name}", type=folder, metavar="DIR", default=default, required=required, help=text)
+    parser.add_argument(f"--{name}", type=outside_runs, metavar="DIR", default=default, required=required, help=text)
 
 
-def folder(text: str) -> Path:
+def outside_runs(text: str) -> Path:
     """The ``type`` of every flag for a folder that is written into: not a finished run, which stays as it is."""
     from experiments.runs.run_directory import SUMMARY_FILE
 

@@ -111,6 +111,8 @@ class Parser(argparse.ArgumentParser):
         text = " ".join(message.split())
         if text.endswith("required: COMMAND"):
             text = f"COMMAND is missing; {self.prog} --help shows all"
+        if text.endswith("required: STUDY"):
+            text = "STUDY is missing; lrbend study lists those there are"
         if text.startswith("argument "):  # "argument --x: y" as all other errors are: "--x y"
             text = " ".join(text.removeprefix("argument ").split(": ", maxsplit=1))
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {text}\n")

@@ -14,6 +14,7 @@ from theory import Lion, Muon, SignSGDM, Trajectory
 from theory.models import Decoupled, OnSphere
 from theory.networks import InverseNorm, RadialGradients, model_of
 from theory.optimizers import AdamW
+from theory.settling import passes_equilibrium
 from theory.transient_map import slow_transient_map
 
 Array = NDArray[np.float64]
@@ -35,6 +36,7 @@ def trajectory_of(asked: Asked) -> dict[str, Any]:
     solved = asked.solve()
     run = solved.run
     drawn = run.at(drawn_steps(asked.schedule.num_steps))
+    last, settled = solved.answer["final_rms"], solved.answer["equilibrium_rms"]
     multipliers = asked.schedule.multipliers()[drawn.steps]
     return {
         "answer": {**solved.answer, "mean_angle": float(run.angular_update.mean())},
@@ -44,6 +46,13 @@ def trajectory_of(asked: Asked) -> dict[str, Any]:
         "num_steps": asked.schedule.num_steps,
         "peak_end": asked.schedule.peak_end,
         "tolerance": asked.tolerance,
+        "passes_equilibrium": settled is not None
+        and passes_equilibrium(
+            solved.answer["transient_steps"],
+            last / settled,
+            peak_end=asked.schedule.peak_end,
+            tolerance=asked.tolerance,
+        ),
         "curve": {**curve_of(drawn), "learning_rate": shortened(asked.optimizer.learning_rate * multipliers)},
     }
 

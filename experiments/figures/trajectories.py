@@ -32,6 +32,7 @@ from theory import Trajectory
 Array = NDArray[np.float64]
 
 QUANTITIES = ("weight_rms", "angular_update")
+MOST_IN_LEGEND = 6  # settings that are named in a legend; more are named where they end
 MOST_MARKED = 12  # settings whose equilibria and transients do not hide each other
 DEEPEST = 1e4  # ratio that an axis of angles spans at most: under a schedule that ends at zero they go on falling
 CUT = " What is less than a 10,000th of the largest lies below the picture."
@@ -42,13 +43,14 @@ THEORY, SIMULATION = "#000000", colour(0)
 @dataclass(frozen=True, kw_only=True)
 class PredictedRun:
     """A setting by its ``name``, with its trajectory of one matrix; equilibrium and end of the transient, None where
-    there is none."""
+    there is none. passes_equilibrium : that end is a crossing, by `theory.settling.passes_equilibrium`."""
 
     name: str
     trajectory: Trajectory
     equilibrium_rms: float | None
     angular_update_equilibrium: float | None
     transient_steps: int | None
+    passes_equilibrium: bool = False
 
 
 @styled
@@ -80,12 +82,22 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
             if len(runs) == 1 and settled is not None:
                 ends = [EndLabel("equilibrium", settled, GREY)]
         cut |= finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        if 1 < len(runs) <= MOST_IN_LEGEND:
+            continue
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
         if quantity == QUANTITIES[0] and len(runs) > 1:
             num_named = named
+    if 1 < len(runs) <= MOST_IN_LEGEND:
+        names = [run.name for run in runs]
+        handles = [each for each in panels[1].lines if each.get_label() in names]
+        panels[1].legend(handles, names, loc="best", fontsize=SMALL, framealpha=0.7)
     marks = {
         "equilibrium": "Dotted: equilibrium at the peak rate.",
-        "transient ends": f"Circle: first step within {100 * tolerance:.3g} % of it.",
+        "transient ends": f"Circle: the transient ends, within {100 * tolerance:.3g} % of it.",
+        "first within": (
+            f"Diamond: first within {100 * tolerance:.3g} % of the peak rate's equilibrium, which the norm passes as"
+            " the rate falls."
+        ),
     }
     caption = told(figure, marks)
     if all(run.equilibrium_rms is None for run in runs):
@@ -160,7 +172,8 @@ def _mark_transient(ax: Axes, run: PredictedRun, values: Array, shade: str, *, w
         return
     steps = run.trajectory.steps
     height = float(np.interp(step, steps, values))
-    ax.plot([step], [height], "o", color=shade, markerfacecolor="white", label=f"transient ends {run.name}")
+    marker, meaning = ("D", "first within") if run.passes_equilibrium else ("o", "transient ends")
+    ax.plot([step], [height], marker, color=shade, markerfacecolor="white", label=f"{meaning} {run.name}")
     if with_words:
         late, rises = step > 0.7 * max(int(steps[-1]), 1), values[-1] >= values[len(values) // 100]
         place, side = (0 if late else 5, -14 if rises else 8), "right" if late else "left"

@@ -102,7 +102,10 @@ def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequ
                 setting[name] = on_line[name].value(setting)
             continue
         if given is None:
-            needed.append(f"{_flag(name)}: needed, since the table has {len(values)} values of it")
+            needed.append(
+                f"{_flag(name)}: needed, since the table has {len(values)} values of it (for example"
+                f" {_flag(name)}{' ' if name in KEYS else '='}{values[-1]:g}, the largest of the table)"
+            )
             continue
         if not values[0] / WIDEST_SCALE <= given <= values[-1] * WIDEST_SCALE:
             raise BadInput(

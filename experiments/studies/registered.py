@@ -80,9 +80,11 @@ def load_study(given: str) -> Study:
     from experiments.sweeps.study import read_study
 
     if given in STUDIES:
-        load = STUDIES[given].load
+        load, cost = STUDIES[given].load, STUDIES[given].cost
         if load is None:
-            raise BadInput(f"{given}: not made of the runs of a sweep; lrbend study {given} runs it")
+            raise BadInput(
+                f"{given}: not made of the runs of a sweep; lrbend study {given} runs it, at a cost of {cost}"
+            )
         return load()
     path = Path(given)
     if path.suffix != ".json" and not path.is_file():

@@ -10,7 +10,7 @@ from experiments.sweeps.study import Study
 from experiments.sweeps.sweep import CellState, states
 from gpt.config import TrainConfig
 from gpt.data import count_tokens
-from gpt.estimates import estimate, flops_per_token, num_tokens
+from gpt.estimates import estimate, flops_per_token, num_matrix_params, num_tokens
 from gpt.timing import measured_hours
 from theory import InvalidParameter
 
@@ -19,9 +19,14 @@ MOST_FLOPS_TIMED = 3e10  # of one step; about a second on a core
 
 @dataclass(frozen=True, kw_only=True)
 class CellPlan:
-    """The runs of one cell: how many, how many of them are finished, and what all of them take."""
+    """The runs of one cell: how many, how many of them are finished, and what all of them take.
+
+    d_model, num_params : of its model, parameters of the matrices of the blocks.
+    """
 
     arm: str
+    d_model: int
+    num_params: int
     num_runs: int
     num_finished: int
     num_tokens: int
@@ -131,8 +136,11 @@ def _texts(configs: Sequence[TrainConfig]) -> tuple[TextPlan, ...]:
 
 def _cell_plan(state: CellState, gpu: str, utilisation: float) -> CellPlan:
     cost = estimate([job.config for job in state.jobs], gpu=gpu, utilisation=utilisation)
+    model = state.cell.config.model
     return CellPlan(
         arm=state.cell.label,
+        d_model=model.d_model,
+        num_params=num_matrix_params(model),
         num_runs=len(state.jobs),
         num_finished=len(state.jobs) - len(state.missing),
         num_tokens=cost.num_tokens,

@@ -11,6 +11,7 @@ from functools import cache
 
 from experiments.cli.main import build_parser
 from experiments.cli.parser import number, whole_number
+from experiments.cli.settings.setting_flags import start_rms
 from tests.attack.templates import TEMPLATES
 
 NUMBERS = (
@@ -132,7 +133,7 @@ def _value(rng: random.Random, action: argparse.Action) -> str:
         return rng.choice(SCHEDULES)
     if action.choices:
         return rng.choice([*map(str, action.choices), "x"])
-    if action.type is number:
+    if action.type in (number, start_rms):
         return rng.choice(NUMBERS)
     if action.type is whole_number:
         return rng.choice(WHOLE_NUMBERS)

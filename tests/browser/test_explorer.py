@@ -110,6 +110,15 @@ def test_what_is_shown_is_what_the_command_line_gives(
         assert shown["transient ends (step)"][place].startswith(steps)
 
 
+def test_equal_settings_are_both_seen_and_a_crossing_is_called_one(browser: Chrome, address: str) -> None:
+    falling = "schedule=cosine&num_steps=100000"
+    show(browser, address, f"?{falling}&b=1&b.{falling.replace('&', '&b.')}&b.initial_rms=0.14")
+    until(lambda: find(browser, "#plot-map .points rect.ring.hollow"))
+    until(lambda: "first within 5 % of the peak rate's equilibrium (step)" in facts(browser))
+    command = find(browser, "#commands code")
+    assert command.get_property("scrollWidth") <= command.get_property("clientWidth")
+
+
 def test_a_click_on_the_map_moves_the_setting(browser: Chrome, address: str) -> None:
     show(browser, address)
     plot = until(lambda: find(browser, "#plot-map svg rect[class^=level]") and find(browser, "#plot-map"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import re
 import runpy
 import shlex
@@ -15,7 +16,7 @@ from types import ModuleType
 import pytest
 import sympy as sp
 
-from theory import adamc, adamh, adamw
+from theory import adamc, adamh, adamw, radial
 from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, tidy
 from theory.plain_text import formula, plain
 
@@ -60,6 +61,14 @@ def test_a_module_without_derivations_says_what_it_has() -> None:
 def test_the_law_that_a_class_calls_above_is_printed_above_it() -> None:
     text = "\n".join(printed(importlib.import_module("theory.angle_law")))
     assert 0 < text.index("L = L_") < text.index("AngleLaw: The law above")
+
+
+def test_law_and_legends_come_first() -> None:
+    """Also those of a legend that says "as in"."""
+    text = "\n".join(itertools.takewhile(lambda line: not line.startswith("\nderive_"), printed(radial)))
+    places = [text.index(words) for words in ("R RMS at", "F = f/(1+z/z_v)", "f 1.7, z_v 0.105", "theory.adamw has")]
+    assert places == sorted(places)
+    assert text.count("squared weight RMS;") == 1
 
 
 def test_a_name_behind_the_package_is_a_module(
@@ -124,8 +133,8 @@ def test_all_of_a_module_is_printed(name: str) -> None:
     module = importlib.import_module(f"theory.{name}")
     lines = list(printed(module))
     assert lines[0].startswith(f"theory.{name}: ")
-    heads = [line.split(":")[0].strip() for line in lines if line.startswith("\n")]
-    assert heads == [*(["Legend"] if "\nLegend:" in str(module.__doc__) else []), *derivations(module)]
+    heads = [line.split(":")[0].strip() for line in lines[1:] if ":" in line and line.startswith("\nderive_")]
+    assert heads == list(derivations(module))
     assert len(lines) > 3 * len(derivations(module))
     if name == "odd_updates":  # what takes arguments is shown with them
         assert any(line.startswith("  with weights = [weights_0, ") for line in lines)

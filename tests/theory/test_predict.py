@@ -28,7 +28,7 @@ from theory import (
 )
 from theory.networks import SCALE_INVARIANT
 from theory.predict import final_rms, num_relaxations
-from theory.settling import transient_steps
+from theory.settling import passes_equilibrium, transient_steps
 from theory.transient import slow_transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
@@ -166,6 +166,13 @@ def test_transient_by_its_definition() -> None:
     assert transient_steps(np.array([1.0, 1.01, 1.0]), 1.0, peak_end=2) == 0
     leaves = np.array([0.5, 0.96, 0.97, 0.9, 0.8])
     assert transient_steps(leaves, 1.0, peak_end=2) == 1  # a decaying rate takes it away again
+
+
+def test_only_what_comes_behind_the_peak_and_leaves_is_a_crossing() -> None:
+    assert passes_equilibrium(7, 0.85, peak_end=5)
+    assert not passes_equilibrium(7, 0.96, peak_end=5)
+    assert not passes_equilibrium(5, 0.85, peak_end=5)
+    assert not passes_equilibrium(None, 0.85, peak_end=5)
 
 
 def test_under_decay_the_norm_lags_and_the_angle_falls_faster_than_its_root() -> None:

@@ -114,7 +114,7 @@ def test_growth_per_step_is_what_the_law_says() -> None:
 
 
 positive = st.floats(0.05, 5)
-EQUILIBRIUM = radial.derive_equilibrium()
+EQUILIBRIUM, CUBIC = radial.derive_equilibrium(), radial.derive_fixed_point()
 
 
 @settings(max_examples=20, deadline=None)
@@ -161,10 +161,11 @@ def test_noise_alone_relaxes_as_noise_does() -> None:
 def test_the_recursion_comes_to_rest_at_the_fixed_point(eta: float, lam: float, beta1: float) -> None:
     law = Law(outward=1.7, valley=0.105)
     settled = radial.equilibrium(eta, lam, beta1, direction_ratio=0.8, law=law)
-    symbols = sp.symbols("eta lambda beta_1 D f b R", positive=True)
-    values = (eta, lam, beta1, 0.8, law.outward, eta / law.valley, float(settled.weight_rms))
-    residual = radial.derive_fixed_point().subs(dict(zip(symbols, values, strict=True)))
-    assert abs(float(residual)) < 1e-9 * float(settled.weight_rms) ** 3
+    symbols = sp.symbols("eta alpha beta_1 D f b", positive=True)
+    values = dict(zip(symbols, (eta, 1 - eta * lam, beta1, 0.8, law.outward, eta / law.valley), strict=True))
+    cubic = [float(each.subs(values)) for each in CUBIC.values()]
+    residual = np.polyval(cubic, float(settled.weight_rms))
+    assert abs(residual) < 1e-9 * float(settled.weight_rms) ** 3
     rates = np.full(int(40 / (eta * lam)) + 400, eta)
     ones = np.ones(len(rates))
     start = 1.2 * float(settled.weight_rms)

@@ -58,6 +58,8 @@ def plan_in_words(found: Plan) -> str:
     rows = [
         (
             cell.arm,
+            str(cell.d_model),
+            short_number(cell.num_params),
             str(cell.num_runs),
             str(cell.num_finished),
             *map(short_number, (cell.num_tokens, cell.flops)),
@@ -67,11 +69,19 @@ def plan_in_words(found: Plan) -> str:
     ]
     total = map(short_number, (found.num_tokens, found.flops))
     rows.append(
-        ("all", str(found.num_runs), str(found.num_finished), *total, *([_hours(found.gpu_hours)] if for_gpus else []))
+        (
+            "all",
+            "",
+            "",
+            str(found.num_runs),
+            str(found.num_finished),
+            *total,
+            *([_hours(found.gpu_hours)] if for_gpus else []),
+        )
     )
-    header = ("arm", "runs", "finished", "tokens", "FLOPs", "GPU hours")[: len(rows[0])]
-    least = (24, 6, 8, 9, 9, 9)[: len(rows[0])]
-    table = aligned(header, rows, align="<>>>>>"[: len(rows[0])], gap=" ", least=least)
+    header = ("arm", "width", "params", "runs", "finished", "tokens", "FLOPs", "GPU hours")[: len(rows[0])]
+    least = (24, 5, 8, 6, 8, 9, 9, 9)[: len(rows[0])]
+    table = aligned(header, rows, align="<>>>>>>>"[: len(rows[0])], gap=" ", least=least)
     lines = [f"{found.study}: {found.question}", "", *table]
     if found.most_runs > found.num_runs:
         lines.append(f"Adaptive cells may come to {found.most_runs} runs; the figures are for those asked for now.")

@@ -19,6 +19,7 @@ from experiments.cli.settings.setting_flags import (
     optimizer_from,
     schedule_from,
     shape_from,
+    start_from,
 )
 from experiments.cli.settings.setting_words import worth_in_words
 from experiments.files import BadInput, csv_text, to_json, write_whole
@@ -100,11 +101,12 @@ def run(options: argparse.Namespace) -> int:
     model = {"finite_beta2": options.finite_beta2, "gradient_rms": options.gradient_rms, "shape": shape_from(options)}
     angles = None if options.measured is None else measured_angles(options.measured, schedule.num_steps)
     with told_by_flag():
+        start = start_from(options.initial_rms, source, network=network, **model)
         found = convert(
             source,
             schedule,
             _target(options, source),
-            initial_rms=options.initial_rms,
+            initial_rms=start,
             target_initial_rms=options.to_initial_rms,
             keep_decay=options.to_weight_decay is not None,
             angles=angles,
@@ -114,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     if options.schedule_out is not None:
         _write_schedule(options.schedule_out, found, _headline(found, schedule)[0])
     model["network"] = network
-    write_plot(options, lambda: _draw(source, schedule, found, options.initial_rms, model, angles is not None))
+    write_plot(options, lambda: _draw(source, schedule, found, start, model, angles is not None))
     headline, meaning = _headline(found, schedule)
     result = {**_summary(found, headline), "network": network.name, "direction_ratio": network.direction_ratio}
     result["angles_measured"] = angles is not None

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from experiments.cli.parser import EXIT_INTERRUPTED, Parser, told, whole_number
 from experiments.cli.settings import predict
 from experiments.cli.settings.decay_flags import OF, convention_of, conventions_in_words
-from experiments.cli.settings.growth_words import growth_verdict, predicted_run
+from experiments.cli.settings.growth_words import predicted_run
 from experiments.cli.settings.network_flags import told_by_flag
 from experiments.cli.settings.rate_file import PREFIX
 from experiments.cli.settings.setting_flags import DEFAULT_INITIAL_RMS, optimizer_from, schedule_from
-from experiments.cli.settings.setting_words import verdict_in_words, worth_in_words
+from experiments.cli.settings.setting_words import worth_in_words
 from experiments.files import BadInput, to_json
 from experiments.text import flag
 
@@ -132,19 +132,17 @@ class Fields:
         from theory.networks import model_of
 
         schedule = schedule_from(options)
-        model = predict.model_from(options, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
         decay = None if options.weight_decay is None else options.weight_decay[0]
         optimizer = optimizer_from(options, options.learning_rate[0], decay)
+        model = predict.model_from(options, optimizer, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
         network = model["network"]
         model_of(optimizer, **{name: value for name, value in model.items() if name != "initial_rms"})
 
         def solve() -> Solved:
             with _told_by_field(options):
                 prediction, run = predicted_run(optimizer, schedule, tolerance=options.tolerance, **model)
-            answer = predict.setting_answer(optimizer, model, prediction)
-            settles = answer["equilibrium_rms"] is not None
-            verdict = verdict_in_words(answer, schedule, options.tolerance) if settles else None
-            return Solved(answer=answer, words=verdict or growth_verdict(answer), run=run)
+            answer = predict.setting_answer(optimizer, model, prediction, schedule, options.tolerance)
+            return Solved(answer=answer, words=answer["note"], run=run)
 
         return Asked(
             optimizer=optimizer,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.cli.flags import NETWORKS
+from experiments.cli.flags import KINDS, NETWORKS
 from experiments.cli.parser import number
 from experiments.cli.settings.rate_file import PREFIX
 from experiments.cli.settings.series_file import read_series
@@ -37,6 +37,11 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         default=NETWORKS[0],
         choices=NETWORKS,
         help="how gradients depend on the weight norm; all but white-noise take beta2 as it is",
+    )
+    group.add_argument(
+        "--kind",
+        choices=KINDS,
+        help=f"of matrix, for gpt2: each has a law of its own (default: {KINDS[0]}, the matrices of the MLP)",
     )
     group.add_argument(
         "--direction",
@@ -86,9 +91,13 @@ def network_from(options: argparse.Namespace) -> Network:
     """The network of the flags; raises `InvalidParameter` and `BadInput`."""
     from dataclasses import replace
 
-    from theory import networks
+    from theory import networks, radial
 
     network = networks.NETWORKS[options.network]
+    if options.kind is not None:
+        if network.kind is None:
+            raise BadInput(f"--kind {options.kind}: needs --network gpt2")
+        network = replace(network, law=radial.KINDS[options.kind.replace("-", ", ")])
     if options.direction is not None and options.direction.startswith(PREFIX):
         network = _with_history(network, Path(options.direction.removeprefix(PREFIX)))
     elif options.direction is not None:

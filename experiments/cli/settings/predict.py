@@ -17,16 +17,21 @@ from experiments.cli.settings.growth_words import growth_verdict, predicted
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
 from experiments.cli.settings.setting_flags import (
     DEFAULT_INITIAL_RMS,
+    OfEquilibrium,
     add_matrix,
     add_setting,
     optimizer_from,
     schedule_from,
     shape_from,
+    start_from,
 )
 from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
+    defined_in_words,
+    last_angle_in_words,
     nearest_in_words,
+    network_in_words,
     numbers_in_words,
     start_in_words,
     verdict_in_words,
@@ -92,12 +97,13 @@ def run(options: argparse.Namespace) -> int:
     drawn: list[PredictedRun] = []
     with told_by_flag():
         starts = options.initial_rms or [DEFAULT_INITIAL_RMS]
-        for rate, decay, start in itertools.product(options.learning_rate, options.weight_decay or [None], starts):
-            model = model_from(options, start)
-            network = model["network"]
+        tells_start = len(starts) > 1 or isinstance(starts[0], OfEquilibrium)
+        for rate, decay, asked in itertools.product(options.learning_rate, options.weight_decay or [None], starts):
             optimizer = optimizer_from(options, rate, decay)
+            model = model_from(options, optimizer, asked)
+            network, start = model["network"], model["initial_rms"]
             said = predicted(optimizer, schedule, tolerance=options.tolerance, **model)
-            prediction = setting_answer(optimizer, model, said)
+            prediction = setting_answer(optimizer, model, said, schedule, options.tolerance)
             named = {name: prediction[name] for name in NAMED}
             settings.append(prediction)
             if options.trajectory is not None:
@@ -107,28 +113,33 @@ def run(options: argparse.Namespace) -> int:
 
                 shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
                 marked = {name: prediction[name] for name in MARKED}
-                name = _name(options, optimizer, start if len(starts) > 1 else None)
-                drawn.append(PredictedRun(name=name, trajectory=shown, **marked))
+                name = _name(options, optimizer, start if tells_start else None)
+                passes = _passes(prediction, schedule, options.tolerance)
+                drawn.append(PredictedRun(name=name, trajectory=shown, passes_equilibrium=passes, **marked))
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
-        _write_csv("--csv", options.csv, settings)
+        _write_csv("--csv", options.csv, [_numbers(row) for row in settings])
     if options.trajectory is not None:
-        setting_columns = _names(starts) if len(settings) > 1 else ()
+        setting_columns = _names(tells_start) if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
-    write_plot(options, lambda: _draw(drawn, f"{options.optimizer}, network {network.name}", options.tolerance))
+    write_plot(
+        options, lambda: _draw(drawn, f"{options.optimizer}, network {network_in_words(network)}", options.tolerance)
+    )
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
     if len(settings) == 1:
-        print("\n".join(numbers_in_words(settings[0])))
+        print("\n".join(numbers_in_words(_numbers(settings[0]))))
         print(_verdict(settings[0], optimizer, schedule, options.tolerance, model))
         print(conventions_in_words(optimizer))
     else:
-        names = (*_names(starts), *(field.name for field in dataclasses.fields(Prediction)))
+        names = (*_names(tells_start), *(field.name for field in dataclasses.fields(Prediction)))
         print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
-        print("Angles are in radians per step; an RMS is that of the entries of the matrix.")
+        units = "Angles are in radians per step; an RMS is that of the entries of the matrix."
+        print(units + last_angle_in_words(schedule))
+        print(defined_in_words(options.tolerance))
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
     print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
@@ -136,45 +147,64 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def model_from(options: argparse.Namespace, initial_rms: float) -> dict[str, Any]:
+def model_from(options: argparse.Namespace, optimizer: Optimizer, start: float | OfEquilibrium) -> dict[str, Any]:
     """The keywords of `theory.predict.predict` that say what is predicted."""
-    return {
-        "initial_rms": initial_rms,
+    model = {
         "finite_beta2": options.finite_beta2,
         "gradient_rms": options.gradient_rms,
         "shape": shape_from(options),
         "network": network_from(options),
     }
+    return {"initial_rms": start_from(start, optimizer, **model), **model}
 
 
-def setting_answer(optimizer: Optimizer, model: Mapping[str, Any], prediction: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object of one setting; ``model`` from `model_from`."""
+def setting_answer(
+    optimizer: Optimizer,
+    model: Mapping[str, Any],
+    prediction: Mapping[str, Any],
+    schedule: Schedule,
+    tolerance: float,
+) -> dict[str, Any]:
+    """The JSON object of one setting, with how far its run gets in words; ``model`` from `model_from`."""
     network = model["network"]
+    grows = prediction["equilibrium_rms"] is None
     return {
         "learning_rate": optimizer.learning_rate,
         "weight_decay": getattr(optimizer, "weight_decay", None),
         "initial_rms": model["initial_rms"],
         **prediction,
         "network": network.name,
+        **({} if network.kind is None else {"matrix_kind": network.kind}),
         "direction_ratio": network.direction_ratio,
         **conventions(optimizer),
+        "note": growth_verdict(prediction) if grows else verdict_in_words(prediction, schedule, tolerance),
     }
 
 
-def _names(starts: Sequence[float]) -> tuple[str, ...]:
+def _numbers(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in answer.items() if name != "note"}
+
+
+def _names(tells_start: bool) -> tuple[str, ...]:
     """The columns that tell settings of a table apart; the initial RMS only where there are several."""
-    return ("learning_rate", "weight_decay", *(("initial_rms",) if len(starts) > 1 else ()))
+    return ("learning_rate", "weight_decay", *(("initial_rms",) if tells_start else ()))
+
+
+def _passes(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> bool:
+    from theory.settling import passes_equilibrium
+
+    if setting["equilibrium_rms"] is None:
+        return False
+    ratio = setting["final_rms"] / setting["equilibrium_rms"]
+    return passes_equilibrium(setting["transient_steps"], ratio, peak_end=schedule.peak_end, tolerance=tolerance)
 
 
 def _verdict(
     setting: Mapping[str, Any], optimizer: Optimizer, schedule: Schedule, tolerance: float, model: Mapping[str, Any]
 ) -> str:
     """How far the run of a `setting_answer` gets, in words."""
-    settled = setting["equilibrium_rms"]
-    if settled is None:
-        return growth_verdict(setting)
-    verdict = verdict_in_words(setting, schedule, tolerance)
-    if setting["relaxation_steps"] is None:
+    settled, verdict = setting["equilibrium_rms"], str(setting["note"])
+    if settled is None or setting["relaxation_steps"] is None:
         return verdict
     if setting["transient_steps"] is None and schedule.peak_end < schedule.num_steps:
         run = _recorded(optimizer, schedule, max(1, schedule.num_steps // MOST_RECORDS), model)
@@ -214,7 +244,7 @@ def _name(options: argparse.Namespace, optimizer: Optimizer, start: float | None
         "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
         "decay": decay if several[1] or not several[0] else None,
     }
-    from_ = "" if start is None else f", from RMS {start:g}"
+    from_ = "" if start is None else f", from RMS {start:.4g}"
     if all(several):
         return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}{from_}"
     return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None) + from_

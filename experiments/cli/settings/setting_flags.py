@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 
 DEFAULT_WEIGHT_DECAY, DEFAULT_INITIAL_RMS = 0.1, 0.02
 NAMES = (*SCHEDULES, "cosine-restarts")
+OF_EQUILIBRIUM = "equilibrium"
 STEP_BYTES, NETWORK_STEP_BYTES = 150, 350  # of a prediction, measured at 3 and 10 million steps
+
+
+@dataclasses.dataclass(frozen=True)
+class OfEquilibrium:
+    """An initial RMS as a multiple, above 0, of the equilibrium RMS at the peak rate. text : as it was written."""
+
+    factor: float
+    text: str
 
 
 def add_setting(
@@ -90,12 +99,14 @@ def add_matrix(parser: argparse.ArgumentParser, *, several: bool = False) -> Non
     ``several`` allows a list of initial RMS, which is then None where none is given.
     """
     group = parser.add_argument_group("matrix and noise")
-    start = "root mean square of the weights at the start"
+    start = (
+        "root mean square of the weights at the start; equilibrium, or 2x for twice that, of theory at the peak rate"
+    )
     if several:
         text = f"{start}, one or more; each is a row (default: {DEFAULT_INITIAL_RMS:g})"
-        group.add_argument("--initial-rms", type=number, nargs="+", help=text)
+        group.add_argument("--initial-rms", type=start_rms, metavar="RMS", nargs="+", help=text)
     else:
-        group.add_argument("--initial-rms", type=number, default=DEFAULT_INITIAL_RMS, help=start)
+        group.add_argument("--initial-rms", type=start_rms, metavar="RMS", default=DEFAULT_INITIAL_RMS, help=start)
     group.add_argument(
         "--gradient-rms", type=number, default=1.0, help="root mean square of the noise; matters to sgdm and adam-l2"
     )
@@ -118,6 +129,39 @@ def add_matrix(parser: argparse.ArgumentParser, *, several: bool = False) -> Non
         help="RMS of Muon's polar factor as computed over that of the exact one; five steps of Newton-Schulz on"
         " white noise make .93 of a square of 768, .86 of a square of 64 (default: 1)",
     )
+
+
+def start_rms(text: str) -> float | OfEquilibrium:
+    """The ``type`` of an initial RMS."""
+    plain = text.strip().lower()
+    if plain == OF_EQUILIBRIUM:
+        return OfEquilibrium(1.0, plain)
+    try:
+        if not plain.endswith("x"):
+            return number(text)
+        factor = number(plain.removesuffix("x"))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text}: must be a number, {OF_EQUILIBRIUM}, or a multiple like 2x") from None
+    if factor <= 0:
+        raise argparse.ArgumentTypeError(f"{text}: the multiple of the equilibrium must be above 0")
+    return OfEquilibrium(factor, plain)
+
+
+def start_from(asked: float | OfEquilibrium, optimizer: Optimizer, **model: Any) -> float:
+    """The initial RMS that a flag asks for; ``model`` are the keywords of `theory.networks.model_of`."""
+    from theory import NoEquilibrium
+    from theory.models import OnSphere
+    from theory.networks import model_of
+
+    if not isinstance(asked, OfEquilibrium):
+        return asked
+    found = model_of(optimizer, **model)
+    if isinstance(found, OnSphere):
+        raise BadInput(f"--initial-rms {asked.text}: {optimizer.name} holds the norm where it starts; give a number")
+    try:
+        return asked.factor * found.equilibrium(DEFAULT_INITIAL_RMS).weight_rms
+    except NoEquilibrium:
+        raise BadInput(f"--initial-rms {asked.text}: without decay there is no equilibrium; give a number") from None
 
 
 def optimizer_from(options: argparse.Namespace, learning_rate: float, weight_decay: float | None) -> Optimizer:

@@ -38,27 +38,32 @@ def numbers_in_words(setting: Mapping[str, Any]) -> list[str]:
 
 def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: float) -> str:
     """Whether a setting with an equilibrium comes to it."""
-    from theory.settling import decay_time_steps
+    from theory.settling import decay_time_steps, passes_equilibrium
 
     transient, last = setting["transient_steps"], setting["final_rms"] / setting["equilibrium_rms"] - 1
-    band, decays = f"{tolerance:.3%}".replace(".000", ""), schedule.peak_end < schedule.num_steps
+    band, decays = _percent(tolerance), schedule.peak_end < schedule.num_steps
     if setting["relaxation_steps"] is None:
-        return "The norm is fixed: there is no transient."
+        return f"The norm is fixed: there is no transient.{last_angle_in_words(schedule)}"
     if transient is None:
         which = "the equilibrium of the peak rate" if decays else "its equilibrium"
         verdict = f"In {schedule.num_steps} steps the weight RMS does not come within {band} of {which}."
     else:
-        verdict = (
-            f"The weight RMS is within {band} of its equilibrium{' at the peak' if decays else ''} after {transient} of"
-            f" {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)."
-        )
+        after = f"{transient} of {schedule.num_steps} steps ({transient / schedule.num_steps:.0%} of the run)"
+        if passes_equilibrium(transient, 1 + last, peak_end=schedule.peak_end, tolerance=tolerance):
+            verdict = (
+                f"The weight RMS is first within {band} of the equilibrium of the peak rate after {after}, and passes"
+                " it: no end of a transient."
+            )
+        else:
+            which = "its equilibrium" + (" at the peak" if decays else "")
+            verdict = f"The weight RMS is within {band} of {which} after {after}."
         if decays and abs(last) > tolerance:
             verdict += f" The decay takes it away again: it ends {abs(last):.0%} {'below' if last < 0 else 'above'}."
     if decays:
         would = "would" if setting["reaches_equilibrium"] else "would not"
         verdict += (
             f" By its decay time the run holds {setting['num_relaxations']:.3g} relaxations: as many at a constant rate"
-            f" {would} reach equilibrium."
+            f" {would} reach equilibrium (reaches_equilibrium)."
         )
     needed, worth = setting["steps_to_equilibrium"], decay_time_steps(schedule.multipliers())
     if needed > worth:
@@ -66,7 +71,28 @@ def verdict_in_words(setting: Mapping[str, Any], schedule: Schedule, tolerance: 
             f" At the peak rate it takes {needed:,.0f} steps, and the run is worth {worth:,} of those"
             f" ({worth / needed:.0%}); it ends at {1 + last:.0%} of that RMS."
         )
-    return verdict
+    return verdict + last_angle_in_words(schedule)
+
+
+def last_angle_in_words(schedule: Schedule) -> str:
+    """Why the last angle is next to nothing, where it is."""
+    ends_at_zero = schedule.peak_end < schedule.num_steps and getattr(schedule, "final_fraction", None) == 0
+    return " The schedule ends at 0, and with it the angle." if ends_at_zero else ""
+
+
+def defined_in_words(tolerance: float) -> str:
+    """What two columns of a table mean."""
+    return (
+        f"transient_steps: first step after which the weight RMS stays within {_percent(tolerance)} of the equilibrium"
+        " of the peak rate, up to where the rate decays; else the first step behind that at which it is, where it may"
+        " only pass; - where it never is.\n"
+        "reaches_equilibrium: whether as many steps at the peak rate as the run is worth (sum of its rates over the"
+        " peak) come that near. Under a decay one may be yes and the other -."
+    )
+
+
+def _percent(tolerance: float) -> str:
+    return f"{tolerance:.3%}".replace(".000", "")
 
 
 def nearest_in_words(run: Trajectory, equilibrium_rms: float) -> str:
@@ -74,8 +100,8 @@ def nearest_in_words(run: Trajectory, equilibrium_rms: float) -> str:
     away = run.weight_rms[:, 0] / equilibrium_rms - 1
     k = int(abs(away).argmin())
     return (
-        f"It is nearest at step {run.steps[k]:,}, {abs(away[k]):.1%} {'below' if away[k] < 0 else 'above'}; the falling"
-        " rate has an equilibrium of its own, which falls too."
+        f"The RMS is nearest at step {run.steps[k]:,}, {abs(away[k]):.1%} {'below' if away[k] < 0 else 'above'}; the"
+        " falling rate has an equilibrium of its own, which falls too."
     )
 
 
@@ -94,9 +120,21 @@ def start_in_words(setting: Mapping[str, Any], settled_start: float) -> str:
     return start
 
 
+def network_in_words(network: Network) -> str:
+    """Of which kind of matrix it speaks, where its constants depend on that."""
+    from theory import radial
+
+    if network.kind is None:
+        return network.name
+    which = " (the MLP's; --kind for others)" if network.law == radial.DEFAULT else ""
+    return f"{network.name} for {network.kind} matrices{which}"
+
+
 def worth_in_words(network: Network) -> str:
     """What the predictions of a network are known to be worth."""
-    return f"Network {network.name}, direction {network.direction_ratio:g} of white noise: {network.worth}."
+    return (
+        f"Network {network_in_words(network)}, direction {network.direction_ratio:g} of white noise: {network.worth}."
+    )
 
 
 def adamh_in_words(optimizer: Optimizer) -> str:

@@ -12,7 +12,14 @@ from experiments.cli.flags import OPTIMIZERS, add_seed
 from experiments.cli.parser import whole_number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import conventions, conventions_in_words
-from experiments.cli.settings.setting_flags import add_matrix, add_setting, optimizer_from, schedule_from, shape_from
+from experiments.cli.settings.setting_flags import (
+    add_matrix,
+    add_setting,
+    optimizer_from,
+    schedule_from,
+    shape_from,
+    start_from,
+)
 from experiments.cli.waiting import waiting
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import counted
@@ -71,11 +78,12 @@ def run(options: argparse.Namespace) -> int:
     schedule, shape = schedule_from(options), shape_from(options)
     entries = 1024 if shape is None else shape[0] * shape[1]
     optimizer = optimizer_from(options, options.learning_rate, options.weight_decay)
-    start = start_of(optimizer, options.initial_rms, gradient_rms=options.gradient_rms, shape=shape)
+    asked = start_from(options.initial_rms, optimizer, gradient_rms=options.gradient_rms, shape=shape)
+    start = start_of(optimizer, asked, gradient_rms=options.gradient_rms, shape=shape)
     config = SimulationConfig(
         optimizer=optimizer,
         schedule=schedule,
-        initial_rms=start if options.initial_rms else max(start, SMALLEST_START),
+        initial_rms=start if asked else max(start, SMALLEST_START),
         dim=entries if options.dim is None else options.dim,
         shape=shape,
         gradient_rms=options.gradient_rms,

@@ -14,6 +14,9 @@ const FACTS = [
 const NARROW = matchMedia("(max-width: 820px)");
 const MAP_FIELDS = { learning_rate: "1e-3", weight_decay: "0.1" }; // what the map does not hang on
 
+// Under a falling rate the norm may only pass the equilibrium of the peak rate: no transient ends there.
+const firstWithin = (tolerance) => `first within ${short(100 * tolerance)} %`;
+
 const settings = () => (state.b ? ["a", "b"] : ["a"]);
 const askers = Object.fromEntries(
   ["a", "b"].map((of) => [of, asker("setting", () => (state[of] ? queryOf(state[of]) : null), (answer, version) => showAnswer(of, answer, version), (error, version) => showRefusal(of, error, version))]),
@@ -137,7 +140,8 @@ function drawFacts() {
       return `${shown(value, kind)} (${Math.round((100 * value) / columns[place][1].num_steps)} %)`;
     });
     if (columns.length > 1) texts.push(values[0] && values[1] ? `× ${short(values[1] / values[0])}` : "–");
-    return [label, texts];
+    const passing = name === "transient_steps" && columns.find(([, answer]) => answer.passes_equilibrium);
+    return [passing ? `${firstWithin(passing[1].tolerance)} of the peak rate's equilibrium (step)` : label, texts];
   });
   const heads = columns.map(([of]) => `<i class="key ${of}"></i>${of.toUpperCase()}`);
   if (columns.length > 1) heads.push("B / A");
@@ -157,7 +161,7 @@ function drawTrajectory(id, quantity, settledName) {
     for (const curve of run.curves) if (curve[quantity]) spec.curves.push({ x: onAxis(curve.step), y: curve[quantity], of: "measured", faint: true, dash: curve.predicted ? "3 3" : "" });
     spec.points.push(...endsOf(run, quantity));
   }
-  for (const [of, { answer, curve, tolerance, num_steps }] of known()) {
+  for (const [of, { answer, curve, tolerance, num_steps, passes_equilibrium }] of known()) {
     const simulated = simulations[of]?.key === askers[of].key ? simulations[of] : null;
     if (simulated) addSimulation(spec, simulated, quantity);
     spec.curves.push({ x: onAxis(curve.step), y: curve[quantity], of, name: of.toUpperCase(), dash: of === "b" ? "7 4" : "" });
@@ -166,7 +170,7 @@ function drawTrajectory(id, quantity, settledName) {
     const end = answer.transient_steps;
     if (end !== null && end > 0 && end < num_steps) {
       const place = nearest(curve.step, end);
-      spec.marks.push({ x: onAxis([end])[0], y: curve[quantity][place], of, square: of === "b", name: quantity === "weight_rms" ? "transient ends" : "" });
+      spec.marks.push({ x: onAxis([end])[0], y: curve[quantity][place], of, square: of === "b", name: quantity === "weight_rms" ? (passes_equilibrium ? firstWithin(tolerance) : "transient ends") : "" });
     }
     told.push(`${of.toUpperCase()} from ${short(curve[quantity][0])} to ${short(curve[quantity].at(-1))}`);
   }

@@ -137,14 +137,21 @@ function drawChart(node, spec) {
     const [px, py] = [x(point.x), y(point.y)];
     out.push(`<path class="fill-measured" opacity="${point.faint ? 0.25 : 1}" d="M${px - 4} ${py}l4 -4 4 4 -4 4z"><title>${escaped(point.name ?? "")}</title></path>`);
   }
+  const [marked, heights] = [[], []]; // where marks and their labels are
   for (const mark of spec.marks ?? []) {
     if (!drawable(mark.y, yLog) || !drawable(mark.x, xLog)) continue;
     const [px, py] = [x(mark.x), y(mark.y)];
-    const shape = mark.square ? `<rect class="ring ${mark.of}" x="${px - 4.5}" y="${py - 4.5}" width="9" height="9"/>` : `<circle class="ring ${mark.of}" cx="${px}" cy="${py}" r="5"/>`;
+    const covers = marked.some((other) => Math.abs(other[0] - px) < 10 && Math.abs(other[1] - py) < 10);
+    marked.push([px, py]);
+    const side = covers ? 8 : 4.5; // about the other mark, and hollow
+    const shape = mark.square ? `<rect class="ring ${mark.of}${covers ? " hollow" : ""}" x="${px - side}" y="${py - side}" width="${2 * side}" height="${2 * side}"/>` : `<circle class="ring ${mark.of}" cx="${px}" cy="${py}" r="5"/>`;
     out.push(`<line class="${mark.of}" stroke-width="1" opacity=".6" x1="${px}" x2="${px}" y1="${py}" y2="${frame.bottom}"/>${shape}`);
     if (mark.name) {
       const end = px > (frame.left + frame.right) / 2;
-      out.push(`<text class="label ${mark.of}" x="${px + (end ? -8 : 8)}" y="${py > frame.bottom - 60 ? py - 11 : frame.bottom - 7 - (mark.square ? 14 : 0)}" text-anchor="${end ? "end" : "start"}">${escaped(mark.name)}</text>`);
+      let height = py > frame.bottom - 60 ? py - 11 : frame.bottom - 7;
+      while (heights.some((other) => Math.abs(other - height) < 14)) height -= 14;
+      heights.push(height);
+      out.push(`<text class="label ${mark.of}" x="${px + (end ? -8 : 8)}" y="${height}" text-anchor="${end ? "end" : "start"}">${escaped(mark.name)}</text>`);
     }
   }
   out.push("</g>");

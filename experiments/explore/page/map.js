@@ -57,12 +57,16 @@ function drawMap(node, found, settings, ends) {
   const { x, y, frame } = node.map;
   const out = [];
   for (const end of ends) if (drawable(end.learning_rate, true) && drawable(end.weight_decay, true)) out.push(`<path class="measured" stroke-width="1.4" d="M${x(end.learning_rate) - 3} ${y(end.weight_decay) - 3}l6 6m0 -6l-6 6"/>`);
+  const drawn = [];
   for (const { of, rate, decay } of settings) {
     if (!drawable(rate, true) || !drawable(decay, true)) continue;
     const px = Math.max(frame.left, Math.min(frame.right, x(rate)));
     const py = Math.max(frame.top, Math.min(frame.bottom, y(decay)));
-    const shape = of === "b" ? `<rect class="ring b" x="${px - 5}" y="${py - 5}" width="10" height="10"/>` : `<circle class="ring a" cx="${px}" cy="${py}" r="6"/>`;
-    out.push(`${shape}<text class="label ${of}" x="${px + 9}" y="${py - 6}">${of.toUpperCase()}</text>`);
+    const covers = drawn.some((other) => Math.abs(other[0] - px) < 12 && Math.abs(other[1] - py) < 12);
+    drawn.push([px, py]);
+    const side = covers ? 10 : 5; // about the other point, and hollow
+    const shape = of === "b" ? `<rect class="ring b${covers ? " hollow" : ""}" x="${px - side}" y="${py - side}" width="${2 * side}" height="${2 * side}"/>` : `<circle class="ring a" cx="${px}" cy="${py}" r="6"/>`;
+    out.push(`${shape}<text class="label ${of}" x="${px + side + 4}" y="${covers ? py + 14 : py - 6}">${of.toUpperCase()}</text>`);
   }
   node.querySelector(".points").innerHTML = out.join("");
   const told = settings.map(({ of, rate, decay }) => `${of.toUpperCase()} at learning rate ${rate}, decay ${decay}`).join("; ");

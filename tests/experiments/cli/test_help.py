@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from experiments.cli import flags
-from experiments.cli.flags import FOLDERS
+from experiments.cli.flags import FOLDERS, outside_runs
 from experiments.cli.main import COMMANDS, build_parser
 from experiments.cli.parser import Parser, number, size, whole_number
+from experiments.cli.settings.setting_flags import start_rms
 from tests.experiments.cli.said import refusal
 
-NUMBERS = (number, size, whole_number)
+NUMBERS = (number, size, whole_number, start_rms)
 
 
 def parser_of(command: str) -> Parser:
@@ -95,7 +96,7 @@ def test_one_parser_for_all_numbers(command: str, capsys: pytest.CaptureFixture[
     """``1e3`` wherever a number is taken; nonsense is refused, with the flag and the value in one line."""
     parser = parser_of(command)
     for action in parser._actions:
-        assert action.type in (None, Path, flags.folder, *NUMBERS), action
+        assert action.type in (None, Path, outside_runs, *NUMBERS), action
     for action in (action for action in options_of(parser) if action.type in NUMBERS):
         (flag,) = action.option_strings
         count = action.nargs if isinstance(action.nargs, int) else 1
@@ -126,7 +127,7 @@ def test_what_is_counted_is_whole(command: str) -> None:
 def test_folders_mean_the_same_everywhere(command: str) -> None:
     for action in options_of(parser_of(command)):
         if action.dest in FOLDERS:
-            assert action.type is flags.folder
+            assert action.type is outside_runs
             assert action.metavar == "DIR"
             assert str(action.help).startswith(f"{FOLDERS[action.dest]}: ")
 
@@ -136,7 +137,9 @@ def test_names_are_those_of_the_theory() -> None:
     from theory import OPTIMIZERS, SCHEDULES
     from theory.loss_laws import LOSS_LAWS
     from theory.networks import NETWORKS
+    from theory.radial import KINDS
 
+    assert {kind.replace(", ", "-") for kind in KINDS} == {*flags.KINDS}
     assert tuple(NETWORKS) == flags.NETWORKS
     assert tuple(OPTIMIZERS) == flags.OPTIMIZERS
     assert tuple(TRAINABLE_OPTIMIZERS) == flags.TRAINABLE_OPTIMIZERS

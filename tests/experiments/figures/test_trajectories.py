@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,11 +44,28 @@ def test_a_setting_with_its_equilibrium_and_the_end_of_its_transient() -> None:
     assert "network white-noise" in words(figure)
 
 
-def test_several_settings_are_named_where_they_end() -> None:
-    figure = prediction_figure([run(1e-3), run(3e-3)], network="n", tolerance=0.05)
-    texts = {text.get_text(): text.get_position()[1] for text in figure.axes[0].texts}
-    assert set(texts) == {"learning rate 0.001", "learning rate 0.003"}
+def test_a_crossing_is_not_called_the_end_of_a_transient() -> None:
+    crossing = replace(run(1e-3), passes_equilibrium=True)
+    figure = prediction_figure([crossing], network="n", tolerance=0.05)
+    assert line(figure.axes[0], f"first within {crossing.name}")[0] == crossing.transient_steps
+    assert "first within 5 % of the peak rate's equilibrium" in words(figure).replace("\n", " ")
+    assert "transient ends" not in words(figure)
+
+
+def test_a_few_settings_are_named_in_a_legend_and_more_where_they_end() -> None:
+    rates = (1e-3, 3e-3, 4e-3, 5e-3, 6e-3, 7e-3, 8e-3)
+    few = prediction_figure([run(rate) for rate in rates[:2]], network="n", tolerance=0.05)
+    assert not few.axes[0].texts  # panels of one width, nothing between them
+    legend = few.axes[1].get_legend()
+    assert legend is not None
+    named = {text.get_text(): handle.get_color() for text, handle in zip(legend.texts, legend.get_lines(), strict=True)}
+    drawn = {str(each.get_label()): each.get_color() for each in few.axes[0].lines}
+    assert set(named) == {"learning rate 0.001", "learning rate 0.003"}
+    assert all(drawn[name] == colour for name, colour in named.items())
+    more = prediction_figure([run(rate) for rate in rates], network="n", tolerance=0.05)
+    texts = {text.get_text(): text.get_position()[1] for text in more.axes[0].texts}
     assert texts["learning rate 0.003"] > texts["learning rate 0.001"]
+    assert more.axes[1].get_legend() is None
 
 
 @pytest.mark.parametrize("number", [1, 40])

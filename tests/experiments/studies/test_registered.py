@@ -123,7 +123,9 @@ def test_names_without_runs_to_sweep_are_refused() -> None:
     for given in ("lr-transfer", "", "no/such/study"):
         with pytest.raises(BadInput, match="lr-transfer-small, same-angle, gpu-hour, ladder, bend, or the path"):
             load_study(given)
-    with pytest.raises(BadInput, match="direction: not made of the runs of a sweep; lrbend study direction"):
+    with pytest.raises(
+        BadInput, match="direction: not made of the runs of a sweep; lrbend study direction runs it, at a cost of 14 "
+    ):
         load_study("direction")
     with pytest.raises(BadInput, match="No such file"):
         load_study("/no/such/study.json")

@@ -196,10 +196,12 @@ def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(
     )
     assert "not known" in said
     assert "not run on a GPU" in said
+    assert ["1280", "7.08e+08"] in [line.split()[1:3] for line in said.splitlines()]
 
 
 BAD = {
     "unknown study": (["sweep", "no-such-study"], "no-such-study: not a study"),
+    "no study to plan": (["plan"], "STUDY is missing; lrbend study lists those there are"),
     "unknown study to plan": (["plan", "no-such-study"], "no-such-study: not a study"),
     "no such file": (["sweep", "/no/such/study.json"], "/no/such/study.json"),
     "unknown GPU": (["plan", "ladder", "--gpu", "abacus"], "--gpu abacus"),

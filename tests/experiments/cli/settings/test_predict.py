@@ -8,7 +8,7 @@ import pytest
 
 from experiments.cli.main import main
 from tests.experiments.cli.said import strict_json
-from theory import valley
+from theory import radial, valley
 
 PREDICT = ["predict", "--learning-rate", "1e-3", "--weight-decay", "0.1", "--num-steps", "20000"]
 
@@ -180,6 +180,73 @@ def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixtur
     assert main([*PREDICT, "--network", "scale-invariant"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")
+
+
+def test_each_kind_of_matrix_of_gpt2_has_its_law(capsys: pytest.CaptureFixture[str]) -> None:
+    settled = {}
+    for kind in ("up-down", "value-output", "query-key"):
+        assert main([*PREDICT, "--network", "gpt2", "--kind", kind, "--json"]) == 0
+        answer = strict_json(capsys.readouterr().out)
+        assert answer["matrix_kind"] == kind.replace("-", ", ")
+        settled[kind] = answer["equilibrium_rms"]
+    laws = {kind: radial.KINDS[kind.replace("-", ", ")] for kind in settled}
+    for kind, law in laws.items():
+        assert settled[kind] == pytest.approx(float(radial.equilibrium(1e-3, 0.1, 0.9, law=law).weight_rms))
+    assert main([*PREDICT, "--network", "gpt2"]) == 0
+    assert "Network gpt2 for up, down matrices (the MLP's" in capsys.readouterr().out
+    assert main([*PREDICT, "--kind", "query-key"]) == 2
+    assert "--kind query-key: needs --network gpt2" in capsys.readouterr().err
+
+
+def test_a_start_can_be_a_multiple_of_equilibrium(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = ["--learning-rate", "3e-3", "1e-3"]
+    assert main([*PREDICT, *rates, "--initial-rms", "Equilibrium", "2x", "--json"]) == 0
+    settings = strict_json(capsys.readouterr().out)["settings"]
+    assert [row["initial_rms"] / row["equilibrium_rms"] for row in settings] == pytest.approx([1, 2, 1, 2])
+    assert [row["transient_steps"] == 0 for row in settings] == [True, False, True, False]
+    assert main([*PREDICT, "--initial-rms", "2x"]) == 0  # a single one; the words name no factor, the column the number
+    assert "initial_rms                  0.14136" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["twice"], "twice: must be a number, equilibrium, or a multiple like 2x"),
+        (["x"], "x: must be a number"),
+        (["0x"], "0x: the multiple of the equilibrium must be above 0"),
+        (["2x", "--optimizer", "adamh"], "2x: adamh holds the norm"),
+        (["2x", "--weight-decay", "0"], "2x: without decay there is no equilibrium"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "simulate"])
+def test_a_start_that_there_is_not(
+    command: str, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main([command, "--learning-rate", "1e-3", "--num-steps", "100", "--initial-rms", *flags])
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"--initial-rms {said}" in line
+
+
+def test_what_a_falling_rate_takes_through_equilibrium_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """From above a cosine passes, and is too short to settle; a trapezoid is there before its decay begins."""
+    cosine = [*PREDICT[:-1], "30000", "--schedule", "cosine", "--initial-rms", "2x"]
+    assert main([*cosine, "--json"]) == 0
+    answer = strict_json(capsys.readouterr().out)
+    assert answer["transient_steps"] is not None
+    assert answer["reaches_equilibrium"] is False
+    assert "passes it: no end of a transient" in answer["note"]
+    assert "would not reach equilibrium (reaches_equilibrium)" in answer["note"]
+    assert main([*cosine[:-1], "0.02", "2x"]) == 0
+    table = capsys.readouterr().out
+    assert "\ntransient_steps: first step after which" in table
+    assert "\nreaches_equilibrium: whether as many steps at the peak rate" in table
+    assert main([*PREDICT[:-1], "30000", "--schedule", "wsd", "--initial-rms", "2x", "--json"]) == 0
+    assert "The schedule ends at 0, and with it the angle." in table
+    assert "passes it" not in strict_json(capsys.readouterr().out)["note"]  # within 5 % before the decay begins
 
 
 @pytest.mark.parametrize("beta1", ["0.9", "0.5"])

@@ -54,7 +54,7 @@ def test_a_further_axis_and_its_value_at_the_target(tmp_path: Path, capsys: pyte
     assert found["target"]["depth"] == 256
     assert found["beyond"]["depth"] == pytest.approx(2)
     words = list(map(str, (path, *axis, *TARGET)))
-    assert "--at depth: needed, since the table has 3 values of it" in refusal(["recommend", *words], capsys)
+    assert "(for example --at depth=128, the largest of the table)" in refusal(["recommend", *words], capsys)
     assert "no column width (--axis)" in refusal(["recommend", *words, "--at", "depth=9", "--at", "width=1"], capsys)
     assert "it has a flag of its own, --num-params" in refusal(["recommend", *words, "--at", "num-params=1"], capsys)
     assert "--at depth=deep" in refusal(["recommend", *words, "--at", "depth=deep"], capsys)
@@ -141,7 +141,7 @@ def test_command_in_json_and_in_words(table: tuple[str, list[str]], capsys: pyte
 BAD = {
     "no target": (
         ["TABLE"],
-        "--num-params: needed, since the table has 4 values of it; --num-tokens: needed, since the table has 4",
+        "--num-params: needed, since the table has 4 values of it (for example --num-params 2.96941e+08, the largest",
     ),
     "zero": (
         ["TABLE", "--num-params", "0", "--num-tokens", "1e11"],
