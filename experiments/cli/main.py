@@ -86,11 +86,16 @@ def _environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _is_of_hdf5(finaliser: object) -> bool:
+    return (getattr(finaliser, "__module__", None) or "").partition(".")[0] in ("h5netcdf", "h5py")
+
+
 @contextlib.contextmanager
 def _interrupts_arrive() -> Iterator[None]:
     """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another.
 
-    What a finaliser lacked memory for is not told: it is HDF5's, and where memory is short the command says so itself.
+    What a finaliser lacked memory for, and what HDF5 fails to close, is not told: its files are made in memory, and are
+    left half made only where Ctrl-C or memory stopped a command, which says so itself.
     """
 
     from gpt.memory import is_out_of_memory
@@ -98,7 +103,7 @@ def _interrupts_arrive() -> Iterator[None]:
     def hook(lost: Any) -> None:
         if lost.exc_type is KeyboardInterrupt:
             threading.Timer(0.05, signal.pthread_kill, again).start()  # not here: this is a finaliser still
-        elif not is_out_of_memory(lost.exc_value):
+        elif not is_out_of_memory(lost.exc_value) and not _is_of_hdf5(lost.object):
             before(lost)
 
     again = threading.main_thread().ident, signal.SIGINT
