@@ -1,4 +1,4 @@
-"""README and docs: links that lead somewhere, pages that are short. Their numbers are in `test_pages`."""
+"""README and docs: links that lead somewhere, pages that are short. Their numbers are in `tests/pages`."""
 
 from __future__ import annotations
 

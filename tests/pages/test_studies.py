@@ -1,127 +1,13 @@
-"""Numbers of the pages in `docs` are those of the tables beside them."""
+"""Every table of a study's page is that of the files beside it."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from theory.networks import GPT2, SCALE_INVARIANT
-
-CURVATURE = ("curvature", "curvature_low", "curvature_high")
-DOCS = Path(__file__).parents[1] / "docs"
-FINDINGS = " ".join((DOCS / "findings.md").read_text(encoding="utf-8").split())
-
-
-def table_of(study: str, name: str = "answers.csv") -> pd.DataFrame:
-    return pd.read_csv(DOCS / study / name)
-
-
-def cells(study: str, start: str) -> list[str]:
-    """The cells behind the first one, which starts so, of the one such row on the page of a study."""
-    page = (DOCS / study / "README.md").read_text(encoding="utf-8")
-    (line,) = re.findall(rf"^\| {re.escape(start)}[^|]*\|(.*)\|$", page, flags=re.M)
-    return [cell.strip() for cell in line.split("|")]
-
-
-def is_rounded(shown: str, values: Sequence[float]) -> bool:
-    """Whether the numbers in a text are these, each to half a unit of its last digit."""
-    texts = re.findall(r"[+-]?\d*\.?\d+(?:e-\d+)?", re.sub(r"(?<=\d),(?=\d{3})", "", shown))
-    for text, value in zip(texts, values, strict=True):
-        digits, _, power = text.partition("e")
-        half = 0.5 * 10.0 ** (int(power or 0) - len(digits.partition(".")[2]))
-        if abs(float(text) - value) > half * (1 + 1e-6):
-            return False
-    return True
-
-
-def test_rounding_is_noticed() -> None:
-    assert is_rounded("-12 % [-12.8, +0.3]", [-12.4, -12.77, 0.34])
-    assert is_rounded("3e-15 +- 10e-5", [2.6e-15, 9.6e-5])
-    assert is_rounded(".91, 2,072 %", [0.912, 2072])
-    assert not is_rounded("-12 %", [12.0])
-    assert not is_rounded("0.165", [0.1656])
-
-
-def test_the_answer_of_the_findings() -> None:
-    """Its four sentences, and what the table of claims repeats of other pages."""
-    shift = table_of("moved-optimum").set_index(["quantity", "num_steps"]).loc[("shift", 1600)]
-    replay = table_of("replay", "summary.csv").set_index(["architecture", "learning_rate"]).loc["gpt2"]["fixed_mean"]
-    constant = table_of("schedule-exponent").iloc[0]
-    optima = table_of("angle-law", "optima.csv").query("source == 'pilot'")
-    pilot = optima.set_index(["num_steps", "initial_rms"])["ratio"]
-    clocks = (optima["measured"] / optima["two_clocks"]).set_axis(pilot.index)
-    losses = table_of("one-calibration").set_index(["quantity", "num_steps"]).loc["loss, law"]
-    held = table_of("transient-length").dropna(subset=["met"])
-    same = table_of("same-angle").set_index("quantity").loc["pooled"]
-    bends = table_of("solvable-bend").query("quantity == 'over adamh' and axis == 'num_params'").set_index("arm")
-    slow = [
-        table_of("held-out").iloc[2]["white_noise"],
-        table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["worst"],
-    ]
-    muon = table_of("public-tables", "fits.csv").iloc[0]
-    visible = table_of("bend", "visible.csv").query("sizes == '22M to 708M' and weight_decay == 0.1")
-    visible = visible.query("initial_rms == 0.02").set_index(["law", "tokens"])["curvature"]
-    fitted, made_up = (visible[f"angle law, {name}"] for name in ("fitted", "made up"))
-    classic = table_of("transient-length", "settings.csv").query("architecture == 'gpt2'")
-    slower = (classic["relaxation"] / classic["relaxation_white_noise"]).groupby(classic["held_out"]).max()
-    bend, low, high = ([bends.loc[arm, name] for arm in ("large start", "more decay")] for name in CURVATURE)
-    assert [bool(met) for met in held["met"]].count(False) == 4
-    assert len(held) == 6
-    for part in (
-        f"exp({shift['value']:.2f}) times as high at 1,600 steps, 95 % from {shift['low']:.2f} to {shift['high']:.2f}",
-        f"had {shift['law']:.2f} and {shift['mean_angle']:.2f} ([moved-optimum]",
-        f"by up to {replay.max():.3f} nats at equal angles",
-        f"no, by {replay[0.00125]:.3f} and {replay[0.005]:.3f} nats",
-        f"exp({constant['value']:.2f}) of that of a line where they had {constant['law']:.2f} and"
-        f" {constant['mean_angle']:.2f}",
-        f"too low by factors of {pilot[1600, 0.177]:.1f} and {pilot[1600, 0.53]:.1f}",
-        f"to {losses.loc[1600, 'value']:.3f} and {losses.loc[3200, 'value']:.3f} nats (median; limits"
-        f" {losses.loc[1600, 'limit']:.3f} and {losses.loc[3200, 'limit']:.3f})",
-        f"+{bend[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}] and +{bend[1]:.3f} [{low[1]:.3f}, {high[1]:.3f}] relative",
-        f"from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
-        f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
-        f"classic GPT-2 up to {slower[False]:.1f} and, held out, {slower[True]:.1f} times slower",
-        f"at a third rate not resolved, {replay[0.02]:.3f} +-",
-        f"that of two clocks by {clocks[1600, 0.177]:.1f} and {clocks[1600, 0.53]:.1f}, at 1,600 steps",
-        f"give a curvature of {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B,"
-        f" made-up ones {made_up['9000M']:+.3f} at 9B",
-        f"{muon['curvature']:.2f} [{muon['low']:.2f}, {muon['high']:.2f}], where MuonH",
-    ):
-        assert part in FINDINGS, part
-
-
-def test_what_the_findings_repeat_of_other_pages() -> None:
-    model = table_of("solvable-bend").query("problem == 'mixed' and axis == 'num_params'")
-    model = model[model["quantity"].eq("mean angle over adamh") & model["arm"].ne("equilibrium start")]
-    optima = table_of("solvable-bend", "optima.csv").query("problem == 'mixed' and num_params == 1024")
-    optima = optima[~optima["arm"].str.contains("predicted|more decay|adamh")]
-    spread = optima.groupby("num_tokens")["learning_rate"].agg(lambda rates: rates.max() / rates.min()).max()
-    early = table_of("angle-law", "runs.csv").query("mean_angle == 0.009 and num_steps == 1600")
-    early = early.groupby("shape")["loss"].mean()
-    held = table_of("held-out", "settings.csv").query("architecture == 'scale-invariant' and group == 'judged'")
-    later = table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["value"]
-    fits = table_of("public-tables", "fits.csv").dropna(subset=["exponent"])
-    decided = (fits["verdict"] != "not-identifiable").sum()
-    validated = table_of("validate", "predictions.csv").query("promised")["verdict"].dropna()
-    slow = 100 * held["relaxation_error_white_noise"].abs().median()
-    assert decided == 4
-    for part in (
-        f"up to {spread:.0f} times apart",
-        f"by {model['slope'].max():.3f} to {model['slope'].min():.3f}.",
-        f"{early['front']:.2f} nats if they come early, {early['late']:.2f} if late",
-        f"held out {slow:.0f} and {100 * later:.0f} % off in the median",
-        f"Of {len(fits)} exponents by `lrbend fit` four have a verdict",
-        f"on {table_of('calibration', 'calibration.csv')['num_sweeps'].sum():,} made sweeps",
-        f"{(validated == 'pass').sum()} of {len(validated)} in settings that were in view",
-    ):
-        assert part in FINDINGS, part
+from tests.pages.shown import CURVATURE, DOCS, cells, is_rounded, table_of
 
 
 def test_what_counts_as_passed_in_validate() -> None:
@@ -311,17 +197,6 @@ def test_the_table_of_held_out_norms() -> None:
         assert is_rounded(noise, [100 * errors.median(), 100 * row["white_noise"]]), key
 
 
-def test_what_predict_says_of_its_networks_is_what_was_held_out() -> None:
-    table = table_of("held-out").set_index(["architecture", "group", "quantity"])
-    for network, names in (
-        (SCALE_INVARIANT, [("judged", "angle"), ("judged", "rms")]),
-        (GPT2, [("up, down", "rms"), ("value, output", "rms")]),
-    ):
-        rows = [table.loc[(network.name, *name)] for name in names]
-        (said,) = re.findall(r"(?<=\(at worst\): ).*", network.worth)
-        assert is_rounded(said, [100 * row[column] for row in rows for column in ("median", "value")]), said
-
-
 def test_the_table_of_directions() -> None:
     table = table_of("direction").set_index(["learning_rate", "weight_decay", "part"])
     for rate, decay in ((0.01, 0.3), (0.003, 1.0), (0.03, 0.1)):
@@ -343,34 +218,6 @@ def test_the_table_of_public_tables() -> None:
         known = [row[name] for name in ("curvature", "low", "high", "smallest_bend") if np.isfinite(row[name])]
         assert verdict.strip().startswith(row["verdict"])
         assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)
-
-
-def test_what_the_readme_says_of_held_out_norms() -> None:
-    rows = table_of("held-out", "settings.csv").query("architecture == 'scale-invariant' and group == 'judged'")
-    norm, angle = 100 * rows["rms_error_white_noise"], 100 * rows["angle_error_white_noise"].abs()
-    assert (
-        f"norms lie {-norm.median():.0f} % below in the median, from {-norm.min():.0f} % below to {norm.max():.0f} %"
-        f" above, and angles {angle.median():.1f} % off, {angle.max():.0f} % at worst"
-    ) in " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
-
-
-def test_the_hours_of_the_planned_bend() -> None:
-    page = (DOCS / "gpu.md").read_text(encoding="utf-8")
-    plan = table_of("bend-gpu", "plan.csv")
-    for size, rows in plan.groupby("size"):
-        hours = " | ".join(f"{value:,.0f}" for value in rows["hours_on_one"])
-        assert f"| {size} | {hours} | {rows['runs'].sum()} |" in page
-    totals = json.loads((DOCS / "bend-gpu" / "plan.json").read_text(encoding="utf-8"))
-    one, eight = totals["hours_on_one"], totals["hours_on_eight"]
-    assert f"{totals['num_runs']} runs, {one:,.0f} hours on one H100, {eight:,.0f} on eight" in page
-    assert f"{one:,.0f} hours of one H100, {eight:,.0f} on eight" in FINDINGS
-    along_size = [row for row in totals["smallest_bends"] if row["axis"] == "num_params"]
-    shown = [row[name] for row in along_size for name in ("of_an_arm", "between_two_arms")]
-    (text,) = re.findall(r"it would show a bend of (.*)\.$", page, flags=re.M)
-    assert is_rounded(text, shown), text
-    finest = min(along_size, key=lambda row: row["optimum_error"])
-    (text,) = re.findall(r"optima known to (.*) are told apart", FINDINGS)
-    assert is_rounded(text, [finest["optimum_error"], finest["between_two_arms"]]), text
 
 
 def test_the_table_of_conversions() -> None:
@@ -399,3 +246,12 @@ def test_the_table_of_conversions() -> None:
     for name, column in (("weights times 1 + 1e-6", "rerun_noise"), ("another seed", "scatter")):
         shown = " ".join(cells("conversion", f"*AdamW again, {name}: one rerun*"))
         assert is_rounded(shown, [table.loc[("converted", setting), column] for setting in ("late", "settled")]), shown
+
+
+def test_the_table_of_classic() -> None:
+    table = table_of("classic").query("num_steps == 800").set_index(["quantity", "learning_rate"])["value"]
+    for row, part in (("angle's part", "angle"), ("norm's part", "norm"), ("interaction", "interaction")):
+        rates = (0.00125, 0.0025, 0.005, 0.01, 0.02)
+        assert is_rounded(" ".join(cells("classic", row)), [table[f"loss, {part}", rate] for rate in rates])
+    least = table_of("classic").set_index("quantity").loc["loss, least of adamh 0.02 less adamh 0.18", "value"]
+    assert f"{least:.3f} nats apart" in (DOCS / "classic" / "README.md").read_text(encoding="utf-8")

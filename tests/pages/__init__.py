@@ -1,0 +1,1 @@
+"""Numbers of the pages in `docs` are those of the tables beside them."""
