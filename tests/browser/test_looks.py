@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +43,18 @@ def test_a_phone(browser: Chrome, address: str, scheme: str, tab: str) -> None:
     assert contrast(browser, "h1", "body") > 7
     assert contrast(browser, "aside .field label", "body") > 7
     assert contrast(browser, ".quiet:not(:empty)", "body") > 4.5
+
+
+def test_a_report_on_a_phone(browser: Chrome, tmp_path: Path) -> None:
+    from experiments.cli.main import main
+
+    where = tmp_path / ("a-folder-with-a-long-name-" * 4)
+    command = "train --preset cpu-16 --learning-rate 1e-2 --num-steps 20 --device cpu --record-every 5"
+    assert main([*command.split(), "--out", str(where)]) == 0
+    assert main(["report", str(where)]) == 0
+    look_at(browser, width=390, height=800)
+    browser.get((where / "report.html").as_uri())
+    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= 390
 
 
 def contrast(browser: Chrome, text: str, ground: str) -> float:
