@@ -85,5 +85,6 @@ def results_of(study: str, files: str = "runs.csv") -> Option:
     return Option(study, "FOLDER", f"that study's {files} (default: docs/{study})", Path)
 
 
+ENSEMBLES = Option("ensembles", "yes|no", "make runs many at once, on a GPU if there is one (default: no)", yes_or_no)
 SAME_ANGLE, MOVED = results_of("same-angle"), results_of("moved-optimum", "tables")
 CLOCKS = results_of("angle-law", "two-clocks.csv")

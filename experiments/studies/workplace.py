@@ -46,6 +46,12 @@ class Workplace:
         """A file of the results, replaced whole. Raises `BadInput`."""
         write_whole(self.results / name, content.encode() if isinstance(content, str) else content)
 
+    def file_of(self, config: TrainConfig) -> Path:
+        """The CSV file of a run among the runs."""
+        from experiments.runs.configs import config_hash
+
+        return self.runs / f"{config_hash(config)}.csv"
+
     def run_tables(
         self,
         configs: Sequence[TrainConfig],
@@ -61,10 +67,8 @@ class Workplace:
         """
         import joblib
 
-        from experiments.runs.configs import config_hash
-
         self.make_folders()
-        files = [self.runs / f"{config_hash(config)}.csv" for config in configs]
+        files = [self.file_of(config) for config in configs]
 
         def one(config: TrainConfig, file: Path) -> None:
             write_whole(file, make(config).to_csv(index=False).encode())

@@ -146,7 +146,7 @@ def test_what_is_kept_of_a_run() -> None:
     config = runs.config_of(runs.ARMS[-1], 8, 500, 0.05, 0)
     schedule = replace(config.schedule, num_steps=12, warmup_steps=2)
     row = runs.rows_of(replace(config, schedule=schedule, record_every=1, eval_batches=1)).iloc[0]
-    assert set(runs.COLUMNS) == {*row.index, "arm"}
+    assert {*runs.COLUMNS, "device"} == {*row.index, "arm"}
     assert row["rate_over_rms"] == pytest.approx(0.05 * schedule.multipliers().mean() / row["initial_rms"], rel=0.02)
     assert row["relative_update"] == pytest.approx(row["mean_angle"], rel=1e-2)
 
