@@ -118,12 +118,14 @@ def read_rows(
     if table.empty:
         raise refuse("no rows")
     for name in (*numbers, *gaps):
-        values = pd.to_numeric(table[name], errors="coerce")
-        if name in gaps and (values.isna() & table[name].notna()).any():
-            raise refuse(f"{name} must be a number, or empty")
+        values = table[name]
+        if values.dtype.kind not in "iuf":  # else it is numbers already, and a study reads thousands of files
+            values = pd.to_numeric(values, errors="coerce")
+            if name in gaps and (values.isna() & table[name].notna()).any():
+                raise refuse(f"{name} must be a number, or empty")
+            table[name] = values
         if name not in gaps and not (np.abs(values.to_numpy(np.float64)) < LARGEST_NUMBER).all():
             raise refuse(f"{name} must be a finite number in every row")
-        table[name] = values
     if unnamed := [name for name in texts if table[name].isna().any()]:
         raise refuse(f"{unnamed[0]} is missing in a row")
     return table

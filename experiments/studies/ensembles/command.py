@@ -29,6 +29,8 @@ from gpt.data import load_text
 from gpt.pysource import FOLDER
 from theory import InvalidParameter
 
+LATER = "wider grids and what is steered by these come after"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 2 for what cannot be meant, said on one line of stderr."""
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         plan = planned(wishes, options.most)
         print("\n".join(map(str, plan)))
         runs, steps = sum(len(one.runs) for one in plan), sum(one.config.schedule.num_steps for one in plan)
-        print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; wider grids and what is steered by these come after")
+        print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; {LATER}")
         return
     print(f"pysource: {load_text('pysource').fingerprint}", flush=True)
     files: list[Path] = []
