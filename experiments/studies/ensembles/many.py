@@ -21,12 +21,12 @@ Wishes = Mapping[str, Callable[[], Sequence[Task]]]
 
 @dataclass
 class _Begun:
-    """A task under way: the runs that it waits for, and what has come of them."""
+    """A task under way: how many runs it waits for, and what has come of them."""
 
     study: str
     task: Task
     making: Making
-    runs: list[Run] = field(default_factory=list)
+    num_runs: int = 0
     found: dict[int, Trained] = field(default_factory=dict)
 
 
@@ -36,11 +36,8 @@ class Request:
 
     begun: _Begun
     index: int
+    run: Run
     shape: tuple[Hashable, ...]
-
-    @property
-    def run(self) -> Run:
-        return self.begun.runs[self.index]
 
     @property
     def study(self) -> str:
@@ -71,9 +68,9 @@ class Ensemble:
     def __str__(self) -> str:
         config = self.config
         studies = " + ".join(dict.fromkeys(request.study for request in self.requests))
-        steered = ", steered" if config.steering is not None else ""
-        shape = f"{config.model.architecture}, width {config.model.d_model}, {config.schedule.num_steps} steps{steered}"
-        told = f"{studies}: {shape}: {len(self.runs)} runs"
+        size = f"width {config.model.d_model}, {config.schedule.num_steps} steps"
+        kind = "steered" if config.steering is not None else f"a record every {config.record_every}"
+        told = f"{studies}: {config.model.architecture}, {size}, {kind}: {len(self.runs)} runs"
         if np.isnan(self.seconds):
             return told
         per_step = 1e3 * self.seconds / config.schedule.num_steps
@@ -175,8 +172,8 @@ def _begin(study: str, task: Task) -> list[Request]:
 def _asked(begun: _Begun, runs: list[Run]) -> list[Request]:
     from gpt.ensemble import same_shape
 
-    begun.runs, begun.found = runs, {}
-    return [Request(begun, index, same_shape(run.config)) for index, run in enumerate(runs)]
+    begun.num_runs, begun.found = len(runs), {}
+    return [Request(begun, index, run, same_shape(run.config)) for index, run in enumerate(runs)]
 
 
 def _train(ensemble: Ensemble, device: Device) -> tuple[Ensemble, list[Request]]:
@@ -190,10 +187,10 @@ def _train(ensemble: Ensemble, device: Device) -> tuple[Ensemble, list[Request]]
         begun = request.begun
         begun.found[request.index] = found[request.run.config]
     for begun in {id(request.begun): request.begun for request in ensemble.requests}.values():
-        if len(begun.found) < len(begun.runs):
+        if len(begun.found) < begun.num_runs:
             continue
         try:
-            more += _asked(begun, begun.making.send([begun.found[index] for index in range(len(begun.runs))]))
+            more += _asked(begun, begun.making.send([begun.found[index] for index in range(begun.num_runs)]))
         except StopIteration as end:
             begun.task.keep(end.value)
             files.append(begun.task.file)

@@ -179,7 +179,9 @@ def test_ensembles_make_the_rows_of_the_normal_path(
     make(alone)
     first = wanted(together)()
     assert order[0] == next(first[0].make(first[0].config))[0].config
-    many.in_ensembles({study: wanted(together)}, done=lambda ensemble: None)
+    lines: list[str] = []
+    many.in_ensembles({study: wanted(together)}, done=lambda ensemble: lines.append(str(ensemble)))
+    assert ["steered" in line for line in lines] == [ensemble[0].steering is not None for ensemble in gpu.ensembles]
     one, other = kept(alone), kept(together)
     assert one.keys() == other.keys()
     for name, table in one.items():
@@ -229,7 +231,7 @@ def test_what_two_studies_want_is_trained_once(wishes: Callable[[], many.Wishes]
     assert max(Counter(config for ensemble in gpu.ensembles for config in ensemble).values()) == 1
     assert gpu.sizes[:2] == [4, 2]
     assert max(gpu.sizes) <= 4
-    assert lines[0].startswith("one + two: scale-invariant, width 32, 6400 steps: 4 runs, ")
+    assert lines[0].startswith("one + two: scale-invariant, width 32, 6400 steps, a record every 20: 4 runs, ")
     assert lines[0].endswith(" ms per step, NVIDIA H200")
 
 
@@ -280,8 +282,8 @@ def planned_lengths(wishes: many.Wishes) -> list[int]:
 def test_a_larger_ensemble_or_a_wider_model_is_expected_to_take_longer(gpu: Device) -> None:
     def ensemble(num_models: int, width: int, seconds: float = np.nan) -> many.Ensemble:
         configs = [bend.config_of(bend.ARMS[0], width, 500, 0.01, seed) for seed in range(num_models)]
-        begun = many._Begun("bend", SimpleNamespace(), SimpleNamespace(), [tasks.Run(config) for config in configs])  # type: ignore[arg-type]
-        return many.Ensemble([many.Request(begun, index, ()) for index in range(num_models)], seconds)
+        begun = many._Begun("bend", SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+        return many.Ensemble([many.Request(begun, 0, tasks.Run(config), ()) for config in configs], seconds)
 
     pace = many.Pace()
     assert pace.seconds(ensemble(10, 8)) == 0
