@@ -12,12 +12,14 @@ from experiments.runs.configs import config_to_dict
 from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
 from experiments.studies.bend.expected import expected_of
 from experiments.studies.bend.figure import draw
+from experiments.studies.bend.first_design import tables_of_first_design
 from experiments.studies.bend.predictions import centres_of, predictions_of
 from experiments.studies.bend.runs import (
     ARMS,
     BUDGET,
     COLUMNS,
     GAPS,
+    LAST_WIDTH,
     LENGTHS,
     NUMBERS,
     SEEDS,
@@ -45,7 +47,7 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
-    ``answers.csv`` and ``bend.png`` from the cells that are finished.
+    ``answers.csv`` and ``bend.png`` from the cells that are finished, and the first two of the first design too.
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
@@ -71,14 +73,16 @@ def run_study(
         return Findings(answers=found)
     foretold = read_rows(expected, numbers=("num_made",), gaps=("value", "spread"), texts=KEYS)
     runs = pd.DataFrame(columns=list(COLUMNS))
-    for runs in make_runs(place, centres_of(predictions), minutes):
+    centres = centres_of(predictions)
+    for runs in make_runs(place, centres, minutes):
         place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
     whole = finished(runs)
     fits = fits_of(whole)
     optima = optima_of(runs, whole, fits, predictions)
-    complete = not optima["status"].isin(MISSING).any()
+    complete = not optima[optima["width"] != LAST_WIDTH]["status"].isin(MISSING).any()
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
-    for name, found in (("optima", optima), ("answers", answers)):
+    first = tables_of_first_design(runs, centres, predictions)
+    for name, found in (("optima", optima), ("answers", answers), *first.items()):
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
     place.write("bend.png", draw(optima))
     return Findings(answers=answers)
