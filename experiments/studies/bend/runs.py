@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,10 +18,11 @@ from experiments.studies.moved_optimum.runs import Arm, grid, in_columns, rate_b
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig, cpu_model
 
-WIDTHS, LENGTHS = (8, 16, 32, 64), (500, 1000, 2000, 4000)
+WIDTHS, LENGTHS = (8, 16, 32, 64, 128), (500, 1000, 2000, 4000)
 CORNER = 3  # of both, which come first
-SEEDS, LATE_SEED, LATE_LENGTHS = (0, 1), 2, LENGTHS[:2]
-NUM_RATES, MOST_ADDED = 4, 2
+LAST_WIDTH = WIDTHS[-1]  # comes after all others, with fewer seeds
+SEEDS, LAST_SEEDS, LATE_SEEDS = tuple(range(8)), (0, 1), (2, 3)  # up to the last width, at it, and there after all else
+SPACING, MOST_ADDED = 2.0, 2  # of the planned rates of a cell; rates beyond them
 BUDGET = 6 * 3600.0  # seconds of one core, of all runs together
 ARMS = (
     Arm("usual start", 0.1, 0.16, LENGTHS),
@@ -28,7 +30,8 @@ ARMS = (
     Arm("equilibrium", 0.1, None, LENGTHS),
     Arm("adamh", None, None, LENGTHS),
 )
-FACTOR = {arm.name: 4.0 if arm.name == "equilibrium" else 2.0 for arm in ARMS}  # the same factor in angle
+NUM_RATES = {arm.name: 7 if arm.name == "equilibrium" else 6 for arm in ARMS}
+FACTOR = {arm.name: 4.0 if arm.name == "equilibrium" else 2.0 for arm in ARMS}  # to a rate beyond: the same in angle
 RATES = ("mean_angle", "relative_update", "rate_over_rms")  # three effective learning rates
 NUMBERS = ("width", *moved.NUMBERS)
 GAPS = (*moved.GAPS, *RATES[1:])
@@ -44,15 +47,20 @@ def config_of(arm: Arm, width: int, num_steps: int, learning_rate: float, seed: 
 
 def rates_of(arm: Arm, centre: float) -> tuple[float, ...]:
     """The planned rates of a cell."""
-    return grid(centre, NUM_RATES, FACTOR[arm.name])
+    return grid(centre, NUM_RATES[arm.name], SPACING)
+
+
+def seeds_of(width: int) -> tuple[int, ...]:
+    """Those that every cell of this width has, by which its grid is widened."""
+    return LAST_SEEDS if width == LAST_WIDTH else SEEDS
 
 
 def cells_in_order() -> Iterator[tuple[int, int, Arm]]:
     """Width, length and arm of every cell: the corner of the three smallest of both first, all arms of a place before
-    the next one, cheap ones first."""
+    the next one, cheap ones first, the last width last."""
     places = [(width, num_steps) for num_steps in LENGTHS for width in WIDTHS]
     corner = [place for place in places if place[0] in WIDTHS[:CORNER] and place[1] in LENGTHS[:CORNER]]
-    rest = sorted(set(places) - set(corner), key=lambda place: place[0] * place[1])
+    rest = sorted(set(places) - set(corner), key=lambda place: (place[0] == LAST_WIDTH, place[0] * place[1]))
     for width, num_steps in (*corner, *rest):
         for arm in ARMS:
             yield width, num_steps, arm
@@ -61,7 +69,7 @@ def cells_in_order() -> Iterator[tuple[int, int, Arm]]:
 def make_runs(
     place: Workplace, centres: Mapping[tuple[str, int], float], minutes: float = np.inf
 ) -> Iterator[pd.DataFrame]:
-    """All finished rows, and again after every run; cell by cell, then the late seed.
+    """All finished rows, and again after every run; cell by cell, then the late seeds.
 
     centres : of the grids, by arm and length. minutes : after which no run begins; 0 for those that are finished alone.
     No run begins either once all of them have taken `BUDGET`.
@@ -93,7 +101,7 @@ def runs_in_order(
         rates = tried.setdefault((arm.name, width, num_steps), list(rates_of(arm, centres[arm.name, num_steps])))
         names: list[str] = []
         for rate in rates:  # grows while it is gone through
-            for seed in SEEDS:
+            for seed in seeds_of(width):
                 config = config_of(arm, width, num_steps, rate, seed)
                 names.append(config_hash(config))
                 yield names[-1], arm, config
@@ -101,9 +109,9 @@ def runs_in_order(
                 beyond = next_rate(pd.concat([known[name] for name in names]), rates, FACTOR[arm.name])
                 rates += [] if beyond is None else [beyond]
     for width, num_steps, arm in cells_in_order():
-        if num_steps in LATE_LENGTHS:
-            for rate in tried[arm.name, width, num_steps]:
-                config = config_of(arm, width, num_steps, rate, LATE_SEED)
+        if width == LAST_WIDTH:
+            for rate, seed in itertools.product(tried[arm.name, width, num_steps], LATE_SEEDS):
+                config = config_of(arm, width, num_steps, rate, seed)
                 yield config_hash(config), arm, config
 
 
@@ -141,22 +149,24 @@ def of_cell(table: pd.DataFrame, arm: str, width: int, num_steps: int) -> pd.Dat
 def next_rate(rows: pd.DataFrame, rates: list[float], factor: float) -> float | None:
     """The rate beyond the planned ones that a cell with these rows needs; None if none, or not yet known.
 
-    By the seeds that every cell has: the late one adds no rate.
+    By the seeds that every cell of its width has: late ones add no rate.
     """
-    early = rows[rows["seed"].isin(SEEDS)]
+    seeds, planned = seeds_of(int(rows["width"].iloc[0])), NUM_RATES[str(rows["arm"].iloc[0])]
+    early = rows[rows["seed"].isin(seeds)]
     counts = early.groupby("learning_rate")["seed"].nunique()
-    if len(rates) >= NUM_RATES + MOST_ADDED or not all(counts.get(rate, 0) == len(SEEDS) for rate in rates):
+    if len(rates) >= planned + MOST_ADDED or not all(counts.get(rate, 0) == len(seeds) for rate in rates):
         return None
     return rate_beyond(early, factor)
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the cells that need no further run of the seeds that every cell has."""
+    """The rows of the cells that need no further run of the seeds that every cell of their width has."""
     kept = []
-    for (arm, _, _), rows in table.groupby(["arm", "width", "num_steps"], sort=False):
-        early = rows[rows["seed"].isin(SEEDS)]
+    for (arm, width, _), rows in table.groupby(["arm", "width", "num_steps"], sort=False):
+        seeds = seeds_of(int(str(width)))
+        early = rows[rows["seed"].isin(seeds)]
         rates = sorted(set(early["learning_rate"]))
-        whole = len(rates) >= NUM_RATES and len(early) == len(rates) * len(SEEDS)
+        whole = len(rates) >= NUM_RATES[str(arm)] and len(early) == len(rates) * len(seeds)
         if whole and next_rate(rows, rates, FACTOR[str(arm)]) is None:
             kept.append(rows)
     return pd.concat(kept, ignore_index=True) if kept else table.iloc[:0]
