@@ -25,9 +25,9 @@ EPS = 1e-12
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
-        inverse_rms = inverse_rms(x)
-        ctx.save_for_backward(x, gain, inverse_rms)
-        return (x * inverse_rms).mul_(gain)
+        inverse = inverse_rms(x)
+        ctx.save_for_backward(x, gain, inverse)
+        return (x * inverse).mul_(gain)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
