@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from experiments.studies.bend import runs as bend
 from experiments.studies.classic import runs as classic
@@ -24,77 +24,12 @@ from experiments.studies.small_starts import CONTROLS
 from experiments.studies.small_starts import run as small_starts
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
-from gpt.replay import Recording
 from gpt.train import TrainResult
-from theory.outcome import RunOutcome
-from theory.trajectory import Trajectory, record_steps
+from tests.experiments.studies.pretended import Device, pretended
 
+LACKING = {"xarray", "h5netcdf", "h5py", "submitit", "cattrs", "attr", "numba", "adjustText", "jinja2"}
 Make = Callable[[Workplace], object]
 Wanted = Callable[[Workplace], Callable[[], list[tasks.Task]]]
-
-
-def pretended(config: TrainConfig, recording: Recording | None = None, device: str = "cpu") -> TrainResult:
-    """In place of a run: the larger the rate the better, and whatever its rows are made of."""
-    rate = config.optimizer.learning_rate
-    steps = record_steps(config.schedule.num_steps, config.record_every)
-    ones = np.ones((len(steps), 1))
-    angles = recording.angles[steps] if recording is not None else rate * ones
-    return TrainResult(
-        outcome=RunOutcome.COMPLETED,
-        losses=np.ones(1),
-        trajectory=Trajectory(
-            steps=steps,
-            matrices=("w",),
-            weight_rms=(config.block_rms or 1.0) * ones,
-            angular_update=angles,
-            relative_update=angles,
-            update_rms=ones,
-            cosine=ones,
-        ),
-        final_loss=3 - rate + 1e-3 * config.seed + 0.01 * angles.mean(),
-        final_loss_se=0.1,
-        tokens_per_second=1.0,
-        mfu=np.nan,
-        num_params=10 * config.model.d_model,
-        initial_weight_rms={"w": config.block_rms or 1.0},
-        final_weight_rms={"w": 0.5},
-        groups=(),
-        fingerprint="",
-        conditions=({"device": device},),
-        diverged_at_step=None,
-    )
-
-
-@dataclass
-class Device:
-    """A GPU that has memory for so many models, and what was trained on it."""
-
-    memory: int = 10**9
-    ensembles: list[list[TrainConfig]] = field(default_factory=list)
-    killed_at: int = -1
-
-    def same_shape(self, config: TrainConfig) -> tuple[Hashable, ...]:
-        return config.model.d_model, config.schedule.num_steps, config.record_every, config.steering is not None
-
-    def train_ensemble(
-        self,
-        configs: Sequence[TrainConfig],
-        *,
-        device: str = "auto",
-        recordings: Sequence[Recording | None] | None = None,
-    ) -> list[TrainResult]:
-        assert len(set(map(self.same_shape, configs))) == 1
-        if len(self.ensembles) == self.killed_at:
-            raise KeyboardInterrupt
-        if len(configs) > self.memory:
-            raise torch.cuda.OutOfMemoryError
-        self.ensembles.append(list(configs))
-        each = recordings or [None] * len(configs)
-        return [pretended(config, one, "NVIDIA H200") for config, one in zip(configs, each, strict=True)]
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(ensemble) for ensemble in self.ensembles]
 
 
 @pytest.fixture
@@ -193,6 +128,51 @@ def test_ensembles_make_the_rows_of_the_normal_path(
     assert wanted(together)() == []
     monkeypatch.setattr(tasks, "train", lambda *_, **__: pytest.fail("a run was made again"))
     make(together)
+
+
+STOP = "the ensembles are made"
+PATCHES: dict[str, dict[str, object]] = {  # in place of what reads and predicts before the runs
+    "moved_optimum": {"begin": lambda *_: (CELLS, None)},
+    "schedule_exponent": {"begin": lambda *_: (CELLS[1:2], None)},
+    "small_starts": {"begin": lambda *_: STARTS, "read_laws": lambda _: {}, "read_rows": lambda *_, **__: None},
+    "classic": {"predictions_of": lambda _: STARTS, "read_law": lambda _: None},
+    "bend": {"begin": lambda *_: (None, STARTS), "centres_of": lambda _: CENTRES, "read_rows": lambda *_, **__: None},
+}
+
+
+@pytest.mark.usefixtures("small", "gpu")
+@pytest.mark.parametrize("study", PATCHES)
+def test_the_option_of_a_study_makes_what_it_wants(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def caught(wishes: many.Wishes, **_: object) -> None:
+        many.in_ensembles(wishes, done=lambda ensemble: made.append(ensemble))
+        raise RuntimeError(STOP)
+
+    module = import_module(f"experiments.studies.{study}.run")
+    made: list[many.Ensemble] = []
+    for name, stand_in in (PATCHES[study] | {"in_ensembles": caught}).items():
+        monkeypatch.setattr(module, name, stand_in)
+    place = place_in(tmp_path)
+    with pytest.raises(RuntimeError, match=STOP):
+        module.run_study(place, ensembles=True)
+    assert {request.study for ensemble in made for request in ensemble.requests} == {study.replace("_", "-")}
+    assert sorted(file for ensemble in made for file in ensemble.files) == sorted(place.runs.glob("*.csv"))
+
+
+@pytest.mark.slow  # a process that imports torch and predicts all optima
+def test_the_command_needs_little_more_than_torch(tmp_path: Path) -> None:
+    """Nothing that a borrowed machine lacks is imported on the way; every study is in the plan."""
+    code = (
+        "import sys\n"
+        "class Lacking:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {LACKING!r}: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Lacking())\n"
+        "from experiments.studies.ensembles.command import main\n"
+        f"sys.exit(main(['--runs', {str(tmp_path)!r}, '--plan']))\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.splitlines()[-1].endswith(command.LATER)
 
 
 @pytest.mark.usefixtures("small")
