@@ -156,9 +156,7 @@ STUDIES = {
                 EARLIER,
                 Option("made", "NUMBER", "of studies that the law makes, for the power; trains nothing", whole_number),
                 Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
-                Option(
-                    "again", "FILE.csv", "runs of cores that a GPU made again; compares them and trains nothing", Path
-                ),
+                Option("again", "FILE.csv", "runs of cores, made again on a GPU: compares them", Path),
                 Option("cores", "FILE.csv", "those of the cores (default: docs/bend/core-runs.csv)", Path),
                 CLOCKS,
             ),

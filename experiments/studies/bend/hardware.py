@@ -25,10 +25,13 @@ machines may stand in one table if the numbers are the same; where a run is ther
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from experiments.studies.bend.expected import NOISE
+from experiments.studies.workplace import read_rows
 from theory.outcome import RunOutcome
 
 NUMBERS = ("num_steps", "learning_rate", "seed")
@@ -38,6 +41,11 @@ KEPT = (*TEXTS[:1], *NUMBERS, *GAPS, *TEXTS[1:])
 LIMITS = {"size": 0.5, "bias": 2.0, "twin": 0.018, "small angles": 0.002, "outcomes": 0.0}
 SMALL_ANGLE = 0.004  # rad per step
 SMALLEST_ERROR = 1e-9  # nats, of a mean: what float32 says of a loss
+
+
+def read_runs(file: Path) -> pd.DataFrame:
+    """Runs of either machine. Raises `BadInput`."""
+    return read_rows(file, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
 
 
 def pairs_of(cores: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from experiments.files import to_json
 from experiments.runs.configs import config_to_dict
-from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
 from experiments.studies.bend import hardware
+from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
 from experiments.studies.bend.expected import expected_of
 from experiments.studies.bend.figure import draw
 from experiments.studies.bend.first_design import tables_of_first_design
@@ -54,16 +54,15 @@ def run_study(
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
-    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. again : rows of runs that a GPU made again; write
-    ``hardware-pairs.csv`` and ``hardware.csv``, the comparison with those of ``cores``, and nothing else. expected : that table, from an
-    earlier call. angle_law : folder with the results of that study.
+    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. again : rows of runs that a GPU
+    made again; write ``hardware-pairs.csv`` and ``hardware.csv``, the comparison with those of ``cores``, and nothing
+    else. expected : that table, from an earlier call. angle_law : folder with the results of that study.
     """
     if scale == "gpu":
         return plan_gpu(place)
     if again is not None:
-        kinds = {"numbers": hardware.NUMBERS, "gaps": hardware.GAPS, "texts": hardware.TEXTS}
         place.make_folders()
-        pairs = hardware.pairs_of(read_rows(cores, **kinds), read_rows(again, **kinds))
+        pairs = hardware.pairs_of(hardware.read_runs(cores), hardware.read_runs(again))
         told = hardware.compared(pairs)
         for name, table in (("hardware-pairs", pairs), ("hardware", told)):
             place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
