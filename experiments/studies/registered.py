@@ -158,6 +158,8 @@ STUDIES = {
                 Option("made", "NUMBER", "of studies that the law makes, for the power; trains nothing", whole_number),
                 Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
                 ENSEMBLES,
+                Option("again", "FILE.csv", "runs of cores, made again on a GPU: compares them", Path),
+                Option("cores", "FILE.csv", "those of the cores (default: docs/bend/core-runs.csv)", Path),
                 CLOCKS,
             ),
         ),

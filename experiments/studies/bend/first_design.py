@@ -22,7 +22,7 @@ def tables_of_first_design(
     table = of_first_design(runs, centres)
     fits = fits_of(table)
     optima = optima_of(runs, table, fits, predictions[predictions["width"].isin(WIDTHS)])
-    return {"first-design-optima": optima, "first-design-answers": answers_of(optima, fits)}
+    return {"first-design-optima": optima, "first-design-answers": answers_of(optima, fits, runs=None)}
 
 
 def of_first_design(table: pd.DataFrame, centres: dict[tuple[str, int], float]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.studies.bend import hardware
 from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
 from experiments.studies.bend.begin import begin
 from experiments.studies.bend.expected import expected_of
@@ -28,6 +29,8 @@ def run_study(
     earlier: Path | None = None,
     made: int | None = None,
     ensembles: bool = False,
+    again: Path | None = None,
+    cores: Path = Path("docs/bend/core-runs.csv"),
     expected: Path = Path("docs/bend/expected.csv"),
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
@@ -36,12 +39,20 @@ def run_study(
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
-    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. expected : that table, from an
-    earlier call. ensembles : make runs many at once, on a GPU if there is one. angle_law : folder with the results of
-    that study.
+    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. ensembles : make runs many at
+    once, on a GPU if there is one. again : rows of runs that a GPU made again; write ``hardware-pairs.csv`` and
+    ``hardware.csv``, the comparison with those of ``cores``, and nothing else. expected : that table, from an earlier
+    call. angle_law : folder with the results of that study.
     """
     if scale == "gpu":
         return plan_gpu(place)
+    if again is not None:
+        place.make_folders()
+        pairs = hardware.pairs_of(hardware.read_runs(cores), hardware.read_runs(again))
+        told = hardware.compared(pairs)
+        for name, table in (("hardware-pairs", pairs), ("hardware", told)):
+            place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
+        return Findings(answers=told)
     law, predictions = begin(place, earlier, angle_law)
     if made is not None:
         found = expected_of(law, predictions, made)
@@ -61,8 +72,8 @@ def run_study(
     optima = optima_of(runs, whole, fits, predictions)
     complete = not optima[optima["width"] != LAST_WIDTH]["status"].isin(MISSING).any()
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
-    first = tables_of_first_design(runs, centres, predictions)
-    for name, found in (("optima", optima), ("answers", answers), *first.items()):
+    of_first = tables_of_first_design(runs, centres, predictions)
+    for name, found in (("optima", optima), ("answers", answers), *of_first.items()):
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
     place.write("bend.png", draw(optima))
     return Findings(answers=answers)

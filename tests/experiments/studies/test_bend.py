@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli.main import main
-from experiments.studies.bend import answers, first_design, runs
+from experiments.studies.bend import answers, first_design, hardware, runs
 from experiments.studies.bend.figure import draw
 from experiments.studies.bend.run import run_study
 from experiments.studies.workplace import Workplace
@@ -29,7 +29,7 @@ def planted(slope: float, curvature: float, error: float = 0.03) -> pd.DataFrame
     log_rate += (PREDICTED["arm"] == "large start") * (1 + slope * d + curvature * d**2 / 2)
     rate = np.exp(log_rate)
     return PREDICTED.assign(
-        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate
+        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate, num_runs=48
     )
 
 
@@ -47,6 +47,19 @@ def test_a_difference_between_starts_is_found_where_it_was_planted() -> None:
         assert found.loc["num_params", quantity]["verdict"] == "not shown"
     assert found.loc["num_tokens", "exponent"]["verdict"] == "differs from 0; refutes mean angle"
     assert found.loc["num_tokens", "exponent"]["law"] == pytest.approx(-0.79, abs=0.01)
+
+
+def test_cells_count_by_their_runs() -> None:
+    """As if the last width were not there, where it has next to none and is all wrong."""
+    optima = planted(slope=-0.8, curvature=0.5)
+    last = optima["width"] == runs.LAST_WIDTH
+    without = between_starts(optima[~last])
+    optima["num_runs"] = np.where(last, 1e-9, 48)
+    optima.loc[last & (optima["arm"] == "large start"), "learning_rate"] *= 10
+    both = [
+        found.xs("curvature", level="quantity")["value"].astype(float) for found in (between_starts(optima), without)
+    ]
+    np.testing.assert_allclose(*both, rtol=1e-6)
 
 
 def test_no_difference_is_found_where_there_is_none() -> None:
@@ -215,3 +228,39 @@ def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
     for name in ("predictions", "runs", "optima", "answers"):
         made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
         pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
+
+
+def rerun(cores: pd.DataFrame, changed: str) -> pd.DataFrame:
+    """The same runs with what rounding does to them, more at larger angles, and one thing more."""
+    size = np.where(cores["mean_angle"] < hardware.SMALL_ANGLE, 3e-4, 0.01)
+    d = size * np.random.default_rng(3).normal(size=len(cores))
+    d -= d.mean()
+    small = cores["mean_angle"] < hardware.SMALL_ANGLE
+    add = {
+        "bias": np.full(len(cores), 0.003),
+        "twin": np.where(np.arange(len(cores)) % 10 == 9, 0.08, 0.0) * np.sign(d),
+        "small angles": np.where(small, 0.004 * np.sign(d), 0.0),
+        "size": 0.012 * np.sign(d) * ~small,
+    }.get(changed, np.zeros(len(cores)))
+    again = cores.assign(loss=cores["loss"] + d + add)
+    again.loc[again.index[:1], "outcome"] = "diverged" if changed == "outcomes" else "completed"
+    return again.sample(frac=1, random_state=0)[["run", "loss", "outcome"]]
+
+
+@pytest.mark.parametrize("changed", ["nothing", "bias", "twin", "small angles", "size", "outcomes"])
+def test_a_machine_with_other_numbers_is_found_out(changed: str) -> None:
+    cores = pd.read_csv(DOCS / "bend" / "core-runs.csv", dtype={"run": str})
+    told = hardware.compared(hardware.pairs_of(cores, rerun(cores, changed))).set_index("line")["holds"]
+    assert told["all"] == (changed == "nothing")
+    assert told.get(changed, True) == (changed == "nothing")
+
+
+def test_runs_of_cores_are_compared_by_one_command(tmp_path: Path) -> None:
+    again = tmp_path / "again.csv"
+    cores = DOCS / "bend" / "core-runs.csv"
+    pd.read_csv(cores).assign(loss=lambda table: table["loss"] + 1e-5).to_csv(again, index=False)
+    run_study(place_in(tmp_path), again=again, cores=cores)
+    told = pd.read_csv(tmp_path / "results" / "hardware.csv").set_index("line")
+    assert told.loc["small angles", "value"] == pytest.approx(1e-5, rel=1e-3)
+    assert (told.loc["all", "num_pairs"], told.loc["small angles", "num_pairs"]) == (118, 49)
+    assert len(pd.read_csv(tmp_path / "results" / "hardware-pairs.csv")) == 118
