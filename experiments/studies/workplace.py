@@ -28,11 +28,13 @@ class Workplace:
     runs : holds run directories, or a CSV file for each run or arm; what is finished there is not run again.
     results : gets tables, answers, figures and the config that made them.
     num_workers : processes or threads at a time, at least 1.
+    again : names of runs that are made again, whatever tables of earlier ones say.
     """
 
     runs: Path
     results: Path
     num_workers: int = 1
+    again: frozenset[str] = frozenset()
 
     def make_folders(self) -> None:
         """Both of them, before anything is run. Raises `BadInput`."""

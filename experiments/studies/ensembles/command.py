@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--study", action="append", choices=MODULES, help="one to make, repeatable, in this order (default: all)")
     add("--runs", type=Path, default=Path("runs"), help="rows are kept in RUNS/STUDY (default: runs)")
     add("--docs", type=Path, default=Path("docs"), help="the studies' results; rows there are finished (default: docs)")
+    add("--again", type=Path, help="a table whose runs are made again all the same, by its column run (default: none)")
     add("--device", choices=get_args(Device), default="auto", help="(default: auto, a GPU if there is one)")
     add(
         "--minutes",
@@ -71,7 +72,7 @@ def _run(options: argparse.Namespace) -> None:
         raise BadInput(f"--most {options.most}: must be at least 1")
     if not options.minutes >= 0:
         raise BadInput(f"--minutes {options.minutes}: must be at least 0")
-    wishes = wishes_of(options.study or tuple(MODULES), options.runs, options.docs)
+    wishes = wishes_of(options.study or tuple(MODULES), options.runs, options.docs, options.again)
     if options.plan:
         plan = planned(wishes, options.most)
         print("\n".join(map(str, plan)))

@@ -243,9 +243,9 @@ def scaled(config: TrainConfig, scale: float) -> TrainConfig:
 
 
 def plant(place: Workplace, earlier: pd.DataFrame) -> None:
-    """Rows of an earlier table stand for the runs they came from."""
+    """Rows of an earlier table stand for the runs they came from, but for those that are to be made again."""
     place.make_folders()
     for name, rows in earlier.groupby("run"):
         path = place.runs / f"{name}.csv"
-        if not path.exists():
+        if name not in place.again and not path.exists():
             write_whole(path, rows.to_csv(index=False).encode())

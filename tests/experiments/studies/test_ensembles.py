@@ -19,6 +19,7 @@ import pytest
 from experiments.studies.bend import runs as bend
 from experiments.studies.classic import runs as classic
 from experiments.studies.ensembles import command, many, tasks
+from experiments.studies.ensembles.wanted import wishes_of
 from experiments.studies.moved_optimum import runs as moved
 from experiments.studies.small_starts import CONTROLS
 from experiments.studies.small_starts import run as small_starts
@@ -158,6 +159,20 @@ def test_the_option_of_a_study_makes_what_it_wants(study: str, tmp_path: Path, m
     assert sorted(file for ensemble in made for file in ensemble.files) == sorted(place.runs.glob("*.csv"))
 
 
+def test_runs_of_a_table_are_made_again_whatever_the_results_say(tmp_path: Path) -> None:
+    """Those of a core, of which five are compared with a GPU's; the others stand."""
+    docs = Path(__file__).parents[3] / "docs"
+    rows = pd.read_csv(docs / "small-starts" / "runs.csv")
+    rows[:5].to_csv(tmp_path / "again.csv", index=False)
+    plain, again = (
+        wishes_of(["small-starts"], tmp_path / name, docs, table)["small-starts"]()
+        for name, table in (("plain", None), ("again", tmp_path / "again.csv"))
+    )
+    more = {task.file.stem for task in again} - {task.file.stem for task in plain}
+    assert more == set(rows["run"][:5])
+    assert len(again) == len(plain) + 5
+
+
 @pytest.mark.slow  # a process that imports torch and predicts all optima
 def test_the_command_needs_little_more_than_torch(tmp_path: Path) -> None:
     """Nothing that a borrowed machine lacks is imported on the way; every study is in the plan."""
@@ -277,7 +292,7 @@ def test_a_larger_ensemble_or_a_wider_model_is_expected_to_take_longer(gpu: Devi
 
 @pytest.fixture
 def commanded(wishes: Callable[[], many.Wishes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "wishes_of", lambda names, runs, docs: wishes())
+    monkeypatch.setattr(command, "wishes_of", lambda *_: wishes())
     monkeypatch.setattr(command, "load_text", lambda name: SimpleNamespace(fingerprint="f00d"))
 
 
