@@ -72,6 +72,10 @@ def lengths(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(whole_number(part) for part in text.split(","))
 
 
+def tables(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in text.split(","))
+
+
 SEEDS = Option("seeds", "NUMBER", "of those registered, from the first on (default: all)", whole_number)
 TABLE = Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path)
 EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)

@@ -29,6 +29,7 @@ from experiments.studies.options import (
     optimizers,
     results_of,
     share,
+    tables,
     whole_number,
     yes_or_no,
 )
@@ -158,7 +159,7 @@ STUDIES = {
                 Option("made", "NUMBER", "of studies that the law makes, for the power; trains nothing", whole_number),
                 Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
                 ENSEMBLES,
-                Option("again", "FILE.csv", "runs of cores, made again on a GPU: compares them", Path),
+                Option("again", "FILE.csv,FILE.csv", "runs of cores, made again on a GPU: compares them", tables),
                 Option("cores", "FILE.csv", "those of the cores (default: docs/bend/core-runs.csv)", Path),
                 CLOCKS,
             ),

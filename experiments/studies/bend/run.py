@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def run_study(
     earlier: Path | None = None,
     made: int | None = None,
     ensembles: bool = False,
-    again: Path | None = None,
+    again: Sequence[Path] | None = None,
     cores: Path = Path("docs/bend/core-runs.csv"),
     expected: Path = Path("docs/bend/expected.csv"),
     angle_law: Path = Path("docs/angle-law"),
@@ -40,7 +41,7 @@ def run_study(
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
     ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. ensembles : make runs many at
-    once, on a GPU if there is one. again : rows of runs that a GPU made again; write ``hardware-pairs.csv`` and
+    once, on a GPU if there is one. again : tables of runs that a GPU made again; write ``hardware-pairs.csv`` and
     ``hardware.csv``, the comparison with those of ``cores``, and nothing else. expected : that table, from an earlier
     call. angle_law : folder with the results of that study.
     """
@@ -48,7 +49,8 @@ def run_study(
         return plan_gpu(place)
     if again is not None:
         place.make_folders()
-        pairs = hardware.pairs_of(hardware.read_runs(cores), hardware.read_runs(again))
+        gpu = pd.concat([hardware.read_runs(file) for file in again], ignore_index=True)
+        pairs = hardware.pairs_of(hardware.read_runs(cores), gpu)
         told = hardware.compared(pairs)
         for name, table in (("hardware-pairs", pairs), ("hardware", told)):
             place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))

@@ -259,7 +259,7 @@ def test_runs_of_cores_are_compared_by_one_command(tmp_path: Path) -> None:
     again = tmp_path / "again.csv"
     cores = DOCS / "bend" / "core-runs.csv"
     pd.read_csv(cores).assign(loss=lambda table: table["loss"] + 1e-5).to_csv(again, index=False)
-    run_study(place_in(tmp_path), again=again, cores=cores)
+    run_study(place_in(tmp_path), again=[again], cores=cores)
     told = pd.read_csv(tmp_path / "results" / "hardware.csv").set_index("line")
     assert told.loc["small angles", "value"] == pytest.approx(1e-5, rel=1e-3)
     assert (told.loc["all", "num_pairs"], told.loc["small angles", "num_pairs"]) == (118, 49)
