@@ -11,7 +11,7 @@ Beside this repository it needs torch, numpy, scipy, pandas, joblib, tqdm, sympy
 from __future__ import annotations
 
 import argparse
-import io
+import gzip
 import os
 import sys
 import tarfile
@@ -80,26 +80,29 @@ def _run(options: argparse.Namespace) -> None:
         print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; {LATER}")
         return
     print(f"pysource: {load_text('pysource').fingerprint}", flush=True)
-    files: list[Path] = []
+    parts: list[bytes] = []
+    counts = [0]
 
     def done(ensemble: Ensemble) -> None:
         print(ensemble, flush=True)
-        files.extend(ensemble.files)
+        counts.append(len(ensemble.files))
         if options.out is not None:
-            write_whole(options.out, archive(files, options.runs))
+            parts.append(archived(ensemble.files, options.runs))
+            write_whole(options.out, b"".join(parts) + END)
 
     in_ensembles(wishes, device=options.device, most=options.most, seconds=60 * options.minutes, done=done)
-    print(
-        f"{len(files)} new files of rows{'' if options.out is None or not files else f' in {options.out}'}", flush=True
-    )
+    print(f"{sum(counts)} new files of rows", flush=True)
 
 
-def archive(files: Sequence[Path], folder: Path) -> bytes:
-    """A tar.gz of these files, by their names in ``folder``."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for file in files:
-            content, entry = read_bytes(file), tarfile.TarInfo(str(file.relative_to(folder)))
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+END = gzip.compress(bytes(2 * tarfile.BLOCKSIZE))  # of an archive
+
+
+def archived(files: Sequence[Path], folder: Path) -> bytes:
+    """A part of a tar.gz, these files by their names in ``folder``; parts and `END` after each other are the whole, so
+    that nothing is packed twice."""
+    blocks = []
+    for file in files:
+        content, entry = read_bytes(file), tarfile.TarInfo(str(file.relative_to(folder)))
+        entry.size = len(content)
+        blocks += [entry.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)]
+    return gzip.compress(b"".join(blocks))

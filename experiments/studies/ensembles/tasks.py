@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -53,7 +54,7 @@ class Task:
     config: TrainConfig
     make: Callable[[TrainConfig], Making]
 
-    @property
+    @cached_property
     def file(self) -> Path:
         return self.place.file_of(self.config)
 
