@@ -223,7 +223,7 @@ def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
     run_study(
         place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
     )
-    for name in ("predictions", "runs", "optima", "answers"):
+    for name in ("predictions", "runs", "optima", "answers", "first-design-optima", "first-design-answers"):
         made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
         pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
 
