@@ -176,30 +176,35 @@ def _write_through(path: Path, content: bytes) -> None:
 def _replace(target: Path, content: bytes, mode: int | None) -> None:
     """By a new file beside it, under a name that nobody else has."""
     remove_leftovers(target)
-    temporary, descriptor = _new_file_beside(target)
+    tried: list[Path] = []
     try:
+        descriptor = _new_file_beside(target, tried)
         with os.fdopen(descriptor, "wb") as file:  # open, and so locked, until it has its name
             file.write(content)
             if mode is not None:
                 os.fchmod(descriptor, mode)
             file.flush()
             os.fsync(descriptor)
-            os.replace(temporary, target)
+            os.replace(tried[-1], target)
     except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for temporary in tried:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         raise
     flush_folder(target.parent)
 
 
-def _new_file_beside(target: Path) -> tuple[Path, int]:
+def _new_file_beside(target: Path, tried: list[Path]) -> int:
+    """Descriptor of a new file that has its lock. Its name is the last of ``tried``, which gets every name before there
+    is such a file: an interrupt may come in between."""
     while True:
         temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.partial")
+        tried.append(temporary)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if temporary.exists():  # before it was locked, it may have been taken for a dead one
-            return temporary, descriptor
+            return descriptor
         os.close(descriptor)
 
 

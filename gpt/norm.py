@@ -25,23 +25,24 @@ EPS = 1e-12
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, gain: Tensor) -> Tensor:
-        inverse_rms = _inverse_rms(x)
-        ctx.save_for_backward(x, gain, inverse_rms)
-        return (x * inverse_rms).mul_(gain)
+        inverse = inverse_rms(x)
+        ctx.save_for_backward(x, gain, inverse)
+        return (x * inverse).mul_(gain)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         (dy,) = grads
         x, gain, r = ctx.saved_tensors
         if torch.is_grad_enabled():  # only when asked for a second derivative: r must know where it came from
-            r = _inverse_rms(x)
+            r = inverse_rms(x)
         product = dy * x
         radial = (product @ gain).unsqueeze(-1) * r.pow(3) / -x.shape[-1]
         dx = torch.addcmul(dy * gain * r, x, radial)
         return dx, r.flatten() @ product.flatten(0, -2)
 
 
-def _inverse_rms(x: Tensor) -> Tensor:
+def inverse_rms(x: Tensor) -> Tensor:
+    """One over the root mean square along the last axis, which stays with length 1."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return (norm * norm / x.shape[-1] + EPS).rsqrt()
 

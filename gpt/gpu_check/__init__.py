@@ -8,6 +8,7 @@ by the minute should not have to install what only tables and figures need.
 
     paths       training of a small model by every arithmetic, against float64 on the CPU
     adamh       AdamH on the device against its definition written out in float64
+    ensemble    many small runs at once against each alone on the CPU, and against one for speed
     speed       tokens per second and MFU at 22M and 64M, AdamW and AdamH, the cost of the probe, memory
     transient   a run from a large norm against the closed form
 

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = run_check(
             device=options.device,
             scale=options.scale,
-            on_row=lambda row: print(f"{row.part}: {row.what}", file=sys.stderr, flush=True),
+            on_row=lambda row: print(row.in_words(), file=sys.stderr, flush=True),
         )
         files = write_report(report, options.out)
     except InvalidParameter as error:

@@ -13,12 +13,14 @@ from gpt.gpu_check.parity import adamh_rows, path_rows
 from gpt.gpu_check.rows import Report, Row
 from gpt.gpu_check.sizes import Size
 from gpt.gpu_check.speed import speed_rows
+from gpt.gpu_check.together import ensemble_rows
 from gpt.gpu_check.transient import transient_rows
 from theory.checks import InvalidParameter, require_number
 
 PARTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "paths": path_rows,
     "adamh": adamh_rows,
+    "ensemble": ensemble_rows,
     "speed": speed_rows,
     "transient": transient_rows,
 }

@@ -30,6 +30,11 @@ class Row:
             return False if self.limit is not None else None
         return None if self.limit is None else math.isfinite(self.value) and self.value <= self.limit
 
+    def in_words(self) -> str:
+        """Part, what, value and verdict on one line."""
+        part, what, value, limit, verdict = _cells(self)
+        return f"{part}: {what}: {value}{f' (limit {limit})' if limit else ''} {verdict}".rstrip()
+
 
 COLUMNS = (*(field.name for field in fields(Row)), "passed")
 

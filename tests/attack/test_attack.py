@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from experiments.cli.main import COMMANDS
 from tests.attack.templates import TEMPLATES
-from tests.attack.tries import ROOT, Said, faults_of
+from tests.attack.tries import ROOT, Said, _cpu_seconds_of_workers, faults_of
 from tests.attack.work import ANSWERS
 
 SEED, TRIES = 0, 5  # of commands and damaged files, which are the same on every machine
@@ -100,3 +102,16 @@ AttributeError: a
 )
 def test_what_is_a_fault(words: str, said: Said, fault: str | None) -> None:
     assert faults_of(words.split(), said) == ([fault] if fault else [])
+
+
+def test_a_command_whose_workers_work_does_not_hang() -> None:
+    """It waits for them, and its own processor time stands still."""
+    waiting = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+    with subprocess.Popen([sys.executable, "-c", waiting], start_new_session=True) as process:
+        try:
+            deadline = time.monotonic() + 20
+            while not (worked := _cpu_seconds_of_workers(process.pid)) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            assert worked > 0
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

@@ -114,7 +114,7 @@ def call(
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGINT)
                 ended, interrupted_at = "interrupted", seconds
-            too_long = worked > HANG or (seconds > HANG and worked < 1)
+            too_long = worked > HANG or (seconds > HANG and worked + _cpu_seconds_of_workers(child) < 1)
             if too_long or (ended == "interrupted" and seconds - interrupted_at > HANG):
                 ended = "hang"
                 os.killpg(child, signal.SIGABRT)
@@ -195,6 +195,19 @@ def _cpu_seconds(process: int) -> float:
     except OSError:
         return 0.0
     return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_seconds_of_workers(process: int) -> float:
+    """Of the other processes of its session: what it started, and now waits for."""
+    others = [int(folder.name) for folder in Path("/proc").glob("[0-9]*") if int(folder.name) != process]
+    return sum(_cpu_seconds(other) for other in others if _session_of(other) == process)
+
+
+def _session_of(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except OSError:
+        return None
 
 
 MAY_FIND_FAULTS = {"verify", "validate", "sweep", "study"}  # exit code 1: the work was done, its verdict is no

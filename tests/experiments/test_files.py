@@ -120,6 +120,20 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_interrupt_right_after_the_new_file_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.csv").write_text("old")
+    monkeypatch.setattr("experiments.files.fcntl.flock", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "a.csv", b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+    assert (tmp_path / "a.csv").read_text() == "old"
+
+
 def test_two_writers_at_once_leave_a_whole_file_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     write_whole(path, b"0" * 5000)

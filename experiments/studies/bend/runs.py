@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from experiments.files import BadInput
 from experiments.runs.configs import config_hash
+from experiments.studies.ensembles.tasks import Making, Run, Task, made_alone
 from experiments.studies.moved_optimum import runs as moved
-from experiments.studies.moved_optimum.runs import Arm, grid, rate_beyond
+from experiments.studies.moved_optimum.runs import Arm, grid, in_columns, rate_beyond
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig, cpu_model
-from gpt.train import train
 
 WIDTHS, LENGTHS = (8, 16, 32, 64, 128), (500, 1000, 2000, 4000)
 CORNER = 3  # of both, which come first
@@ -68,45 +67,78 @@ def cells_in_order() -> Iterator[tuple[int, int, Arm]]:
 
 
 def make_runs(
-    place: Workplace, centres: dict[tuple[str, int], float], minutes: float = np.inf
+    place: Workplace, centres: Mapping[tuple[str, int], float], minutes: float = np.inf
 ) -> Iterator[pd.DataFrame]:
-    """All rows so far, after every run; cell by cell, then the late seeds.
+    """All finished rows, and again after every run; cell by cell, then the late seeds.
 
     centres : of the grids, by arm and length. minutes : after which no run begins; 0 for those that are finished alone.
     No run begins either once all of them have taken `BUDGET`.
     """
-    rows: list[pd.DataFrame] = []
     begun = time.monotonic()
+    known: dict[str, pd.DataFrame] = {}
+    wanted(place, centres, known)
+    num_finished = len(known)
+    if known:
+        yield _together(known, centres)
+    for name, arm, config in runs_in_order(centres, known):
+        if name in known:
+            continue
+        if time.monotonic() - begun >= 60 * minutes or _spent(known) >= BUDGET:
+            break
+        known[name] = _row(place, arm, config)
+        yield in_columns(pd.concat(known.values(), ignore_index=True), COLUMNS)
+    if len(known) > num_finished > 0:
+        yield _together(known, centres)
 
-    def row(arm: Arm, width: int, num_steps: int, rate: float, seed: int) -> bool:
-        config = config_of(arm, width, num_steps, rate, seed)
-        if not (place.runs / f"{config_hash(config)}.csv").exists():
-            spent = sum(float(one["seconds"].iloc[0]) for one in rows)
-            if time.monotonic() - begun >= 60 * minutes or spent >= BUDGET:
-                return False
-        (found,) = place.run_tables([config], rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
-        rows.append(found.assign(arm=arm.name)[list(COLUMNS)])
-        return True
 
+def runs_in_order(
+    centres: Mapping[tuple[str, int], float], known: Mapping[str, pd.DataFrame]
+) -> Iterator[tuple[str, Arm, TrainConfig]]:
+    """Name, arm and config of every run. A grid is widened by the rows that are ``known``, by name, once all runs of
+    the cell have been taken."""
     tried: dict[tuple[str, int, int], list[float]] = {}
     for width, num_steps, arm in cells_in_order():
         rates = tried.setdefault((arm.name, width, num_steps), list(rates_of(arm, centres[arm.name, num_steps])))
+        names: list[str] = []
         for rate in rates:  # grows while it is gone through
-            done = []
             for seed in seeds_of(width):
-                done.append(row(arm, width, num_steps, rate, seed))
-                if done[-1]:
-                    yield pd.concat(rows, ignore_index=True)
-            if not all(done):
-                continue
-            here = of_cell(pd.concat(rows, ignore_index=True), arm.name, width, num_steps)
-            if rate == rates[-1] and (beyond := next_rate(here, rates, FACTOR[arm.name])) is not None:
-                rates.append(beyond)
+                config = config_of(arm, width, num_steps, rate, seed)
+                names.append(config_hash(config))
+                yield names[-1], arm, config
+            if rate == rates[-1] and set(names) <= set(known):
+                beyond = next_rate(pd.concat([known[name] for name in names]), rates, FACTOR[arm.name])
+                rates += [] if beyond is None else [beyond]
     for width, num_steps, arm in cells_in_order():
         if width == LAST_WIDTH:
             for rate, seed in itertools.product(tried[arm.name, width, num_steps], LATE_SEEDS):
-                if row(arm, width, num_steps, rate, seed):
-                    yield pd.concat(rows, ignore_index=True)
+                config = config_of(arm, width, num_steps, rate, seed)
+                yield config_hash(config), arm, config
+
+
+def wanted(place: Workplace, centres: Mapping[tuple[str, int], float], known: dict[str, pd.DataFrame]) -> list[Task]:
+    """What `make_runs` would make, as far as finished runs tell; ``known`` gets the rows of all that are."""
+    tasks = []
+    for name, arm, config in runs_in_order(centres, known):
+        if name not in known and (place.runs / f"{name}.csv").exists():
+            known[name] = _row(place, arm, config)
+        if name not in known:
+            tasks.append(Task(place, config, making))
+    return tasks if _spent(known) < BUDGET else []
+
+
+def _row(place: Workplace, arm: Arm, config: TrainConfig) -> pd.DataFrame:
+    (found,) = place.run_tables([config], rows_of, numbers=NUMBERS, gaps=GAPS, texts=TEXTS)
+    return in_columns(found.assign(arm=arm.name), COLUMNS)
+
+
+def _spent(known: Mapping[str, pd.DataFrame]) -> float:
+    return sum(float(row["seconds"].iloc[0]) for row in known.values())
+
+
+def _together(known: Mapping[str, pd.DataFrame], centres: Mapping[tuple[str, int], float]) -> pd.DataFrame:
+    """In the order of the runs."""
+    rows = [known[name] for name, _, _ in runs_in_order(centres, known) if name in known]
+    return in_columns(pd.concat(rows, ignore_index=True), COLUMNS)
 
 
 def of_cell(table: pd.DataFrame, arm: str, width: int, num_steps: int) -> pd.DataFrame:
@@ -141,19 +173,22 @@ def finished(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows_of(config: TrainConfig) -> pd.DataFrame:
-    """The row of one run, without its arm; ``seconds`` are those of a core, not of the clock."""
-    torch.set_num_threads(1)
-    start = time.process_time()
-    found = train(config)
-    row = moved.row_of(config, found, time.process_time() - start)
-    path = found.trajectory
+    """The row of one run, made by itself, without its arm; ``seconds`` are those of a core, not of the clock."""
+    return made_alone(making(config), clock=time.process_time)
+
+
+def making(config: TrainConfig) -> Making:
+    """The row of one run, without its arm."""
+    (found,) = yield [Run(config)]
+    row, path = moved.row_of(config, found), found.result.trajectory
     rates = config.optimizer.learning_rate * config.schedule.multipliers()[path.steps]
     row |= {
         "run": config_hash(config),
+        "device": found.device,
         "width": config.model.d_model,
         "relative_update": float(np.nanmean(path.relative_update)),
+        "rate_over_rms": float(np.nanmean(rates[:, None] / path.weight_rms)),
     }
-    row |= {"rate_over_rms": float(np.nanmean(rates[:, None] / path.weight_rms))}
     return pd.DataFrame([row])
 
 

@@ -16,7 +16,7 @@ from gpt.gpu_check.rows import COLUMNS
 def run_study(place: Workplace, device: Device = "auto", scale: float | None = None) -> Findings:
     """All parts, every time; ``gpu-check.json`` and ``gpu-check.csv``. Nothing goes into the folder of runs."""
     report = run_check(
-        device=device, scale=scale, on_row=lambda row: print(f"{row.part}: {row.what}", file=sys.stderr, flush=True)
+        device=device, scale=scale, on_row=lambda row: print(row.in_words(), file=sys.stderr, flush=True)
     )
     place.make_folders()
     write_report(report, place.results)

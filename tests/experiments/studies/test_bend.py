@@ -138,6 +138,8 @@ def test_a_grid_grows_towards_its_best_rate_twice_at_most(tmp_path: Path, monkey
 
 
 def test_no_run_begins_beyond_the_budget_or_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "LENGTHS", runs.LENGTHS[:1])
+    monkeypatch.setattr(runs, "WIDTHS", runs.WIDTHS[:1])
     monkeypatch.setattr(runs, "rows_of", pretended(lambda config: 0.02, seconds=runs.BUDGET / 3))
     *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
     assert len(table) == 3
@@ -206,7 +208,7 @@ def test_what_is_kept_of_a_run() -> None:
     config = runs.config_of(runs.ARMS[-1], 8, 500, 0.05, 0)
     schedule = replace(config.schedule, num_steps=12, warmup_steps=2)
     row = runs.rows_of(replace(config, schedule=schedule, record_every=1, eval_batches=1)).iloc[0]
-    assert set(runs.COLUMNS) == {*row.index, "arm"}
+    assert {*runs.COLUMNS, "device"} == {*row.index, "arm"}
     assert row["rate_over_rms"] == pytest.approx(0.05 * schedule.multipliers().mean() / row["initial_rms"], rel=0.02)
     assert row["relative_update"] == pytest.approx(row["mean_angle"], rel=1e-2)
 
@@ -257,7 +259,7 @@ def test_runs_of_cores_are_compared_by_one_command(tmp_path: Path) -> None:
     again = tmp_path / "again.csv"
     cores = DOCS / "bend" / "core-runs.csv"
     pd.read_csv(cores).assign(loss=lambda table: table["loss"] + 1e-5).to_csv(again, index=False)
-    run_study(place_in(tmp_path), again=again, cores=cores)
+    run_study(place_in(tmp_path), again=[again], cores=cores)
     told = pd.read_csv(tmp_path / "results" / "hardware.csv").set_index("line")
     assert told.loc["small angles", "value"] == pytest.approx(1e-5, rel=1e-3)
     assert (told.loc["all", "num_pairs"], told.loc["small angles", "num_pairs"]) == (118, 49)
