@@ -149,7 +149,7 @@ STUDIES = {
         RegisteredStudy(
             name="bend",
             question="Does AdamW's best learning rate bend along parameters or tokens, and does the transient do it?",
-            cost="6 core-hours at most; 5,000 hours of an H100 at --scale gpu (estimated; planned, no GPU has run it)",
+            cost="5 minutes of a GPU, or 6 core-hours for a part; 5,000 hours of an H100 at --scale gpu (estimated)",
             run=_later("bend.run", "run_study"),
             load=_later("gpu.bend", "study"),
             options=(
