@@ -21,7 +21,7 @@ from gpt.config import TrainConfig, cpu_model
 WIDTHS, LENGTHS = (8, 16, 32, 64, 128), (500, 1000, 2000, 4000)
 CORNER = 3  # of both, which come first
 LAST_WIDTH = WIDTHS[-1]  # comes after all others, with fewer seeds
-SEEDS, LAST_SEEDS, LATE_SEEDS = tuple(range(8)), (0, 1), (2, 3)  # up to the last width, at it, and there after all else
+SEEDS, LAST_SEEDS, LATE_SEEDS = tuple(range(4)), (0, 1), (2, 3)  # up to the last width, at it, and there after all else
 SPACING, MOST_ADDED = 2.0, 2  # of the planned rates of a cell; rates beyond them
 BUDGET = 6 * 3600.0  # seconds of one core, of all runs together
 ARMS = (
