@@ -163,6 +163,12 @@ def test_late_seeds_come_after_all_else_and_widen_no_grid(tmp_path: Path, monkey
     assert set(table["seed"][early:]) == {2, 3}
     assert set(table["width"][early:]) == {runs.LAST_WIDTH}
     assert len(runs.finished(table[:early])) == early
+    place = place_in(tmp_path)
+    assert runs.wanted(place, CENTRES, {}) == []
+    for seed in (1, 2):  # an early one is wanted before the late ones that are missing too
+        names = table["run"][(table["width"] == runs.LAST_WIDTH) & (table["seed"] == seed)]
+        (place.runs / f"{names.iloc[0]}.csv").unlink()
+    assert [task.config.seed for task in runs.wanted(place, CENTRES, {})] == [1]
     assert set(runs.finished(table[: early - 1])["width"]) == {8}
 
 
