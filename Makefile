@@ -22,7 +22,7 @@
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
-# make bend       does AdamW's best rate bend along parameters or tokens, in four arms: docs/bend, 6 core-hours, goes on
+# make bend       does AdamW's best rate bend along parameters or tokens, in four arms: docs/bend, minutes of a GPU, goes on
 # make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
 # make rivals     does noise scale, sharpness or the output norm move with the optimum: docs/rivals, goes on from its table
 # make public-tables   lrbend fit on public sweeps (LRBEND_PUBLIC_DATA): docs/public-tables, a core-minute

@@ -55,10 +55,10 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
     cannot be written, with nothing left behind.
     """
     folder = cache_folder() / name
-    if _is_whole(folder):
+    if is_whole(folder):
         return folder
     with _lock(folder):
-        if _is_whole(folder):
+        if is_whole(folder):
             return folder
         for leftover in folder.parent.glob(f"{name}.*.partial"):
             with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
             for file in work.iterdir():
                 flush_file(file)
             flush_folder(work)
-            if _is_whole(folder):  # of another process that the lock did not keep away
+            if is_whole(folder):  # of another process that the lock did not keep away
                 return folder
             if os.path.lexists(folder):
                 _say(f"note: {folder} is damaged, or of before it was checked; it is made again")
@@ -81,7 +81,7 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
             try:
                 os.rename(work, folder)
             except OSError:
-                if not _is_whole(folder):
+                if not is_whole(folder):
                     raise
             flush_folder(folder.parent)
         except OSError as error:
@@ -149,7 +149,7 @@ def _is_ours(folder: Path) -> bool:
     )
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
     """Whether every file has the checksum that was kept; looked at once in a process while nothing changes."""
     try:
         files = tuple(

@@ -5,6 +5,10 @@ the installed versions alone: files are named by package and path, in the order 
 differ between two installations of one version (generated files) or between two builds of Python. A file that occurs
 twice counts once. The hash of a file decides whether it is for training or for validation (13 of 256). Files are
 separated by a zero byte, which Python source cannot contain.
+
+A machine with other versions, or without some of the packages, can train on the text of another one: copy the folder
+``pysource-*`` of its cache (`gpt.cache.cache_folder`), whole, and name the copy in the environment as
+``LRBEND_PYSOURCE``. It is used if its files still have the checksums that they were made with.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt.cache import cache_folder, cached_folder
+from gpt.cache import cache_folder, cached_folder, is_whole
 from gpt.text import Text
 from theory.checks import InvalidParameter
 
@@ -53,6 +57,7 @@ SPLIT_FROM_STDLIB = {
     "turtledemo",
 }
 VALIDATION_SHARE = 13 / 256
+FOLDER = "LRBEND_PYSOURCE"  # the variable of the environment
 
 
 def pysource_text() -> Text:
@@ -60,9 +65,9 @@ def pysource_text() -> Text:
 
     Raises
     ------
-    InvalidParameter : a package of the text is not installed.
+    InvalidParameter : a package of the text is not installed; ``LRBEND_PYSOURCE`` is not such a folder.
     """
-    folder = _cached_pysource()
+    folder = _given() or _cached_pysource()
     manifest = json.loads((folder / "manifest.json").read_text())
     train, validation = (np.memmap(folder / f"{part}.bin", np.uint8, "r") for part in ("train", "validation"))
     return Text(train=train, validation=validation, vocab_size=256, fingerprint=manifest["fingerprint"])
@@ -70,8 +75,19 @@ def pysource_text() -> Text:
 
 def count_tokens() -> int | None:
     """Bytes to train on; None where the text is still to be built. Raises `InvalidParameter` as `pysource_text`."""
-    file = cache_folder() / _cache_name(pysource_files()) / "train.bin"
+    file = (_given() or cache_folder() / _cache_name(pysource_files())) / "train.bin"
     return file.stat().st_size if file.is_file() else None
+
+
+def _given() -> Path | None:
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return None
+    if not is_whole(Path(folder)):
+        raise InvalidParameter(
+            FOLDER, folder, "a whole copy of a folder pysource-* of a cache, checksums.json included"
+        )
+    return Path(folder)
 
 
 def pysource_files() -> dict[str, Path]:

@@ -1,4 +1,7 @@
-"""Configs to JSON and back, strictly: unknown keys, missing keys and wrong types are errors that say where."""
+"""Configs to JSON and back, strictly: unknown keys, missing keys and wrong types are errors that say where.
+
+Only the way back needs cattrs, which is imported when it is gone: a machine without it can train and name what it made.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,16 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-
-from cattrs import Converter
-from cattrs.cols import homogenous_tuple_structure_factory
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
-from cattrs.gen import make_dict_unstructure_fn, override
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from experiments.files import BadInput, one_line, to_json
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import TRAINABLE_OPTIMIZERS, TrainableOptimizer, TrainConfig
 from theory import ALL_SCHEDULES, OPTIMIZERS, InvalidParameter, Optimizer, Schedule
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 T = TypeVar("T")
 
@@ -26,10 +28,20 @@ KINDS: dict[str, type[TrainConfig] | type[SimulationConfig]] = {"train": TrainCo
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
-    """A plain dict that `config_from_dict` turns back into an equal config."""
-    result = _CONVERTER.unstructure(config)
-    assert isinstance(result, dict)
-    return result
+    """A plain dict that `config_from_dict` turns back into an equal config.
+
+    A field marked ``later`` is left out at its default: a config that does not use it is written, and named, as before
+    it existed. Optimizers and schedules carry their ``name``.
+    """
+    kept = [field for field in dataclasses.fields(config) if not _is_left_out(field, getattr(config, field.name))]
+    return {field.name: _plain(getattr(config, field.name)) for field in kept}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = {"name": value.name} if isinstance(value, Optimizer | Schedule) else {}
+        return {**name, **config_to_dict(value)}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
@@ -47,8 +59,10 @@ def config_from_dict(cls: type[T], data: object, *, where: str) -> T:
     """
     if not isinstance(data, dict):
         raise BadInput(f"{where}: expected an object with the keys of {cls.__name__}")
+    from cattrs.errors import ClassValidationError
+
     try:
-        return _CONVERTER.structure(data, cls)
+        return _converter().structure(data, cls)
     except InvalidParameter as error:
         raise BadInput(f"{where}: {error}") from None
     except ClassValidationError as error:
@@ -84,6 +98,8 @@ def read_config(data: object, *, where: str) -> TrainConfig | SimulationConfig:
 
 def _first_fault(error: BaseException, path: str = "") -> str:
     """Walk cattrs' nested errors to the first cause, with the dotted path to it."""
+    from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
     if isinstance(error, ClassValidationError | IterableValidationError):
         first = error.exceptions[0]
         for note in getattr(first, "__notes__", []):
@@ -110,7 +126,10 @@ def _strict(expected: type, value: object) -> Any:
     return value
 
 
-def _make_converter() -> Converter:
+@cache
+def _converter() -> Converter:
+    from cattrs import Converter
+
     converter = Converter(forbid_extra_keys=True)
     for expected in (float, int, bool, str):
         converter.register_structure_hook(expected, lambda value, _, expected=expected: _strict(expected, value))
@@ -119,9 +138,6 @@ def _make_converter() -> Converter:
         lambda value, union: None if value is None else converter.structure(value, _other_than_none(union)),
     )
     converter.register_structure_hook_factory(_is_list, lambda kind: _strict_list(kind, converter))
-    converter.register_unstructure_hook_factory(
-        dataclasses.is_dataclass, lambda cls: make_dict_unstructure_fn(cls, converter, **_omitted_at_default(cls))
-    )
     _register_named(converter, Optimizer, OPTIMIZERS)
     _register_named(converter, TrainableOptimizer, TRAINABLE_OPTIMIZERS)
     _register_named(converter, Schedule, ALL_SCHEDULES)
@@ -134,6 +150,8 @@ def _is_list(kind: Any) -> bool:
 
 def _strict_list(kind: Any, converter: Converter) -> Callable[[object, Any], Any]:
     """A JSON list and nothing else that can be iterated over, such as text."""
+    from cattrs.cols import homogenous_tuple_structure_factory
+
     structure = homogenous_tuple_structure_factory(kind, converter)
 
     def structure_list(value: object, _: Any) -> Any:
@@ -155,27 +173,14 @@ def _register_named(converter: Converter, union: Any, registry: Mapping[str, typ
             raise ValueError(f"name {name!r} is not one of {', '.join(registry)}")
         return converter.structure({key: item for key, item in value.items() if key != "name"}, registry[name])
 
-    def unstructure(value: Any) -> dict[str, Any]:
-        left_out = {f.name for f in dataclasses.fields(value) if _is_left_out(f, getattr(value, f.name))}
-        written = converter.unstructure_attrs_asdict(value)
-        return {"name": value.name, **{key: item for key, item in written.items() if key not in left_out}}
-
     converter.register_structure_hook(union, structure)
-    converter.register_unstructure_hook(union, unstructure)
     converter.register_structure_hook(
         union | None, lambda value, kind: None if value is None else structure(value, kind)
     )
-    converter.register_unstructure_hook(union | None, lambda value: None if value is None else unstructure(value))
 
 
 def _is_left_out(field: dataclasses.Field[Any], value: object) -> bool:
     return bool(field.metadata.get("later")) and bool(value == field.default)
-
-
-def _omitted_at_default(cls: type) -> dict[str, Any]:
-    """For fields marked ``later``: a config that does not use them is written, and named, as before they existed."""
-    later = (field.name for field in dataclasses.fields(cls) if field.metadata.get("later"))
-    return {name: override(omit_if_default=True) for name in later}
 
 
 def _is_optional_scalar(kind: Any) -> bool:
@@ -184,6 +189,3 @@ def _is_optional_scalar(kind: Any) -> bool:
 
 def _other_than_none(union: Any) -> Any:
     return next(kind for kind in typing.get_args(union) if kind is not type(None))
-
-
-_CONVERTER = _make_converter()

@@ -72,6 +72,10 @@ def lengths(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(whole_number(part) for part in text.split(","))
 
 
+def tables(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in text.split(","))
+
+
 SEEDS = Option("seeds", "NUMBER", "of those registered, from the first on (default: all)", whole_number)
 TABLE = Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path)
 EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
@@ -85,5 +89,6 @@ def results_of(study: str, files: str = "runs.csv") -> Option:
     return Option(study, "FOLDER", f"that study's {files} (default: docs/{study})", Path)
 
 
+ENSEMBLES = Option("ensembles", "yes|no", "make runs many at once, on a GPU if there is one (default: no)", yes_or_no)
 SAME_ANGLE, MOVED = results_of("same-angle"), results_of("moved-optimum", "tables")
 CLOCKS = results_of("angle-law", "two-clocks.csv")

@@ -15,6 +15,7 @@ from experiments.files import BadInput
 from experiments.studies.options import (
     CLOCKS,
     EARLIER,
+    ENSEMBLES,
     LENGTHS,
     MOVED,
     SAME_ANGLE,
@@ -28,6 +29,7 @@ from experiments.studies.options import (
     optimizers,
     results_of,
     share,
+    tables,
     whole_number,
     yes_or_no,
 )
@@ -147,7 +149,7 @@ STUDIES = {
         RegisteredStudy(
             name="bend",
             question="Does AdamW's best learning rate bend along parameters or tokens, and does the transient do it?",
-            cost="6 core-hours at most; 5,000 hours of an H100 at --scale gpu (estimated; planned, no GPU has run it)",
+            cost="5 minutes of a GPU, or 6 core-hours for a part; 5,000 hours of an H100 at --scale gpu (estimated)",
             run=_later("bend.run", "run_study"),
             load=_later("gpu.bend", "study"),
             options=(
@@ -156,6 +158,9 @@ STUDIES = {
                 EARLIER,
                 Option("made", "NUMBER", "of studies that the law makes, for the power; trains nothing", whole_number),
                 Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
+                ENSEMBLES,
+                Option("again", "FILE.csv,FILE.csv", "runs of cores, made again on a GPU: compares them", tables),
+                Option("cores", "FILE.csv", "those of the cores (default: docs/bend/core-runs.csv)", Path),
                 CLOCKS,
             ),
         ),
@@ -177,7 +182,7 @@ STUDIES = {
             question="Is AdamW's best rate from a small start where a pilot had it, or where AdamH's laws have it?",
             cost="18 core-minutes",
             run=_later("small_starts.run", "run_study"),
-            options=(EARLIER, TABLE_ONLY, SAME_ANGLE, results_of("angle-law", "law.csv, two-clocks.csv")),
+            options=(EARLIER, TABLE_ONLY, ENSEMBLES, SAME_ANGLE, results_of("angle-law", "law.csv, two-clocks.csv")),
         ),
         RegisteredStudy(
             name="transient-length",
@@ -190,21 +195,21 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
+            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="classic",
             question="In classic GPT-2, does a larger start move AdamW's best rate through the angle, or by itself?",
             cost="2 core-hours (estimated), 35 core-minutes at 800 steps",
             run=_later("classic.run", "run_study"),
-            options=(LENGTHS, EARLIER, CLOCKS),
+            options=(LENGTHS, EARLIER, ENSEMBLES, CLOCKS),
         ),
         RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
             run=_later("schedule_exponent.run", "run_study"),
-            options=(LENGTHS, EARLIER, SAME_ANGLE, CLOCKS),
+            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS),
         ),
         RegisteredStudy(
             name="one-calibration",

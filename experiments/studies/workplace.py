@@ -28,11 +28,13 @@ class Workplace:
     runs : holds run directories, or a CSV file for each run or arm; what is finished there is not run again.
     results : gets tables, answers, figures and the config that made them.
     num_workers : processes or threads at a time, at least 1.
+    again : names of runs that are made again, whatever tables of earlier ones say.
     """
 
     runs: Path
     results: Path
     num_workers: int = 1
+    again: frozenset[str] = frozenset()
 
     def make_folders(self) -> None:
         """Both of them, before anything is run. Raises `BadInput`."""
@@ -45,6 +47,12 @@ class Workplace:
     def write(self, name: str, content: str | bytes) -> None:
         """A file of the results, replaced whole. Raises `BadInput`."""
         write_whole(self.results / name, content.encode() if isinstance(content, str) else content)
+
+    def file_of(self, config: TrainConfig) -> Path:
+        """The CSV file of a run among the runs."""
+        from experiments.runs.configs import config_hash
+
+        return self.runs / f"{config_hash(config)}.csv"
 
     def run_tables(
         self,
@@ -61,10 +69,8 @@ class Workplace:
         """
         import joblib
 
-        from experiments.runs.configs import config_hash
-
         self.make_folders()
-        files = [self.runs / f"{config_hash(config)}.csv" for config in configs]
+        files = [self.file_of(config) for config in configs]
 
         def one(config: TrainConfig, file: Path) -> None:
             write_whole(file, make(config).to_csv(index=False).encode())
@@ -114,12 +120,14 @@ def read_rows(
     if table.empty:
         raise refuse("no rows")
     for name in (*numbers, *gaps):
-        values = pd.to_numeric(table[name], errors="coerce")
-        if name in gaps and (values.isna() & table[name].notna()).any():
-            raise refuse(f"{name} must be a number, or empty")
+        values = table[name]
+        if values.dtype.kind not in "iuf":  # else it is numbers already, and a study reads thousands of files
+            values = pd.to_numeric(values, errors="coerce")
+            if name in gaps and (values.isna() & table[name].notna()).any():
+                raise refuse(f"{name} must be a number, or empty")
+            table[name] = values
         if name not in gaps and not (np.abs(values.to_numpy(np.float64)) < LARGEST_NUMBER).all():
             raise refuse(f"{name} must be a finite number in every row")
-        table[name] = values
     if unnamed := [name for name in texts if table[name].isna().any()]:
         raise refuse(f"{unnamed[0]} is missing in a row")
     return table

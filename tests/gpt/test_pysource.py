@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,19 @@ def test_processes_share_the_cache(small_world: dict[str, Path]) -> None:
 
 def _fingerprint() -> str:
     return load_text("pysource").fingerprint
+
+
+def test_a_whole_copy_of_another_machines_text_stands_for_it(
+    small_world: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, copy = load_text("pysource"), tmp_path / "copy"
+    shutil.copytree(next((tmp_path / "cache").glob("pysource-*")), copy)
+    monkeypatch.setenv("LRBEND_PYSOURCE", str(copy))
+    monkeypatch.setattr(pysource, "pysource_files", lambda: pytest.fail("another text was made"))
+    again = load_text("pysource")
+    assert (again.fingerprint, contents(again)) == (first.fingerprint, EXPECTED)
+    assert pysource.count_tokens() == len(first.train)
+    with (copy / "train.bin").open("r+b") as file:
+        file.write(b"X")
+    with pytest.raises(InvalidParameter, match="LRBEND_PYSOURCE"):
+        load_text("pysource")

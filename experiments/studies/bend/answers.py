@@ -84,11 +84,16 @@ def _at(runs: pd.DataFrame, place: Mapping[Any, Any]) -> pd.DataFrame:
     return runs[np.logical_and.reduce(list(same))]
 
 
-def answers_of(optima: pd.DataFrame, fits: Mapping[str, Mapping[str, GroupFit]]) -> pd.DataFrame:
-    """By the decision rule of the study: a row per question, with what both accounts say of the same cells."""
+def answers_of(
+    optima: pd.DataFrame, fits: Mapping[str, Mapping[str, GroupFit]], runs: str | None = "num_runs"
+) -> pd.DataFrame:
+    """By the decision rule of the study: a row per question, with what both accounts say of the same cells.
+
+    ``runs``: as in `log_ratio_rows`, of the differences between arms.
+    """
     inside = optima[optima["status"] == "interior"]
     known = {arm.name: inside[inside["arm"] == arm.name] for arm in ARMS if arm.name in set(optima["arm"])}
-    rows = [*_of_arms(fits, known), *_of_pairs(known), *_of_parts(fits, known)]
+    rows = [*_of_arms(fits, known), *_of_pairs(known, runs), *_of_parts(fits, known)]
     return pd.DataFrame(rows, columns=list(ANSWERS))
 
 
@@ -109,13 +114,13 @@ def _of_arms(fits: Mapping[str, Mapping[str, GroupFit]], known: Mapping[str, pd.
                     yield row | {"verdict": judged(row, verdict)}
 
 
-def _of_pairs(known: Mapping[str, pd.DataFrame]) -> Iterator[dict[str, Any]]:
+def _of_pairs(known: Mapping[str, pd.DataFrame], runs: str | None) -> Iterator[dict[str, Any]]:
     for one, other, rate in PAIRS:
         if one not in known or other not in known:
             continue
         column = f"{ANGLE}_there" if rate == ANGLE else LR
-        found = log_ratio_rows(known[one], _matched(known[other], rate, column), "", column)
-        said = _said(known[one], known[other], rate)
+        found = log_ratio_rows(known[one], _matched(known[other], rate, column), "", column, runs)
+        said = _said(known[one], known[other], rate, runs)
         for item in found.to_dict("records"):
             for quantity, name in (("exponent", "slope"), ("curvature", "curvature")):
                 row = {"who": f"{one} over {other}", "rate": rate, "axis": item["axis"], "quantity": quantity}
@@ -154,7 +159,9 @@ def _matched(optima: pd.DataFrame, rate: str, column: str) -> pd.DataFrame:
     return optima.assign(**{column: np.asarray(optima[column], float) ** power})
 
 
-def _said(one: pd.DataFrame, other: pd.DataFrame | None, rate: str | None) -> dict[tuple[str, str], dict[str, float]]:
+def _said(
+    one: pd.DataFrame, other: pd.DataFrame | None, rate: str | None, runs: str | None = None
+) -> dict[tuple[str, str], dict[str, float]]:
     """What both accounts say of exponents and curvatures over the cells that are known, or over those of both."""
     said: dict[tuple[str, str], dict[str, float]] = {
         (axis, name): {} for axis in AXES for name in ("exponent", "curvature")
@@ -168,7 +175,7 @@ def _said(one: pd.DataFrame, other: pd.DataFrame | None, rate: str | None) -> di
             continue
         upper = _matched(one, rate, column)
         lower = _matched(other, rate, column) if other is not None else one.assign(**{column: 1.0})
-        for item in log_ratio_rows(upper, lower, "", column).to_dict("records"):
+        for item in log_ratio_rows(upper, lower, "", column, runs).to_dict("records"):
             said[item["axis"], "exponent"][account] = item.get("slope", np.nan)
             said[item["axis"], "curvature"][account] = item.get("curvature", np.nan)
     return said

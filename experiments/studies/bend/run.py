@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from experiments.files import to_json
-from experiments.runs.configs import config_to_dict
+from experiments.studies.bend import hardware
 from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
+from experiments.studies.bend.begin import begin
 from experiments.studies.bend.expected import expected_of
 from experiments.studies.bend.figure import draw
-from experiments.studies.bend.predictions import centres_of, predictions_of
-from experiments.studies.bend.runs import (
-    ARMS,
-    BUDGET,
-    COLUMNS,
-    GAPS,
-    LENGTHS,
-    NUMBERS,
-    SEEDS,
-    TEXTS,
-    WIDTHS,
-    check_earlier,
-    config_of,
-    finished,
-    make_runs,
-)
+from experiments.studies.bend.first_design import tables_of_first_design
+from experiments.studies.bend.predictions import centres_of
+from experiments.studies.bend.runs import COLUMNS, LAST_WIDTH, finished, make_runs, wanted
 from experiments.studies.bend.visible import visible_of
+from experiments.studies.ensembles.many import in_ensembles
 from experiments.studies.gpu.bend import run_study as plan_gpu
-from experiments.studies.moved_optimum.predictions import read_law
-from experiments.studies.moved_optimum.runs import plant
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
 
@@ -41,44 +29,53 @@ def run_study(
     minutes: float = np.inf,
     earlier: Path | None = None,
     made: int | None = None,
+    ensembles: bool = False,
+    again: Sequence[Path] | None = None,
+    cores: Path = Path("docs/bend/core-runs.csv"),
     expected: Path = Path("docs/bend/expected.csv"),
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
-    ``answers.csv`` and ``bend.png`` from the cells that are finished.
+    ``answers.csv`` and ``bend.png`` from the cells that are finished, and the first two of the first design too.
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
-    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. expected : that table, from an
-    earlier call. angle_law : folder with the results of that study.
+    ``expected.csv``, from as many made studies, and ``visible.csv``, and train nothing. ensembles : make runs many at
+    once, on a GPU if there is one. again : tables of runs that a GPU made again; write ``hardware-pairs.csv`` and
+    ``hardware.csv``, the comparison with those of ``cores``, and nothing else. expected : that table, from an earlier
+    call. angle_law : folder with the results of that study.
     """
     if scale == "gpu":
         return plan_gpu(place)
-    if earlier is not None:
-        table = read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS))
-        check_earlier(table)
-        plant(place, table)
-    place.make_folders()
-    law = read_law(angle_law / "two-clocks.csv")
-    predictions = predictions_of(law)
-    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
-    first = [config_to_dict(config_of(arm, WIDTHS[0], LENGTHS[0], 0.01, SEEDS[0])) for arm in ARMS]
-    place.write("config.json", to_json({"budget_seconds": BUDGET, "runs": first}, indent=1) + "\n")
+    if again is not None:
+        place.make_folders()
+        gpu = pd.concat([hardware.read_runs(file) for file in again], ignore_index=True)
+        pairs = hardware.pairs_of(hardware.read_runs(cores), gpu)
+        told = hardware.compared(pairs)
+        for name, table in (("hardware-pairs", pairs), ("hardware", told)):
+            place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
+        return Findings(answers=told)
+    law, predictions = begin(place, earlier, angle_law)
     if made is not None:
         found = expected_of(law, predictions, made)
         for name, table in (("expected", found), ("visible", visible_of(law))):
             place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.3g"))
         return Findings(answers=found)
     foretold = read_rows(expected, numbers=("num_made",), gaps=("value", "spread"), texts=KEYS)
+    centres = centres_of(predictions)
+    if ensembles:
+        in_ensembles({"bend": partial(wanted, place, centres, {})}, seconds=60 * minutes)
+        minutes = 0
     runs = pd.DataFrame(columns=list(COLUMNS))
-    for runs in make_runs(place, centres_of(predictions), minutes):
+    for runs in make_runs(place, centres, minutes):
         place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
     whole = finished(runs)
     fits = fits_of(whole)
     optima = optima_of(runs, whole, fits, predictions)
-    complete = not optima["status"].isin(MISSING).any()
+    complete = not optima[optima["width"] != LAST_WIDTH]["status"].isin(MISSING).any()
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
-    for name, found in (("optima", optima), ("answers", answers)):
+    of_first = tables_of_first_design(runs, centres, predictions)
+    for name, found in (("optima", optima), ("answers", answers), *of_first.items()):
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
     place.write("bend.png", draw(optima))
     return Findings(answers=answers)

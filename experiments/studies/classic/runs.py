@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from experiments.runs.configs import config_hash
+from experiments.studies.ensembles.tasks import Making, Run, Task, Trained, made_alone
 from experiments.studies.moved_optimum.runs import (
-    COLUMNS,
     GAPS,
     MOST_ADDED,
     NUMBERS,
@@ -22,6 +20,7 @@ from experiments.studies.moved_optimum.runs import (
     Arm,
     config_of,
     grid,
+    in_columns,
     rate_beyond,
     row_of,
 )
@@ -29,7 +28,6 @@ from experiments.studies.workplace import Workplace
 from gpt.arms import steered
 from gpt.config import TrainConfig
 from gpt.replay import Recording, recording_of
-from gpt.train import TrainResult, train
 from theory.outcome import RunOutcome
 
 Array = NDArray[np.float64]
@@ -80,11 +78,14 @@ class Group:
         config = config_of(self.arm, num_steps, learning_rate, seed)
         return replace(config, record_every=1) if self.paired else config
 
+    def making(self, config: TrainConfig) -> Making:
+        """The rows of one `config`."""
+        rows = yield from _paired(config) if self.paired else _alone(self.arm.name, config)
+        return rows.assign(run=config_hash(config))
+
     def rows(self, config: TrainConfig) -> pd.DataFrame:
-        """The rows of one `config`, made."""
-        torch.set_num_threads(1)
-        rows = _paired(config) if self.paired else _alone(self.arm.name, config)
-        return pd.DataFrame(rows).assign(run=config_hash(config))
+        """The rows of one `config`, made by itself."""
+        return made_alone(self.making(config))
 
 
 PAIRED_CENTRE, HELD_CENTRE, EQUILIBRIUM_CENTRE = 5e-3, 1.6e-2, 1e-2
@@ -108,22 +109,44 @@ def make_runs(
     wider, a factor of 2 at a time and `MOST_ADDED` times at most.
     """
     place.make_folders()
+    known = _known(place, groups, all_lengths)
+    if known:
+        yield _together(known)
+    for num_steps in (length for length in all_lengths if length in lengths):
+        for name, group, config in _in_order(num_steps, groups, known):
+            if name not in known:
+                known[name] = _rows(place, group, config)
+                yield _together(known)
+
+
+def wanted(place: Workplace, lengths: Sequence[int] = LENGTHS, groups: Sequence[Group] = GROUPS) -> list[Task]:
+    """What `make_runs` would make, as far as finished runs tell."""
+    known = _known(place, groups, LENGTHS)
+    return [
+        Task(place, config, group.making)
+        for num_steps in LENGTHS
+        if num_steps in lengths
+        for name, group, config in _in_order(num_steps, groups, known)
+        if name not in known
+    ]
+
+
+def _known(place: Workplace, groups: Sequence[Group], lengths: Sequence[int]) -> dict[str, pd.DataFrame]:
+    """The finished rows by their name."""
     known: dict[str, pd.DataFrame] = {}
-    for making in (False, True):
-        for num_steps in all_lengths:
-            for name, group, config in _tasks(num_steps, groups, known):
-                wanted = (making and num_steps in lengths) or (place.runs / f"{name}.csv").exists()
-                if name in known or not wanted:
-                    continue
-                texts = ("arm", *TEXTS)
-                (known[name],) = place.run_tables([config], group.rows, numbers=NUMBERS, gaps=GAPS, texts=texts)
-                if making:
-                    yield _together(known)
-        if known and not making:
-            yield _together(known)
+    for num_steps in lengths:
+        for name, group, config in _in_order(num_steps, groups, known):
+            if place.file_of(config).exists():
+                known[name] = _rows(place, group, config)
+    return known
 
 
-def _tasks(
+def _rows(place: Workplace, group: Group, config: TrainConfig) -> pd.DataFrame:
+    (rows,) = place.run_tables([config], group.rows, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS))
+    return rows
+
+
+def _in_order(
     num_steps: int, groups: Sequence[Group], known: Mapping[str, pd.DataFrame]
 ) -> Iterator[tuple[str, Group, TrainConfig]]:
     """In their order; grids are widened by what is ``known`` once everything before has been taken."""
@@ -143,7 +166,7 @@ def _tasks(
 
 
 def _together(known: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    return pd.concat(known.values(), ignore_index=True)[list(COLUMNS)]
+    return in_columns(pd.concat(known.values(), ignore_index=True))
 
 
 def _widen(group: Group, num_steps: int, rates: list[float], known: Mapping[str, pd.DataFrame]) -> bool:
@@ -159,39 +182,39 @@ def _widen(group: Group, num_steps: int, rates: list[float], known: Mapping[str,
     return added is not None
 
 
-def _alone(arm: str, config: TrainConfig) -> list[dict[str, object]]:
-    start = time.perf_counter()
-    found = train(config)
-    return [{"arm": arm} | row_of(config, found, time.perf_counter() - start)]
+def _row(arm: str, config: TrainConfig, trained: Trained) -> dict[str, object]:
+    return {"arm": arm} | row_of(config, trained) | {"device": trained.device}
 
 
-def _paired(config: TrainConfig) -> list[dict[str, object]]:
+def _alone(arm: str, config: TrainConfig) -> Making:
+    (trained,) = yield [Run(config)]
+    return pd.DataFrame([_row(arm, config, trained)])
+
+
+def _paired(config: TrainConfig) -> Making:
     """The small start, the large one, and what is steered by their recordings; not what needs one that diverged."""
+    starts = [replace(config, block_rms=arm.initial_rms) for arm in (SMALL, LARGE)]
+    trained = yield [Run(start) for start in starts]
     rows, recordings = [], {}
-    for arm in (SMALL, LARGE):
-        start = time.perf_counter()
-        own = replace(config, block_rms=arm.initial_rms)
-        found = train(own)
-        rows.append({"arm": arm.name} | row_of(own, found, time.perf_counter() - start))
+    for arm, start, one in zip((SMALL, LARGE), starts, trained, strict=True):
+        rows.append(_row(arm.name, start, one))
+        found = one.result
         if found.outcome is RunOutcome.COMPLETED:
             recordings[arm.name] = recording_of(found.trajectory, found.final_weight_rms, config.schedule.num_steps)
-    if len(recordings) < 2:
-        return rows
-    histories = norm_histories(recordings[SMALL.name].rms, recordings[LARGE.name].rms, config.schedule.warmup_steps)
-    for name, (angles, norm) in STEERED.items():
-        start = time.perf_counter()
-        own, found = steered_run(config, recordings[angles], histories[norm])
-        rows.append({"arm": name} | row_of(own, found, time.perf_counter() - start))
-    return rows
+    if len(recordings) == len(starts):
+        histories = norm_histories(recordings[SMALL.name].rms, recordings[LARGE.name].rms, config.schedule.warmup_steps)
+        runs = [steered_run(config, recordings[angles], histories[norm]) for angles, norm in STEERED.values()]
+        trained = yield runs
+        rows += [_row(arm, run.config, one) for arm, run, one in zip(STEERED, runs, trained, strict=True)]
+    return pd.DataFrame(rows)
 
 
-def steered_run(config: TrainConfig, angles: Recording, rms: Array) -> tuple[TrainConfig, TrainResult]:
+def steered_run(config: TrainConfig, angles: Recording, rms: Array) -> Run:
     """The angles of a recording under other norms, (num_steps + 1, num_matrices), all matrices at one RMS at first;
     gradients as they come."""
     prescribed = Recording(matrices=angles.matrices, angles=angles.angles, rms=rms)
     config = replace(config, block_rms=float(f"{rms[0].mean():.6g}"))
-    config = steered(config, norm="recorded", recording=prescribed, rescale_gradients=False)
-    return config, train(config, recording=prescribed)
+    return Run(steered(config, norm="recorded", recording=prescribed, rescale_gradients=False), prescribed)
 
 
 def norm_histories(small: Array, large: Array, warmup: int) -> dict[str, Array]:

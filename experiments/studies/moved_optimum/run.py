@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from experiments.files import to_json
 from experiments.runs.configs import config_to_dict
+from experiments.studies.ensembles.many import in_ensembles
+from experiments.studies.ensembles.tasks import Task
 from experiments.studies.moved_optimum.answers import answers_of, optima_of
 from experiments.studies.moved_optimum.figure import draw
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows, predictions_of, read_law
@@ -25,6 +28,8 @@ from experiments.studies.moved_optimum.runs import (
     plant,
     run_rows,
     symmetry_configs,
+    tasks_of,
+    wanted_of_cells,
 )
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
@@ -33,6 +38,7 @@ def run_study(
     place: Workplace,
     lengths: Sequence[int] = LENGTHS,
     earlier: Path | None = None,
+    ensembles: bool = False,
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
@@ -40,9 +46,12 @@ def run_study(
     ``answers.csv`` and ``moved_optimum.png``.
 
     lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
-    of this study, whose rows stand for their runs. same_angle, angle_law : folders with the results of those studies.
+    of this study, whose rows stand for their runs. ensembles : make runs many at once, on a GPU if there is one.
+    same_angle, angle_law : folders with the results of those studies.
     """
     predictions, others = begin(place, ARMS, LENGTHS, angle_law, same_angle, earlier)
+    if ensembles:
+        in_ensembles({"moved-optimum": partial(wanted, place, predictions, lengths)})
     symmetry = list(symmetry_configs())
     twins = run_rows(place, [config for _, config in symmetry]).assign(arm=[label for label, _ in symmetry])
     runs = make_cells(place, predictions, ARMS, lengths, [twins])
@@ -52,6 +61,19 @@ def run_study(
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
     return Findings(answers=answers)
+
+
+def wanted(place: Workplace, predictions: pd.DataFrame, lengths: Sequence[int] = LENGTHS) -> list[Task]:
+    """What the study would train next, as far as finished runs tell."""
+    twins = [config for _, config in symmetry_configs()]
+    return [*tasks_of(place, twins), *wanted_of_cells(place, predictions, ARMS, lengths)]
+
+
+def wishes(place: Workplace, docs: Path) -> Callable[[], list[Task]]:
+    """`wanted`, beginning with the rows and laws that are in a folder of the studies' results."""
+    earlier = docs / "moved-optimum" / "runs.csv"
+    predictions, _ = begin(place, ARMS, LENGTHS, docs / "angle-law", docs / "same-angle", earlier)
+    return partial(wanted, place, predictions)
 
 
 def begin(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 
 from experiments.files import write_whole
 from experiments.runs.configs import config_hash
+from experiments.studies.ensembles.tasks import Making, Run, Task, Trained, made_alone
 from experiments.studies.workplace import Workplace
 from gpt.arms import adamc, at_equilibrium
 from gpt.config import Architecture, TrainConfig, preset
-from gpt.train import TrainResult, train
 from theory import AdamH, AdamW, Constant, Linear
 from theory.networks import GPT2, WHITE_NOISE
 
@@ -98,20 +96,49 @@ def grid(centre: float, num_rates: int = NUM_RATES, factor: float = FACTOR) -> t
     return tuple(float(f"{rate:.3g}") for rate in centre * factor**powers)
 
 
-def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
-    """The runs of a cell, those missing made, its grid widened where the lowest mean loss stands at an end.
-
-    Without ``train`` None for a cell with a run missing.
-    """
+def configs_of_cell(place: Workplace, arm: Arm, num_steps: int, centre: float) -> list[TrainConfig]:
+    """The runs of a cell, its grid widened where the lowest mean loss stands at an end, as far as finished runs tell:
+    where one is missing, it is not known yet whether more are wanted."""
     rates = list(grid(centre))
     while True:
         configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in SEEDS]
-        if not train and not all((place.runs / f"{config_hash(config)}.csv").exists() for config in configs):
-            return None
-        rows = run_rows(place, configs).assign(arm=arm.name)
-        if len(rates) >= NUM_RATES + MOST_ADDED or (beyond := rate_beyond(rows)) is None:
-            return rows[list(COLUMNS)]
+        if len(rates) >= NUM_RATES + MOST_ADDED or not all(place.file_of(config).exists() for config in configs):
+            return configs
+        if (beyond := rate_beyond(run_rows(place, configs))) is None:
+            return configs
         rates.append(beyond)
+
+
+def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
+    """The rows of a cell, the runs that are missing made. Without ``train`` None for a cell with a run missing."""
+    while missing := missing_of(place, configs_of_cell(place, arm, num_steps, centre)):
+        if not train:
+            return None
+        run_rows(place, missing)
+    rows = run_rows(place, configs_of_cell(place, arm, num_steps, centre))
+    return in_columns(rows.assign(arm=arm.name))
+
+
+def missing_of(place: Workplace, configs: Sequence[TrainConfig]) -> list[TrainConfig]:
+    """Those without a file among the runs."""
+    return [config for config in configs if not place.file_of(config).exists()]
+
+
+def in_columns(rows: pd.DataFrame, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    """In the order of a ``runs.csv``. The device comes last, where a row tells it; the others are of a CPU."""
+    if "device" not in rows:
+        return rows[list(columns)]
+    return rows[[*columns, "device"]].fillna({"device": "cpu"})
+
+
+def cells_in_order(
+    predictions: pd.DataFrame, arms: Sequence[Arm], lengths: Sequence[int]
+) -> Iterator[tuple[Arm, int, float]]:
+    """Arm, length and centre of the grid of every cell, in the order of the predictions."""
+    by_name = {arm.name: arm for arm in arms}
+    for row in predictions.to_dict("records"):
+        if row["num_steps"] in by_name[row["arm"]].lengths and row["num_steps"] in lengths:
+            yield by_name[row["arm"]], row["num_steps"], row["centre"]
 
 
 def make_cells(
@@ -121,18 +148,28 @@ def make_cells(
     lengths: Sequence[int],
     made: Sequence[pd.DataFrame],
 ) -> pd.DataFrame:
-    """The tables already ``made``, and after them the cells of ``arms`` in the order of the predictions, each around
-    its centre; ``runs.csv`` after every cell. Of ``lengths`` other than these, cells that are finished."""
+    """The tables already ``made``, and after them the cells; ``runs.csv`` after every cell. Of ``lengths`` other than
+    these, cells that are finished."""
     tables = list(made)
-    for row in predictions.to_dict("records"):
-        arm = next(one for one in arms if one.name == row["arm"])
-        if row["num_steps"] not in arm.lengths:
-            continue
-        cell = make_cell(place, arm, row["num_steps"], row["centre"], train=row["num_steps"] in lengths)
+    for arm, num_steps, centre in cells_in_order(predictions, arms, list(predictions["num_steps"])):
+        cell = make_cell(place, arm, num_steps, centre, train=num_steps in lengths)
         if cell is not None:
             tables.append(cell)
-            place.write("runs.csv", pd.concat(tables)[list(COLUMNS)].to_csv(index=False, float_format="%.8g"))
+            place.write("runs.csv", in_columns(pd.concat(tables)).to_csv(index=False, float_format="%.8g"))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+
+
+def wanted_of_cells(
+    place: Workplace, predictions: pd.DataFrame, arms: Sequence[Arm], lengths: Sequence[int]
+) -> list[Task]:
+    """What `make_cells` would make, as far as finished runs tell."""
+    cells = cells_in_order(predictions, arms, lengths)
+    return [task for cell in cells for task in tasks_of(place, configs_of_cell(place, *cell))]
+
+
+def tasks_of(place: Workplace, configs: Sequence[TrainConfig]) -> list[Task]:
+    """A task for each of the runs that is missing."""
+    return [Task(place, config, making) for config in missing_of(place, configs)]
 
 
 def run_rows(place: Workplace, configs: Sequence[TrainConfig]) -> pd.DataFrame:
@@ -152,17 +189,19 @@ def rate_beyond(rows: pd.DataFrame, factor: float = FACTOR) -> float | None:
 
 
 def rows_of(config: TrainConfig) -> pd.DataFrame:
+    """The row of one run, made by itself, without its arm."""
+    return made_alone(making(config))
+
+
+def making(config: TrainConfig) -> Making:
     """The row of one run, without its arm."""
-    torch.set_num_threads(1)
-    start = time.perf_counter()
-    found = train(config)
-    row = row_of(config, found, time.perf_counter() - start)
-    return pd.DataFrame([row | {"run": config_hash(config)}])
+    (found,) = yield [Run(config)]
+    return pd.DataFrame([row_of(config, found) | {"run": config_hash(config), "device": found.device}])
 
 
-def row_of(config: TrainConfig, found: TrainResult, seconds: float) -> dict[str, object]:
-    """What is kept of a run that took ``seconds``, but for its arm and its name."""
-    optimizer = config.optimizer
+def row_of(config: TrainConfig, trained: Trained) -> dict[str, object]:
+    """What is kept of a run, but for its arm, its name and its device."""
+    optimizer, found = config.optimizer, trained.result
     return {
         "num_steps": config.schedule.num_steps,
         "learning_rate": optimizer.learning_rate,
@@ -176,7 +215,7 @@ def row_of(config: TrainConfig, found: TrainResult, seconds: float) -> dict[str,
         "final_rms": float(np.mean(list(found.final_weight_rms.values()))),
         "num_params": found.num_params,
         "num_tokens": config.schedule.num_steps * config.tokens_per_step,
-        "seconds": round(seconds, 1),
+        "seconds": round(trained.seconds, 2),
     }
 
 
@@ -204,9 +243,9 @@ def scaled(config: TrainConfig, scale: float) -> TrainConfig:
 
 
 def plant(place: Workplace, earlier: pd.DataFrame) -> None:
-    """Rows of an earlier table stand for the runs they came from."""
+    """Rows of an earlier table stand for the runs they came from, but for those that are to be made again."""
     place.make_folders()
     for name, rows in earlier.groupby("run"):
         path = place.runs / f"{name}.csv"
-        if not path.exists():
+        if name not in place.again and not path.exists():
             write_whole(path, rows.to_csv(index=False).encode())

@@ -30,6 +30,12 @@ Added when 15 runs from 0.53, three from 0.177 and seven of the control had been
 95 %, all .017), before any of the following: *second control*, in place of the rest of 0.177, AdamW from 0.53 at
 .0146 and .0292, seeds 3 to 5. By seeds 0 to 2 these two losses differ by .043 +- .016, by the law by .006; judged in
 the same way.
+
+Added when all of these and a fourth run from 0.177 had been seen (all seeds: .015 [-.002, .032] for AdamH, .030 [.003,
+.057] for AdamW), before any of the following: seeds 7 to 9 of the first control and 6 to 9 of the second, so that both
+have ten, 0 to 9. They decide by the rule that is already there, all seeds pooled. It is the second look at these
+differences, and its two standard errors are not corrected for that. Expected are .009 with ten seeds, for the .030 that
+seeds 0 to 2 have. The rest of 0.177 is made beside them; its rule is the first one.
 """
 
 from __future__ import annotations
@@ -39,4 +45,7 @@ from experiments.studies.moved_optimum.runs import Arm
 NUM_STEPS = 1600
 ARMS = (Arm("start 0.53", 0.1, 0.53, (NUM_STEPS,)), Arm("start 0.177", 0.1, 0.177, (NUM_STEPS,)))
 ADAMH = Arm("adamh", None, None, (NUM_STEPS,))
-CONTROLS = ((ADAMH, (0.009, 0.018), (3, 4, 5, 6)), (ARMS[0], (0.0146, 0.0292), (3, 4, 5)))  # rates and new seeds
+CONTROLS = (  # rates and new seeds
+    (ADAMH, (0.009, 0.018), (3, 4, 5, 6, 7, 8, 9)),
+    (ARMS[0], (0.0146, 0.0292), (3, 4, 5, 6, 7, 8, 9)),
+)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from scipy.stats import sem, t
 
 from experiments.files import to_json
-from experiments.runs.configs import config_hash, config_to_dict
+from experiments.runs.configs import config_to_dict
 from experiments.studies.angle_law.answers import PILOT, RATES, adamw_angles
 from experiments.studies.angle_law.fit import adamh_angles
+from experiments.studies.ensembles.many import in_ensembles
+from experiments.studies.ensembles.tasks import Task
 from experiments.studies.moved_optimum.answers import fitted_optima
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, read_constants, read_law
 from experiments.studies.moved_optimum.runs import (
@@ -26,11 +29,14 @@ from experiments.studies.moved_optimum.runs import (
     Arm,
     config_of,
     grid,
+    in_columns,
     plant,
     run_rows,
+    tasks_of,
 )
 from experiments.studies.small_starts import ADAMH, ARMS, CONTROLS, NUM_STEPS
 from experiments.studies.workplace import Findings, Workplace, read_rows
+from gpt.config import TrainConfig
 from theory.final_loss import FinalLossLaw, best_learning_rate
 from theory.two_angles import TwoAngleLaw
 
@@ -41,29 +47,23 @@ def run_study(
     place: Workplace,
     earlier: Path | None = None,
     table_only: bool = False,
+    ensembles: bool = False,
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; then ``runs.csv``, ``optima.csv``, ``answers.csv``.
 
     earlier : a ``runs.csv`` of this study, whose rows stand for their runs. table_only : nothing is trained.
-    same_angle, angle_law : folders with the results of those studies.
+    ensembles : make runs many at once, on a GPU if there is one. same_angle, angle_law : folders with the results of
+    those studies.
     """
-    place.make_folders()
-    laws = {
-        "two_angles": read_constants(angle_law / "law.csv", TwoAngleLaw),
-        "two_clocks": read_law(angle_law / "two-clocks.csv"),
-    }
+    laws = read_laws(angle_law)
     others = read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",))
-    predictions = predictions_of(laws)
-    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
-    first = [config_of(arm, NUM_STEPS, 0.01, SEEDS[0]) for arm in (*ARMS, ADAMH)]
-    place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
-    if earlier is not None:
-        plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
-    grids = [(arm, grid(centre), SEEDS) for arm, centre in zip(ARMS, predictions["centre"], strict=True)]
-    tables = [_made(place, *cell, table_only) for cell in (*grids, *CONTROLS)]
-    runs = pd.concat(tables, ignore_index=True)
+    predictions = begin(place, laws, earlier)
+    if ensembles and not table_only:
+        in_ensembles({"small-starts": partial(wanted, place, predictions)})
+    tables = [_made(place, arm, configs, table_only) for arm, configs in cells_of(predictions)]
+    runs = in_columns(pd.concat(tables, ignore_index=True))
     place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
     optima = fitted_optima(runs[runs["seed"].isin(SEEDS)], [arm.name for arm in ARMS])
     if len(optima):
@@ -74,14 +74,51 @@ def run_study(
     return Findings(answers=answers)
 
 
-def _made(place: Workplace, arm: Arm, rates: tuple[float, ...], seeds: tuple[int, ...], known: bool) -> pd.DataFrame:
-    """The runs of a cell by its grid, or those that are there already."""
-    configs = [config_of(arm, NUM_STEPS, rate, seed) for rate in rates for seed in seeds]
+def begin(place: Workplace, laws: dict[str, FinalLossLaw], earlier: Path | None) -> pd.DataFrame:
+    """What comes before the first run: folders, ``predictions.csv``, ``config.json``, rows of an ``earlier`` table. The
+    predictions."""
+    place.make_folders()
+    predictions = predictions_of(laws)
+    place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.5g"))
+    first = [config_of(arm, NUM_STEPS, 0.01, SEEDS[0]) for arm in (*ARMS, ADAMH)]
+    place.write("config.json", to_json([config_to_dict(config) for config in first], indent=1) + "\n")
+    if earlier is not None:
+        plant(place, read_rows(earlier, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
+    return predictions
+
+
+def read_laws(angle_law: Path) -> dict[str, FinalLossLaw]:
+    """Both that AdamH's runs gave, from the results of that study. Raises `BadInput`."""
+    return {
+        "two_angles": read_constants(angle_law / "law.csv", TwoAngleLaw),
+        "two_clocks": read_law(angle_law / "two-clocks.csv"),
+    }
+
+
+def wanted(place: Workplace, predictions: pd.DataFrame) -> list[Task]:
+    """What the study would train next."""
+    return [task for _, configs in cells_of(predictions) for task in tasks_of(place, configs)]
+
+
+def wishes(place: Workplace, docs: Path) -> Callable[[], list[Task]]:
+    """`wanted`, beginning with the rows and laws that are in a folder of the studies' results."""
+    return partial(wanted, place, begin(place, read_laws(docs / "angle-law"), docs / "small-starts" / "runs.csv"))
+
+
+def cells_of(predictions: pd.DataFrame) -> Iterator[tuple[Arm, list[TrainConfig]]]:
+    """Both starts on their grids, then the controls: arm and runs."""
+    grids = [(arm, grid(centre), SEEDS) for arm, centre in zip(ARMS, predictions["centre"], strict=True)]
+    for arm, rates, seeds in (*grids, *CONTROLS):
+        yield arm, [config_of(arm, NUM_STEPS, rate, seed) for rate in rates for seed in seeds]
+
+
+def _made(place: Workplace, arm: Arm, configs: list[TrainConfig], known: bool) -> pd.DataFrame:
+    """The rows of these runs, or of those that are there already."""
     if known:
-        configs = [config for config in configs if (place.runs / f"{config_hash(config)}.csv").exists()]
+        configs = [config for config in configs if place.file_of(config).exists()]
     if not configs:
         return pd.DataFrame(columns=list(COLUMNS))
-    return run_rows(place, configs).assign(arm=arm.name)[list(COLUMNS)]
+    return run_rows(place, configs).assign(arm=arm.name)
 
 
 def predictions_of(laws: dict[str, FinalLossLaw]) -> pd.DataFrame:

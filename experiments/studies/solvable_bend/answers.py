@@ -79,10 +79,16 @@ def optima_of(rows: pd.DataFrame, fit: GroupFit, weight_decay: float | None) -> 
 
 
 def log_ratio_rows(
-    one: pd.DataFrame, other: pd.DataFrame, quantity: str, column: str = "learning_rate"
+    one: pd.DataFrame,
+    other: pd.DataFrame,
+    quantity: str,
+    column: str = "learning_rate",
+    runs: str | None = None,
 ) -> pd.DataFrame:
     """Slopes and curvatures of ln(one/other) over the cells where both are known; a row per axis.
 
+    ``runs``: a column with the number of runs of a cell, in inverse proportion to which its ln(optimum) is taken to
+    vary; None for cells that vary alike.
     ``scatter`` is the root mean square of ln(one/other), ``offset`` its value at the middle of the table. Fewer than
     two cells more than terms leave everything but these empty.
     """
@@ -90,10 +96,11 @@ def log_ratio_rows(
     y = np.log(np.asarray(both[column], float) / np.asarray(both[f"{column}_other"], float))
     known = np.isfinite(y)
     both, y = both[known], y[known]
+    weights = None if runs is None else 1 / (1 / both[runs] + 1 / both[f"{runs}_other"]).to_numpy(float)
     rows = []
     enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(_design(both)) == len(TERMS)
     if enough:
-        fit = regress(_design(both), y[:, None])
+        fit = regress(_design(both), y[:, None], weights)
     for k, axis in enumerate(AXES):
         row: dict[str, object] = {"quantity": quantity, "axis": axis}
         if enough:

@@ -122,4 +122,4 @@ def _points(ax: plt.Axes, rows: pd.DataFrame, axis: str, shade: object) -> None:
 
 
 def _short(value: float) -> str:
-    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
+    return f"{value / 1000:.3g}k" if value >= 10_000 else f"{value:g}"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli.main import main
-from experiments.studies.bend import answers, runs
+from experiments.studies.bend import answers, first_design, hardware, runs
 from experiments.studies.bend.figure import draw
 from experiments.studies.bend.run import run_study
 from experiments.studies.workplace import Workplace
@@ -29,7 +29,7 @@ def planted(slope: float, curvature: float, error: float = 0.03) -> pd.DataFrame
     log_rate += (PREDICTED["arm"] == "large start") * (1 + slope * d + curvature * d**2 / 2)
     rate = np.exp(log_rate)
     return PREDICTED.assign(
-        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate
+        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate, num_runs=48
     )
 
 
@@ -47,6 +47,19 @@ def test_a_difference_between_starts_is_found_where_it_was_planted() -> None:
         assert found.loc["num_params", quantity]["verdict"] == "not shown"
     assert found.loc["num_tokens", "exponent"]["verdict"] == "differs from 0; refutes mean angle"
     assert found.loc["num_tokens", "exponent"]["law"] == pytest.approx(-0.79, abs=0.01)
+
+
+def test_cells_count_by_their_runs() -> None:
+    """As if the last width were not there, where it has next to none and is all wrong."""
+    optima = planted(slope=-0.8, curvature=0.5)
+    last = optima["width"] == runs.LAST_WIDTH
+    without = between_starts(optima[~last])
+    optima["num_runs"] = np.where(last, 1e-9, 48)
+    optima.loc[last & (optima["arm"] == "large start"), "learning_rate"] *= 10
+    both = [
+        found.xs("curvature", level="quantity")["value"].astype(float) for found in (between_starts(optima), without)
+    ]
+    np.testing.assert_allclose(*both, rtol=1e-6)
 
 
 def test_no_difference_is_found_where_there_is_none() -> None:
@@ -83,7 +96,7 @@ def test_before_any_cell_is_finished_all_of_them_are_missing() -> None:
     begun.loc[0, ["arm", "num_params", "num_tokens"]] = ["adamh", 1704, 512000]
     optima = answers.optima_of(begun, begun.iloc[:0], {}, PREDICTED)
     assert list(optima[optima["status"] == "unfinished"]["width"]) == [8]
-    assert (optima["status"] == "not run").sum() == 63
+    assert (optima["status"] == "not run").sum() == 79
     assert set(between_starts(optima)["verdict"]) == {"not identifiable"}
 
 
@@ -107,24 +120,26 @@ def place_in(folder: Path) -> Workplace:
 def test_a_grid_grows_towards_its_best_rate_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "LENGTHS", runs.LENGTHS[:1])
     monkeypatch.setattr(runs, "WIDTHS", runs.WIDTHS[:1])
+    monkeypatch.setattr(runs, "SEEDS", runs.SEEDS[:2])
     monkeypatch.setattr(
         runs,
         "rows_of",
-        pretended(lambda c: 0.02 if isinstance(c.optimizer, AdamH) else 1.0 if c.block_rms == 1.6 else 0.04),
+        pretended(lambda c: 0.02 if isinstance(c.optimizer, AdamH) else 9.0 if c.block_rms == 1.6 else 0.04),
     )
     *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
     rates = {arm: sorted(set(rows["learning_rate"])) for arm, rows in table.groupby("arm")}
-    assert len(rates["adamh"]) == 4
-    np.testing.assert_allclose(rates["large start"], 0.02 * 2.0 ** np.arange(-1.5, 4), rtol=1e-2)
-    assert rates["equilibrium"][1] == pytest.approx(4 * rates["equilibrium"][0], rel=1e-2)
-    assert all(len(rows) == 3 for _, rows in table.groupby(["arm", "learning_rate"]))
-    assert list(table["seed"]).index(runs.LATE_SEED) == (table["seed"] != runs.LATE_SEED).sum()
+    assert len(rates["adamh"]) == 6
+    np.testing.assert_allclose(rates["large start"], 0.02 * 2.0 ** np.arange(-2.5, 5), rtol=1e-2)
+    np.testing.assert_allclose(rates["equilibrium"], 0.02 * 2.0 ** np.arange(-3, 4), rtol=1e-2)
+    assert all(set(rows["seed"]) == {0, 1} for _, rows in table.groupby(["arm", "learning_rate"]))
     assert len(runs.finished(table)) == len(table)
     torn = table.drop(table.index[table["arm"] == "adamh"][0])
     assert set(runs.finished(torn)["arm"]) == {"usual start", "large start", "equilibrium"}
 
 
 def test_no_run_begins_beyond_the_budget_or_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "LENGTHS", runs.LENGTHS[:1])
+    monkeypatch.setattr(runs, "WIDTHS", runs.WIDTHS[:1])
     monkeypatch.setattr(runs, "rows_of", pretended(lambda config: 0.02, seconds=runs.BUDGET / 3))
     *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
     assert len(table) == 3
@@ -134,9 +149,62 @@ def test_no_run_begins_beyond_the_budget_or_the_time(tmp_path: Path, monkeypatch
     pd.testing.assert_frame_equal(again, table)
 
 
+def test_late_seeds_come_after_all_else_and_widen_no_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the late seeds alone the best rate would lie beyond the grid."""
+    monkeypatch.setattr(runs, "SEEDS", runs.SEEDS[:3])
+    monkeypatch.setattr(runs, "LENGTHS", runs.LENGTHS[:1])
+    monkeypatch.setattr(runs, "WIDTHS", (8, runs.LAST_WIDTH))
+    monkeypatch.setattr(runs, "ARMS", runs.ARMS[3:])
+    monkeypatch.setattr(runs, "rows_of", pretended(lambda c: 9.0 if c.seed in (2, 3) and c.model.d_model > 8 else 0.02))
+    *_, table = runs.make_runs(place_in(tmp_path), CENTRES)
+    assert len(set(table["learning_rate"])) == 6
+    early = len(table) - 2 * 6
+    assert set(table["seed"][:early][table["width"][:early] == runs.LAST_WIDTH]) == {0, 1}
+    assert set(table["seed"][early:]) == {2, 3}
+    assert set(table["width"][early:]) == {runs.LAST_WIDTH}
+    assert len(runs.finished(table[:early])) == early
+    place = place_in(tmp_path)
+    assert runs.wanted(place, CENTRES, {}) == []
+    for seed in (1, 2):  # an early one is wanted before the late ones that are missing too
+        names = table["run"][(table["width"] == runs.LAST_WIDTH) & (table["seed"] == seed)]
+        (place.runs / f"{names.iloc[0]}.csv").unlink()
+    assert [task.config.seed for task in runs.wanted(place, CENTRES, {})] == [1]
+    assert set(runs.finished(table[: early - 1])["width"]) == {8}
+
+
+def test_the_first_design_is_found_in_the_runs_of_the_amended_one() -> None:
+    """Its two seeds, three in short runs, its four rates, and a fifth where its own rule asks for it."""
+    best = {"adamh": 0.02, "large start": 0.1, "usual start": 0.004, "equilibrium": 0.02}
+    rows = [
+        {"arm": arm.name, "width": width, "num_steps": steps, "learning_rate": rate, "seed": seed}
+        for arm in runs.ARMS
+        for width in (8, runs.LAST_WIDTH)
+        for steps in (1000, 2000)
+        for rate in runs.rates_of(arm, 0.02)
+        for seed in runs.seeds_of(width)
+    ]
+    table = pd.DataFrame(rows)
+    table["loss"] = np.log(table["learning_rate"] / table["arm"].map(best)) ** 2
+    found = first_design.of_first_design(table, CENTRES)
+    assert set(found["width"]) == {8}
+    assert {steps: set(own["seed"]) for steps, own in found.groupby("num_steps")} == {1000: {0, 1, 2}, 2000: {0, 1}}
+    for arm, powers in (
+        ("adamh", (-1.5, -0.5, 0.5, 1.5)),
+        ("large start", (-1.5, -0.5, 0.5, 1.5, 2.5)),
+        ("usual start", (-2.5, -1.5, -0.5, 0.5, 1.5)),
+        ("equilibrium", (-3, -1, 1, 3)),
+    ):
+        rates = sorted(set(found[found["arm"] == arm]["learning_rate"]))
+        np.testing.assert_allclose(rates, 0.02 * 2.0 ** np.array(powers), rtol=1e-2)
+    one = (table["arm"] == "adamh") & (table["width"] == 8) & (table["num_steps"] == 2000) & (table["seed"] == 1)
+    left = first_design.of_first_design(table.drop(table.index[one][2]), CENTRES)
+    assert set(left[left["arm"] == "adamh"]["num_steps"]) == {1000}
+
+
 def test_the_corner_comes_first() -> None:
     order = [(width, steps) for width, steps, arm in runs.cells_in_order() if arm is runs.ARMS[0]]
-    assert len(order) == len(set(order)) == 16
+    assert len(order) == len(set(order)) == 20
+    assert [width for width, _ in order].index(128) == 16
     assert set(order[:9]) == {(width, steps) for width in (8, 16, 32) for steps in (500, 1000, 2000)}
 
 
@@ -146,7 +214,7 @@ def test_what_is_kept_of_a_run() -> None:
     config = runs.config_of(runs.ARMS[-1], 8, 500, 0.05, 0)
     schedule = replace(config.schedule, num_steps=12, warmup_steps=2)
     row = runs.rows_of(replace(config, schedule=schedule, record_every=1, eval_batches=1)).iloc[0]
-    assert set(runs.COLUMNS) == {*row.index, "arm"}
+    assert {*runs.COLUMNS, "device"} == {*row.index, "arm"}
     assert row["rate_over_rms"] == pytest.approx(0.05 * schedule.multipliers().mean() / row["initial_rms"], rel=0.02)
     assert row["relative_update"] == pytest.approx(row["mean_angle"], rel=1e-2)
 
@@ -163,6 +231,42 @@ def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
     run_study(
         place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
     )
-    for name in ("predictions", "runs", "optima", "answers"):
+    for name in ("predictions", "runs", "optima", "answers", "first-design-optima", "first-design-answers"):
         made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
         pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
+
+
+def rerun(cores: pd.DataFrame, changed: str) -> pd.DataFrame:
+    """The same runs with what rounding does to them, more at larger angles, and one thing more."""
+    size = np.where(cores["mean_angle"] < hardware.SMALL_ANGLE, 3e-4, 0.01)
+    d = size * np.random.default_rng(3).normal(size=len(cores))
+    d -= d.mean()
+    small = cores["mean_angle"] < hardware.SMALL_ANGLE
+    add = {
+        "bias": np.full(len(cores), 0.003),
+        "twin": np.where(np.arange(len(cores)) % 10 == 9, 0.08, 0.0) * np.sign(d),
+        "small angles": np.where(small, 0.004 * np.sign(d), 0.0),
+        "size": 0.012 * np.sign(d) * ~small,
+    }.get(changed, np.zeros(len(cores)))
+    again = cores.assign(loss=cores["loss"] + d + add)
+    again.loc[again.index[:1], "outcome"] = "diverged" if changed == "outcomes" else "completed"
+    return again.sample(frac=1, random_state=0)[["run", "loss", "outcome"]]
+
+
+@pytest.mark.parametrize("changed", ["nothing", "bias", "twin", "small angles", "size", "outcomes"])
+def test_a_machine_with_other_numbers_is_found_out(changed: str) -> None:
+    cores = pd.read_csv(DOCS / "bend" / "core-runs.csv", dtype={"run": str})
+    told = hardware.compared(hardware.pairs_of(cores, rerun(cores, changed))).set_index("line")["holds"]
+    assert told["all"] == (changed == "nothing")
+    assert told.get(changed, True) == (changed == "nothing")
+
+
+def test_runs_of_cores_are_compared_by_one_command(tmp_path: Path) -> None:
+    again = tmp_path / "again.csv"
+    cores = DOCS / "bend" / "core-runs.csv"
+    pd.read_csv(cores).assign(loss=lambda table: table["loss"] + 1e-5).to_csv(again, index=False)
+    run_study(place_in(tmp_path), again=[again], cores=cores)
+    told = pd.read_csv(tmp_path / "results" / "hardware.csv").set_index("line")
+    assert told.loc["small angles", "value"] == pytest.approx(1e-5, rel=1e-3)
+    assert (told.loc["all", "num_pairs"], told.loc["small angles", "num_pairs"]) == (118, 49)
+    assert len(pd.read_csv(tmp_path / "results" / "hardware-pairs.csv")) == 118

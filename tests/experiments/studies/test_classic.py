@@ -13,10 +13,12 @@ import pytest
 
 from experiments.runs.configs import config_hash
 from experiments.studies.classic import answers, predictions, run, runs
+from experiments.studies.ensembles import tasks
 from experiments.studies.moved_optimum.predictions import read_law
 from experiments.studies.moved_optimum.runs import COLUMNS, grid, plant
 from experiments.studies.workplace import Workplace
 from gpt.config import ModelConfig, TrainConfig
+from gpt.train import train
 from theory import AdamC, AdamH, radial
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -134,7 +136,7 @@ def test_what_was_not_run_has_no_row_and_one_seed_no_interval(tmp_path: Path, mo
     pair["outcome"] = "completed"
     pair.to_csv(tmp_path / "earlier.csv", index=False)
     monkeypatch.setattr(run, "predictions_of", lambda law: predicted())
-    monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("a run was made"))
+    monkeypatch.setattr(tasks, "train", lambda *_, **__: pytest.fail("a run was made"))
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
     found = run.run_study(place, (), tmp_path / "earlier.csv", DOCS / "angle-law").answers
     assert set(found["verdict"]) == {"one seed"}
@@ -179,9 +181,10 @@ def test_a_pair_has_every_corner_with_the_angles_and_norms_of_its_name(pair_conf
 
 
 def test_own_angles_and_norms_give_the_run_again(pair_config: TrainConfig) -> None:
-    found = runs.train(replace(pair_config, block_rms=runs.LARGE_RMS))
+    found = train(replace(pair_config, block_rms=runs.LARGE_RMS))
     own = runs.recording_of(found.trajectory, found.final_weight_rms, 20)
-    _, again = runs.steered_run(pair_config, own, own.rms)
+    steered = runs.steered_run(pair_config, own, own.rms)
+    again = train(steered.config, recording=steered.recording)
     assert again.final_loss == pytest.approx(found.final_loss, rel=1e-9)
 
 

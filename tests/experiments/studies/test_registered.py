@@ -73,7 +73,8 @@ def test_what_runs_a_study_takes_its_options(
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
     values |= {"minutes": "0", "made": "2", "expected": "docs/bend/expected.csv"}
-    values |= {"schedule-exponent": "docs/schedule-exponent"}
+    values |= {"schedule-exponent": "docs/schedule-exponent", "ensembles": "yes"}
+    values |= {"again": "a.csv", "cores": "docs/bend/core-runs.csv"}
     values |= {"data": "shared", "seeds": "8"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]

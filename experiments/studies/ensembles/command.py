@@ -1,0 +1,127 @@
+"""``python -m experiments.studies.ensembles``: runs that studies miss, made where there is little more than torch.
+
+Beside this repository it needs torch, numpy, scipy, pandas, joblib, tqdm, sympy and matplotlib, and the text
+(`gpt.pysource`). What it makes goes into one archive, which unpacked among the runs of another machine
+(``tar -xzf FILE.tar.gz -C runs``) makes `lrbend study NAME` find them finished:
+
+    python -m experiments.studies.ensembles --plan
+    python -m experiments.studies.ensembles --text pysource --minutes 12 --out rows.tar.gz
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+
+from experiments.files import BadInput, read_bytes, write_whole
+from experiments.studies.ensembles.cores import on_cores
+from experiments.studies.ensembles.many import MOST, in_ensembles, planned
+from experiments.studies.ensembles.tasks import Task
+from experiments.studies.ensembles.wanted import MODULES, wishes_of
+from gpt.config import Device
+from gpt.data import load_text
+from gpt.pysource import FOLDER
+from theory import InvalidParameter
+
+LATER = "wider grids and what is steered by these come after"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 2 for what cannot be meant, said on one line of stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.text is not None:
+            os.environ[FOLDER] = str(options.text.resolve())
+        _run(options)
+    except (BadInput, InvalidParameter) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.studies.ensembles", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--study", action="append", choices=MODULES, help="one to make, repeatable, in this order (default: all)")
+    add("--runs", type=Path, default=Path("runs"), help="rows are kept in RUNS/STUDY (default: runs)")
+    add("--docs", type=Path, default=Path("docs"), help="the studies' results; rows there are finished (default: docs)")
+    add("--again", type=Path, help="a table whose runs are made again all the same, by its column run (default: none)")
+    add("--device", choices=get_args(Device), default="auto", help="(default: auto, a GPU if there is one)")
+    add(
+        "--minutes",
+        type=float,
+        default=np.inf,
+        help="no ensemble begins that would not end by then (default: no limit)",
+    )
+    add("--most", type=int, default=MOST, help=f"models of an ensemble (default: {MOST})")
+    add("--longest", type=int, default=sys.maxsize, help="most steps of a run that is made (default: no limit)")
+    add("--cores", type=int, help="make each run by itself, on so many cores (default: in ensembles)")
+    add("--text", type=Path, help=f"a copy of the folder of pysource (default: {FOLDER}, else made here)")
+    add("--out", type=Path, help="archive of all new rows, written after every ensemble (default: none)")
+    add("--plan", action="store_true", help="print the ensembles that come first, and train nothing")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.most < 1:
+        raise BadInput(f"--most {options.most}: must be at least 1")
+    if options.cores is not None and options.cores < 1:
+        raise BadInput(f"--cores {options.cores}: must be at least 1")
+    if not options.minutes >= 0:
+        raise BadInput(f"--minutes {options.minutes}: must be at least 0")
+    every = wishes_of(options.study or tuple(MODULES), options.runs, options.docs, options.again)
+    wishes = {study: partial(_not_longer, wanted, options.longest) for study, wanted in every.items()}
+    if options.plan:
+        plan = planned(wishes, options.most)
+        print("\n".join(map(str, plan)))
+        runs, steps = sum(len(one.runs) for one in plan), sum(one.config.schedule.num_steps for one in plan)
+        print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; {LATER}")
+        return
+    print(f"pysource: {load_text('pysource').fingerprint}", flush=True)
+    files: list[Path] = []
+
+    def keep(what: object, made: Sequence[Path]) -> None:
+        print(what, flush=True)
+        files.extend(made)
+        if options.out is not None:
+            write_whole(options.out, archive(files, options.runs))
+
+    seconds = 60 * options.minutes
+    if options.cores is not None:
+        on_cores(wishes, options.cores, seconds=seconds, done=lambda study, file: keep(f"{study}: {file.stem}", [file]))
+    else:
+        in_ensembles(
+            wishes,
+            device=options.device,
+            most=options.most,
+            seconds=seconds,
+            done=lambda ensemble: keep(ensemble, ensemble.files),
+        )
+    print(
+        f"{len(files)} new files of rows{'' if options.out is None or not files else f' in {options.out}'}", flush=True
+    )
+
+
+def _not_longer(wanted: Callable[[], Sequence[Task]], longest: int) -> list[Task]:
+    return [task for task in wanted() if task.config.schedule.num_steps <= longest]
+
+
+def archive(files: Sequence[Path], folder: Path) -> bytes:
+    """A tar.gz of these files, by their names in ``folder``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for file in files:
+            content, entry = read_bytes(file), tarfile.TarInfo(str(file.relative_to(folder)))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
