@@ -76,6 +76,8 @@ def train_ensemble(
     initial = stack.rms().cpu().numpy()
     moves = Moves(stack, configs, _checked(configs, recordings, stack.matrices))
     losses, records, seconds = _run(stack, moves, configs, text, on_progress)
+    if chosen.type == "cuda":
+        torch.cuda.empty_cache()  # of what only the recorded steps needed
     finals = _evaluated(stack, first, text)
     final = stack.rms().cpu().numpy()
     steps = record_steps(first.schedule.num_steps, first.record_every)

@@ -12,5 +12,5 @@ by the minute should not have to install what only tables and figures need.
     speed       tokens per second and MFU at 22M and 64M, AdamW and AdamH, the cost of the probe, memory
     transient   a run from a large norm against the closed form
 
-All of it runs on a CPU at a tenth of its size, by the same code. Not run on a GPU yet.
+All of it runs on a CPU at a tenth of its size, by the same code. What one H200 said is in ``docs/gpu-check``.
 """

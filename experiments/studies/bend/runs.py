@@ -21,7 +21,7 @@ from gpt.config import TrainConfig, cpu_model
 WIDTHS, LENGTHS = (8, 16, 32, 64, 128), (500, 1000, 2000, 4000)
 CORNER = 3  # of both, which come first
 LAST_WIDTH = WIDTHS[-1]  # comes after all others, with fewer seeds
-SEEDS, LAST_SEEDS, LATE_SEEDS = tuple(range(8)), (0, 1), (2, 3)  # up to the last width, at it, and there after all else
+SEEDS, LAST_SEEDS, LATE_SEEDS = tuple(range(4)), (0, 1), (2, 3)  # up to the last width, at it, and there after all else
 SPACING, MOST_ADDED = 2.0, 2  # of the planned rates of a cell; rates beyond them
 BUDGET = 6 * 3600.0  # seconds of one core, of all runs together
 ARMS = (
@@ -116,8 +116,8 @@ def runs_in_order(
 
 
 def wanted(place: Workplace, centres: Mapping[tuple[str, int], float], known: dict[str, pd.DataFrame]) -> list[Task]:
-    """What `make_runs` would make, as far as finished runs tell, late seeds only where nothing else is; ``known`` gets
-    the rows of all that are finished."""
+    """What `make_runs` would make next, as far as finished runs tell: the last width only where no other run is wanted,
+    late seeds only where nothing else is. ``known`` gets the rows of all that are finished."""
     tasks = []
     for name, arm, config in runs_in_order(centres, known):
         if name not in known and (place.runs / f"{name}.csv").exists():
@@ -125,7 +125,8 @@ def wanted(place: Workplace, centres: Mapping[tuple[str, int], float], known: di
         if name not in known:
             tasks.append(Task(place, config, making))
     early = [task for task in tasks if task.config.seed in seeds_of(task.config.model.d_model)]
-    return (early or tasks) if _spent(known) < BUDGET else []
+    first = [task for task in early if task.config.model.d_model != LAST_WIDTH]
+    return (first or early or tasks) if _spent(known) < BUDGET else []
 
 
 def _row(place: Workplace, arm: Arm, config: TrainConfig) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 tasks       what a study wants trained, written once for both ways of making it
 many        all tasks of some studies, in ensembles of one shape (`gpt.ensemble`)
+cores       the same tasks one by one, on many cores
 wanted      which studies can be made so, and what each of them wants next
 command     ``python -m experiments.studies.ensembles``, for a machine that has little more than torch
 """

@@ -15,14 +15,17 @@ import gzip
 import os
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from experiments.files import BadInput, read_bytes, write_whole
-from experiments.studies.ensembles.many import MOST, Ensemble, in_ensembles, planned
+from experiments.studies.ensembles.cores import on_cores
+from experiments.studies.ensembles.many import MOST, in_ensembles, planned
+from experiments.studies.ensembles.tasks import Task
 from experiments.studies.ensembles.wanted import MODULES, wishes_of
 from gpt.config import Device
 from gpt.data import load_text
@@ -61,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         help="no ensemble begins that would not end by then (default: no limit)",
     )
     add("--most", type=int, default=MOST, help=f"models of an ensemble (default: {MOST})")
+    add("--longest", type=int, default=sys.maxsize, help="most steps of a run that is made (default: no limit)")
+    add("--cores", type=int, help="make each run by itself, on so many cores (default: in ensembles)")
     add("--text", type=Path, help=f"a copy of the folder of pysource (default: {FOLDER}, else made here)")
     add("--out", type=Path, help="archive of all new rows, written after every ensemble (default: none)")
     add("--plan", action="store_true", help="print the ensembles that come first, and train nothing")
@@ -70,9 +75,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if options.most < 1:
         raise BadInput(f"--most {options.most}: must be at least 1")
+    if options.cores is not None and options.cores < 1:
+        raise BadInput(f"--cores {options.cores}: must be at least 1")
     if not options.minutes >= 0:
         raise BadInput(f"--minutes {options.minutes}: must be at least 0")
-    wishes = wishes_of(options.study or tuple(MODULES), options.runs, options.docs, options.again)
+    every = wishes_of(options.study or tuple(MODULES), options.runs, options.docs, options.again)
+    wishes = {study: partial(_not_longer, wanted, options.longest) for study, wanted in every.items()}
     if options.plan:
         plan = planned(wishes, options.most)
         print("\n".join(map(str, plan)))
@@ -83,15 +91,29 @@ def _run(options: argparse.Namespace) -> None:
     parts: list[bytes] = []
     counts = [0]
 
-    def done(ensemble: Ensemble) -> None:
-        print(ensemble, flush=True)
-        counts.append(len(ensemble.files))
+    def keep(what: object, made: Sequence[Path]) -> None:
+        print(what, flush=True)
+        counts.append(len(made))
         if options.out is not None:
-            parts.append(archived(ensemble.files, options.runs))
+            parts.append(archived(made, options.runs))
             write_whole(options.out, b"".join(parts) + END)
 
-    in_ensembles(wishes, device=options.device, most=options.most, seconds=60 * options.minutes, done=done)
+    seconds = 60 * options.minutes
+    if options.cores is not None:
+        on_cores(wishes, options.cores, seconds=seconds, done=lambda study, file: keep(f"{study}: {file.stem}", [file]))
+    else:
+        in_ensembles(
+            wishes,
+            device=options.device,
+            most=options.most,
+            seconds=seconds,
+            done=lambda ensemble: keep(ensemble, ensemble.files),
+        )
     print(f"{sum(counts)} new files of rows", flush=True)
+
+
+def _not_longer(wanted: Callable[[], Sequence[Task]], longest: int) -> list[Task]:
+    return [task for task in wanted() if task.config.schedule.num_steps <= longest]
 
 
 END = gzip.compress(bytes(2 * tarfile.BLOCKSIZE))  # of an archive
