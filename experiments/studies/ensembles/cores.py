@@ -42,11 +42,12 @@ def on_cores(
                     if time.monotonic() > deadline:
                         return
                     time.sleep(LOOK_EVERY)
-                for task, result in waiting:
-                    if result.ready():
+                ready = [result.ready() for _, result in waiting]  # once: a file may come between two looks
+                for (task, result), is_ready in zip(waiting, ready, strict=True):
+                    if is_ready:
                         result.get()
                         done(study, task.file)
-                waiting = [(task, result) for task, result in waiting if not task.file.exists()]
+                waiting = [pair for pair, is_ready in zip(waiting, ready, strict=True) if not is_ready]
 
 
 def make_file(task: Task) -> None:
