@@ -194,6 +194,10 @@ def test_each_kind_of_matrix_of_gpt2_has_its_law(capsys: pytest.CaptureFixture[s
         assert settled[kind] == pytest.approx(float(radial.equilibrium(1e-3, 0.1, 0.9, law=law).weight_rms))
     assert main([*PREDICT, "--network", "gpt2"]) == 0
     assert "Network gpt2 for up, down matrices (the MLP's" in capsys.readouterr().out
+    assert main([*PREDICT, "--network", "gpt2", "--kind", "query-key"]) == 0
+    said = capsys.readouterr().out
+    assert "no law is known that holds" in said
+    assert "Pythia" not in said
     assert main([*PREDICT, "--kind", "query-key"]) == 2
     assert "--kind query-key: needs --network gpt2" in capsys.readouterr().err
 
