@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.files import BadInput
 from experiments.logs.advice import angles_from, changes_for, endings, equilibrium_in_words, membership, remarks
 from experiments.logs.answer import Group, Reading
 from experiments.logs.history import History, Series, history_of
@@ -39,9 +40,12 @@ class _Theory:
 
 def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None) -> Reading:
     """Read a log and answer it. Raises `BadInput` and `InvalidParameter`."""
+    num_entries = setting.num_entries
     setting, told = beside(path, setting)
     log = read_source(path, columns or {}, setting.steps_per_record)
     history = history_of(log, setting)
+    if num_entries is not None:
+        _require_one_norm(num_entries, history, log)
     rates = history.learning_rates
     optimizer = None if rates is None else setting.spec(float(rates.max()))
     decays = setting.weight_decay is not None and hasattr(optimizer, "weight_decay")
@@ -129,6 +133,19 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
         changes=changes_for(reading, history),
         notes=notes,
     )
+
+
+def _require_one_norm(num_entries: int, history: History, log: RawLog) -> None:
+    """Raise `BadInput` where a size that was given for one norm is that of none."""
+    names = [matrix.name for matrix in history.matrices]
+    if not names:
+        raise BadInput(f"--num-entries {num_entries}: no weight norm is read from {log.where}")
+    if history.matrices[0].num_entries != num_entries or len(names) > 1:
+        norms = "the norm of a matrix is" if len(names) == 1 else f"norms of {len(names)} matrices are"
+        raise BadInput(
+            f"--num-entries {num_entries}: {norms} logged in {log.where}; give the size of each by its name,"
+            f" --matrix-entries '{names[0]}=NUMBER'"
+        )
 
 
 def _without_decay(norm: Norm) -> Norm:

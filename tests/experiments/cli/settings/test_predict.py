@@ -125,7 +125,9 @@ def test_several_starts_give_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [row["initial_rms"] for row in rows_of(path)] == [0.02] * 3 + [0.07] * 3 + [0.5] * 3
 
     assert main(flags) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
+    explained, table = capsys.readouterr().out.split("\n\n", maxsplit=1)
+    assert {line.split(":")[0] for line in explained.splitlines()} >= {"transient_steps", "reaches_equilibrium"}
+    header, *rows = table.splitlines()
     assert header.split()[:3] == ["learning_rate", "weight_decay", "initial_rms"]
     assert [row.split()[2] for row in rows[:3]] == starts
     assert any("lrbend convert --to adamh" in row for row in rows)
