@@ -14,7 +14,7 @@ from experiments.logs.answer import Group, Reading
 from experiments.logs.history import History, Series, history_of
 from experiments.logs.norms import NOT_KNOWN, TOLERANCE, Norm, follow, peak_end_of, predicted_moments
 from experiments.logs.series import POOLED, pooled_weights, thinned_series, trajectory_of
-from experiments.logs.settings import ASSUMED_RMS, Setting, beside
+from experiments.logs.settings import ASSUMED_RMS, Setting, beside, from_words
 from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
 from experiments.logs.verdicts import ending_of, gradient_norm_of
@@ -47,6 +47,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     if num_entries is not None:
         _require_one_norm(num_entries, history, log)
     rates = history.learning_rates
+    setting, said = from_words(log, setting, None if rates is None else float(rates.max()))
     optimizer = None if rates is None else setting.spec(float(rates.max()))
     decays = setting.weight_decay is not None and hasattr(optimizer, "weight_decay")
     coupled = setting.decay == "coupled"
@@ -120,6 +121,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     notes = (
         *_read(log),
         *told,
+        *said,
         *history.notes,
         *theory.notes,
         *endings(ending, history),

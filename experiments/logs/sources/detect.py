@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from experiments.files import BadInput, read_json
@@ -93,6 +93,8 @@ def _read_file(path: Path, columns: Mapping[str, str], steps_per_record: int | N
             return found
     elif (place := _header_place(beginning, columns)) is not None:
         log.kind = "table of separated values"
+        for line, text in enumerate(takewhile(_is_above, lines_of(path)), start=1):
+            log.state(line, text)
         lines = (line for line in lines_of(path) if line.strip())
         return read_separated(islice(lines, place, None), log)
     return read_text(lines_of(path), log)
@@ -107,6 +109,11 @@ def _header_place(beginning: str, columns: Mapping[str, str]) -> int | None:
         if not line.lstrip().startswith("#"):
             return None
     return None
+
+
+def _is_above(line: str) -> bool:
+    """A comment or a blank line, as stand above a header."""
+    return not line.strip() or line.lstrip("\ufeff ").startswith("#")
 
 
 def _is_header(line: str, columns: Mapping[str, str]) -> bool:

@@ -13,8 +13,9 @@ step, or the word for one, and names a loss, a rate or a norm, but without a num
 (``weight_norm/h.0.mlp 30.7``) are read by the names that tables have for them, and names that are mapped as they are.
 
 Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
-without a step has that of its line or, as Hugging Face prints it, of the progress bar before it. Bars count themselves
-only as long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
+without a step has that of its line or, as Hugging Face prints it, of the progress bar before it; without one, and
+without a loss or a norm of gradients, it is no record. Bars count themselves only as long as nothing else does. Of
+several processes that print, each line marked, the first with a record is read.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS}|{NAME})\s*[:=]\s*{NUMBER}\s
 BAR = re.compile(r"(?<![\d.])(\d+)/(\d+) \[\d+:\d|(?<![\d.])(\d+)(?:\.0)?it/(\d+)(?:\.0)?it ")
 PROCESS = re.compile(r"\[(?:rank|default)[ _]?(\d+)\]:")  # as torchrun marks the lines of each
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
+OF_RECORDS = ("loss", "validation_loss", "gradient_norm")
 RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
 GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
@@ -172,10 +174,13 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
             if built := BUILD.fullmatch(text):
                 rows.add(built[1], [({"train": "loss", "val": "val_loss"}[built[2]], built[3])])
                 continue
+            log.state(line, text, unless=(STEP, BAR))
             if (found := _object(text, log)) is not None:
                 before = STEP.search(text[: text.find("{")])
                 known = before[2] if before else bar
-                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
+                told = {log.quantity(name) for name, _ in found}
+                if known is not None or told & {"step", *OF_RECORDS}:  # else the arguments of a program
+                    rows.add(None if "step" in told else known, found)
                 continue
             steps = list(STEP.finditer(text))
             values = values_of(text) if steps or current is not None else []
