@@ -49,7 +49,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     rates = history.learning_rates
     setting, said = from_words(log, setting, None if rates is None else float(rates.max()))
     optimizer = None if rates is None else setting.spec(float(rates.max()))
-    decays = setting.weight_decay is not None and hasattr(optimizer, "weight_decay")
+    decays = setting.weight_decay is not None and setting.has_decay
     coupled = setting.decay == "coupled"
     theory, norms = _Theory(), list[Norm]()
     if rates is not None and optimizer is not None:
@@ -66,7 +66,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
                     reaches=bool(theory.reaches),
                 )
             )
-    decided = optimizer is not None and (decays or not hasattr(optimizer, "weight_decay"))
+    decided = optimizer is not None and (decays or not setting.has_decay)
     if not decided:
         norms = [_without_decay(norm) for norm in norms]
     elif coupled:

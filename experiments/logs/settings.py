@@ -88,6 +88,11 @@ class Setting:
                 told[name] = getattr(self, name)
         return cls(**told)
 
+    @property
+    def has_decay(self) -> bool:
+        """Whether the optimizer takes a weight decay."""
+        return "weight_decay" in {one.name for one in fields(OPTIMIZERS[self.optimizer or AdamW.name])}
+
     def model(self, optimizer: Optimizer) -> Model:
         """Of the optimizer in the network. Raises `InvalidParameter` where they do not go together."""
         return model_of(optimizer, self.network, shape=self.shape)
@@ -158,6 +163,9 @@ def from_words(log: RawLog, given: Setting, peak: float | None) -> tuple[Setting
             if name != "weight_decay" or peak is None or peak * value < 1:
                 told[name] = value
                 lines.setdefault(line, []).append(f"{name} {value:g}")
+    if peak is None and (rates := log.stated.get("learning_rate")):
+        said = [f"{value:g} in line {line}" for value, line in rates.items()]
+        notes.append(f"the log says learning_rate {listed(said)}, which --learning-rate takes, with --schedule")
     notes[:0] = [f"{', '.join(names)}: from line {line} of the log" for line, names in lines.items()]
     return replace(given, **told), tuple(notes)
 

@@ -59,9 +59,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what the log does not tell")
     group.add_argument("--optimizer", choices=OPTIMIZERS, help="what turned gradients into steps (default: adamw)")
     for name, meaning in (
-        ("weight-decay", "in the convention of --decay (default: not known)"),
-        ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
-        ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
+        ("weight-decay", "in the convention of --decay (default: what the log says in words, else not known)"),
+        ("beta1", "memory of the mean of gradients, or the momentum (default: the log's, else 0.9 for Adam)"),
+        ("beta2", "memory of the mean of their squares (default: the log's, else 0.95 for Adam)"),
         ("initial-rms", "root mean square of the weights before the first step (default: the first record)"),
         ("learning-rate", "peak of the schedule, for a log without rates (default: the logged rates)"),
         ("final-fraction", "of the peak, where a decay ends, for a log without rates (default: 0)"),

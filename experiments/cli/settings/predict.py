@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
     print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
-    print(worth_in_words(network))
+    print(worth_in_words(network, optimizer))
     return 0
 
 

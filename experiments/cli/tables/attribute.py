@@ -165,7 +165,7 @@ def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ..
     raw = select_rows(read_raw(options.table), conditions_from(options), {})
     frame = pd.DataFrame(dict(zip(raw.header, map(list, raw.columns), strict=True)), dtype=object)
     (arm,) = options.group or ("arm",)
-    return optima_from_frame(frame.replace("", np.nan), arm=arm)
+    return optima_from_frame(frame.replace("", np.nan), arm=arm, where=str(options.table))
 
 
 def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:

@@ -1,4 +1,4 @@
-"""What a log says in words of its own settings: weight decay and betas, as programs print their arguments.
+"""What a log says in words of its own settings: rate, weight decay and betas, as programs print their arguments.
 
     lr=1e-3 wd=0.1 betas=(0.9, 0.95)
     Namespace(learning_rate=0.0006, weight_decay=0.1, adam_beta1=0.9, adam_beta2=0.95)
@@ -19,9 +19,10 @@ SAYS = r"['\"]?(?:\s*[:=]\s*|\s*\.{2,}\s*|\s+)['\"]?"
 EQUALS = r"['\"]?\s*[:=]\s*['\"]?"  # behind names of two letters
 NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w%]|\.\d|\s*[*/]\s*[\w(]|[+-][\w(])"
 DECAY = re.compile(rf"{OWNER}(?:weight[_ -]?decay{SAYS}|wd{EQUALS}){NUMBER}", re.IGNORECASE)
+RATE = re.compile(rf"{OWNER}(?:learning[_ -]?rate{SAYS}|lr{EQUALS}){NUMBER}", re.IGNORECASE)
 BETA = re.compile(rf"{OWNER}(?:beta[_-]?([12]){SAYS}|b([12]){EQUALS}){NUMBER}", re.IGNORECASE)
 BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?\s*{NUMBER}\s*,?\s*{NUMBER}", re.IGNORECASE)
-HINT = re.compile(r"decay|wd|beta|b[12]", re.IGNORECASE)
+HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate", re.IGNORECASE)
 SOURCE = re.compile(r"\s*(?:(?:from [\w.]+ )?import [\w(]|(?:async )?def \w+\(|class \w+\s*[(:])")
 
 
@@ -29,11 +30,12 @@ def stated_in(text: str) -> Iterator[tuple[str, float]]:
     """Settings of a line by our names; a value that the setting cannot have is left out.
 
     >>> list(stated_in("Namespace(lr=0.001, wd=0.1, betas=(0.9, 0.95), end_weight_decay=0.2)"))
-    [('weight_decay', 0.1), ('beta1', 0.9), ('beta2', 0.95)]
+    [('weight_decay', 0.1), ('learning_rate', 0.001), ('beta1', 0.9), ('beta2', 0.95)]
     """
     if not HINT.search(text):  # as of most lines, of which there are many
         return
     found = [("weight_decay", one[1]) for one in DECAY.finditer(text)]
+    found += [("learning_rate", one[1]) for one in RATE.finditer(text)]
     found += [(f"beta{one[1] or one[2]}", one[3]) for one in BETA.finditer(text)]
     for one in BETAS.finditer(text):
         found += [("beta1", one[1]), ("beta2", one[2])]

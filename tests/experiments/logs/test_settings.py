@@ -102,6 +102,16 @@ def test_where_settings_in_words_are_from_and_what_comes_before_them(tmp_path: P
     assert read_log(path, Setting()).weight_decay is None  # more than the weights
 
 
+def test_a_rate_in_words_is_named_and_its_schedule_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("learning_rate = 6e-4\nweight_decay = 0.1\n" + LOG.replace(", lr 1e-3", ""))
+    found = read_log(tmp_path / "log.txt", Setting())
+    assert (found.learning_rate, found.weight_decay) == (None, 0.1)
+    assert "the log says learning_rate 0.0006 in line 1, which --learning-rate takes, with --schedule" in found.notes
+    told = read_log(tmp_path / "log.txt", Setting(learning_rate=6e-4, schedule="cosine"))
+    last = told.series["angular_update"][-1]
+    assert told.series["adamh_learning_rate"][-1] == pytest.approx(last, rel=1e-6)  # next to nothing, and not 0
+
+
 def test_comments_above_a_table_say_settings_too(tmp_path: Path) -> None:
     rows = "".join(f"{step},1e-3,3\n" for step in range(1, 50))
     (tmp_path / "log.csv").write_text(f"\n# weight_decay: 0.1\nstep,lr,weight_rms\n{rows}")

@@ -184,6 +184,13 @@ def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixtur
     assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")
 
 
+def test_a_norm_that_is_held_does_not_settle_lower(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--optimizer", "adamh", "--learning-rate", "0.01", "--num-steps", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "adamh holds the norm" in said
+    assert "settle lower" not in said
+
+
 def test_each_kind_of_matrix_of_gpt2_has_its_law(capsys: pytest.CaptureFixture[str]) -> None:
     settled = {}
     for kind in ("up-down", "value-output", "query-key"):

@@ -118,7 +118,7 @@ def test_the_committed_optima_of_the_solvable_model(capsys: pytest.CaptureFixtur
         (["--optima", "--rival", "rival"], "has no runs for --rival"),
         (["--optima", "--where", "planet=mars"], "no such column"),
         (["--optima", "--group", "a", "--group", "b"], "one column holds the arm, not a and b"),
-        (["--optima"], "two rows for one cell and arm"),
+        (["--optima"], "runs.csv: two rows for one cell and arm"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -210,3 +210,10 @@ def test_public_runs_of_adam_and_adamh_over_depth(capsys: pytest.CaptureFixture[
     half = sum((each["high"] - each["low"]) ** 2 for each in exponents) ** 0.5 / 2
     assert difference["high"] - difference["low"] == pytest.approx(2 * half, rel=0.05)
     assert result["warnings"] == []
+
+
+@pytest.mark.parametrize("head", ["iterations: 1,000\n", "learning_rate = 6e-4\n"])
+def test_the_log_of_a_run_is_sent_to_read(head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(head + "".join(f"iter {step}: loss {3 + 1 / (step + 1):.3f}\n" for step in range(50)))
+    assert "the log of one run is what lrbend read reads" in refusal(["fit", str(log)], capsys)
