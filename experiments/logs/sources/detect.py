@@ -62,6 +62,8 @@ def _read_folder(folder: Path, columns: Mapping[str, str], steps_per_record: int
         return _read_events(folder, events, columns)
     if (folder / "config.json").is_file() and (folder / "summary.json").is_file():
         raise BadInput(f"{folder}: a run directory: lrbend diagnose and lrbend report read those")
+    if any(folder.glob("*/summary.json")):
+        raise BadInput(f"{folder}: a folder of run directories: lrbend report and lrbend diagnose read those")
     raise BadInput(f"{folder}: a folder without {STATE_FILE} or event files; {READ}")
 
 
@@ -127,13 +129,22 @@ def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:
     """JSON lines if one of the first lines is an object by itself; else one value: a list of rows, an object of columns
     or a trainer's state. None for what only begins like JSON."""
     lines = beginning.splitlines()
+    objects = [item for line in lines[:FIRST_LINES] if (item := _object(line))]
+    others = [line for line in lines[1:FIRST_LINES] if line.strip()]
+    if len(objects) == 1 and _object(lines[0]) and others and not any(map(_begins_object, others)):
+        return None  # settings above a text log
     alone = ".json" in path.suffixes and len(lines) == 1  # a file of one object is no log of one record
-    if not alone and any("log_history" not in item for line in lines[:FIRST_LINES] if (item := _object(line))):
+    if not alone and any("log_history" not in item for item in objects):
         log.kind = "JSON lines"
         return read_json_lines(lines_of(path), log)
     if ".json" not in path.suffixes and len(lines[0].strip()) > 1 and _object(lines[0]) is None:
         return None
-    value = _value(path)
+    try:
+        value = _value(path)
+    except BadInput:
+        if ".json" in path.suffixes:
+            raise
+        return None
     if isinstance(value, dict) and isinstance(value.get("log_history"), list):
         return read_trainer_state(value, log)
     if isinstance(value, dict) and (rows := columns_as_rows(value, log)) is not None:
@@ -143,6 +154,10 @@ def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:
         log.kind = "JSON list"
         return read_objects(value, log)
     raise BadInput(f"{path}: a JSON file without log_history; {READ}")
+
+
+def _begins_object(line: str) -> bool:
+    return line.lstrip().startswith('{"')
 
 
 def _value(path: Path) -> object:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +19,7 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
+RECORDED = frozenset(("step", "loss", "validation_loss", "gradient_norm"))
 MOST_STATED = 10  # values of a setting
 MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
 
@@ -97,6 +97,10 @@ class Collector:
         told = self.meanings[theirs] if self.wanted(theirs) else None
         return None if told is None else told.quantity
 
+    def are_of_record(self, names: Iterable[str]) -> bool:
+        """Whether one of the names counts or measures steps, as none of a program's arguments does."""
+        return not RECORDED.isdisjoint(self.quantity(name) for name in names)
+
     def add(self, row: int, theirs: str, value: object) -> None:
         if self.wanted(theirs):
             self.rows[theirs].append(row)
@@ -111,12 +115,10 @@ class Collector:
         if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
             self.varying[theirs] = None
 
-    def state(self, line: int, text: str, *, unless: Sequence[re.Pattern[str]] = ()) -> None:
-        """Take what a line says of the settings, unless it holds what a record has; nothing counts beside a program."""
+    def state(self, line: int, text: str) -> None:
+        """Take what a line that is no record says of the settings; nothing counts that stands beside a program."""
         self.has_source = self.has_source or is_source(text)
         for name, value in stated_in(text):
-            if any(pattern.search(text) for pattern in unless):
-                return
             values = self.stated.setdefault(name, {})
             if len(values) < MOST_STATED:
                 values.setdefault(value, line)
@@ -192,9 +194,10 @@ class Collector:
             return steps
         counted = chosen.get(("loss", "")) or chosen.get(("learning_rate", ""))
         if counted is None or self.steps_per_record is None:
+            runs = "" if ("learning_rate", "") not in chosen else " (a table with a run a row is what lrbend fit reads)"
             raise BadInput(
                 f"{self.where}: no step in it: map one with --column step=NAME, or tell with --steps-per-record how"
-                f" many steps lie between records; it has {self._shown()}"
+                f" many steps lie between records{runs}; it has {self._shown()}"
             )
         rows, _ = self._series(counted)
         if not len(rows):

@@ -54,7 +54,6 @@ ALONE = re.compile(rf"\s+(?:Train )?(?:{VALUE_WORDS}|{NAME})\s*[:=]\s*{NUMBER}\s
 BAR = re.compile(r"(?<![\d.])(\d+)/(\d+) \[\d+:\d|(?<![\d.])(\d+)(?:\.0)?it/(\d+)(?:\.0)?it ")
 PROCESS = re.compile(r"\[(?:rank|default)[ _]?(\d+)\]:")  # as torchrun marks the lines of each
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
-OF_RECORDS = ("loss", "validation_loss", "gradient_norm")
 RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
 GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
@@ -174,13 +173,13 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
             if built := BUILD.fullmatch(text):
                 rows.add(built[1], [({"train": "loss", "val": "val_loss"}[built[2]], built[3])])
                 continue
-            log.state(line, text, unless=(STEP, BAR))
             if (found := _object(text, log)) is not None:
                 before = STEP.search(text[: text.find("{")])
                 known = before[2] if before else bar
-                told = {log.quantity(name) for name, _ in found}
-                if known is not None or told & {"step", *OF_RECORDS}:  # else the arguments of a program
-                    rows.add(None if "step" in told else known, found)
+                if known is None and not log.are_of_record(name for name, _ in found):  # but the arguments of a program
+                    log.state(line, text)
+                else:
+                    rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
                 continue
             steps = list(STEP.finditer(text))
             values = values_of(text) if steps or current is not None else []
@@ -203,10 +202,12 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
                     if values := values_of(text):
                         rows.add(bar, ((name, one[2]) for name, one in values))
                 continue
-            elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
-                if BEGINS.match(text) and NAMED.search(text):
-                    log.reject(line, text)
-                continue
+            else:
+                log.state(line, text)
+                if not (values and ALONE.fullmatch(text)):  # a block of lines under one step
+                    if BEGINS.match(text) and NAMED.search(text):
+                        log.reject(line, text)
+                    continue
             if not any(log.wanted(name) for name, _ in values):
                 for name, one in values:
                     log.pass_over(name, one[2])

@@ -67,6 +67,8 @@ HEADS = {
     "Namespace(lr=0.0006, weight_decay=0.1, adam_beta1=0.8, adam_beta2=0.99, max_steps=500)\n": (0.1, 0.8, 0.99),
     "{'learning_rate': 0.0006, 'weight_decay': 0.1, 'betas': [0.8, 0.99]}\n": (0.1, 0.8, 0.99),
     'config {"optimizer": {"weight_decay": 1e-1, "beta2": "0.99"}}\n': (0.1, None, 0.99),
+    '{"weight_decay": 0.1, "learning_rate": 6e-4, "betas": [0.8, 0.99]}\n': (0.1, 0.8, 0.99),
+    '{\n  "weight_decay": 0.1,\n  "adam_beta2": 0.99\n}\n': (0.1, None, 0.99),
     "  weight_decay ............ 0.1\n  end_weight_decay ........ 0.2\n  adam_beta1 .... 0.8\n": (0.1, 0.8, None),
     "+ python train.py --weight-decay 0.1 --adam-beta2=0.99\n": (0.1, None, 0.99),
     "AdamW\n  betas: (0.8, 0.99)\n  weight_decay: 0.1\n  betas: (0.8, 0.99)\n  weight_decay: 0.0\n": (None, 0.8, 0.99),
@@ -84,6 +86,15 @@ def test_settings_that_a_log_says_in_words(head: str, told: tuple[float | None, 
     assert (found.weight_decay, found.beta1, found.beta2) == told
     assert len(log.series["learning_rate", ""][0]) == LOG.count("\n")
     assert bool(notes) == (told != (None, None, None))
+
+
+def test_settings_above_lines_of_json(tmp_path: Path) -> None:
+    """Their rate is no record, and does not stand for the rates of the records."""
+    rows = "".join(f'{{"step": {step}, "loss": 3.5, "lr": 1e-3}}\n' for step in range(10, 500, 10))
+    for head in ('{"learning_rate": 6e-4, "weight_decay": 0.1}\n', '{"config": {"optim": {"weight_decay": 0.1}}}\n'):
+        (tmp_path / "log.jsonl").write_text(head + rows)
+        found = read_log(tmp_path / "log.jsonl", Setting())
+        assert (found.learning_rate, found.weight_decay, found.num_steps) == (1e-3, 0.1, 490)
 
 
 def test_where_settings_in_words_are_from_and_what_comes_before_them(tmp_path: Path) -> None:
