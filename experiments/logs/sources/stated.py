@@ -15,13 +15,17 @@ from collections.abc import Iterator
 
 LARGEST_DECAY = 10.0
 OWNER = r"(?<![\w./-])(?:--)?(?:[\w-]+[./])*(?:(?:optim(?:izer)?|adamw?)[_-])?"
-SAYS = r"['\"]?(?:\s*[:=]\s*|\s*\.{2,}\s*|\s+)['\"]?"
-EQUALS = r"['\"]?\s*[:=]\s*['\"]?"  # behind names of two letters
-NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?![\w%]|\.\d|\s*[*/]\s*[\w(]|[+-][\w(])"
+GAP = r"\s{0,99}"  # and numbers of some length only: what could be any number of ways is tried in all of them
+SAYS = rf"['\"]?(?:{GAP}[:=]{GAP}|{GAP}\.{{2,99}}{GAP}|\s{{1,99}})['\"]?"
+EQUALS = rf"['\"]?{GAP}[:=]{GAP}['\"]?"  # behind names of two letters
+NUMBER = (
+    r"((?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,3})?)"
+    rf"(?![\w%]|\.\d|{GAP}[*/]{GAP}[\w(]|[+-][\w(])"
+)
 DECAY = re.compile(rf"{OWNER}(?:weight[_ -]?decay{SAYS}|wd{EQUALS}){NUMBER}", re.IGNORECASE)
 RATE = re.compile(rf"{OWNER}(?:learning[_ -]?rate{SAYS}|lr{EQUALS}){NUMBER}", re.IGNORECASE)
 BETA = re.compile(rf"{OWNER}(?:beta[_-]?([12]){SAYS}|b([12]){EQUALS}){NUMBER}", re.IGNORECASE)
-BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?\s*{NUMBER}\s*,?\s*{NUMBER}", re.IGNORECASE)
+BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?{GAP}{NUMBER}{GAP},?{GAP}{NUMBER}", re.IGNORECASE)
 HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate", re.IGNORECASE)
 SOURCE = re.compile(r"\s*(?:(?:from [\w.]+ )?import [\w(]|(?:async )?def \w+\(|class \w+\s*[(:])")
 

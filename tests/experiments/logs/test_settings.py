@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from experiments.logs.reading import read_log
 from experiments.logs.settings import Setting, beside, from_words
 from experiments.logs.sources.detect import read_source
+from experiments.logs.sources.stated import stated_in
 from theory import Cosine, InvalidParameter
 
 TABLE = (
@@ -86,6 +88,15 @@ def test_settings_that_a_log_says_in_words(head: str, told: tuple[float | None, 
     assert (found.weight_decay, found.beta1, found.beta2) == told
     assert len(log.series["learning_rate", ""][0]) == LOG.count("\n")
     assert bool(notes) == (told != (None, None, None))
+
+
+@pytest.mark.parametrize(
+    "text", ["wd=1" + "1" * 100_000 + "x", "betas=(0.9" + " " * 100_000 + "x", "a." * 100_000 + "wd"]
+)
+def test_a_line_of_any_length_is_soon_read(text: str) -> None:
+    start = time.process_time()
+    assert not list(stated_in(text))
+    assert time.process_time() - start < 2
 
 
 def test_settings_above_lines_of_json(tmp_path: Path) -> None:
