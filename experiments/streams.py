@@ -4,6 +4,7 @@ Progress on stderr is dropped while nobody takes it, other lines after a few sec
 or without a reader, makes the command fail when it is done, not before.
 
 Control characters, which may come from the cells and names of other people's files, are shown, not sent: ``\\x1b``.
+Letters that the encoding of a stream does not have are spelled (`theory.plain_text.spelled`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,10 @@ class Stream:
             self.fault = self.fault or ("it is closed" if text else "")
             return len(text)
         shown = text.translate(SHOWN)
+        if not shown.isascii() and self.encoding.lower().replace("-", "") != "utf8":
+            from theory.plain_text import spelled  # late: the first line of a help is there before theory is
+
+            shown = spelled(shown, self.encoding)
         for start in range(0, len(shown), PIECE):
             if self.fault or not self._is_taken(text):
                 break
@@ -71,8 +76,6 @@ class Stream:
     def _noting_faults(self) -> Iterator[None]:
         try:
             yield
-        except UnicodeEncodeError:
-            raise
         except (OSError, ValueError) as error:
             self.fault = getattr(error, "strerror", None) or str(error)
             if self._descriptor is not None:  # what is left in the buffer goes nowhere, when Python ends as well

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import io
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 
 import sympy as sp
 
-from theory.plain_text import plain
+from theory.plain_text import plain, spelled
 
 ETA, LAM, ALPHA, FRACTION = (sp.Symbol(name, positive=True) for name in ("eta", "lambda", "alpha", "f"))
 PRETTY = 80  # operations in an expression, above which it is printed as code
@@ -114,12 +113,11 @@ def main(file: str) -> None:
 
 
 def show(lines: Iterator[str]) -> None:
-    """Print lines; a reader that stops taking them, as ``| head`` does, is no error."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal of ASCII has no Greek
+    """Print lines, in words where the terminal has no Greek; a reader that stops taking them, as ``| head`` does, is
+    no error."""
     try:
         for line in lines:
-            print(line, flush=True)
+            print(spelled(line, sys.stdout.encoding or "utf-8"), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
 

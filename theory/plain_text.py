@@ -1,12 +1,13 @@
 r"""Docstrings for a terminal: the TeX of their formulas as the letters that it stands for.
 
 ``:math:`\theta_{eq} = \sqrt{2\eta\lambda}``` becomes θ_eq = √(2ηλ). Known is what the docstrings of this package use;
-of another command the name is left.
+of another command the name is left. `spelled` is the way on to terminals that have no such letters: sqrt(2 eta lambda).
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from unicodedata import lookup
 
 SMALL = (
@@ -32,7 +33,26 @@ LETTERS = ("mathrm", "text", "operatorname", "mathbf")
 OVER = {"dot": "\u0307", "hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 HIGH = dict(zip("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", strict=True))
 LOW = dict(zip("0123456789-+", "₀₁₂₃₄₅₆₇₈₉₋₊", strict=True))
+SCRIPTS = {letter: plain for letters in (HIGH, LOW) for plain, letter in letters.items()}
+# In letters of ASCII; what is spelled by a name stands apart from letters beside it.
+SPELLED = {
+    **{letter: name.removeprefix("var") for name, letter in GREEK.items()},
+    **{
+        "√": "sqrt",
+        "∞": "infinity",
+        "Σ": "sum",
+        "Π": "product",
+        "∫": "integral",
+        "∂": "d",
+        "∈": "in",
+        "∝": "proportional to",
+    },
+    **{"⟨": "<", "⟩": ">", "‖": "||", "±": "+-", "≤": "<=", "≥": ">=", "≪": "<<", "≫": ">>", "≈": "~", "≳": ">~"},
+    **{"→": "->", "←": "<-", "≠": "!=", "·": "*", "…": "...", "ᵀ": "^T", "°": "degrees"},
+    **{mark: f"_{name}" for name, mark in OVER.items()},
+}
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[_^{}&]|\s+|.", re.DOTALL)
+PARTS = re.compile(rf"[{''.join(HIGH.values())}]+|[{''.join(LOW.values())}]+|[\x00-\x7f]+|.", re.DOTALL)
 ROLE = re.compile(r":math:`([^`]*)`")
 DISPLAY = re.compile(r"^([ \t]*)\.\. math::[ \t]*(.*(?:\n(?:\1[ \t]+\S.*))*)", re.MULTILINE)
 
@@ -53,6 +73,40 @@ def formula(tex: str) -> str:
     tokens = TOKEN.findall(tex)
     written = "".join(_read(tokens, until=None))
     return re.sub(r"\s+", " ", written).replace(" ⟩", "⟩").strip()
+
+
+def spelled(text: str, encoding: str) -> str:
+    r"""What an encoding cannot hold, in words that it can: names of letters and signs, else the number of a letter.
+
+    >>> spelled("ρ_(t+1) = η²/(1-β₁^k) → √(2ηλ)", "ascii")
+    'rho_(t+1) = eta^2/(1-beta_1^k) -> sqrt(2 eta lambda)'
+    >>> spelled("ρη², née", "latin-1")
+    'rho eta², née'
+    """
+    written, named_before = "", False
+    for part in PARTS.findall(text):
+        word = part if part.isascii() or _holds(encoding, part) else _in_words(part)
+        named = word != part and not word.startswith("\\")
+        touches = written[-1:].isalnum() or written[-1:] == ")"
+        apart = (named or named_before) and touches and word[:1].isalnum() and part[0] not in SCRIPTS
+        written += f" {word}" if apart else word
+        named_before = named
+    return written
+
+
+def _in_words(part: str) -> str:
+    if part[0] in SCRIPTS:
+        return ("^" if part[0] in HIGH.values() else "_") + "".join(SCRIPTS[letter] for letter in part)
+    return SPELLED.get(part) or part.encode("ascii", "backslashreplace").decode()
+
+
+@cache
+def _holds(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lines(tex: str, indent: str) -> str:

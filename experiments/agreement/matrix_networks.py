@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpt.config import TrainConfig
-from theory import AdamW, Trajectory, networks, predict_trajectory, radial
+from theory import AdamW, Trajectory, networks, predict_trajectory
 from theory.trajectory import FIELDS
 
 KINDS = {"query": "query, key", "key": "query, key", "value": "value, output", "output": "value, output"}
@@ -23,12 +24,7 @@ def kind_of(matrix: str) -> str:
 
 def small_gpt2(kind: str) -> networks.Network:
     """Matrices of that kind in a small GPT-2, whose training does not begin with a burst of gradients."""
-    return networks.Network(
-        name=networks.GPT2.name,
-        direction_ratio=networks.GPT2.direction_ratio,
-        gradient_history=np.ones,
-        law=radial.KINDS[kind],
-    )
+    return replace(networks.gpt2_matrices(kind), gradient_history=np.ones)
 
 
 def has_kinds(config: TrainConfig) -> bool:

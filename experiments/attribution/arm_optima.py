@@ -71,27 +71,32 @@ def standard_error(cell: CellOptimum) -> float:
     return min(float(np.log(cell.high / cell.low)) / (2 * NORMAL_95), WIDEST_ERROR)
 
 
-def optima_from_frame(frame: pd.DataFrame, *, arm: str = "arm") -> dict[str, tuple[CellOptimum, ...]]:
+def optima_from_frame(
+    frame: pd.DataFrame, *, arm: str = "arm", where: str = "optima"
+) -> dict[str, tuple[CellOptimum, ...]]:
     """Optima by arm from a table with a row per cell and arm.
 
     Columns: ``arm``, ``learning_rate``, any of `KEYS`, and, if they are there, ``low, high`` (95 %) and ``status``, one
-    of `OptimumStatus`. A learning rate that is missing is not known. Raises `BadInput`.
+    of `OptimumStatus`. A learning rate that is missing is not known. Raises `BadInput`, which names ``where``.
     """
     missing = [f"no column {name}" for name in (arm, "learning_rate") if name not in frame.columns]
     if missing:
-        raise BadInput(f"optima: {'; '.join(missing)}; it has {', '.join(map(str, frame.columns))[:200]}")
+        raise BadInput(f"{where}: {'; '.join(missing)}; it has {', '.join(map(str, frame.columns))[:200]}")
     scales = [name for name in KEYS if name in frame.columns]
     try:
         numbers = frame[[*scales, *(c for c in ("learning_rate", "low", "high") if c in frame)]].astype(float)
     except ValueError as error:
-        raise BadInput(f"optima: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{where}: {' '.join(str(error).split())}") from None
     if frame.duplicated([arm, *scales]).any():
-        raise BadInput("optima: two rows for one cell and arm")
+        raise BadInput(f"{where}: two rows for one cell and arm")
     for name in scales:
         if not numbers[name].abs().between(SMALLEST, LARGEST).where(numbers[name] != 0, True).all():
-            raise BadInput(f"optima: {name} is not a number between {SMALLEST:g} and {LARGEST:g} in every row")
+            raise BadInput(f"{where}: {name} is not a number between {SMALLEST:g} and {LARGEST:g} in every row")
     labels = frame[arm].map(_word)
     words = frame["status"].map(_word) if "status" in frame.columns else labels.map(lambda _: "interior")
+    known = [status.value for status in OptimumStatus]
+    if unknown := [word for word in words if word not in known]:
+        raise BadInput(f"{where}: status {unknown[0][:40]!r} is not one of {', '.join(known)}")
     result: dict[str, tuple[CellOptimum, ...]] = {}
     for label in dict.fromkeys(labels):
         rows = numbers[labels == label]
@@ -107,10 +112,6 @@ def _word(value: object) -> str:
 
 
 def _optimum(key: dict[str, float], row: Mapping[Any, Any], word: str) -> CellOptimum:
-    known = [status.value for status in OptimumStatus]
-    if word not in known:
-        raise BadInput(f"optima: status {word[:40]!r} is not one of {', '.join(known)}")
-
     def number(name: str) -> float | None:
         value = float(row.get(name, np.nan))
         return value if SMALLEST <= value <= LARGEST else None

@@ -20,6 +20,7 @@ from experiments.streams import Stream
 from experiments.tables.written import whole, written
 from experiments.text import flag
 
+REQUIRED = "the following arguments are required: "
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
@@ -113,6 +114,8 @@ class Parser(argparse.ArgumentParser):
             text = f"COMMAND is missing; {self.prog} --help shows all"
         if text.endswith("required: STUDY"):
             text = "STUDY is missing; lrbend study lists those there are"
+        if text.startswith(REQUIRED):
+            text = f"{text.removeprefix(REQUIRED)}: required"
         if text.startswith("argument "):  # "argument --x: y" as all other errors are: "--x y"
             text = " ".join(text.removeprefix("argument ").split(": ", maxsplit=1))
         self.exit(EXIT_BAD_INPUT, f"{self.prog}: error: {text}\n")
@@ -199,7 +202,8 @@ def told(error: ValueError, options: argparse.Namespace) -> str:
     if not isinstance(error, InvalidParameter):
         return str(error)
     name = flag(error.name) if hasattr(options, error.name) else error.name
-    return f"{name} {str(error.value)[:400]}: must be {error.allowed}"
+    value = "" if error.value is None else f" {str(error.value)[:400]}"
+    return f"{name}{value}: must be {error.allowed}"
 
 
 def missing_output(output: Stream, *, prog: str) -> int:

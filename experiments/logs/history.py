@@ -322,8 +322,8 @@ def _matrices(series: dict[tuple[str, str], Series], log: RawLog, setting: Setti
             raise BadInput(f"--matrix-entries {name}: no such matrix in {log.where}; it has {listed(names)}")
     for name in names:
         alone = not name or len(names) == 1
-        entries = log.num_entries.get(name) or setting.matrix_entries.get(name)
-        entries = entries or (setting.num_entries if alone else None)
+        told = setting.matrix_entries.get(name) or (setting.num_entries if alone else None)
+        entries = told or log.num_entries.get(name)
         rms, norm = series.get(("weight_rms", name)), series.get(("weight_norm", name))
         norm_only = rms is None and norm is not None and entries is None
         if rms is None and norm is not None:

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.files import BadInput
 from experiments.logs.advice import angles_from, changes_for, endings, equilibrium_in_words, membership, remarks
 from experiments.logs.answer import Group, Reading
 from experiments.logs.history import History, Series, history_of
 from experiments.logs.norms import NOT_KNOWN, TOLERANCE, Norm, follow, peak_end_of, predicted_moments
 from experiments.logs.series import POOLED, pooled_weights, thinned_series, trajectory_of
-from experiments.logs.settings import ASSUMED_RMS, Setting, beside
+from experiments.logs.settings import ASSUMED_RMS, Setting, beside, from_words
 from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
 from experiments.logs.verdicts import ending_of, gradient_norm_of
@@ -39,12 +40,16 @@ class _Theory:
 
 def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None) -> Reading:
     """Read a log and answer it. Raises `BadInput` and `InvalidParameter`."""
+    num_entries = setting.num_entries
     setting, told = beside(path, setting)
     log = read_source(path, columns or {}, setting.steps_per_record)
     history = history_of(log, setting)
+    if num_entries is not None:
+        _require_one_norm(num_entries, history, log)
     rates = history.learning_rates
+    setting, said = from_words(log, setting, None if rates is None else float(rates.max()))
     optimizer = None if rates is None else setting.spec(float(rates.max()))
-    decays = setting.weight_decay is not None and hasattr(optimizer, "weight_decay")
+    decays = setting.weight_decay is not None and setting.has_decay
     coupled = setting.decay == "coupled"
     theory, norms = _Theory(), list[Norm]()
     if rates is not None and optimizer is not None:
@@ -61,7 +66,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
                     reaches=bool(theory.reaches),
                 )
             )
-    decided = optimizer is not None and (decays or not hasattr(optimizer, "weight_decay"))
+    decided = optimizer is not None and (decays or not setting.has_decay)
     if not decided:
         norms = [_without_decay(norm) for norm in norms]
     elif coupled:
@@ -116,6 +121,7 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
     notes = (
         *_read(log),
         *told,
+        *said,
         *history.notes,
         *theory.notes,
         *endings(ending, history),
@@ -129,6 +135,19 @@ def read_log(path: Path, setting: Setting, columns: dict[str, str] | None = None
         changes=changes_for(reading, history),
         notes=notes,
     )
+
+
+def _require_one_norm(num_entries: int, history: History, log: RawLog) -> None:
+    """Raise `BadInput` where a size that was given for one norm is that of none."""
+    names = [matrix.name for matrix in history.matrices]
+    if not names:
+        raise BadInput(f"--num-entries {num_entries}: no weight norm is read from {log.where}")
+    if history.matrices[0].num_entries != num_entries or len(names) > 1:
+        norms = "the norm of a matrix is" if len(names) == 1 else f"norms of {len(names)} matrices are"
+        raise BadInput(
+            f"--num-entries {num_entries}: {norms} logged in {log.where}; give the size of each by its name,"
+            f" --matrix-entries '{names[0]}=NUMBER'"
+        )
 
 
 def _without_decay(norm: Norm) -> Norm:

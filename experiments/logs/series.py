@@ -59,10 +59,7 @@ def thinned_series(
 
 def _adamh_rates(angles: Array, beta1: float) -> Array:
     """AdamH's rate that turns by each angle while it stays the same for 1/(1-beta1) steps; NaN beyond acos(beta1)."""
-    cos = np.cos(angles)
-    shrink = (cos - beta1) / (1 - beta1 * cos)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(shrink > 0, adamh.matching_learning_rate(np.where(shrink > 0, shrink, 1.0), beta1), np.nan)
+    return np.where(angles == 0, 0.0, adamh.learning_rate_of_angle(angles, beta1))
 
 
 def _pooled(norms: list[Norm], name: str, num_steps: int) -> Array | None:

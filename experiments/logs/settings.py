@@ -1,4 +1,4 @@
-"""What a run was made with, as far as it is told: by flags, or by a table of runs beside the log."""
+"""What a run was made with, as far as it is told: by flags, by a table of runs beside the log, by words in the log."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from experiments.files import BadInput
-from experiments.logs.sources.raw_log import to_float
+from experiments.logs.sources.raw_log import RawLog, to_float
 from experiments.tables.formats import read_raw
-from theory import OPTIMIZERS, SCHEDULES, WSD, AdamC, Constant, Optimizer, Schedule
+from experiments.text import flag, listed
+from theory import OPTIMIZERS, SCHEDULES, WSD, AdamC, AdamW, Constant, Optimizer, Schedule
 from theory.checks import require_integer, require_magnitude, require_number
 from theory.networks import WHITE_NOISE, Model, Network, model_of
 
@@ -20,6 +21,7 @@ UNKNOWN_DECAY = 0.0
 ASSUMED_RMS = 0.02  # where nobody tells an initial one
 FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
 TEXTS = ("optimizer", "schedule", "decay")
+STATED = ("weight_decay", "beta1", "beta2")  # that a log may say in words
 COUNTS = ("num_steps", "warmup_steps", "num_entries", "steps_per_record")
 
 Decay = Literal["pytorch", "independent", "relative", "coupled", "adamc"]
@@ -86,6 +88,11 @@ class Setting:
                 told[name] = getattr(self, name)
         return cls(**told)
 
+    @property
+    def has_decay(self) -> bool:
+        """Whether the optimizer takes a weight decay."""
+        return "weight_decay" in {one.name for one in fields(OPTIMIZERS[self.optimizer or AdamW.name])}
+
     def model(self, optimizer: Optimizer) -> Model:
         """Of the optimizer in the network. Raises `InvalidParameter` where they do not go together."""
         return model_of(optimizer, self.network, shape=self.shape)
@@ -129,6 +136,38 @@ def beside(log: Path, given: Setting) -> tuple[Setting, tuple[str, ...]]:
         f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in told.items()
     )
     return replace(given, **told), (f"{table.name} beside it tells {shown}",)
+
+
+def from_words(log: RawLog, given: Setting, peak: float | None) -> tuple[Setting, tuple[str, ...]]:
+    """What a log says in words of its settings, where nobody else tells them. Returns notes as well: from which lines;
+    and which values do not count, since they differ from each other or from what is told.
+
+    peak : of the rates, None where they are not known.
+    """
+    usable = {one.name for one in fields(OPTIMIZERS[given.optimizer or AdamW.name])} & set(STATED)
+    if "beta2" not in usable:
+        usable.discard("beta1")  # of the Adam beside it
+    told: dict[str, Any] = {}
+    lines: dict[int, list[str]] = {}
+    notes = []
+    for name in STATED:
+        values = log.stated.get(name, {}) if name in usable else {}
+        said = [f"{value:g} in line {line}" for value, line in values.items()]
+        known = getattr(given, name)
+        if known is not None and set(values) - {known}:
+            notes.append(f"{name} {known:g} is what was told; the log says {listed(said)}")
+        elif known is None and len(values) > 1:
+            notes.append(f"{name} is not taken from the log, which says {listed(said)}: give {flag(name)}")
+        elif known is None and values:
+            ((value, line),) = values.items()
+            if name != "weight_decay" or peak is None or peak * value < 1:
+                told[name] = value
+                lines.setdefault(line, []).append(f"{name} {value:g}")
+    if peak is None and (rates := log.stated.get("learning_rate")):
+        said = [f"{value:g} in line {line}" for value, line in rates.items()]
+        notes.append(f"the log says learning_rate {listed(said)}, which --learning-rate takes, with --schedule")
+    notes[:0] = [f"{', '.join(names)}: from line {line} of the log" for line, names in lines.items()]
+    return replace(given, **told), tuple(notes)
 
 
 def _value(name: str, text: str) -> dict[str, Any]:

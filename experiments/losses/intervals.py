@@ -251,7 +251,10 @@ def _names(law: ScheduleLaw) -> list[tuple[str, str]]:
         names.append(("size", f"nats at N = {largest:g}, falling as N^-size_exponent"))
     names.append(("progress", "nats at the longest progress trained on, falling as progress^-progress_exponent"))
     names += [
-        (f"noise {h:g}", f"nats per radian of noise, forgotten within {1 / h:.2g} of the longest progress")
+        (
+            f"noise_memory_{1 / h:.2g}",
+            f"nats per radian of noise that is forgotten in {1 / h:.2g} of the longest progress",
+        )
         for h in law.bank
     ]
     return [

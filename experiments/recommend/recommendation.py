@@ -258,6 +258,10 @@ def _off_line_warnings(pilot: PilotLaw, target: TargetRun) -> list[str]:
     ]
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share > 0.1 else f"{100 * share:.2g} %"
+
+
 def _warnings(
     pilot: PilotLaw,
     setting: Mapping[str, float],
@@ -274,7 +278,7 @@ def _warnings(
             span = np.log(factor) / np.log(values[-1] / values[0])
             warnings.append(
                 f"{name} {setting[name]:.4g} is a factor of {factor:.3g} beyond the table's {end}:"
-                f" {100 * span:.2g} % of its range, in logarithms" + (CHECKED if span > 0.5 else "")
+                f" {_percent(span)} of its range, in logarithms" + (CHECKED if span > 0.5 else "")
             )
     if answer.leverage > answer.largest_leverage:
         warnings.append(

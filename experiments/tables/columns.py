@@ -158,6 +158,8 @@ def _hint(raw: RawTable, name: str) -> str:
     words = ("lr", "rate") if name == "learning_rate" else ("loss", "ppl", "perplexity", "bpb", "nll")
     alike = [theirs for theirs in raw.header if any(word in re.split("[^a-z]+", theirs.lower()) for word in words)]
     text = f", perhaps {' or '.join(alike[:3])}" if alike else ""
+    if name == "learning_rate" and (len(raw.header) == 1 or raw.where.lower().endswith((".txt", ".log", ".out"))):
+        text += "; the log of one run is what lrbend read reads"
     if name == "loss" and {"low", "high"} <= set(raw.header):
         text += "; a table of optima, with low and high, is read by lrbend attribute --optima"
     if name == "loss" and any(re.search("ppl|perplexity", theirs.lower()) for theirs in alike):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from experiments.cli.parser import answer
 from experiments.streams import Stream, lasting_streams
+from theory.plain_text import GREEK
 
 ROOT = Path(__file__).parents[2]
 WORK = """
@@ -103,6 +105,16 @@ def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: s
     code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)
     assert code == (0 if output == "slow" else 2)  # a slow reader has it in the pipe
     assert (tmp_path / "work").read_text() == "done"
+
+
+def test_what_an_encoding_does_not_have_is_spelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of columns may be in any language."""
+    taken = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken, encoding="ascii"))
+    with lasting_streams() as output:
+        print(f"2{GREEK['eta']}{GREEK['lambda']} {chr(0x263A)}")
+    assert taken.getvalue() == b"2 eta lambda \\u263a\n"
+    assert not output.fault
 
 
 @pytest.mark.parametrize("verdict", [0, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import itertools
 import re
 import runpy
@@ -17,8 +18,8 @@ import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw, radial
-from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, tidy
-from theory.plain_text import formula, plain
+from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, show, tidy
+from theory.plain_text import formula, plain, spelled
 
 RHO = "\N{GREEK SMALL LETTER RHO}"
 ROOT = Path(__file__).parents[2]
@@ -119,6 +120,22 @@ def test_every_form_has_a_name_and_none_is_a_wall() -> None:
         assert line in lines
     assert max(map(len, lines)) <= 120
     assert str(wall)[-20:] in lines[-1]
+
+
+def test_a_terminal_of_ascii_gets_names_for_greek(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken, encoding="ascii"))
+    show(itertools.takewhile(lambda line: not line.startswith("\nderive_"), printed(adamw)))
+    text = taken.getvalue().decode("ascii")
+    assert "alpha_t^2 rho_t - 2 alpha_t eta_t p_t + eta_t^2 s_t" in text
+    assert not re.search(r"\?|\\[xu]", text)
+
+
+def test_every_letter_of_a_formula_has_a_name() -> None:
+    """Not a number, which is what other letters get."""
+    for name in MODULES:
+        text = plain(importlib.import_module(f"theory.{name}").__doc__ or "")
+        assert not re.search(r"\\[xu][0-9a-f]{2}", spelled(text, "ascii")), name
 
 
 def test_a_reader_that_stops_is_no_error() -> None:

@@ -20,6 +20,11 @@ EXAMPLES = (
     "lrbend diagnose runs/train",
     "lrbend diagnose runs/train runs/recorded --num-batches 32 --json",
 )
+EXPLAINED = (
+    "At the end of a run, over its block matrices. noise_scale: of gradients, in sequences; sharpness: the largest",
+    "curvature of the loss, preconditioned_sharpness: as Adam sees it; update_rms: of Adam's direction;",
+    "sign_agreement: share of entries in which a new gradient has the sign of the average.",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
         raise BadInput(f"{' '.join(map(str, options.paths))}: no completed training run")
     if len(ended) < len(runs):
         print(f"note: {counted(len(runs) - len(ended), 'stopped run')} left out", file=sys.stderr)
+    if not options.json:
+        print("\n".join(EXPLAINED), flush=True)
     results: list[dict[str, Any]] = []
     for one in ended:
         if one.outcome is RunOutcome.DIVERGED:

@@ -35,6 +35,11 @@ TOP = (
     *("num_relaxations", "reaches_equilibrium", "equilibrium_step", "adamh_learning_rate", "mean_angle"),
     *("weight_rms_error", "weight_rms_error_predicted"),
 )
+GROUP_COLUMNS = (
+    "First and last weight RMS, or the norm where no size is told; step from which it is within 5 % of equilibrium;",
+    "largest error of theory with the logged and with the predicted direction; shares of what drove the norm outward,",
+    "noise, momentum and signal, and the decay against them:",
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -54,9 +59,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what the log does not tell")
     group.add_argument("--optimizer", choices=OPTIMIZERS, help="what turned gradients into steps (default: adamw)")
     for name, meaning in (
-        ("weight-decay", "in the convention of --decay (default: not known)"),
-        ("beta1", "memory of the mean of gradients, or the momentum (default: the optimizer's own, 0.9 for Adam)"),
-        ("beta2", "memory of the mean of their squares (default: the optimizer's own, 0.95 for Adam)"),
+        ("weight-decay", "in the convention of --decay (default: what the log says in words, else not known)"),
+        ("beta1", "memory of the mean of gradients, or the momentum (default: the log's, else 0.9 for Adam)"),
+        ("beta2", "memory of the mean of their squares (default: the log's, else 0.95 for Adam)"),
         ("initial-rms", "root mean square of the weights before the first step (default: the first record)"),
         ("learning-rate", "peak of the schedule, for a log without rates (default: the logged rates)"),
         ("final-fraction", "of the peak, where a decay ends, for a log without rates (default: 0)"),
@@ -243,7 +248,7 @@ def _groups(reading: Reading) -> list[str]:
                 *forces,
             ]
         )
-    return aligned(header, rows, align="<" + ">" * (len(header) - 1))
+    return [*GROUP_COLUMNS, *aligned(header, rows, align="<" + ">" * (len(header) - 1))]
 
 
 def _schedule(reading: Reading) -> list[str]:
@@ -255,7 +260,8 @@ def _schedule(reading: Reading) -> list[str]:
         [f"{steps[place]:.0f}", *(short_number(reading.series[name][place], 4) for name in names)] for place in places
     ]
     table = aligned(("step", *(name.replace("_", " ") for name in names)), rows, align=">")
-    return [*table, f"angular update and adamh learning rate: by {reading.angles_from}"]
+    angles = "angular update, in radians per step, and adamh learning rate, which turns AdamH by as much,"
+    return [f"{angles} are by {reading.angles_from}:", *table]
 
 
 def _percent(value: float | None) -> str:

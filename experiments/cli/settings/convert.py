@@ -124,13 +124,15 @@ def run(options: argparse.Namespace) -> int:
         print(to_json({**result, "source": {"optimizer": source.name, **conventions(source)}}))
         return 0
     print(conventions_in_words(source))
+    for line in _in_words(found, headline, meaning):
+        print(line)
     for name, value in result.items():
         if not isinstance(value, list):
             print(f"{name:28} {as_cell(value)}")
     print(conventions_in_words(found.optimizer))
     print("The angles of the source are those of the file." if angles is not None else worth_in_words(network))
-    for line in _in_words(found, headline, meaning, options.schedule_out):
-        print(line)
+    if options.schedule_out is None:
+        print("--schedule-out FILE writes the rates of all steps.")
     return 0
 
 
@@ -227,7 +229,7 @@ def _draw(
     return conversion_figure(shown, title=title, first_step=found.first_step, assumed=assumed)
 
 
-def _in_words(found: Conversion, headline: float, meaning: str, path: Path | None) -> list[str]:
+def _in_words(found: Conversion, headline: float, meaning: str) -> list[str]:
     rates = _rates(found)
     places = {0: "first", len(rates) // 10: "after a tenth", len(rates) // 2: "halfway", len(rates) - 1: "last"}
     told = ", ".join(f"{where} {rates[place]:.4g}" for place, where in places.items())
@@ -243,8 +245,6 @@ def _in_words(found: Conversion, headline: float, meaning: str, path: Path | Non
             + (", when the averages have filled" if found.first_step < len(rates) - 1 else "")
             + f"; here by {found.largest_angle_error:.2g} of themselves."
         )
-    if path is None:
-        lines.append("--schedule-out FILE writes all of them.")
     return lines
 
 

@@ -149,7 +149,7 @@ class Fields:
             schedule=schedule,
             model={**model, "initial_rms": start_of(optimizer, **model)},
             tolerance=options.tolerance,
-            worth=f"{conventions_in_words(optimizer)} {worth_in_words(network)}",
+            worth=f"{conventions_in_words(optimizer)} {worth_in_words(network, optimizer)}",
             command=command,
             solve=solve,
         )

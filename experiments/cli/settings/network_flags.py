@@ -91,13 +91,13 @@ def network_from(options: argparse.Namespace) -> Network:
     """The network of the flags; raises `InvalidParameter` and `BadInput`."""
     from dataclasses import replace
 
-    from theory import networks, radial
+    from theory import networks
 
     network = networks.NETWORKS[options.network]
     if options.kind is not None:
         if network.kind is None:
             raise BadInput(f"--kind {options.kind}: needs --network gpt2")
-        network = replace(network, law=radial.KINDS[options.kind.replace("-", ", ")])
+        network = networks.gpt2_matrices(options.kind.replace("-", ", "))
     if options.direction is not None and options.direction.startswith(PREFIX):
         network = _with_history(network, Path(options.direction.removeprefix(PREFIX)))
     elif options.direction is not None:

@@ -136,14 +136,14 @@ def run(options: argparse.Namespace) -> int:
         print(conventions_in_words(optimizer))
     else:
         names = (*_names(tells_start), *(field.name for field in dataclasses.fields(Prediction)))
-        print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")))
         units = "Angles are in radians per step; an RMS is that of the entries of the matrix."
         print(units + last_angle_in_words(schedule))
-        print(defined_in_words(options.tolerance))
+        print(defined_in_words(options.tolerance) + "\n")
+        print("\n".join(aligned(names, [[as_cell(row[name]) for name in names] for row in settings], align=">")) + "\n")
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
     print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
-    print(worth_in_words(network))
+    print(worth_in_words(network, optimizer))
     return 0
 
 

@@ -18,10 +18,16 @@ UNITS = {
     "initial_rms": "per entry of the matrix",
     "equilibrium_rms": "per entry of the matrix",
     "final_rms": "per entry of the matrix",
-    "relaxation_steps": "steps",
+    "relaxation_steps": "steps at the peak rate, in which what the squared RMS lacks falls to 1/e",
+    "num_relaxations": "of these times in the run, by its rates",
     "transient_steps": "steps",
     "steps_to_equilibrium": "steps at the peak rate",
     **dict.fromkeys(ANGLES, "rad per step"),
+    "exponent": "of the steps, with which the RMS grows",
+    "rms_per_growth": "RMS over the steps to that exponent, at the peak rate",
+    "outgrown_steps": "steps, after which the start matters no more",
+    "direction_ratio": "RMS of the optimizer's direction over that of white noise",
+    "independent_weight_decay": "of the weights in a step at the peak rate",
 }
 
 
@@ -130,8 +136,12 @@ def network_in_words(network: Network) -> str:
     return f"{network.name} for {network.kind} matrices{which}"
 
 
-def worth_in_words(network: Network) -> str:
-    """What the predictions of a network are known to be worth."""
+def worth_in_words(network: Network, optimizer: Optimizer | None = None) -> str:
+    """What the predictions of a network are known to be worth; nothing rests on it if ``optimizer`` holds the norm."""
+    from theory import AdamH, MuonH
+
+    if isinstance(optimizer, AdamH | MuonH):
+        return f"{optimizer.name} holds the norm: its rate sets the angle, whatever the network."
     return (
         f"Network {network_in_words(network)}, direction {network.direction_ratio:g} of white noise: {network.worth}."
     )

@@ -165,7 +165,7 @@ def _read_optima(options: argparse.Namespace) -> dict[str, tuple[CellOptimum, ..
     raw = select_rows(read_raw(options.table), conditions_from(options), {})
     frame = pd.DataFrame(dict(zip(raw.header, map(list, raw.columns), strict=True)), dtype=object)
     (arm,) = options.group or ("arm",)
-    return optima_from_frame(frame.replace("", np.nan), arm=arm)
+    return optima_from_frame(frame.replace("", np.nan), arm=arm, where=str(options.table))
 
 
 def _places(given: Sequence[str] | None) -> dict[str, Arm] | None:
@@ -240,7 +240,7 @@ def _steepness(
 LEGEND = (
     "bend = angle + norm + left: what the angles carry, what the norm itself carries, what bends with neither.",
     "both: angle + norm. interaction: what the two do only together. The others: one of them, the other held.",
-    "Columns: curvature and its verdict; how far ln(rate) ends from a straight line; share of the bend.",
+    "Columns: part; curvature with its verdict; how far ln(rate) ends from a straight line; share of the bend.",
 )
 
 
@@ -273,10 +273,10 @@ def attribution_in_words(found: Attribution, rivals: Sequence[Rival]) -> str:
 
     places = ", ".join(f"{name} ({arm.angle} angles, {arm.norm} norm)" for name, arm in found.arms.items())
     lines = [f"{counted(found.num_cells, 'cell')}; {places}.", *(f"  {note}." for note in found.notes)]
-    for axis, item in found.axes.items():
-        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item, found.delta)]
     if found.axes:
         lines += ["", *LEGEND, rule_in_words(found.delta)]
+    for axis, item in found.axes.items():
+        lines += ["", f"Curvature along {axis}, with joint 95 % intervals:", *_axis_in_words(item, found.delta)]
     for rival in rivals:
         lines += ["", *_rival_in_words(rival)]
     return "\n".join(lines)

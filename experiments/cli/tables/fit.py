@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 MOST_CELLS_SHOWN = 40
 SET_BY_LIMIT = 0.5  # times the intervals at which a straight law is called straight: narrower ones show no smaller bend
+COLUMNS = (
+    "optimum: the best learning rate of a cell, by the fit; status: interior to the rates tried, censored at the lowest"
+    " or highest of them, flat, or too few points."
+)
 FARTHER = 30.0  # times the range of an axis: no advice beyond
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
@@ -116,7 +120,7 @@ def fit_in_words(fit: BendFit) -> str:
     """The same in words and small tables."""
     from experiments.bend.differences import exponent_differences
 
-    lines = rows_in_words(fit)
+    lines = [*rows_in_words(fit), "", COLUMNS]
     for group in fit.groups:
         lines += ["", *_group_in_words(group, fit.delta)]
     differences = exponent_differences(fit.groups)

@@ -191,7 +191,8 @@ def _contributions(what: str, answer: Answer, level: str) -> list[str]:
         for name, part in answer.contributions.items()
     ]
     rows.append(("at the target, scatter of cells included", "=", *_cells(answer)))
-    return aligned((what, "", "value", f"{level} low", "high"), rows, indent="  ")
+    rule = "  The middle of the table, times (x) what the law makes of each way to the target, is (=) the target's own:"
+    return [rule, *aligned((what, "", "value", f"{level} low", "high"), rows, indent="  ")]
 
 
 def _next(runs: Sequence[NextRun]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 
 from experiments.files import BadInput, read_json
@@ -62,6 +62,8 @@ def _read_folder(folder: Path, columns: Mapping[str, str], steps_per_record: int
         return _read_events(folder, events, columns)
     if (folder / "config.json").is_file() and (folder / "summary.json").is_file():
         raise BadInput(f"{folder}: a run directory: lrbend diagnose and lrbend report read those")
+    if any(folder.glob("*/summary.json")):
+        raise BadInput(f"{folder}: a folder of run directories: lrbend report and lrbend diagnose read those")
     raise BadInput(f"{folder}: a folder without {STATE_FILE} or event files; {READ}")
 
 
@@ -93,6 +95,8 @@ def _read_file(path: Path, columns: Mapping[str, str], steps_per_record: int | N
             return found
     elif (place := _header_place(beginning, columns)) is not None:
         log.kind = "table of separated values"
+        for line, text in enumerate(takewhile(_is_above, lines_of(path)), start=1):
+            log.state(line, text)
         lines = (line for line in lines_of(path) if line.strip())
         return read_separated(islice(lines, place, None), log)
     return read_text(lines_of(path), log)
@@ -109,6 +113,11 @@ def _header_place(beginning: str, columns: Mapping[str, str]) -> int | None:
     return None
 
 
+def _is_above(line: str) -> bool:
+    """A comment or a blank line, as stand above a header."""
+    return not line.strip() or line.lstrip("\ufeff ").startswith("#")
+
+
 def _is_header(line: str, columns: Mapping[str, str]) -> bool:
     _, names = header_of(line)
     told = [one for name in names if (one := meaning(name, columns)) is not None]
@@ -120,13 +129,22 @@ def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:
     """JSON lines if one of the first lines is an object by itself; else one value: a list of rows, an object of columns
     or a trainer's state. None for what only begins like JSON."""
     lines = beginning.splitlines()
+    objects = [item for line in lines[:FIRST_LINES] if (item := _object(line))]
+    others = [line for line in lines[1:FIRST_LINES] if line.strip()]
+    if len(objects) == 1 and _object(lines[0]) and others and not any(map(_begins_object, others)):
+        return None  # settings above a text log
     alone = ".json" in path.suffixes and len(lines) == 1  # a file of one object is no log of one record
-    if not alone and any("log_history" not in item for line in lines[:FIRST_LINES] if (item := _object(line))):
+    if not alone and any("log_history" not in item for item in objects):
         log.kind = "JSON lines"
         return read_json_lines(lines_of(path), log)
     if ".json" not in path.suffixes and len(lines[0].strip()) > 1 and _object(lines[0]) is None:
         return None
-    value = _value(path)
+    try:
+        value = _value(path)
+    except BadInput:
+        if ".json" in path.suffixes:
+            raise
+        return None
     if isinstance(value, dict) and isinstance(value.get("log_history"), list):
         return read_trainer_state(value, log)
     if isinstance(value, dict) and (rows := columns_as_rows(value, log)) is not None:
@@ -136,6 +154,10 @@ def _read_json(path: Path, beginning: str, log: Collector) -> RawLog | None:
         log.kind = "JSON list"
         return read_objects(value, log)
     raise BadInput(f"{path}: a JSON file without log_history; {READ}")
+
+
+def _begins_object(line: str) -> bool:
+    return line.lstrip().startswith('{"')
 
 
 def _value(path: Path) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.files import BadInput
 from experiments.logs.sources.names import ANY, BOUNDS, OF_MATRICES, Meaning, asked_for, looks_like_norm, meaning
+from experiments.logs.sources.stated import is_source, stated_in
 from experiments.tables.numbers import possible
 from experiments.text import listed
 
@@ -18,6 +19,8 @@ Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
+RECORDED = frozenset(("step", "loss", "validation_loss", "gradient_norm"))
+MOST_STATED = 10  # values of a setting
 MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
 
 
@@ -33,7 +36,8 @@ class RawLog:
     ("" for all), the rows that hold it, rising, and its values; what was logged but is not finite is inf. num_entries :
     of the matrices, where told. num_lines, num_broken, broken : lines read, those that could not be, and the first of
     them. planned_steps, steps_done : length that the run was to have, and steps that it had made by the end of the
-    source, where it tells them. unread_norms : names that may be norms of weights, and were not read.
+    source, where it tells them. unread_norms : names that may be norms of weights, and were not read. stated : settings
+    that it says in words, by our names: every value, with the line that says it first.
     """
 
     where: str
@@ -48,6 +52,7 @@ class RawLog:
     steps_done: int | None = None
     notes: tuple[str, ...] = ()
     unread_norms: tuple[str, ...] = ()
+    stated: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -72,6 +77,8 @@ class Collector:
     values: dict[str, list[object]] = field(default_factory=dict)
     unread: dict[str, float] = field(default_factory=dict)  # the first number of each
     varying: dict[str, None] = field(default_factory=dict)  # those of them that had another
+    stated: dict[str, dict[float, int]] = field(default_factory=dict)
+    has_source: bool = False  # of the program that wrote it
 
     def wanted(self, theirs: str) -> bool:
         """Whether a name means something; asked once, remembered."""
@@ -90,6 +97,10 @@ class Collector:
         told = self.meanings[theirs] if self.wanted(theirs) else None
         return None if told is None else told.quantity
 
+    def are_of_record(self, names: Iterable[str]) -> bool:
+        """Whether one of the names counts or measures steps, as none of a program's arguments does."""
+        return not RECORDED.isdisjoint(self.quantity(name) for name in names)
+
     def add(self, row: int, theirs: str, value: object) -> None:
         if self.wanted(theirs):
             self.rows[theirs].append(row)
@@ -103,6 +114,14 @@ class Collector:
             return
         if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
             self.varying[theirs] = None
+
+    def state(self, line: int, text: str) -> None:
+        """Take what a line that is no record says of the settings; nothing counts that stands beside a program."""
+        self.has_source = self.has_source or is_source(text)
+        for name, value in stated_in(text):
+            values = self.stated.setdefault(name, {})
+            if len(values) < MOST_STATED:
+                values.setdefault(value, line)
 
     def reject(self, line: int, text: str) -> None:
         """Count a line that cannot be read."""
@@ -150,6 +169,7 @@ class Collector:
             steps_done=self.steps_done,
             notes=tuple(self.notes),
             unread_norms=tuple(unread_norms),
+            stated={} if self.has_source else self.stated,
         )
 
     def _of_unread(self, norms: Sequence[str], *, weights: bool) -> list[str]:
@@ -174,9 +194,10 @@ class Collector:
             return steps
         counted = chosen.get(("loss", "")) or chosen.get(("learning_rate", ""))
         if counted is None or self.steps_per_record is None:
+            runs = "" if ("learning_rate", "") not in chosen else " (a table with a run a row is what lrbend fit reads)"
             raise BadInput(
                 f"{self.where}: no step in it: map one with --column step=NAME, or tell with --steps-per-record how"
-                f" many steps lie between records; it has {self._shown()}"
+                f" many steps lie between records{runs}; it has {self._shown()}"
             )
         rows, _ = self._series(counted)
         if not len(rows):

@@ -58,7 +58,7 @@ def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
 
 
 def read_json_lines(lines: Iterable[str], log: Collector) -> RawLog:
-    """An object a line; a line that is none is broken."""
+    """An object a line; a line that is none is broken, and a first one that is no record has the settings."""
     row = 0
     for line, text in enumerate(lines, start=1):
         if not text.strip():
@@ -68,11 +68,13 @@ def read_json_lines(lines: Iterable[str], log: Collector) -> RawLog:
             item = json.loads(text)
         except (ValueError, RecursionError):
             item = None
-        if isinstance(item, dict):
+        if not isinstance(item, dict):
+            log.reject(line, text)
+        elif line == 1 and not log.are_of_record(name for name, _ in leaves_of(item)):
+            log.state(line, text)
+        else:
             _add(log, row, item)
             row += 1
-        else:
-            log.reject(line, text)
     return log.finish(row)
 
 

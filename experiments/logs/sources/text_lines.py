@@ -13,8 +13,9 @@ step, or the word for one, and names a loss, a rate or a norm, but without a num
 (``weight_norm/h.0.mlp 30.7``) are read by the names that tables have for them, and names that are mapped as they are.
 
 Of several counters in a line that of optimizer steps counts: ``global_step``, then ``step``, then ``iter``. An object
-without a step has that of its line or, as Hugging Face prints it, of the progress bar before it. Bars count themselves
-only as long as nothing else does. Of several processes that print, each line marked, the first with a record is read.
+without a step has that of its line or, as Hugging Face prints it, of the progress bar before it; without one, and
+without a loss or a norm of gradients, it is no record. Bars count themselves only as long as nothing else does. Of
+several processes that print, each line marked, the first with a record is read.
 """
 
 from __future__ import annotations
@@ -175,7 +176,10 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
             if (found := _object(text, log)) is not None:
                 before = STEP.search(text[: text.find("{")])
                 known = before[2] if before else bar
-                rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
+                if known is None and not log.are_of_record(name for name, _ in found):  # but the arguments of a program
+                    log.state(line, text)
+                else:
+                    rows.add(None if "step" in {log.quantity(name) for name, _ in found} else known, found)
                 continue
             steps = list(STEP.finditer(text))
             values = values_of(text) if steps or current is not None else []
@@ -198,10 +202,12 @@ def read_text(lines: Iterable[str], log: Collector) -> RawLog:
                     if values := values_of(text):
                         rows.add(bar, ((name, one[2]) for name, one in values))
                 continue
-            elif not (values and ALONE.fullmatch(text)):  # a block of lines under one step
-                if BEGINS.match(text) and NAMED.search(text):
-                    log.reject(line, text)
-                continue
+            else:
+                log.state(line, text)
+                if not (values and ALONE.fullmatch(text)):  # a block of lines under one step
+                    if BEGINS.match(text) and NAMED.search(text):
+                        log.reject(line, text)
+                    continue
             if not any(log.wanted(name) for name, _ in values):
                 for name, one in values:
                     log.pass_over(name, one[2])

@@ -66,6 +66,10 @@ def test_an_error_names_the_flag_and_the_value(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as stop:
         parser.parse_args(["--width", "1", "-inf"])
     assert (stop.value.code, capsys.readouterr().err) == (2, "it: error: --width -inf: must be a finite number\n")
+    parser.add_argument("--to", required=True)
+    with pytest.raises(SystemExit):
+        parser.parse_args([])
+    assert capsys.readouterr().err == "it: error: --to: required\n"
 
 
 @pytest.mark.parametrize("loading", [False, True])

@@ -57,6 +57,10 @@ def test_sizes_by_matrix_make_rms_and_angles(tmp_path: Path, capsys: pytest.Capt
     words = written(tmp_path / "train.log", "weight_norm/{}")
     unsized = page(words, capsys)
     assert "--matrix-entries 'h.0.attn.c_attn=NUMBER', and so on," in unsized
+    assert unsized.index("First and last weight RMS, or the norm") < unsized.index("equilibrium at")
+    one = "norms of 2 matrices are logged in"
+    assert one in (told := refusal([*words, "--num-entries", "10000"], capsys))
+    assert "--matrix-entries 'h.0.attn.c_attn=NUMBER'" in told
     sizes = [word for name, size in SIZES.items() for word in ("--matrix-entries", f"{name}={size}")]
     found = strict_json(page([*words, *sizes, "--json"], capsys))
     alone = strict_json(page([*words, "--json"], capsys))
@@ -119,7 +123,7 @@ def test_a_direction_that_the_norm_tells(direction: float, tmp_path: Path, capsy
     words = written(tmp_path / "train.log", "weight_norm/{}", direction=direction)
     words += [word for name, size in SIZES.items() for word in ("--matrix-entries", f"{name}={size}")]
     said = page(words, capsys)
-    assert "angular update and adamh learning rate: by logged norm, direction of white noise\n" in said
+    assert "by as much, are by logged norm, direction of white noise:\n" in said
     advice = f"one {direction:.2g} times that of white noise"
     assert (advice in said) == ("--direction" in said) == (direction != 1)
     if direction != 1:

@@ -125,7 +125,9 @@ def test_several_starts_give_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [row["initial_rms"] for row in rows_of(path)] == [0.02] * 3 + [0.07] * 3 + [0.5] * 3
 
     assert main(flags) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
+    explained, table = capsys.readouterr().out.split("\n\n", maxsplit=1)
+    assert {line.split(":")[0] for line in explained.splitlines()} >= {"transient_steps", "reaches_equilibrium"}
+    header, *rows = table.splitlines()
     assert header.split()[:3] == ["learning_rate", "weight_decay", "initial_rms"]
     assert [row.split()[2] for row in rows[:3]] == starts
     assert any("lrbend convert --to adamh" in row for row in rows)
@@ -182,6 +184,13 @@ def test_the_answer_says_which_network_it_speaks_of(capsys: pytest.CaptureFixtur
     assert last.startswith("Network scale-invariant, direction 0.885 of white noise: ")
 
 
+def test_a_norm_that_is_held_does_not_settle_lower(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--optimizer", "adamh", "--learning-rate", "0.01", "--num-steps", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "adamh holds the norm" in said
+    assert "settle lower" not in said
+
+
 def test_each_kind_of_matrix_of_gpt2_has_its_law(capsys: pytest.CaptureFixture[str]) -> None:
     settled = {}
     for kind in ("up-down", "value-output", "query-key"):
@@ -194,6 +203,10 @@ def test_each_kind_of_matrix_of_gpt2_has_its_law(capsys: pytest.CaptureFixture[s
         assert settled[kind] == pytest.approx(float(radial.equilibrium(1e-3, 0.1, 0.9, law=law).weight_rms))
     assert main([*PREDICT, "--network", "gpt2"]) == 0
     assert "Network gpt2 for up, down matrices (the MLP's" in capsys.readouterr().out
+    assert main([*PREDICT, "--network", "gpt2", "--kind", "query-key"]) == 0
+    said = capsys.readouterr().out
+    assert "no law is known that holds" in said
+    assert "Pythia" not in said
     assert main([*PREDICT, "--kind", "query-key"]) == 2
     assert "--kind query-key: needs --network gpt2" in capsys.readouterr().err
 

@@ -48,6 +48,7 @@ def test_words_name_the_verdict_the_power_and_the_other_estimators(
     for phrase in ("smallest bend", "85 % power", "grid argmin", "1 with text in num_params", "diverged", "95 %"):
         assert phrase in shown
     assert "nan" not in shown
+    assert shown.index("optimum: the best learning rate of a cell") < shown.index("best tried")
 
 
 def test_an_open_axis_says_what_is_excluded_and_what_would_settle_it() -> None:
@@ -140,7 +141,7 @@ def test_an_open_end_is_called_open(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "runs.csv"
     pd.DataFrame({"learning_rate": [1e-3, 2e-3, 4e-3], "loss": [3.03, 3.0, 3.01]}).to_csv(path, index=False)
     assert main(["fit", str(path)]) == 0
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if "interior" in line]
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if " interior " in line and "optimum" not in line]
     assert row.split()[3:5] == ["open", "open"]
 
 
@@ -209,3 +210,10 @@ def test_public_runs_of_adam_and_adamh_over_depth(capsys: pytest.CaptureFixture[
     half = sum((each["high"] - each["low"]) ** 2 for each in exponents) ** 0.5 / 2
     assert difference["high"] - difference["low"] == pytest.approx(2 * half, rel=0.05)
     assert result["warnings"] == []
+
+
+@pytest.mark.parametrize("head", ["iterations: 1,000\n", "learning_rate = 6e-4\n"])
+def test_the_log_of_a_run_is_sent_to_read(head: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text(head + "".join(f"iter {step}: loss {3 + 1 / (step + 1):.3f}\n" for step in range(50)))
+    assert "the log of one run is what lrbend read reads" in refusal(["fit", str(log)], capsys)

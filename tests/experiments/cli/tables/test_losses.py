@@ -82,6 +82,9 @@ def test_json_has_the_agreed_keys_and_ranks_a_longer_run(table: str, capsys: pyt
     assert [one["loss"] for one in asked] == pytest.approx([run.loss for run in truth], abs=0.02)
     assert result["law"]["name"] == "schedule-and-scale"
     assert {"name", "value", "low", "high"} <= set(result["law"]["constants"][0])
+    memories = {one["name"]: one["meaning"] for one in result["law"]["constants"] if one["name"].startswith("noise")}
+    assert {"noise_memory_2", "noise_memory_0.02"} <= set(memories)
+    assert all(f"forgotten in {name.split('_')[2]} of" in meaning for name, meaning in memories.items())
     assert 5e-4 < result["residual_rms"]["train"] < 2e-3
     assert result["residual_rms"]["leave_one_horizon_out"] > result["residual_rms"]["train"]
     assert result["residual_rms"]["leave_one_size_out"] is None

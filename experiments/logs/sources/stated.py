@@ -1,0 +1,54 @@
+"""What a log says in words of its own settings: rate, weight decay and betas, as programs print their arguments.
+
+    lr=1e-3 wd=0.1 betas=(0.9, 0.95)
+    Namespace(learning_rate=0.0006, weight_decay=0.1, adam_beta1=0.9, adam_beta2=0.95)
+    weight_decay .................................... 0.1
+
+Names with another word before them, ``end_weight_decay``, are other settings; values that are computed, ``0.1 / 2``,
+are none. Lines of a program's source say what it can do, not what it did.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LARGEST_DECAY = 10.0
+OWNER = r"(?<![\w./-])(?:--)?(?:[\w-]+[./])*(?:(?:optim(?:izer)?|adamw?)[_-])?"
+GAP = r"\s{0,99}"  # and numbers of some length only: what could be any number of ways is tried in all of them
+SAYS = rf"['\"]?(?:{GAP}[:=]{GAP}|{GAP}\.{{2,99}}{GAP}|\s{{1,99}})['\"]?"
+EQUALS = rf"['\"]?{GAP}[:=]{GAP}['\"]?"  # behind names of two letters
+NUMBER = (
+    r"((?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:e[+-]?\d{1,3})?)"
+    rf"(?![\w%]|\.\d|{GAP}[*/]{GAP}[\w(]|[+-][\w(])"
+)
+DECAY = re.compile(rf"{OWNER}(?:weight[_ -]?decay{SAYS}|wd{EQUALS}){NUMBER}", re.IGNORECASE)
+RATE = re.compile(rf"{OWNER}(?:learning[_ -]?rate{SAYS}|lr{EQUALS}){NUMBER}", re.IGNORECASE)
+BETA = re.compile(rf"{OWNER}(?:beta[_-]?([12]){SAYS}|b([12]){EQUALS}){NUMBER}", re.IGNORECASE)
+BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?{GAP}{NUMBER}{GAP},?{GAP}{NUMBER}", re.IGNORECASE)
+HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate", re.IGNORECASE)
+SOURCE = re.compile(r"\s*(?:(?:from [\w.]+ )?import [\w(]|(?:async )?def \w+\(|class \w+\s*[(:])")
+
+
+def stated_in(text: str) -> Iterator[tuple[str, float]]:
+    """Settings of a line by our names; a value that the setting cannot have is left out.
+
+    >>> list(stated_in("Namespace(lr=0.001, wd=0.1, betas=(0.9, 0.95), end_weight_decay=0.2)"))
+    [('weight_decay', 0.1), ('learning_rate', 0.001), ('beta1', 0.9), ('beta2', 0.95)]
+    """
+    if not HINT.search(text):  # as of most lines, of which there are many
+        return
+    found = [("weight_decay", one[1]) for one in DECAY.finditer(text)]
+    found += [("learning_rate", one[1]) for one in RATE.finditer(text)]
+    found += [(f"beta{one[1] or one[2]}", one[3]) for one in BETA.finditer(text)]
+    for one in BETAS.finditer(text):
+        found += [("beta1", one[1]), ("beta2", one[2])]
+    for name, number in found:
+        value = float(number)
+        if value <= LARGEST_DECAY if name == "weight_decay" else value < 1:
+            yield name, value
+
+
+def is_source(text: str) -> bool:
+    """Whether a line is one of a program."""
+    return SOURCE.match(text) is not None
