@@ -175,7 +175,13 @@ STUDIES = {
             question="Does a law fitted to AdamH alone, which knows when the angles come, predict AdamW's optima?",
             cost="14 core-minutes",
             run=_later("angle_law.run", "run_study"),
-            options=(TABLE, results_of("same-angle", "runs.csv, answers.csv"), results_of("schedule-exponent"), MOVED),
+            options=(
+                TABLE,
+                results_of("same-angle", "runs.csv, answers.csv"),
+                results_of("schedule-exponent"),
+                MOVED,
+                results_of("bend", "tables"),
+            ),
         ),
         RegisteredStudy(
             name="small-starts",

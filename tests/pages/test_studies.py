@@ -106,6 +106,16 @@ def test_the_tables_of_both_laws_and_of_small_starts() -> None:
     }.items():
         for shown, law in zip(cells("angle-law", row), ("law", "two clocks"), strict=True):
             assert is_rounded(shown, [told[quantity, law] for quantity in quantities])
+    later = table_of("angle-law", "later-answers.csv").set_index(["quantity", "law"])["value"]
+    for row, quantity in {
+        "AdamW's optima in bend": "optima of bend whose interval holds the law's",
+        "root mean square of ln(measured/law) over them": "scatter over bend",
+        "AdamH's losses at 1,000 and 2,000 steps": "root mean square miss, lengths inside the fit's",
+        "at 500, 4,000 and 6,400 steps": "root mean square miss, lengths outside the fit's",
+        "chi^2 per degree of freedom, fitted to all": "chi^2 per degree of freedom, fitted to all",
+    }.items():
+        for shown, law in zip(cells("angle-law", row), ("law", "two_clocks"), strict=True):
+            assert is_rounded(shown, [later[quantity, law]])
     table = table_of("small-starts").set_index("quantity")
     for row, name in {
         "AdamH, 0.009 less 0.018": "loss, adamh, 0.009 less 0.018",

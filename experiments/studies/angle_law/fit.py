@@ -87,10 +87,13 @@ def adamh_angles(learning_rate: float, schedule: Schedule) -> Array:
 
 
 def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.DataFrame | None = None) -> list[Cell]:
-    """Of all tables; of the second the arm ``adamh``, of the third, that of schedule-exponent, ``constant`` alone.
+    """Of all tables; of the second the arm ``adamh``, of the third, that of schedule-exponent, ``constant`` alone, at
+    the lengths of the others.
 
     Raises `BadInput`.
     """
+    if constant is not None and "num_steps" in constant:
+        constant = constant[constant["num_steps"].isin(NUM_STEPS)]
     tables = (angle_runs, same_angle) if constant is None else (angle_runs, same_angle, constant)
     for (name, needed), table in zip(NEEDED.items(), tables, strict=False):
         if missing := [column for column in needed if column not in table.columns]:
@@ -101,19 +104,19 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.Da
             raise BadInput(f"{name}: loss must lie between 0 and {HIGHEST_LOSS:g}")
     if not (set(angle_runs["shape"]) <= set(SHAPES) and angle_runs["mean_angle"].between(0, 1, "neither").all()):
         raise BadInput(f"angle runs: shape must be one of {', '.join(SHAPES)}, mean_angle between 0 and 1")
-    cells = _of_rates(same_angle[same_angle["arm"] == "adamh"], "line", Linear)
+    cells = cells_of_rates(same_angle[same_angle["arm"] == "adamh"], "line", Linear)
     for _, rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
         first = rows.iloc[0]
         run = AngleRun(str(first["shape"]), int(first["num_steps"]), float(first["mean_angle"]), 0)
         losses = rows["loss"].to_numpy(float)
         cells.append(Cell(run.shape, run.num_steps, run.mean_angle, run.angles(), line(run.num_steps), losses))
     if constant is not None:
-        cells += _of_rates(constant[constant["arm"] == CONSTANT], CONSTANT, Constant)
+        cells += cells_of_rates(constant[constant["arm"] == CONSTANT], CONSTANT, Constant)
     return cells
 
 
-def _of_rates(runs: pd.DataFrame, shape: str, kind: type[Linear] | type[Constant]) -> list[Cell]:
-    """AdamH's under one schedule of all parameters."""
+def cells_of_rates(runs: pd.DataFrame, shape: str, kind: type[Linear] | type[Constant]) -> list[Cell]:
+    """AdamH's under one schedule of all parameters, a cell for each length and learning rate."""
     cells = []
     for _, rows in runs.groupby(["num_steps", "learning_rate"]):
         num_steps, rate = int(rows["num_steps"].iloc[0]), float(rows["learning_rate"].iloc[0])

@@ -18,6 +18,7 @@ from experiments.studies.angle_law.answers import (
     measured_optima,
     optima_of,
 )
+from experiments.studies.angle_law.figure import draw_later
 from experiments.studies.angle_law.fit import (
     NUMBERS,
     TWO_ANGLES,
@@ -30,7 +31,9 @@ from experiments.studies.angle_law.fit import (
     left_out,
     predicted,
 )
+from experiments.studies.angle_law.later import later_answers, later_cells, later_losses, later_optima
 from experiments.studies.angle_law.runs import make_runs
+from experiments.studies.same_angle.study import NUM_STEPS
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
 NORMAL_95 = 1.96
@@ -43,13 +46,15 @@ def run_study(
     same_angle: Path = Path("docs/same-angle"),
     schedule_exponent: Path = Path("docs/schedule-exponent"),
     moved_optimum: Path = Path("docs/moved-optimum"),
+    bend: Path = Path("docs/bend"),
 ) -> Findings:
     """``law.csv``, ``cells.csv``, ``left-out.csv``, ``optima.csv``, ``adamw-losses.csv``, ``answers.csv`` and
-    ``config.json`` in the results, ``two-clocks.csv`` for the studies that were registered with that law, and
+    ``config.json`` in the results, ``two-clocks.csv`` for the studies that were registered with that law,
+    ``later.csv``, ``later-optima.csv``, ``later-answers.csv`` and ``later.png`` of runs that came after both, and
     ``runs.csv`` of own runs.
 
-    table : runs of an earlier call; nothing is trained then. same_angle, schedule_exponent, moved_optimum : folders
-    with the results of those studies.
+    table : runs of an earlier call; nothing is trained then. same_angle, schedule_exponent, moved_optimum, bend :
+    folders with the results of those studies.
     """
     runs = ("num_steps", "learning_rate", "seed", "loss")
     others = read_rows(same_angle / "runs.csv", numbers=(*runs, "mean_angle", *ADAMW), texts=("arm",))
@@ -57,14 +62,21 @@ def run_study(
     answers = read_rows(same_angle / "answers.csv", numbers=(), gaps=told, texts=("quantity",))
     constant = read_rows(schedule_exponent / "runs.csv", numbers=runs, texts=("arm",))
     moved = read_rows(moved_optimum / "runs.csv", numbers=ADAMW, gaps=("loss", "mean_angle"), texts=("arm",))
-    best = read_rows(moved_optimum / "optima.csv", numbers=("num_steps", "learning_rate"), texts=("arm",))
+    best = read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=("learning_rate",), texts=("arm",))
+    best = best[best["num_steps"].isin(NUM_STEPS) & best["learning_rate"].notna()]
+    new = read_rows(bend / "runs.csv", numbers=("width", *runs), texts=("arm",))
+    where = ("learning_rate", "low", "high", "initial_rms", "weight_decay")
+    new_optima = read_rows(bend / "optima.csv", numbers=("width", "num_steps"), gaps=where, texts=("arm", "status"))
     measured = list(measured_optima(answers, best))
     own = make_runs(place) if table is None else read_rows(table, numbers=NUMBERS, texts=("shape",))
     place.make_folders()
     along_lines, cells = cells_of(own, others), cells_of(own, others, constant)
     clocks, fit = fit_law(along_lines, TWO_CLOCKS), fit_law(cells, TWO_ANGLES)
     optima = optima_of(fit, clocks.law, measured)
-    losses = losses_of({"law": fit.law, "two_clocks": clocks.law}, others, moved)
+    laws = {"law": fit.law, "two_clocks": clocks.law}
+    losses = losses_of(laws, others, moved)
+    later = later_cells(new, moved, constant)
+    later_table, their_optima = later_losses(later, cells, laws), later_optima(new_optima, laws)
     found = answers_of(fits_of(fit, clocks, along_lines, cells), optima, losses)
     for name, content in (
         ("law.csv", constants_of(fit)),
@@ -74,16 +86,20 @@ def run_study(
         ("optima.csv", optima),
         ("adamw-losses.csv", losses),
         ("answers.csv", found),
+        ("later.csv", later_table),
+        ("later-optima.csv", their_optima),
+        ("later-answers.csv", later_answers(later_table, their_optima, later, cells, laws)),
     ):
         place.write(name, content.to_csv(index=False, float_format="%.5g"))
     config = {
         "fitted_to": ["runs.csv", str(same_angle / "runs.csv"), str(schedule_exponent / "runs.csv")],
-        "compared_with": [str(same_angle), str(moved_optimum), "the pilot"],
+        "compared_with": [str(same_angle), str(moved_optimum), "the pilot", str(bend)],
         "starts": {"two_angles": vars(TWO_ANGLES), "two_clocks": vars(TWO_CLOCKS)},
         "direction_ratio": DIRECTION_RATIO,
         "largest_miss": LARGEST_MISS,
         "largest_losses": LARGEST_LOSSES,
     }
+    place.write("later.png", draw_later(their_optima, fit.law))
     place.write("config.json", to_json(config, indent=1) + "\n")
     return Findings(answers=found, passed=bool((found.loc[found["law"] == "law", "verdict"] != "missed").all()))
 

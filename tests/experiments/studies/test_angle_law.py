@@ -1,5 +1,6 @@
 """The laws of AdamH's runs: planted constants come back, the committed tables follow from the committed runs."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.studies.angle_law import answers, fit
+from experiments.studies.angle_law.later import later_answers, later_cells, later_losses
 from experiments.studies.angle_law.run import parts_of, run_study
 from experiments.studies.angle_law.runs import SHAPES, angle_runs
 from experiments.studies.workplace import Workplace
@@ -92,13 +94,15 @@ def results(folder: Path) -> Path:
         same_angle=DOCS / "same-angle",
         schedule_exponent=DOCS / "schedule-exponent",
         moved_optimum=DOCS / "moved-optimum",
+        bend=DOCS / "bend",
     )
     return place.results
 
 
 def test_the_committed_tables_follow_from_the_committed_runs(tmp_path: Path) -> None:
     made = results(tmp_path)
-    for name in ("law", "two-clocks", "cells", "left-out", "optima", "adamw-losses", "answers"):
+    names = ("law", "two-clocks", "cells", "left-out", "optima", "adamw-losses", "answers")
+    for name in (*names, "later", "later-optima", "later-answers"):
         one, other = (pd.read_csv(folder / f"{name}.csv") for folder in (made, DOCS / "angle-law"))
         pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-4, check_dtype=False)
 
@@ -126,6 +130,27 @@ def test_nothing_of_adamw_enters_the_fit() -> None:
     whole, without = (fit.cells_of(runs, *tables) for tables in ((same, flat), (spoiled, others)))
     assert [c.losses.tolist() for c in whole] == [c.losses.tolist() for c in without]
     assert len(whole) == 38
+
+
+def test_what_came_later_is_in_no_fit() -> None:
+    bend, moved, flat = committed("bend", "moved-optimum", "schedule-exponent")
+    later = later_cells(bend, moved, flat)
+    assert {(cell.shape, cell.num_steps) for cell in later} == {
+        *(("line", steps) for steps in (500, 1000, 2000, 4000, 6400)),
+        ("constant", 6400),
+    }
+    losses = later_losses(later, made_cells(ANGLES), {"law": ANGLES})
+    around = NOISE * np.array([-1.0, 1.0])
+    flawless = [replace(cell, losses=loss + around) for cell, loss in zip(later, losses["law"], strict=True)]
+    table = later_losses(flawless, made_cells(ANGLES), {"law": ANGLES, "two_clocks": CLOCKS})
+    optima = pd.DataFrame(
+        {"measured": [0.02, 0.02], "low": 0.01, "high": 0.03, "law": [0.02, 0.04], "two_clocks": 0.01}
+    )
+    found = later_answers(table, optima, flawless, made_cells(ANGLES), {"law": ANGLES}).set_index("quantity")["value"]
+    assert found.filter(like="root mean square").abs().max() < 1e-9
+    assert found["optima of bend whose interval holds the law's"] == 1
+    assert found["scatter over bend"] == pytest.approx(np.log(2) / np.sqrt(2))
+    assert found["chi^2 per degree of freedom, fitted to all"] < 2
 
 
 def test_what_is_left_out_is_every_shape_and_the_ends_of_the_lengths() -> None:

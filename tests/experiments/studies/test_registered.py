@@ -74,7 +74,7 @@ def test_what_runs_a_study_takes_its_options(
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
     values |= {"minutes": "0", "made": "2", "expected": "docs/bend/expected.csv"}
     values |= {"schedule-exponent": "docs/schedule-exponent", "ensembles": "yes"}
-    values |= {"again": "a.csv", "cores": "docs/bend/core-runs.csv"}
+    values |= {"bend": "docs/bend", "again": "a.csv", "cores": "docs/bend/core-runs.csv"}
     values |= {"data": "shared", "seeds": "8"} | ({"scale": "gpu"} if name == "bend" else {})
     own = [option.name for option in STUDIES[name].options]
     given = [word for option in own for word in ("--option", f"{option}={values[option]}")]
