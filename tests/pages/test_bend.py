@@ -108,6 +108,45 @@ def test_numbers_between_the_tables() -> None:
     assert said("in the curvatures of the large start and of equilibrium (", *bends[0][1:3], *bends[1][1:3])
 
 
+def test_what_goes_in_effective_rates_and_what_was_seen_of_it() -> None:
+    """Exponents of three starts in learning rate and in mean angle, and what one is of the other along N."""
+    rate, angle = (
+        ANSWERS.xs((name, "exponent"), level=("rate", "quantity"))["value"].unstack("axis")
+        for name in ("learning_rate", "mean_angle")
+    )
+    arms = ["usual start", "large start", "equilibrium"]
+    ends = {
+        axis: [end for found in (rate, angle) for end in (found[axis][arms].min(), found[axis][arms].max())]
+        for axis in ("num_tokens", "num_params")
+    }
+    assert said("exponents along D from", *ends["num_tokens"])
+    assert said("and along N from", *ends["num_params"])
+    along = angle.loc[[*arms, "adamh"], "num_params"]
+    assert said("with an exponent of", along.min(), along.max())
+    ratio = (rate / angle)["num_params"]
+    assert said("over those in angle are", *ratio[["equilibrium", "usual start", "large start", "adamh"]])
+    made = ANSWERS.loc[("large start over adamh", "mean_angle", "num_tokens", "exponent"), "made"]
+    assert said("The law's made studies have", made)
+    for text, who, quantity in (
+        ("the exponent along tokens is lower by", PAIRS[0], "exponent"),
+        ("than from the usual one, by", PAIRS[2], "exponent"),
+        ("large start over equilibrium has a curvature of", PAIRS[2], "curvature"),
+    ):
+        assert said(text, abs(ANSWERS.loc[(who, "learning_rate", "num_tokens", quantity), "value"]))
+
+
+def test_what_would_not_have_been_seen() -> None:
+    bends = ANSWERS.xs(("learning_rate", "num_params", "curvature"), level=("rate", "axis", "quantity"))
+    smallest = bends["smallest_bend"].dropna()
+    assert said("a bend below", smallest.min(), smallest.max())
+    half = (bends.loc[list(PAIRS), "high"] - bends.loc[list(PAIRS), "low"]) / 2
+    assert said("intervals of differences are", half.min(), half.max())
+    found = ANSWERS.xs("learning_rate", level="rate").loc[list(PAIRS)]
+    made = table_of("bend", "expected.csv").query("rate == 'learning_rate'").set_index(["who", "axis", "quantity"])
+    times = (found["high"] - found["low"]) / made["width"].reindex(found.index)
+    assert said("half widths of differences came out", times.min(), times.max())
+
+
 def test_how_far_the_differences_hang_on_single_cells() -> None:
     table = table_of("bend", "sensitivity.csv")
     found = {
