@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from experiments.bend.scaling_law import AXES
 from experiments.figures.colours import GREY
 from experiments.figures.style import SMALL, bars, blank, captioned, colour, styled
-from experiments.joint.regression import Regression, regress
+from experiments.joint.regression import regress
 from experiments.reports.png import png_bytes
 from experiments.studies.bend.answers import LR, NORMAL_95, PAIRS
 from experiments.studies.solvable_bend.answers import TERMS, design_of, log_ratios
@@ -87,7 +87,10 @@ def draw_differences(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
             lengths = np.where(known, error, 0.0)[here]
             ax.errorbar(at, cells["log_ratio"][here], yerr=lengths, fmt="o", color=shade, elinewidth=0.9)
         ax.axhline(0, color=GREY, linewidth=1.2)
-        _fitted(ax, cells, weights)
+        if (curve := curve_of(cells, weights)) is not None:
+            at, value, half = curve
+            ax.fill_between(at, value - half, value + half, color="black", alpha=0.14, linewidth=0)
+            ax.plot(at, value, color="black", linewidth=2.2)
         lines = (optima[optima["arm"] == arm].drop_duplicates(DATA).set_index(DATA) for arm in (one, other))
         upper, lower = (line.sort_index() for line in lines)
         for account, style in (("law", (0, (5, 2))), ("mean_angle", (0, (1, 1.5)))):
@@ -125,23 +128,18 @@ def _marks(ax: Axes, rows: pd.DataFrame, axis: str, shade: Any, place: float) ->
     ax.errorbar(at, known[LR], yerr=bars(known[LR], *ends), fmt="o-", color=shade, linewidth=1, elinewidth=0.8)
 
 
-def _fitted(ax: Axes, cells: pd.DataFrame, weights: Array | None) -> None:
-    """The fit of the differences at the middle of N, with its band; nothing where too few cells are known."""
+def curve_of(cells: pd.DataFrame, weights: Array | None) -> tuple[Array, Array, Array] | None:
+    """The fit of ln(one/other), `log_ratios`, along D at the middle of N: tokens, value and half its 95 % interval;
+    None where too few cells are known."""
     if len(cells) < len(TERMS) + 2 or np.linalg.matrix_rank(design_of(cells)) < len(TERMS):
-        return
+        return None
     fit = regress(design_of(cells), cells[["log_ratio"]].to_numpy(float), weights)
     log_data = np.log(cells[DATA].to_numpy(float))
     d = np.linspace(log_data.min(), log_data.max(), 60) - log_data.mean()
     zero = np.zeros_like(d)
     design = np.stack([np.ones_like(d), zero, d, zero, d**2 / 2, zero], axis=1)
-    value, half = design @ fit.coefficients[:, 0], fit.half_width(0.95) * _errors(fit, design)
-    at = np.exp(d + log_data.mean())
-    ax.fill_between(at, value - half, value + half, color="black", alpha=0.14, linewidth=0)
-    ax.plot(at, value, color="black", linewidth=2.2)
-
-
-def _errors(fit: Regression, design: Array) -> Array:
-    return np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cross, design) * fit.spread[0, 0])
+    errors = np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cross, design) * fit.spread[0, 0])
+    return np.exp(d + log_data.mean()), design @ fit.coefficients[:, 0], fit.half_width(0.95) * errors
 
 
 def _words(found: pd.DataFrame) -> list[str]:

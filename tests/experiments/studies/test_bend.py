@@ -10,9 +10,10 @@ import pytest
 
 from experiments.cli.main import main
 from experiments.studies.bend import answers, first_design, hardware, runs
-from experiments.studies.bend.figure import draw, draw_differences
+from experiments.studies.bend.figure import curve_of, draw, draw_differences
 from experiments.studies.bend.run import run_study
 from experiments.studies.bend.sensitivity import sensitivity_of
+from experiments.studies.solvable_bend.answers import log_ratios
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
 from theory import AdamH
@@ -91,6 +92,21 @@ def test_too_few_cells_have_no_difference_and_are_drawn() -> None:
     for drawn in (draw, draw_differences):
         assert drawn(optima, answers.answers_of(optima, {})).startswith(b"\x89PNG")
     assert sensitivity_of(optima)["value"].isna().all()
+
+
+def test_the_curve_that_is_drawn_is_the_one_that_was_planted() -> None:
+    """Its band holds it, and is wider at the ends."""
+    optima = planted(slope=-0.8, curvature=0.5, error=0.01)
+    one, other = (optima[optima["arm"] == arm] for arm in ("large start", "usual start"))
+    curve = curve_of(*log_ratios(one, other, runs="num_runs"))
+    assert curve is not None
+    at, value, half = curve
+    d = np.log(at) - np.log(PREDICTED["num_tokens"]).mean()
+    np.testing.assert_allclose(np.polyfit(d, value, 2), (0.25, -0.8, 1.0), atol=0.05)
+    inside = np.abs(value - (1 - 0.8 * d + 0.25 * d**2)) <= half
+    assert inside.all()
+    assert half.max() < 0.04
+    assert half[[0, -1]].min() > 1.2 * half.min()
 
 
 def test_a_width_that_is_all_wrong_is_seen_in_the_sensitivity() -> None:
