@@ -230,16 +230,6 @@ def test_the_table_of_public_tables() -> None:
         assert is_rounded(f"{curvature} {verdict.partition(',')[2]}", known)
 
 
-def test_the_power_of_the_bend() -> None:
-    table = table_of("bend", "expected.csv").query("rate == 'learning_rate'").set_index(["who", "axis", "quantity"])
-    for who in ("large start over usual start", "usual start over equilibrium", "large start over equilibrium"):
-        keys = [
-            (who, axis, quantity) for axis in ("num_params", "num_tokens") for quantity in ("exponent", "curvature")
-        ]
-        for cell, key in zip(cells("bend", who), keys, strict=True):
-            assert is_rounded(cell, [table.loc[key, "width"] / 2]), key
-
-
 def test_the_table_of_conversions() -> None:
     table = table_of("conversion").set_index(["arm", "setting"])
     names = {

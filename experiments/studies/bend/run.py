@@ -13,10 +13,11 @@ from experiments.studies.bend import hardware
 from experiments.studies.bend.answers import KEYS, MISSING, against_law, answers_of, fits_of, optima_of
 from experiments.studies.bend.begin import begin
 from experiments.studies.bend.expected import expected_of
-from experiments.studies.bend.figure import draw
+from experiments.studies.bend.figure import draw, draw_differences
 from experiments.studies.bend.first_design import tables_of_first_design
 from experiments.studies.bend.predictions import centres_of
 from experiments.studies.bend.runs import COLUMNS, LAST_WIDTH, finished, make_runs, wanted
+from experiments.studies.bend.sensitivity import sensitivity_of
 from experiments.studies.bend.visible import visible_of
 from experiments.studies.ensembles.many import in_ensembles
 from experiments.studies.gpu.bend import run_study as plan_gpu
@@ -36,7 +37,8 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
-    ``answers.csv`` and ``bend.png`` from the cells that are finished, and the first two of the first design too.
+    ``answers.csv``, ``sensitivity.csv``, ``bend.png`` and ``differences.png`` from the cells that are finished, and the
+    first two of the first design too.
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
@@ -75,7 +77,9 @@ def run_study(
     complete = not optima[optima["width"] != LAST_WIDTH]["status"].isin(MISSING).any()
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
     of_first = tables_of_first_design(runs, centres, predictions)
-    for name, found in (("optima", optima), ("answers", answers), *of_first.items()):
+    tables = {"optima": optima, "answers": answers, "sensitivity": sensitivity_of(optima), **of_first}
+    for name, found in tables.items():
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
-    place.write("bend.png", draw(optima))
+    place.write("bend.png", draw(optima, answers))
+    place.write("differences.png", draw_differences(optima, answers))
     return Findings(answers=answers)

@@ -78,6 +78,19 @@ def optima_of(rows: pd.DataFrame, fit: GroupFit, weight_decay: float | None) -> 
     return pd.DataFrame(found)
 
 
+def log_ratios(
+    one: pd.DataFrame, other: pd.DataFrame, column: str = "learning_rate", runs: str | None = None
+) -> tuple[pd.DataFrame, Array | None]:
+    """The cells where both are known, as two tables joined, those of ``other`` with ``_other``, and ``log_ratio``,
+    ln(one/other); and their weights. ``runs``: as in `log_ratio_rows`."""
+    both = one.merge(other, on=["num_params", "num_tokens"], suffixes=("", "_other"))
+    y = np.log(np.asarray(both[column], float) / np.asarray(both[f"{column}_other"], float))
+    known = np.isfinite(y)
+    both = both[known].assign(log_ratio=y[known])
+    weights = None if runs is None else 1 / (1 / both[runs] + 1 / both[f"{runs}_other"]).to_numpy(float)
+    return both, weights
+
+
 def log_ratio_rows(
     one: pd.DataFrame,
     other: pd.DataFrame,
@@ -92,15 +105,12 @@ def log_ratio_rows(
     ``scatter`` is the root mean square of ln(one/other), ``offset`` its value at the middle of the table. Fewer than
     two cells more than terms leave everything but these empty.
     """
-    both = one.merge(other, on=["num_params", "num_tokens"], suffixes=("", "_other"))
-    y = np.log(np.asarray(both[column], float) / np.asarray(both[f"{column}_other"], float))
-    known = np.isfinite(y)
-    both, y = both[known], y[known]
-    weights = None if runs is None else 1 / (1 / both[runs] + 1 / both[f"{runs}_other"]).to_numpy(float)
+    both, weights = log_ratios(one, other, column, runs)
+    y = both["log_ratio"].to_numpy(float)
     rows = []
-    enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(_design(both)) == len(TERMS)
+    enough = len(y) >= len(TERMS) + 2 and np.linalg.matrix_rank(design_of(both)) == len(TERMS)
     if enough:
-        fit = regress(_design(both), y[:, None], weights)
+        fit = regress(design_of(both), y[:, None], weights)
     for k, axis in enumerate(AXES):
         row: dict[str, object] = {"quantity": quantity, "axis": axis}
         if enough:
@@ -112,7 +122,8 @@ def log_ratio_rows(
     return pd.DataFrame(rows)
 
 
-def _design(cells: pd.DataFrame) -> Array:
+def design_of(cells: pd.DataFrame) -> Array:
+    """(num_cells, number of `TERMS`) regressors of ln(one/other), both axes from their middle."""
     logs = [np.log(np.asarray(cells[axis], dtype=float)) for axis in AXES]
     n, d = (values - values.mean() for values in logs)
     return np.stack([np.ones_like(n), n, d, n**2 / 2, d**2 / 2, n * d], axis=1)

@@ -3,8 +3,6 @@ in learning rate and in angle."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,20 +23,17 @@ CARRIED_SIZE = 1024
 SPAN = 6.0  # of both axes of `draw_carried`, up and down from the middle
 
 
-def draw(optima: pd.DataFrame, labels: Mapping[str, str] = AXES) -> bytes:
-    """A PNG: a column per arm, optima with 95 % intervals along N above and along D below; dashed is predicted.
-
-    ``labels``: of the two axes, by their columns.
-    """
+def draw(optima: pd.DataFrame) -> bytes:
+    """A PNG: a column per arm, optima with 95 % intervals along N above and along D below; dashed is predicted."""
     arms = [arm for arm in dict.fromkeys(optima["arm"]) if not arm.endswith(" predicted")]
     figure, grid = plt.subplots(
         2, len(arms), figsize=(2.6 * len(arms) + 1.0, 6.2), sharex="row", squeeze=False, layout="constrained"
     )
     for column, arm in enumerate(arms):
         measured, predicted = optima[optima["arm"] == arm], optima[optima["arm"] == f"{arm} predicted"]
-        for line, (axis, label) in enumerate(labels.items()):
+        for line, (axis, label) in enumerate(AXES.items()):
             ax = grid[line, column]
-            (other,) = (name for name in labels if name != axis)
+            (other,) = (name for name in AXES if name != axis)
             values = sorted(measured[other].unique())
             colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values)))
             for value, shade in zip(values, colours, strict=True):
@@ -59,7 +54,7 @@ def draw(optima: pd.DataFrame, labels: Mapping[str, str] = AXES) -> bytes:
                 ax.legend(
                     handles,
                     [_short(v) for v in values],
-                    title=labels[other],
+                    title=AXES[other],
                     fontsize=7,
                     title_fontsize=7,
                     loc=(1.03, 0.5),

@@ -10,8 +10,10 @@ import pytest
 
 from experiments.cli.main import main
 from experiments.studies.bend import answers, first_design, hardware, runs
-from experiments.studies.bend.figure import draw
+from experiments.studies.bend.figure import curve_of, draw, draw_differences
 from experiments.studies.bend.run import run_study
+from experiments.studies.bend.sensitivity import sensitivity_of
+from experiments.studies.solvable_bend.answers import log_ratios
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
 from theory import AdamH
@@ -28,9 +30,8 @@ def planted(slope: float, curvature: float, error: float = 0.03) -> pd.DataFrame
     log_rate = np.log(0.02) - 0.2 * n + 0.05 * n**2 - 0.3 * d + error * rng.normal(size=len(PREDICTED))
     log_rate += (PREDICTED["arm"] == "large start") * (1 + slope * d + curvature * d**2 / 2)
     rate = np.exp(log_rate)
-    return PREDICTED.assign(
-        status="interior", learning_rate=rate, low=rate / 1.1, high=rate * 1.1, mean_angle_there=rate, num_runs=48
-    )
+    ends = {"low": rate / 1.1, "high": rate * 1.1, "error": 0.05}
+    return PREDICTED.assign(status="interior", learning_rate=rate, **ends, mean_angle_there=rate, num_runs=48)
 
 
 def between_starts(optima: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +89,38 @@ def test_too_few_cells_have_no_difference_and_are_drawn() -> None:
     optima = planted(-0.8, 0.5)
     optima.loc[optima["width"] > 8, ["status", "learning_rate", "low", "high"]] = ["not run", np.nan, np.nan, np.nan]
     assert set(between_starts(optima)["verdict"]) == {"not identifiable"}
-    assert draw(optima).startswith(b"\x89PNG")
+    for drawn in (draw, draw_differences):
+        assert drawn(optima, answers.answers_of(optima, {})).startswith(b"\x89PNG")
+    assert sensitivity_of(optima)["value"].isna().all()
+
+
+def test_the_curve_that_is_drawn_is_the_one_that_was_planted() -> None:
+    """Its band holds it, and is wider at the ends."""
+    optima = planted(slope=-0.8, curvature=0.5, error=0.01)
+    one, other = (optima[optima["arm"] == arm] for arm in ("large start", "usual start"))
+    curve = curve_of(*log_ratios(one, other, runs="num_runs"))
+    assert curve is not None
+    at, value, half = curve
+    d = np.log(at) - np.log(PREDICTED["num_tokens"]).mean()
+    np.testing.assert_allclose(np.polyfit(d, value, 2), (0.25, -0.8, 1.0), atol=0.05)
+    inside = np.abs(value - (1 - 0.8 * d + 0.25 * d**2)) <= half
+    assert inside.all()
+    assert half.max() < 0.04
+    assert half[[0, -1]].min() > 1.2 * half.min()
+
+
+def test_a_width_that_is_all_wrong_is_seen_in_the_sensitivity() -> None:
+    """Only without it are the planted values found; it counts less by the errors of its optima."""
+    optima = planted(slope=-0.8, curvature=0.5, error=1e-6)
+    wrong = (optima["arm"] == "large start") & (optima["width"] == 16)
+    optima.loc[wrong, "learning_rate"] *= np.exp([2.0, -2.0, -2.0, 2.0])
+    optima.loc[wrong, "error"] = 1e6
+    found = sensitivity_of(optima)
+    along = found[(found["who"] == "large start over usual start") & (found["axis"] == "num_tokens")]
+    bent = along[along["quantity"] == "curvature"].set_index("cells")["value"]
+    right = np.isclose(bent.astype(float), 0.5, atol=1e-3)
+    assert set(bent.index[right]) == {"without width 16", "weighted by their errors"}
+    assert (along["num_cells"][along["cells"] == "without 500 steps"] == 15).all()
 
 
 def test_before_any_cell_is_finished_all_of_them_are_missing() -> None:
@@ -231,7 +263,15 @@ def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
     run_study(
         place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
     )
-    for name in ("predictions", "runs", "optima", "answers", "first-design-optima", "first-design-answers"):
+    for name in (
+        "predictions",
+        "runs",
+        "optima",
+        "answers",
+        "sensitivity",
+        "first-design-optima",
+        "first-design-answers",
+    ):
         made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
         pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
 
