@@ -326,5 +326,28 @@ def test_the_verdicts_of_classic() -> None:
     (said,) = re.findall(r"under the small one's norms, (.*? of AdamH)", page)
     assert lowest.min() == lowest[arms[0]]
     assert is_rounded(said, lowest[list(arms)].tolist())
+    lost = table_of("classic").query("num_steps == 800").set_index(["quantity", "learning_rate"])["value"]
+    angle, half = lost["loss, angle"], lost["loss, interaction"] / 2
+    (said,) = re.findall(r"angles cost (.*?) nats from 0.00125 to 0.01;", page)
+    costs = -(angle + half)[0.00125:0.01]
+    assert is_rounded(said, [costs.min(), costs.max()])
+    (said,) = re.findall(r"under small ones they gain (.*?) up to 0.005\.", page)
+    gains = (angle - half)[:0.005]
+    assert is_rounded(said, [gains.min(), gains.max()])
+    held = (
+        -table_of("classic")
+        .query("quantity == 'loss, norm moves, small'")
+        .set_index(["num_steps", "learning_rate"])[["value", "high", "low"]]
+    )
+    (longer, shorter) = re.findall(r"holding costs (.*?) at 1,600 steps, half of it \((.*?)\) at 800", page)[0]
+    known = [*held.loc[(1600, 0.00125)], *held.loc[(1600, 0.005)]]
+    assert is_rounded(longer, [value for value in known if np.isfinite(value)])
+    assert is_rounded(shorter, [held.loc[(800, rate), "value"] for rate in (0.00125, 0.005)])
+    optima = table_of("classic", "optima.csv").query("num_steps == 800").set_index("arm")
+    off = optima["learning_rate"] / optima["law"], optima["learning_rate"] / optima["mean_angle"]
+    (said,) = re.findall(r"put lower by factors of (\S+ and \S+);", page)
+    assert is_rounded(said, [ratio["small"] for ratio in off])
+    (said,) = re.findall(r"too high by (\S+ and \S+), and of AdamH", page)
+    assert is_rounded(said, [1 / ratio["large"] for ratio in off])
     (said,) = re.findall(r"`make classic`, (.*?) of 800 steps\)", page)
     assert is_rounded(said, [runs["seconds"].sum() / 60, len(runs), len(runs.query("num_steps == 800"))])
