@@ -317,6 +317,8 @@ def test_the_verdicts_of_classic() -> None:
         f"its least loss is {shown(least.format('0.02'))} nats above",
         f"at 0.54 {shown(least.format('0.54'))}",
         f"at 1,600 steps 0.02 has {shown(least.format('0.02'), 1600)}",
+        f"over that at 0.18 is {shown('ln AdamH rate, adamh 0.02/adamh 0.18, shift', digits=2)}",
+        f"over that of AdamH at 0.02 is {shown('ln rate, from small, shift', digits=2)}",
     ):
         assert text in page, text
     assert [table.loc[("AdamH is free of the norm", steps), "verdict"] for steps in (800, 1600)] == ["no", "no"]

@@ -86,9 +86,8 @@ def _intervals(panel: Axes, optima: pd.DataFrame, arms: Mapping[str, tuple[str, 
 
 def _rates(panel: Axes, rates: pd.Series[float]) -> None:
     first = float(rates.min())
-    panel.xaxis.set_major_locator(
-        mpl.ticker.FixedLocator(list(first * 2.0 ** np.arange(np.log2(rates.max() / first) + 1)))
-    )
+    doublings = int(np.log2(float(rates.max()) / first) + 0.01)
+    panel.xaxis.set_major_locator(mpl.ticker.FixedLocator([first * 2.0**n for n in range(doublings + 1)]))
     panel.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.3g"))
     panel.xaxis.set_minor_locator(mpl.ticker.NullLocator())
 
