@@ -134,10 +134,11 @@ def judge_optimum(
 
     ``noise``: standard deviation of a run's loss, nats. ``whole``: the cell with the rates that were left out, which
     have a say in whether it is flat. The interval is closed by the least rate above the best that was left out, or that
-    is lost where the losses turn up before it; that rate is never the optimum. Unless noise explains that the optimum
-    is elsewhere, the interval holds the best rate or a neighbour. A bound on an optimum outside the grid is not farther
-    out than the edge; an end of an interval that lies more than a factor of `FAR_OUTSIDE` outside it is none, since the
-    losses say nothing there.
+    is lost where the losses turn up before it; that rate is never the optimum: one that is held there is told as
+    the middle of the gap below it, and its interval holds the gap. Unless noise explains that the optimum is
+    elsewhere, the interval holds the best rate or a neighbour. A bound on an optimum outside the grid is not
+    farther out than the edge; an end of an interval that lies more than a factor of `FAR_OUTSIDE` outside it is
+    none, since the losses say nothing there.
     """
     if found is not None and len(cell.x):
         found = _bounded(cell, found, noise)
@@ -182,6 +183,7 @@ def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterva
     value, low, high = found.best, found.low, min(found.high, cell.closed_at)
     if value > cell.closed_at - PINNED:
         value = (float(cell.x[-1]) + cell.closed_at) / 2
+        low = min(low, float(cell.x[-1]))
     if not beside_the_best(cell, value, noise):
         best = int(np.argmin(cell.loss))
         low, high = min(low, float(cell.x[best + 1])), max(high, float(cell.x[best - 1]))

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 
 from experiments.attribution.parts import OWN, PARTS, REPLAYED, STEADY, STEADY_FIXED, Corner
 from experiments.studies.classic.predictions import steady_rate
-from experiments.studies.classic.runs import CORRECTED, EQUILIBRIUM, HELD, LARGE, SMALL
+from experiments.studies.classic.runs import CORRECTED, EQUILIBRIUM, HELD, LARGE, SMALL, finished_cells
 from experiments.studies.moved_optimum.answers import NORMAL_95, optima_of
 from experiments.studies.moved_optimum.predictions import ACCOUNTS
 from experiments.studies.same_angle.answers import measured_angle
@@ -65,12 +65,15 @@ Row = dict[str, Any]
 
 def measured_optima(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     """A row per cell that has `LEAST_RATES` rates or more, by moved-optimum's `optima_of`; with the measured mean angle
-    at the optimum and the error of its logarithm."""
+    at the optimum and the error of its logarithm, and whether the cell is ``finished``."""
     rates = runs.groupby(["arm", "num_steps"])["learning_rate"].transform("nunique")
     enough = runs[rates >= LEAST_RATES]
     if enough.empty:
-        return pd.DataFrame({"arm": [], "num_steps": [], "error": []}).astype({"error": float})
+        kinds = {"arm": str, "num_steps": int, "low": float, "high": float, "error": float, "finished": bool}
+        return pd.DataFrame(columns=list(kinds)).astype(kinds)
     optima = optima_of(enough, runs.iloc[:0], predictions)
+    finished = finished_cells(runs)
+    optima["finished"] = [cell in finished for cell in zip(optima["arm"], optima["num_steps"], strict=True)]
     return optima.join(pd.DataFrame([_angle_at(enough, cell) for cell in optima.to_dict("records")], optima.index))
 
 

@@ -131,6 +131,18 @@ def wanted(place: Workplace, lengths: Sequence[int] = LENGTHS, groups: Sequence[
     ]
 
 
+def finished_cells(runs: pd.DataFrame) -> set[tuple[str, int]]:
+    """Arm and length of every cell in these rows whose group wants no further run."""
+    known = {str(name): rows for name, rows in runs.groupby("run")}
+    found: set[tuple[str, int]] = set()
+    for num_steps in sorted({int(each) for each in runs["num_steps"]}):
+        for group in GROUPS:
+            if all(name in known for name, _, _ in _in_order(num_steps, [group], known)):
+                arms = (SMALL.name, LARGE.name, *STEERED) if group.paired else (group.arm.name,)
+                found |= {(arm, num_steps) for arm in arms}
+    return found
+
+
 def _known(place: Workplace, groups: Sequence[Group], lengths: Sequence[int]) -> dict[str, pd.DataFrame]:
     """The finished rows by their name."""
     known: dict[str, pd.DataFrame] = {}

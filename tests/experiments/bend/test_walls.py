@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.evidence.cells import Cell, make_cells
-from experiments.bend.evidence.walls import without_walls
+from experiments.bend.evidence.cells import Cell, make_cell, make_cells
+from experiments.bend.evidence.walls import _up_to, without_walls
 from experiments.bend.fit import fit_bend
-from experiments.bend.optimum import cell_optimum
+from experiments.bend.interval import OptimumInterval
+from experiments.bend.optimum import cell_optimum, judge_optimum
 from experiments.bend.scaling_law import AXES
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint.model import Priors
@@ -137,3 +138,14 @@ def test_a_single_curve_loses_its_wall_too() -> None:
     assert found.low is not None
     assert found.high is not None
     assert found.low < 1e-3 < found.high
+
+
+def test_an_optimum_held_at_a_wall_lies_inside_its_interval() -> None:
+    """The curve, steep and nearly straight, falls up to the wall, and says that it could not turn far below."""
+    rates, losses = np.array([1e-3, 2e-3, 4e-3, 8e-3, 16e-3]), np.array([2.5, 2.4, 2.3, 2.2, 2.5])
+    cell = _up_to(make_cell(rates, losses, None, {}), 4)
+    held = OptimumInterval(best=cell.closed_at, low=np.log(14e-3), high=np.inf, curvature=0.1, gain=9.0)
+    found = judge_optimum(cell, held)
+    assert found.learning_rate == pytest.approx(np.sqrt(8e-3 * 16e-3))
+    assert found.low == pytest.approx(8e-3)
+    assert found.high == pytest.approx(16e-3)

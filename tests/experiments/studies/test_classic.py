@@ -138,7 +138,7 @@ def test_what_was_not_run_has_no_row_and_one_seed_no_interval(tmp_path: Path, mo
     monkeypatch.setattr(run, "predictions_of", lambda law: predicted())
     monkeypatch.setattr(tasks, "train", lambda *_, **__: pytest.fail("a run was made"))
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
-    found = run.run_study(place, (), tmp_path / "earlier.csv", DOCS / "angle-law").answers
+    found = run.run_study(place, (), tmp_path / "earlier.csv", angle_law=DOCS / "angle-law").answers
     assert set(found["verdict"]) == {"one seed"}
     assert set(found["quantity"]) == {"loss, angle", "loss, norm", "loss, interaction"}
     tables = {name: pd.read_csv(place.results / f"{name}.csv") for name in ("runs", "optima", "answers", "predictions")}
@@ -234,3 +234,27 @@ def test_committed_predictions_are_those_of_the_code(monkeypatch: pytest.MonkeyP
     committed = predicted().merge(found[["arm", "num_steps"]], on=["arm", "num_steps"])
     for name in ("law", "mean_angle", "centre", "expected_error"):
         np.testing.assert_allclose(committed[name], found[name], rtol=2e-4)
+
+
+def test_a_cell_is_finished_when_its_rule_asks_for_no_more() -> None:
+    """All seeds at all rates, and the lowest mean loss inside them or two rates added."""
+    group = next(group for group in runs.GROUPS if group.arm is runs.HELD[1])
+
+    def rows(rates: Sequence[float], best: float) -> pd.DataFrame:
+        configs = [group.config(800, rate, seed) for rate in rates for seed in runs.SEEDS]
+        return pd.DataFrame(
+            [
+                {"arm": group.arm.name, "num_steps": 800, "learning_rate": rate, "loss": abs(np.log(rate / best))}
+                | {"run": config_hash(config)}
+                for config in configs
+                if (rate := config.optimizer.learning_rate)
+            ]
+        )
+
+    rates = grid(group.centre)
+    cell = {(group.arm.name, 800)}
+    assert runs.finished_cells(rows(rates, rates[1])) == cell
+    assert runs.finished_cells(rows(rates, rates[1])[1:]) == set()
+    assert runs.finished_cells(rows(rates, 0.1)) == set()
+    assert runs.finished_cells(rows([*rates, 0.128], 0.128)) == set()
+    assert runs.finished_cells(rows([*rates, 0.128, 0.256], 1.0)) == cell
