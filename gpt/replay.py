@@ -43,11 +43,21 @@ class Recording:
     matrices : names.
     angles : (num_steps, num_matrices), radians, between :math:`W_t` and :math:`W_{t+1}`.
     rms : (num_steps + 1, num_matrices), of :math:`W_0` to :math:`W_T`.
+
+    Raises
+    ------
+    InvalidParameter : an angle that is none, or a norm that is not finite and above 0.
     """
 
     matrices: tuple[str, ...]
     angles: NDArray[np.float64]
     rms: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if not np.all((self.angles >= 0) & (self.angles <= math.pi)):
+            raise InvalidParameter("recording", "its angles", "between 0 and pi")
+        if not np.all((self.rms > 0) & np.isfinite(self.rms)):
+            raise InvalidParameter("recording", "its norms", "finite and above 0")
 
     @property
     def digest(self) -> str:

@@ -87,7 +87,8 @@ def _environment() -> Iterator[None]:
 
 
 def _is_of_hdf5(finaliser: object) -> bool:
-    return (getattr(finaliser, "__module__", None) or "").partition(".")[0] in ("h5netcdf", "h5py")
+    """Or of xarray, which opens no other files here."""
+    return (getattr(finaliser, "__module__", None) or "").partition(".")[0] in ("xarray", "h5netcdf", "h5py")
 
 
 @contextlib.contextmanager
