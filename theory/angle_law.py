@@ -39,7 +39,7 @@ from theory import slow_norm, slow_radial
 from theory.checks import InvalidParameter, require_number
 from theory.effective_lr import signal_share, update_rms
 from theory.momentum import stationary_update_rms
-from theory.networks import GPT2, NETWORKS, WHITE_NOISE, Network
+from theory.networks import GPT2, WHITE_NOISE, Network, as_network
 from theory.schedules import Schedule, as_schedule, coarsened
 
 Array = NDArray[np.float64]
@@ -112,10 +112,10 @@ class Setting:
 
     ``schedule`` gives the shape and is stretched to num_tokens / tokens_per_step steps; a long array of multipliers
     is taken in 200 pieces (`theory.schedules.coarsened`), which moves an optimum by 0.2 %. ``weight_decay`` (PyTorch
-    convention, 0 allowed) and ``initial_rms`` matter to AdamW only, as do ``network``, which says how the norm moves,
-    and ``direction_ratio``, which multiplies that of the network: the RMS of Adam's direction over that of white noise,
-    about 0.885 on real gradients (`docs/direction`). What the second moment remembers, and with it a history of the
-    gradient's size, is not in the slow limit. Raises `InvalidParameter`.
+    convention, 0 allowed) and ``initial_rms`` matter to AdamW only, as do ``network``, which says how the norm moves
+    (its name will do), and ``direction_ratio``, which multiplies that of the network: the RMS of Adam's direction over
+    that of white noise, about 0.885 on real gradients (`docs/direction`). What the second moment remembers, and with
+    it a history of the gradient's size, is not in the slow limit. Raises `InvalidParameter`.
     """
 
     num_params: ArrayLike
@@ -140,8 +140,7 @@ class Setting:
             raise InvalidParameter("optimizer", self.optimizer, "'adamw' or 'adamh'")
         require_number("beta1", self.beta1, at_least=0, below=1)
         object.__setattr__(self, "schedule", coarsened(as_schedule(self.schedule)))
-        if self.network.name not in NETWORKS:
-            raise InvalidParameter("network", self.network.name, f"one of {', '.join(NETWORKS)}")
+        object.__setattr__(self, "network", as_network(self.network))
 
     @property
     def num_steps(self) -> Array:

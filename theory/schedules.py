@@ -278,7 +278,8 @@ def as_schedule(schedule: ScheduleLike) -> Schedule:
     """
     if isinstance(schedule, Schedule):
         return schedule
-    allowed = f"one of {', '.join(ALL_SCHEDULES)}, or multipliers of the peak in [0, 1], one a step"
+    kinds = ", ".join(cls.__name__ for cls in ALL_SCHEDULES.values())
+    allowed = f"a {kinds}, or multipliers of the peak in [0, 1], one a step"
     try:
         values = np.asarray(schedule, dtype=np.float64)
     except (TypeError, ValueError):
