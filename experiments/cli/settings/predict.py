@@ -29,6 +29,7 @@ from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
     defined_in_words,
+    idle_beta2_in_words,
     last_angle_in_words,
     nearest_in_words,
     network_in_words,
@@ -143,6 +144,8 @@ def run(options: argparse.Namespace) -> int:
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
     print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
+    if idle := idle_beta2_in_words(options, optimizer, network):
+        print(idle)
     print(worth_in_words(network, optimizer))
     return 0
 

@@ -134,6 +134,23 @@ def test_several_starts_give_a_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert any(row == "Assumed: beta1 0.9, beta2 0.95, eps 1e-08, a constant rate without warmup." for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("flags", "idle"),
+    [
+        (["--beta2", "0.999"], True),
+        ([], False),
+        (["--beta2", "0.999", "--network", "scale-invariant"], False),
+        (["--beta2", "0.999", "--finite-beta2"], False),
+        (["--beta2", "0.999", "--optimizer", "adam-l2"], False),
+    ],
+)
+def test_a_beta2_that_does_nothing_is_told(flags: list[str], idle: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*PREDICT[:-1], "200", *flags]) == 0
+    said = capsys.readouterr().out
+    assert ("beta2 0.999 does not act in white noise; --network scale-invariant counts it." in said) == idle
+    assert ("Given: beta2 0.999." in said) == bool(flags)
+
+
 def test_a_run_that_is_too_short_says_how_far_it_gets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*PREDICT[:-1], "5000"]) == 0
     said = capsys.readouterr().out
