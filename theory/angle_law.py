@@ -63,6 +63,8 @@ class AngleLaw:
     noise_batch : tokens per step at which signal and noise of a gradient are equal; None leaves out the share d.
     L_inf, A, a : the part that no learning rate changes.
     reference_params, reference_batch : N_r and B_r, where C2 is the coefficient.
+    fitted_rates, fitted_steps : lowest and highest peak rate of AdamW, and number of steps, of the runs that the
+        constants were fitted to; None where they were not. What lies `outside` of them is an extrapolation.
     """
 
     C1: float
@@ -78,6 +80,8 @@ class AngleLaw:
     a: float = 0.0
     reference_params: float = 1e8
     reference_batch: float = 2.0**19
+    fitted_rates: tuple[float, float] | None = None
+    fitted_steps: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name in ("C1", "a1", "C2", "a2", "B2", "reference_params", "reference_batch"):
@@ -87,6 +91,23 @@ class AngleLaw:
             require_number("noise_batch", self.noise_batch, above=0)
         for name in ("noise_growth", "L_inf", "A", "a"):
             require_number(name, getattr(self, name))
+
+    def outside(self, learning_rate: ArrayLike, num_steps: ArrayLike) -> str:
+        """Which of these lie outside the runs of the fit, in a line; empty where none does, or nothing was fitted.
+
+        >>> from theory.angle_law import EXAMPLE
+        >>> EXAMPLE.outside([0.02, 0.9], 20_000)
+        'outside the fit: learning rate 0.02 to 0.9, fitted from 0.0001 to 0.002'
+        """
+        asked = (("learning rate", learning_rate, self.fitted_rates), ("steps", num_steps, self.fitted_steps))
+        told = []
+        for what, values, fitted in asked:
+            known = np.asarray(values, np.float64)
+            low, high = np.nanmin(known, initial=np.inf), np.nanmax(known, initial=-np.inf)
+            if fitted is not None and (low < fitted[0] * (1 - 1e-9) or high > fitted[1] * (1 + 1e-9)):
+                span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+                told.append(f"{what} {span}, fitted from {fitted[0]:g} to {fitted[1]:g}")
+        return "outside the fit: " + "; ".join(told) if told else ""
 
 
 EXAMPLE = AngleLaw(
@@ -99,6 +120,8 @@ EXAMPLE = AngleLaw(
     L_inf=2.73,
     reference_params=8.5e7,
     reference_batch=51_200,
+    fitted_rates=(1e-4, 2e-3),
+    fitted_steps=(15_000, 50_000),
 )
 """Least squares to 110 public runs of AdamW (github.com/fabian-sp/lr-scheduling; 12 layers of 768, 51,200 tokens a
 step, 15,000 to 50,000 steps, cosine, WSD and constant rates of 1e-4 to 2e-3), which it meets within 0.008 nats, root
