@@ -6,8 +6,8 @@ schedule; `theory.slopes` has the closed forms, and the legend of n, w and y.
 **At which rate.** Every answer is one at the law's own best rate, ``learning_rate``, with ``num_relaxations`` there; no
 rate of yours enters. Look at these two first. If your best rate makes another number of relaxations n,
 :math:`2\lambda\sum_t\eta_t` (``setting.num_relaxations(rate)``), the answer is not about your runs:
-`theory.optimal_lr.law_with_optimum` gives the law whose best rate is yours. ``outside`` says where best rates or lengths
-lie outside the runs that a law was fitted to, as at most settings of ``EXAMPLE``.
+`theory.optimal_lr.law_with_optimum` gives the law whose best rate is yours. ``outside`` says where best rates or
+lengths lie outside the runs that a law was fitted to, as at most settings of ``EXAMPLE``.
 
 **Along N at fixed D** :math:`\theta_*` and n fall. From `predict_bend` and `predict_measurement` with a law made up for
 this (a1 = 0.43, a2 = 1.4, B2 = 0.3; not the fitted ``EXAMPLE`` of `theory.angle_law`), for constant rate, WSD and

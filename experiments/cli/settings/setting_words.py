@@ -183,7 +183,8 @@ def idle_beta2_in_words(options: argparse.Namespace, optimizer: Optimizer, netwo
     from theory import AdamC, AdamW
     from theory.networks import WHITE_NOISE
 
-    acts = network.name != WHITE_NOISE.name or options.finite_beta2 or not isinstance(optimizer, AdamW | AdamC)
-    if options.beta2 is None or acts:
+    if options.beta2 is None or options.finite_beta2 or network.name != WHITE_NOISE.name:
+        return None
+    if not isinstance(optimizer, AdamW | AdamC):
         return None
     return f"beta2 {optimizer.beta2:g} does not act in white noise; --network scale-invariant counts it."
