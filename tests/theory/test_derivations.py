@@ -108,7 +108,7 @@ def test_every_command_of_a_formula_is_known() -> None:
 @pytest.mark.parametrize(
     ("tex", "text"),
     [
-        (r"f = 1 \mp\mathrm{tolerance}", "f = 1 ∓ tolerance"),
+        (r"f = 1 \mp \mathrm{tolerance}", "f = 1 ∓ tolerance"),
         (r"\dot\rho = -2\lambda\eta\rho + \eta^2", f"{RHO}̇ = -2λη{RHO} + η²"),
         (r"\sqrt{2\eta\lambda} = \sqrt q", "√(2ηλ) = √q"),
         (r"\frac{1}{2\eta\lambda}\ln\frac{1-y}{1-f^2}", "1/(2ηλ) ln((1-y)/(1-f²))"),
