@@ -140,8 +140,8 @@ SCALE_INVARIANT = Network(
 # By kind of matrix; norms, and for queries and keys the way to them, are those of docs/held-out.
 GPT2_WORTH = {
     "up, down": "a draft; in make validate 2 of 9 predictions of angle and norm are off by more than 20 % (25 % at"
-    " worst); norms of Pythia-70M, all matrices as one, to 3 %; norms of held-out small models in the median (at worst):"
-    " to 9 % (33 %)",
+    " worst); norms of Pythia-70M, all matrices as one, to 3 %; norms of held-out small models in the median (at"
+    " worst): to 9 % (33 %)",
     "value, output": "a draft; in make validate 6 of 9 predictions of angle and norm are off by more than 20 % (78 % at"
     " worst); norms of held-out small models in the median (at worst): to 22 % (54 %)",
     "query, key": "no law is known that holds; norms of held-out small models in the median (at worst): to 23 %"
