@@ -3,7 +3,10 @@
 ``docs/theory.md`` lists what each module derives; ``python -m theory.adamw``, and so the others, prints it.
 """
 
+import importlib
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from theory import adamh, adamw
 from theory.checks import InvalidParameter, NoEquilibrium
@@ -70,6 +73,15 @@ __all__ = [
     "predict_trajectory",
     "record_steps",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """A module of the package that no import here names, as `theory.transient`, when it is first asked for."""
+        if name.startswith("_") or not Path(__file__).with_name(f"{name}.py").is_file():
+            raise AttributeError(f"module 'theory' has no attribute {name!r}")
+        return importlib.import_module(f"theory.{name}")
+
 
 # A module that is run prints the derivations of its imported twin; Python warns of the two.
 warnings.filterwarnings("ignore", "'theory.* found in sys.modules", RuntimeWarning, "runpy")

@@ -61,7 +61,8 @@ Array = NDArray[np.float64]
 
 
 def derive_equilibrium() -> dict[str, sp.Expr]:
-    """Solve the stationary recursion; keys ``rms``, ``cosine``, ``sine`` (of the angle), in eta, lam, beta1, U."""
+    """Solve the stationary recursion; in eta, lam, beta1, U: ``rms``; ``cosine_of_w_and_u``, of the weights with the
+    update; ``sine`` of the angle that a step turns by, whose cosine is that of the law above."""
     alpha = 1 - eta * lam
     rho, p = sp.symbols("rho p")
     stationary = sp.solve(
@@ -76,7 +77,7 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
     tangential = eta**2 * (rho * U**2 - p**2)
     return {
         "rms": sp.sqrt(sp.factor(rho)),
-        "cosine": sp.factor(p / (sp.sqrt(sp.factor(rho)) * U)),
+        "cosine_of_w_and_u": sp.factor(p / (sp.sqrt(sp.factor(rho)) * U)),
         "sine": sp.sqrt(sp.factor(sp.simplify(tangential / rho**2))),
     }
 

@@ -3,8 +3,15 @@ r"""Where the optimal learning rate bends away from a power law, which way, and 
 Slope and curvature come from optima of `theory.optimal_lr`, by differences or over a range of scales, under any
 schedule; `theory.slopes` has the closed forms, and the legend of n, w and y.
 
-**Along N at fixed D** :math:`\theta_*` and n fall. From `predict_bend` and `predict_measurement` with the example law
-a1 = 0.43, a2 = 1.4, B2 = 0.3, for constant rate, WSD and cosine; slopes in units of AdamH's, p:
+**At which rate.** Every answer is one at the law's own best rate, ``learning_rate``, with ``num_relaxations`` there; no
+rate of yours enters. Look at these two first. If your best rate makes another number of relaxations n,
+:math:`2\lambda\sum_t\eta_t` (``setting.num_relaxations(rate)``), the answer is not about your runs:
+`theory.optimal_lr.law_with_optimum` gives the law whose best rate is yours. ``outside`` says where best rates or
+lengths lie outside the runs that a law was fitted to, as at most settings of ``EXAMPLE``.
+
+**Along N at fixed D** :math:`\theta_*` and n fall. From `predict_bend` and `predict_measurement` with a law made up for
+this (a1 = 0.43, a2 = 1.4, B2 = 0.3; not the fitted ``EXAMPLE`` of `theory.angle_law`), for constant rate, WSD and
+cosine. All n are at the optimum; slopes in units of AdamH's, here p:
 
 * w above 1: up nearly all the way, from n of 50 (w = 4) or 10 (w = 1.3) to 0.5, slope 1.8-2 to 0.8-1.
 * w below 1: first down, slope up to 2.5-4 near n = 5-10, and then up, the more steeply the smaller w. A run of scales
@@ -18,7 +25,8 @@ a1 = 0.43, a2 = 1.4, B2 = 0.3, for constant rate, WSD and cosine; slopes in unit
   :math:`p^2`); under a constant rate and WSD it bends by 0.4 to 1.2 times as much as eta*.
 
 **Along D at fixed batch** n grows, as :math:`\eta_*` falls more slowly than 1/D: the curve bends down on its way from
-frozen to equilibrium, by 0.03-0.15 in the example above, and is as straight as AdamH's only for large n or w above 1.5.
+frozen to equilibrium, by 0.03-0.15 with the law made up above, and is as straight as AdamH's only for large n or w
+above 1.5.
 
 **What undoes it**: AdamH; starting every run at its own equilibrium, :math:`\mathrm{RMS}_0^2 = \eta/2\lambda`, where a
 constant rate turns by :math:`\theta_{eq}` from the first step. Decay and initial norm act through their product alone:
@@ -62,7 +70,9 @@ class Bend:
     """Slope and curvature of ln eta* at every entry of a setting, arrays of its shape.
 
     ``slope_error``, ``curvature_error``: of the differences, from two step sizes; ``mean_angle_slope``,
-    ``mean_angle_curvature``: of the mean angle at the optimum; ``num_relaxations``: at the optimum, 0 for AdamH.
+    ``mean_angle_curvature``: of the mean angle at the optimum; ``learning_rate``: the law's own best, not yours;
+    ``num_relaxations``: at that rate, 0 for AdamH; ``outside``: in words, which best rates and lengths lie outside the
+    runs that the law was fitted to, empty where none do.
     """
 
     learning_rate: Array
@@ -74,6 +84,7 @@ class Bend:
     mean_angle_slope: Array
     mean_angle_curvature: Array
     direction: NDArray[np.object_]
+    outside: str
 
 
 def predict_bend(
@@ -113,6 +124,7 @@ def predict_bend(
         mean_angle_slope=angle_slope,
         mean_angle_curvature=angle_curvature,
         direction=_directions(np.where(settled, curvature, np.nan), straight_within),
+        outside=_outside(law, setting, rate),
     )
 
 
@@ -122,7 +134,8 @@ class MeasuredBend:
 
     ``slope`` at the middle and ``curvature`` of a parabola through ln eta* against ln of the axis; ``gap``: ln of the
     optimum at the largest scale over a straight line through the smaller half of the scales, above 0 where a straight
-    fit underestimates; ``learning_rates``, ``num_relaxations``: (num_scales,).
+    fit underestimates; ``learning_rates``, ``num_relaxations``: (num_scales,), the law's own best rates, not yours, and
+    the relaxations at them; ``outside``: as in `Bend`.
     """
 
     slope: float
@@ -131,6 +144,7 @@ class MeasuredBend:
     learning_rates: Array
     num_relaxations: Array
     direction: Direction
+    outside: str
 
 
 def predict_measurement(
@@ -142,7 +156,24 @@ def predict_measurement(
     straight_within: float = DELTA,
     loss_resolution: float = 1e-3,
 ) -> MeasuredBend:
-    """The bend over a range: ``scales`` (at least 4, ascending) replace the setting's ``axis``; the rest is numbers."""
+    """The bend over a range: ``scales`` (at least 4, ascending) replace the setting's ``axis``; the rest is numbers.
+
+    Examples
+    --------
+    The fitted law has its best rates far above those of its runs, at 55 relaxations or more, where the line is
+    straight. With 1e-3 as the best rate of 85M parameters the same run of sizes has 1 to 9, and bends.
+
+    >>> from theory import WSD
+    >>> from theory.angle_law import EXAMPLE, Setting
+    >>> from theory.bend import predict_measurement
+    >>> from theory.optimal_lr import law_with_optimum
+    >>> run = Setting(num_params=8.5e7, num_tokens=1e10, schedule=WSD(num_steps=19_000))
+    >>> for law in (EXAMPLE, law_with_optimum(EXAMPLE, run, 1e-3)):
+    ...     found = predict_measurement(law, run, "num_params", [2.2e7, 8.5e7, 3e8, 7e8])
+    ...     print(found.direction.value, found.num_relaxations.round(1).tolist(), found.outside)
+    straight [430.1, 193.6, 91.7, 55.4] outside the fit: learning rate 0.0161 to 0.125, fitted from 0.0001 to 0.002
+    bends-up [8.6, 3.4, 1.8, 1.2] outside the fit: learning rate 0.000335 to 0.00251, fitted from 0.0001 to 0.002
+    """
     values = np.asarray(scales, np.float64)
     if values.ndim != 1 or values.size < 4 or not np.all(np.diff(values) > 0):
         raise InvalidParameter("scales", scales, "at least four numbers, ascending")
@@ -162,6 +193,7 @@ def predict_measurement(
         learning_rates=optimum.learning_rate,
         num_relaxations=runs.num_relaxations(optimum.learning_rate) * (setting.optimizer == "adamw"),
         direction=_directions(np.asarray(curvature), straight_within).item(),
+        outside=_outside(law, runs, optimum.learning_rate),
     )
 
 
@@ -177,6 +209,11 @@ def predict_against_schedule(
 ) -> list[MeasuredBend]:
     """`predict_measurement` along ``axis`` for each schedule."""
     return [predict_measurement(law, replace(setting, schedule=schedule), axis, scales) for schedule in schedules]
+
+
+def _outside(law: AngleLaw, setting: Setting, rates: Array) -> str:
+    """By the rates of AdamW alone: the law's runs had no other."""
+    return law.outside(rates if setting.optimizer == "adamw" else (), setting.num_steps)
 
 
 def _differences(f: Array, step: float) -> tuple[Array, Array, Array, Array]:

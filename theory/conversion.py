@@ -54,7 +54,9 @@ from theory.networks import (
     WHITE_NOISE,
     InverseNorm,
     Network,
+    NetworkLike,
     RadialGradients,
+    as_network,
     model_of,
 )
 from theory.optimizers import AdamC, AdamH, AdamW, Optimizer
@@ -98,7 +100,7 @@ def convert(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Conversion:
     """The schedule under which ``target`` turns like ``source``.
 
@@ -141,6 +143,7 @@ def convert(
     >>> [f"{rate:.5f}" for rate in rates[[0, 10, 100, 1000, 19_999]]]
     ['0.04425', '0.01387', '0.00929', '0.00628', '0.00327']
     """
+    network = as_network(network)
     if network.name == GPT2.name:
         raise _not_scale_invariant(network)
     schedule = as_schedule(schedule)
@@ -189,7 +192,7 @@ def rates_for_angles(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Array:
     """Learning rates (num_steps,) at which ``target`` turns by ``angles`` (num_steps,), in [0, pi/2) radians.
 
@@ -209,7 +212,7 @@ def rates_for_angles(
         case FedBack():
             raise InvalidParameter("target", target.name, "an optimizer whose update does not depend on the norm")
         case RadialGradients():
-            raise _not_scale_invariant(network)
+            raise _not_scale_invariant(as_network(network))
         case OnSphere():
             rates = driven.sphere_rates(turns, found.drive(len(turns)))
         case Decoupled():

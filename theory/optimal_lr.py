@@ -10,8 +10,9 @@ schedule, and in closed form where the angle's path has a fixed shape.
    \theta_* \propto \big(N^{-g} B\big)^{1/(1+a_1-m)}\; T^{-(a_1-m)/(1+a_1-m)}, \qquad
    m = \min\Big(\frac{p\gamma}{p\gamma+1},\, a_2-1\Big)
 
-A rate that ends like :math:`\zeta^p` in the time :math:`\zeta` left (p = 0: no decay to 0; 1: a line; 2: a cosine)
-makes an angle that ends like :math:`\zeta^{p\gamma}`, and annealing takes m powers of S off the noise.
+A rate that ends like :math:`\zeta^p` in the time :math:`\zeta` left (p = 0: no decay to 0; 1: a line; 2: a cosine; the
+slope p of `theory.bend` is another one) makes an angle that ends like :math:`\zeta^{p\gamma}`, and annealing takes m
+powers of S off the noise.
 
 * deep equilibrium: :math:`\theta = \sqrt{2q\eta\lambda}`, :math:`\gamma = 1/2`, :math:`\eta_* = \theta_*^2/2q\lambda`;
 * frozen norm: :math:`\theta = \eta\sqrt q/\mathrm{RMS}_0`, :math:`\gamma = 1`, :math:`\eta_* =
@@ -27,7 +28,7 @@ lag of `theory.slow_norm` sets in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -123,6 +124,38 @@ def optimal_learning_rate(
         mean_angle=angle_and_excess(law, setting, np.exp(best))[0],
         outcome=np.asarray(np.array(list(OptimumOutcome), dtype=object)[kind], dtype=object),
     )
+
+
+def law_with_optimum(law: AngleLaw, setting: Setting, learning_rate: float) -> AngleLaw:
+    """The law with another coefficient C2 of the noise, for which ``learning_rate`` is the best of one setting.
+
+    So a law whose own best rates are not yours answers for yours: what `theory.bend` says then holds at your number of
+    relaxations. Raises `InvalidParameter` where no C2 makes it the best, as in a flat window.
+
+    Examples
+    --------
+    The best rate of the fitted law is far from practice at this batch, which its runs did not have.
+
+    >>> from theory import WSD
+    >>> from theory.angle_law import EXAMPLE, Setting
+    >>> from theory.optimal_lr import law_with_optimum, optimal_learning_rate
+    >>> run = Setting(num_params=1e8, num_tokens=1e10, schedule=WSD(num_steps=19_000))
+    >>> laws = EXAMPLE, law_with_optimum(EXAMPLE, run, 1e-3)
+    >>> [f"{float(optimal_learning_rate(law, run).learning_rate):.3g}" for law in laws]
+    ['0.0512', '0.001']
+    """
+    require_number("learning_rate", learning_rate, above=0)
+    if setting.shape:
+        raise InvalidParameter("setting", setting.shape, "of numbers, not of arrays")
+    rates = learning_rate * np.exp(STEP * np.array([-2.0, -1.0, 1.0, 2.0]))
+    once, twice = (excess_loss(replace(law, C2=k * law.C2), setting, rates) for k in (1, 2))  # linear in C2
+    falls, rises = (f[0] - 8 * f[1] + 8 * f[2] - f[3] for f in (2 * once - twice, twice - once))
+    if falls < 0 < rises:
+        found = replace(law, C2=float(-law.C2 * falls / rises))
+        best = optimal_learning_rate(found, setting, loss_resolution=0).learning_rate
+        if abs(np.log(best / learning_rate)) < 1e-2:
+            return found
+    raise InvalidParameter("learning_rate", learning_rate, "one that this law can have as the best, with another C2")
 
 
 def _polish(excess: Callable[[Array], Array], best: Array, spacing: Array) -> Array:

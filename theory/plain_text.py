@@ -16,19 +16,39 @@ SMALL = (
 )
 GREEK = {
     **{name: lookup(f"GREEK SMALL LETTER {name.replace('lambda', 'lamda')}") for name in SMALL},
-    **{name: lookup(f"GREEK CAPITAL LETTER {name}") for name in ("Gamma", "Delta", "Theta", "Psi")},
+    **{name: lookup(f"GREEK CAPITAL LETTER {name}") for name in ("Gamma", "Delta", "Theta", "Phi", "Psi")},
     **{"varsigma": lookup("GREEK SMALL LETTER FINAL SIGMA"), "varphi": lookup("GREEK PHI SYMBOL")},
 }
 SIGNS = {
     **{"langle": "⟨", "rangle": "⟩", "|": "‖", "infty": "∞", "sum": "Σ", "prod": "Π", "int": "∫", "partial": "∂"},
-    **{"pm": "±", "in": "∈", "top": "ᵀ", "le": "≤", "ge": "≥", "ll": "≪", "gg": "≫", "sim": "~", "approx": "≈"},
-    **{"gtrsim": "≳", "propto": "∝", "to": "→", "leftarrow": "←", "ne": "≠", "cdot": "·", "dots": "…"},
+    **{
+        "pm": "±",
+        "mp": "∓",
+        "in": "∈",
+        "top": "ᵀ",
+        "le": "≤",
+        "ge": "≥",
+        "ll": "≪",
+        "gg": "≫",
+        "sim": "~",
+        "approx": "≈",
+    },
+    **{
+        "gtrsim": "≳",
+        "propto": "∝",
+        "to": "→",
+        "leftarrow": "←",
+        "Rightarrow": "⇒",
+        "ne": "≠",
+        "cdot": "·",
+        "dots": "…",
+    },
     **{"{": "{", "}": "}"},
     **dict.fromkeys((",", ";", " ", "quad", "qquad"), " "),
     **dict.fromkeys(("left", "right", "big", "Big", "!"), ""),
 }
 FRACTIONS = (r"\frac", r"\tfrac")
-NAMES = ("sqrt", "ln", "sin", "cos", "tan")
+NAMES = ("sqrt", "ln", "sin", "cos", "tan", "arcsin", "arccos", "min", "max", "Sigma")
 LETTERS = ("mathrm", "text", "operatorname", "mathbf")
 OVER = {"dot": "\u0307", "hat": "\u0302", "bar": "\u0304", "tilde": "\u0303"}
 HIGH = dict(zip("0123456789-+", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", strict=True))
@@ -47,8 +67,20 @@ SPELLED = {
         "∈": "in",
         "∝": "proportional to",
     },
-    **{"⟨": "<", "⟩": ">", "‖": "||", "±": "+-", "≤": "<=", "≥": ">=", "≪": "<<", "≫": ">>", "≈": "~", "≳": ">~"},
-    **{"→": "->", "←": "<-", "≠": "!=", "·": "*", "…": "...", "ᵀ": "^T", "°": "degrees"},
+    **{
+        "⟨": "<",
+        "⟩": ">",
+        "‖": "||",
+        "±": "+-",
+        "∓": "-+",
+        "≤": "<=",
+        "≥": ">=",
+        "≪": "<<",
+        "≫": ">>",
+        "≈": "~",
+        "≳": ">~",
+    },
+    **{"→": "->", "⇒": "=>", "←": "<-", "≠": "!=", "·": "*", "…": "...", "ᵀ": "^T", "°": "degrees"},
     **{mark: f"_{name}" for name, mark in OVER.items()},
 }
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[_^{}&]|\s+|.", re.DOTALL)
@@ -165,9 +197,7 @@ def _word(name: str, tokens: list[str], before: str) -> str:
 
 def _begins_with_letter(tokens: list[str]) -> bool:
     follows = tokens[0] if tokens else ""
-    return follows.isalnum() or (
-        follows.startswith("\\") and follows[1:] in {*GREEK, "sqrt", "ln", "sin", "cos", "tan"}
-    )
+    return follows.isalnum() or (follows.startswith("\\") and follows[1:] in {*GREEK, *NAMES})
 
 
 def _argument(tokens: list[str]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from theory import adamh
 from theory.checks import InvalidParameter, require_magnitude, require_number
 from theory.models import Equilibrium, FedBack, Moments, OnSphere
-from theory.networks import WHITE_NOISE, Model, Network, model_of
+from theory.networks import WHITE_NOISE, Model, NetworkLike, model_of
 from theory.optimizers import AdamC, AdamH, AdamL2, AdamW, Optimizer
 from theory.schedules import Schedule, ScheduleLike, as_schedule
 from theory.settling import decay_time_steps, settles, steps_to_equilibrium, transient_steps
@@ -30,7 +30,7 @@ def equilibrium(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Equilibrium:
     """Equilibrium at the peak learning rate; ``initial_rms`` matters on the sphere only, which keeps it.
 
@@ -61,7 +61,7 @@ def predict_trajectory(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Trajectory:
     """The trajectory that a network of that kind would give, white noise by default, by its second-moment recursion.
 
@@ -106,7 +106,7 @@ def final_rms(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> float:
     """Weight RMS after the last step (a `Trajectory` holds the one before it)."""
     initial = _positive("initial_rms", initial_rms).reshape(1)
@@ -121,7 +121,7 @@ def num_relaxations(
     *,
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> float | None:
     r"""Relaxation times that fit in the run, :math:`2\lambda\sum_t\eta_t` for AdamW; None on the sphere.
 
@@ -163,7 +163,7 @@ def predict(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Prediction: ...
 
 
@@ -177,7 +177,7 @@ def predict(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> tuple[Prediction, ...]: ...
 
 
@@ -190,7 +190,7 @@ def predict(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> Prediction | tuple[Prediction, ...]:
     """Equilibrium, transient and end of one run, or of several that differ in their initial RMS, in that order.
 
@@ -233,7 +233,7 @@ def predict_run(
     finite_beta2: bool = False,
     gradient_rms: float = 1.0,
     shape: tuple[int, int] | None = None,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> tuple[Prediction, Trajectory]:
     """`predict` and `predict_trajectory` of one matrix, every step recorded, at the cost of one of them.
 
@@ -312,7 +312,11 @@ def _trajectory(model: Model, moments: Moments, keep: NDArray[np.int64], matrice
 
 
 def _positive(name: str, value: ArrayLike) -> Array:
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        allowed = "a finite number above 0; that of equilibrium is theory.equilibrium(...).weight_rms"
+        raise InvalidParameter(name, value, allowed) from None
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidParameter(name, value, "a finite number above 0")
     for number in (array.min(initial=1.0), array.max(initial=1.0)):

@@ -13,7 +13,7 @@ run equals the *integral*: nothing is lost between the discrete run and the cont
     CosineRestarts   warmup, then several half cosines of equal length, each from 1 to ``final_fraction``
     Tabulated        any multipliers, step by step: each is held for its step, so that sums are integrals here too
 
-Where a function takes a schedule it takes an array of multipliers as well, one a step (`as_schedule`).
+Where a function takes a schedule it takes an array of multipliers as well, one a step, 1 at the peak (`as_schedule`).
 
 Eight steps of a cosine with a warmup of two, and their sum, the integral:
 
@@ -236,11 +236,41 @@ SCHEDULES: dict[str, type[Constant] | type[Linear] | type[Cosine] | type[WSD]] =
 ALL_SCHEDULES: dict[str, type[Schedule]] = {**SCHEDULES, **{cls.name: cls for cls in (CosineRestarts, Tabulated)}}
 
 
-SMALLEST_PEAK = 0.05  # of multipliers given as an array, below which they are rates
+PIECES = 200  # of a schedule that is integrated piece by piece
+LOST = 1e-3  # of the sum of squares, when steps are taken together
+
+
+def coarsened(schedule: Schedule) -> Schedule:
+    """A schedule of many holds in `PIECES` of the same sum or fewer, shorter where it changes and towards its end.
+
+    Any other is left as it is. Raises `InvalidParameter` where that would take more than `LOST` off the sum of squares,
+    as where the rate changes to and fro at every step.
+    """
+    if not isinstance(schedule, Tabulated) or len(schedule.segments()) <= PIECES:
+        return schedule
+    m, num_steps = schedule.multipliers(), schedule.num_steps
+    changed = np.abs(np.diff(m, prepend=m[0]))
+    late = 1 / np.arange(num_steps, 0, -1.0)  # d ln of the time left
+    place = sum(np.cumsum(part) / part.sum() for part in (changed, late)) / 2
+    pieces = np.minimum(np.floor(place * PIECES), PIECES - 1).astype(np.int64)
+    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    lengths = np.diff(starts, append=num_steps)
+    held = np.repeat(np.add.reduceat(m, starts) / lengths, lengths)
+    lost = 1 - float(np.sum(held**2) / np.sum(m**2))
+    if lost > LOST:
+        allowed = f"of at most {PIECES} pieces, or without swings from step to step: smooth or thin the multipliers"
+        raise InvalidParameter("schedule", f"of {len(schedule.segments())} pieces", allowed)
+    return Tabulated(num_steps=num_steps, steps=tuple(range(num_steps)), values=tuple(held.tolist()))
+
+
+LOWEST_PEAK = 0.9  # of multipliers given as an array: those of a short schedule, half a step off its peak, pass
 
 
 def as_schedule(schedule: ScheduleLike) -> Schedule:
-    """The schedule itself, or the `Tabulated` of multipliers (num_steps,) in [0, 1]; raises `InvalidParameter`.
+    """The schedule itself, or the `Tabulated` of multipliers (num_steps,) in [0, 1] whose highest is 1.
+
+    The peak learning rate is the optimizer's own, so that an array of rates is to be divided by its highest; one whose
+    highest value is above 1 or below 0.9 is taken for rates and refused. Raises `InvalidParameter`.
 
     >>> from theory.schedules import as_schedule
     >>> as_schedule([0.5, 1.0, 0.5]).integral(3)
@@ -248,15 +278,18 @@ def as_schedule(schedule: ScheduleLike) -> Schedule:
     """
     if isinstance(schedule, Schedule):
         return schedule
-    allowed = f"one of {', '.join(ALL_SCHEDULES)}, or multipliers of the peak in [0, 1], one a step"
+    kinds = ", ".join(cls.__name__ for cls in ALL_SCHEDULES.values())
+    allowed = f"a {kinds}, or multipliers of the peak in [0, 1], one a step"
     try:
         values = np.asarray(schedule, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidParameter("schedule", schedule, allowed) from None
     if values.ndim != 1 or not len(values):
         raise InvalidParameter("schedule", f"of shape {values.shape}", allowed)
-    if values.max() > 1 or 0 < values.max() < SMALLEST_PEAK:
-        raise InvalidParameter("schedule", float(values.max()), "1 at its peak: rates are to be divided by their peak")
+    highest = float(values.max())
+    if highest > 1 or 0 < highest < LOWEST_PEAK:
+        rule = f"1 at its peak ({LOWEST_PEAK:g} to 1 is taken): rates are to be divided by their peak, {highest:g}"
+        raise InvalidParameter("schedule", highest, f"{rule}, which is the optimizer's learning_rate")
     return Tabulated(num_steps=len(values), steps=tuple(range(len(values))), values=tuple(values.tolist()))
 
 

@@ -139,6 +139,23 @@ def weight_rms(
     return np.sqrt(np.square(initial_rms) * remembered + nu(schedule, times, learning_rate=eta, weight_decay=lam))
 
 
+def weight_rms_at_nodes(
+    schedule: Schedule, x: Array, *, learning_rate: Array, weight_decay: Array, initial_rms: Array
+) -> Array:
+    """`weight_rms` at times ``x`` (num_segments, num_nodes), each in its segment: the cost grows like the segments.
+
+    The settings (num_settings,) are taken as they are; returns (num_segments, num_nodes, num_settings).
+    """
+    decay, left, start = 2 * weight_decay * learning_rate, np.square(initial_rms), 0
+    rho = np.empty((*x.shape, decay.size))
+    for row, segment in enumerate(schedule.segments()):
+        inside = np.append(np.clip(x[row] - start, 0, segment.length), segment.length)[:, None]
+        grown = learning_rate**2 * remembered_square(segment, inside, decay)
+        squares = left * np.exp(-decay * segment.integral(inside)) + grown
+        rho[row], left, start = squares[:-1], squares[-1], start + segment.length
+    return np.sqrt(rho)
+
+
 def angular_update(
     schedule: ScheduleLike,
     x: ArrayLike,

@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw, momentum, network_grid, slow_norm
 from theory.checks import InvalidParameter, require_number
-from theory.networks import WHITE_NOISE, Network
+from theory.networks import WHITE_NOISE, NetworkLike, as_network
 from theory.roots import root_between
 from theory.schedules import Schedule, ScheduleLike, as_schedule
 
@@ -203,7 +203,7 @@ def run_grid(
     tolerance: float = 0.05,
     steps: ArrayLike = (),
     total_angle: bool = False,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> GridRun:
     """The exact recursion of `theory.adamw` for many settings at once, in memory that does not grow with the steps.
 
@@ -212,7 +212,7 @@ def run_grid(
     takes its own recursion and equilibrium, and longer. Raises `InvalidParameter`.
     """
     require_number("tolerance", tolerance, above=0, below=1)
-    schedule = as_schedule(schedule)
+    schedule, network = as_schedule(schedule), as_network(network)
     settings = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (learning_rate, weight_decay, initial_rms)))
     shape, (eta, lam, initial) = settings[0].shape, (v.ravel() for v in settings)
     for name, values, allowed in (

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theory import slow_norm
 from theory.checks import require_number
-from theory.networks import WHITE_NOISE, Network
+from theory.networks import WHITE_NOISE, NetworkLike
 from theory.schedules import Schedule, ScheduleLike
 from theory.transient import run_grid
 
@@ -42,7 +42,7 @@ def transient_map(
     beta1: float = 0.9,
     beta2: float = 0.95,
     tolerance: float = 0.05,
-    network: Network = WHITE_NOISE,
+    network: NetworkLike = WHITE_NOISE,
 ) -> TransientMap:
     """Length of the transient at every pair of learning rate and weight decay, by `run_grid`: ready for contours."""
     rates, decays = np.asarray(learning_rates, np.float64), np.asarray(weight_decays, np.float64)

@@ -62,7 +62,8 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
     try:
         for name, (low, high) in SPAN.items():
             require_number(name, numbers[name], at_least=low, at_most=high)
-        law = replace(EXAMPLE, **{name: numbers[name] for name in LAW})
+        constants: dict[str, Any] = {name: numbers[name] for name in LAW}
+        law = replace(EXAMPLE, **constants)
         middle = _setting(asked, numbers)
         return _answer(law, middle, axis, asked)
     except InvalidParameter as error:

@@ -207,7 +207,7 @@ def finish_panel(ax: Axes, quantity: str, steps: NDArray[np.int64], values: Arra
         ax.set_ylim(bottom / 1.3, known.max() * 1.3)
     else:
         ax.set_ylim(0, 1.12 * float(known.max(initial=0.0)) or 1.0)
-    ax.set_xlim(0, max(int(steps[-1]), 1))
+    ax.set_xlim(0, int(steps[-1]) + 1)  # the run ends behind its last step: a tick there is in the picture
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.set(xlabel=LABELS["step"], ylabel=LABELS[quantity])
     return is_wide(values) and bool(known.min() < known.max() / DEEPEST)

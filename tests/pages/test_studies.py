@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.pages.shown import CURVATURE, DOCS, cells, is_rounded, table_of
+from theory.networks import GPT2_WORTH
 
 
 def test_what_counts_as_passed_in_validate() -> None:
@@ -353,3 +354,18 @@ def test_the_verdicts_of_classic() -> None:
     assert is_rounded(said, [1 / ratio["large"] for ratio in off])
     (said,) = re.findall(r"`make classic`, (.*?) of 800 steps\)", page)
     assert is_rounded(said, [runs["seconds"].sum() / 60, len(runs), len(runs.query("num_steps == 800"))])
+
+
+def test_what_the_law_of_gpt2_is_said_to_be_worth() -> None:
+    """By the command, by kind of matrix, and by the README of all: what `make validate` judged."""
+    table = table_of("validate", "predictions.csv").query("group.str.contains('gpt2, ')").dropna(subset=["verdict"])
+    table["kind"] = table["group"].str.partition("gpt2, ")[2]
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    counted = []
+    for kind, rows in table.groupby("kind"):
+        outside, worst = (rows["verdict"] == "outside").sum(), 100 * rows["error"].abs().max()
+        assert f"{outside} of {len(rows)} predictions" in GPT2_WORTH[str(kind)]
+        assert f"off by more than {100 * rows['limit'].max():g} % ({worst:.0f} % at worst)" in GPT2_WORTH[str(kind)]
+        assert f"{outside} of {len(rows)} in" in readme
+        counted.append(outside)
+    assert f"{sum(counted)} of its {len(table)} predictions" in readme

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from theory import WSD, Constant, Cosine, InvalidParameter, Linear, Schedule, angle_law, transient
 from theory.angle_law import AngleLaw, Setting, excess_loss, loss, mean_angle
+from theory.schedules import PIECES
 
 BATCH = 2.0**19
 LAW = AngleLaw(C1=1.0, a1=0.43, C2=5.0, a2=1.4, B2=0.3, noise_growth=0.25)
@@ -133,3 +134,13 @@ def test_a_schedule_may_be_an_array_of_multipliers() -> None:
     )
     with pytest.raises(InvalidParameter, match="divided by their peak"):
         Setting(num_params=1e8, num_tokens=2e9, schedule=1e-3 * multipliers)  # type: ignore[arg-type]
+
+
+def test_the_steps_of_a_schedule_in_an_array_have_its_loss() -> None:
+    """5,000 of them, within 1e-4 nats, and 1e-4 in the difference that moves an optimum by 0.2 %: pieces cost most at
+    the end of a cosine, and their number does not grow with the steps."""
+    schedule, rates = Cosine(num_steps=5000, warmup_steps=100), np.array([0.01, 0.04])
+    whole, steps = (excess_loss(LAW, setting(s), rates) for s in (schedule, schedule.multipliers()))  # type: ignore[arg-type]
+    np.testing.assert_allclose(steps, whole, atol=1e-4)
+    np.testing.assert_allclose(np.diff(steps), np.diff(whole), atol=1e-4)
+    assert len(setting(schedule.multipliers()).schedule.segments()) <= PIECES  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theory import WSD, Constant, Cosine, InvalidParameter, bend
+from theory.angle_law import EXAMPLE as FITTED
 from theory.angle_law import AngleLaw, Setting, excess_loss
 from theory.bend import Direction, predict_against, predict_against_schedule, predict_bend, predict_measurement
+from theory.optimal_lr import law_with_optimum
 
 CONSTANT, WSD_ = Constant(num_steps=10_000), WSD(num_steps=10_000, warmup_steps=100)
 COSINE = Cosine(num_steps=10_000, warmup_steps=100)
@@ -121,6 +123,18 @@ def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     assert np.isnan(found.learning_rates).any()
     local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES[:2]), "num_params")
     assert list(local.direction) == [Direction.NOT_IDENTIFIABLE, Direction.UP]
+
+
+def test_best_rates_and_lengths_outside_the_fit_are_told() -> None:
+    """For short runs of a fitted law both; for AdamH, whose rates the fit did not have, the length; else nothing."""
+    short = replace(RUN, num_tokens=1e8, schedule=CONSTANT)
+    assert predict_bend(FITTED, short, "num_params").outside.count("fitted from") == 2
+    sphere = predict_bend(FITTED, replace(short, optimizer="adamh"), "num_params").outside
+    assert sphere == "outside the fit: steps 191, fitted from 15000 to 50000"
+    inside = replace(short, num_params=FITTED.reference_params, tokens_per_step=FITTED.reference_batch, num_tokens=1e9)
+    own = law_with_optimum(FITTED, inside, 1e-3)
+    assert predict_bend(own, inside, "num_params").outside == ""
+    assert predict_bend(EXAMPLE, short, "num_params").outside == ""  # made up: there is no fit to be outside of
 
 
 def test_predictions_against_knobs_are_those_of_single_settings() -> None:

@@ -17,7 +17,7 @@ from types import ModuleType
 import pytest
 import sympy as sp
 
-from theory import adamc, adamh, adamw, radial
+from theory import adamc, adamh, adamw, plain_text, radial
 from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, show, tidy
 from theory.plain_text import formula, plain, spelled
 
@@ -93,9 +93,22 @@ def test_what_is_printed_has_no_markup() -> None:
                     assert not re.search(r":math:|``|\\|[{}]|\.\. math", line), f"{name}: {line}"
 
 
+def test_every_command_of_a_formula_is_known() -> None:
+    r"""Of another one the name is left, as in f = 1 mp tolerance."""
+    known = {*plain_text.GREEK, *plain_text.SIGNS, *plain_text.NAMES, *plain_text.LETTERS, *plain_text.OVER, "binom"}
+    for name in MODULES:
+        module = importlib.import_module(f"theory.{name}")
+        for documented in (module, *public(module).values()):
+            text = inspect.getdoc(documented) or ""
+            formulas = [*plain_text.ROLE.findall(text), *(tex for _, tex in plain_text.DISPLAY.findall(text))]
+            used = {command for tex in formulas for command in re.findall(r"\\([a-zA-Z]+)", tex)}
+            assert used <= {*known, "frac", "tfrac"}, f"{name}: {used - known}"
+
+
 @pytest.mark.parametrize(
     ("tex", "text"),
     [
+        (r"f = 1 \mp \mathrm{tolerance}", "f = 1 ∓ tolerance"),
         (r"\dot\rho = -2\lambda\eta\rho + \eta^2", f"{RHO}̇ = -2λη{RHO} + η²"),
         (r"\sqrt{2\eta\lambda} = \sqrt q", "√(2ηλ) = √q"),
         (r"\frac{1}{2\eta\lambda}\ln\frac{1-y}{1-f^2}", "1/(2ηλ) ln((1-y)/(1-f²))"),

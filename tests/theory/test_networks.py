@@ -1,5 +1,6 @@
 """Which network a prediction speaks of: the default is what it was, and what a network cannot mean is refused."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,8 @@ from theory import (
     predict_trajectory,
     radial,
 )
+from theory.angle_law import Setting
+from theory.conversion import convert
 from theory.networks import (
     GPT2,
     NETWORKS,
@@ -34,6 +37,7 @@ from theory.networks import (
 from theory.predict import final_rms, num_relaxations
 from theory.radial import DIRECTION_RATIO
 from theory.trajectory import FIELDS
+from theory.transient import run_grid
 
 OPTIMIZER = AdamW(learning_rate=1e-2, weight_decay=0.3, beta2=0.99)
 WHITE_DIRECTION = replace(SCALE_INVARIANT, direction_ratio=1.0)
@@ -152,6 +156,36 @@ def test_other_optimizers_know_white_noise_only(name: str) -> None:
         model_of(some(name), SCALE_INVARIANT, shape=(4, 4))
     with pytest.raises(InvalidParameter, match=r"direction_ratio = 0\.9 must be 1 for"):
         model_of(some(name), replace(WHITE_NOISE, direction_ratio=0.9), shape=(4, 4))
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_a_name_will_do_for_a_network(name: str) -> None:
+    run = Constant(num_steps=50)
+    for ask in (predict, predict_trajectory, final_rms):
+        by_name, by_object = (ask(OPTIMIZER, run, initial_rms=0.02, network=n) for n in (name, NETWORKS[name]))
+        assert str(by_name) == str(by_object)
+    law = Setting(num_params=1e8, num_tokens=1e9, schedule=run, network=name)  # type: ignore[arg-type]
+    assert law.network is NETWORKS[name]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda network: predict(OPTIMIZER, [1.0], initial_rms=0.02, network=network),
+        lambda network: convert(OPTIMIZER, [1.0], AdamH(learning_rate=1.0), initial_rms=0.02, network=network),
+        lambda network: run_grid([1.0], learning_rate=1e-3, weight_decay=0.1, initial_rms=0.02, network=network),
+        lambda network: Setting(num_params=1e8, num_tokens=1e9, schedule=Constant(num_steps=5), network=network),
+    ],
+)
+@pytest.mark.parametrize("network", ["gpt3", None, Network(name="gpt3")])
+def test_what_is_no_network_is_refused_with_those_that_are(call: Callable[[object], object], network: object) -> None:
+    with pytest.raises(InvalidParameter, match="one of white-noise, scale-invariant, gpt2"):
+        call(network)
+
+
+def test_a_start_in_words_is_refused_by_name() -> None:
+    with pytest.raises(InvalidParameter, match=r"initial_rms = 'equilibrium' must be .* theory.equilibrium"):
+        predict(OPTIMIZER, [1.0], initial_rms="equilibrium")  # type: ignore[call-overload]
 
 
 def test_refused() -> None:

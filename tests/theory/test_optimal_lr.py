@@ -102,6 +102,15 @@ def test_the_exact_recursion_has_the_same_optimum() -> None:
 # Windows, edges, batches
 
 
+def test_a_law_is_moved_to_a_best_rate_if_it_can_have_it() -> None:
+    run = setting(weight_decay=0.1)
+    found = optimal_lr.law_with_optimum(LAW, run, 2e-3)
+    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-4)
+    assert replace(found, C2=LAW.C2) == LAW
+    with pytest.raises(InvalidParameter, match="can have as the best"):
+        optimal_lr.law_with_optimum(LAW, setting(COSINE, weight_decay=0.03, initial_rms=0.005), 1e-3)  # two minima
+
+
 def test_in_the_window_the_optimum_is_called_flat() -> None:
     """Decay so small that the angle is sqrt(q/t) over decades of learning rate; with a resolution of 0 a number."""
     setup = setting(steps=2e4, weight_decay=1e-3, initial_rms=0.002)

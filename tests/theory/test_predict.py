@@ -1,12 +1,16 @@
 """Predictions: the transient by its definition, known values, and the shape of trajectories."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import theory
 from theory import (
     SGDM,
     WSD,
@@ -218,7 +222,22 @@ def test_initial_rms_must_be_positive(initial_rms: float) -> None:
 
 
 def test_theory_imports_only_mathematics() -> None:
-    code = "import sys, theory; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    """And the modules that its own imports leave out when they are asked for."""
+    code = "import sys, theory; print(*sorted({m.partition('.')[0] for m in sys.modules}));"
+    code += "assert 'theory.transient' not in sys.modules; theory.transient.run_grid"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"numpy", "sympy", "scipy"} <= set(loaded)
     assert not {"torch", "numba", "matplotlib", "pandas", "experiments", "gpt", "sim"} & set(loaded)
+    with pytest.raises(AttributeError, match="no attribute 'transients'"):
+        _ = theory.transients  # type: ignore[attr-defined]
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its rates, one a step, decay the norm as often as they add up to, a little slower than white noise."""
+    page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    session: dict[str, Any] = {}
+    exec(example, session)
+    assert capsys.readouterr().out == f"{session['run'].num_relaxations} {session['run'].final_rms}\n"
+    white_noise = 2 * 0.1 * np.sum(session["rates"])
+    assert 0.9 * white_noise < session["run"].num_relaxations < white_noise

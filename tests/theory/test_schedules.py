@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from theory import WSD, Constant, Cosine, CosineRestarts, InvalidParameter, Linear, Schedule, Tabulated
+from theory.schedules import PIECES, as_schedule, coarsened
 
 
 @st.composite
@@ -93,6 +94,28 @@ def test_bad_tables_are_refused_by_name(steps: tuple[int, ...], values: tuple[fl
     with pytest.raises(InvalidParameter) as caught:
         Tabulated(num_steps=10, steps=steps, values=values)
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize("peak", [3.0, 1.01, 0.5, 0.05, 6e-4])
+def test_an_array_whose_highest_is_not_1_is_one_of_rates(peak: float) -> None:
+    multipliers = Cosine(num_steps=20, warmup_steps=4).multipliers()
+    assert as_schedule(multipliers).num_steps == 20  # the highest is half a step off the peak
+    with pytest.raises(InvalidParameter, match="1 at its peak") as caught:
+        as_schedule(peak / multipliers.max() * multipliers)
+    assert f"divided by their peak, {peak:g}" in str(caught.value)
+
+
+def test_a_long_table_is_coarsened_into_few_pieces_of_the_same_sum() -> None:
+    """Jumps stay where they are; what swings at every step is refused, and what has few pieces is left alone."""
+    jumps = np.repeat([1.0, 0.1, 0.01], 5000) * np.linspace(1, 0.99, 15_000)
+    whole = as_schedule(jumps)
+    few = coarsened(whole)
+    assert len(few.segments()) <= PIECES
+    assert few.integral(15_000) == pytest.approx(whole.integral(15_000), rel=1e-12)
+    np.testing.assert_allclose(few.multipliers(), jumps, rtol=2e-3)
+    assert coarsened(few) is few
+    with pytest.raises(InvalidParameter, match="smooth or thin"):
+        coarsened(as_schedule(np.tile([1.0, 0.5], 5000)))
 
 
 def test_kappa_counts_relaxations() -> None:

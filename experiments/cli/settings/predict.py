@@ -29,6 +29,7 @@ from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
     defined_in_words,
+    idle_beta2_in_words,
     last_angle_in_words,
     nearest_in_words,
     network_in_words,
@@ -124,9 +125,11 @@ def run(options: argparse.Namespace) -> int:
         setting_columns = _names(tells_start) if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
-    write_plot(
-        options, lambda: _draw(drawn, f"{options.optimizer}, network {network_in_words(network)}", options.tolerance)
-    )
+    of_all = [options.optimizer]
+    of_all += [] if tells_start else [f"from RMS {start:.4g}"]
+    of_all += [f"beta2 {optimizer.beta2:g}"] if hasattr(optimizer, "beta2") else []
+    of_all += [f"network {network_in_words(network)}"]
+    write_plot(options, lambda: _draw(drawn, ", ".join(of_all), options.tolerance))
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
@@ -143,6 +146,8 @@ def run(options: argparse.Namespace) -> int:
     if optimizer.name != "adamh" and any(row["adamh_learning_rate"] is not None for row in settings):
         print(adamh_in_words(optimizer))
     print(assumed_in_words(options, optimizer, None if options.initial_rms else DEFAULT_INITIAL_RMS))
+    if idle := idle_beta2_in_words(options, optimizer, network):
+        print(idle)
     print(worth_in_words(network, optimizer))
     return 0
 

@@ -161,7 +161,7 @@ def adamh_in_words(optimizer: Optimizer) -> str:
 
 
 def assumed_in_words(options: argparse.Namespace, optimizer: Optimizer, initial_rms: float | None) -> str:
-    """The values that no flag gave. initial_rms : the default, if it was taken."""
+    """The values that no flag gave, and those of the moments that one did. initial_rms : the default, if taken."""
     values = {"weight decay": getattr(optimizer, "weight_decay", None)} if options.weight_decay is None else {}
     names = ("beta1", "beta2", "eps")
     values |= {name: getattr(optimizer, name, None) for name in names if getattr(options, name) is None}
@@ -169,4 +169,22 @@ def assumed_in_words(options: argparse.Namespace, optimizer: Optimizer, initial_
     told = [f"{name} {value:g}" for name, value in values.items() if value is not None]
     if options.schedule == "constant":
         told.append("a constant rate" + ("" if options.warmup_steps else " without warmup"))
-    return f"Assumed: {', '.join(told)}." if told else "Nothing was assumed that no flag gave."
+    assumed = f"Assumed: {', '.join(told)}." if told else "Nothing was assumed that no flag gave."
+    given = [
+        f"{name} {getattr(optimizer, name):g}"
+        for name in names
+        if getattr(options, name) is not None and hasattr(optimizer, name)
+    ]
+    return f"{assumed} Given: {', '.join(given)}." if given else assumed
+
+
+def idle_beta2_in_words(options: argparse.Namespace, optimizer: Optimizer, network: Network) -> str | None:
+    """That a beta2 which was given changes nothing here; None where it acts, or where none was given."""
+    from theory import AdamC, AdamW
+    from theory.networks import WHITE_NOISE
+
+    if options.beta2 is None or options.finite_beta2 or network.name != WHITE_NOISE.name:
+        return None
+    if not isinstance(optimizer, AdamW | AdamC):
+        return None
+    return f"beta2 {optimizer.beta2:g} does not act in white noise; --network scale-invariant counts it."
