@@ -112,6 +112,11 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.Da
     return cells
 
 
+def at_its_lengths(table: pd.DataFrame) -> pd.DataFrame:
+    """Without what other studies have run since at lengths that this one was not registered with."""
+    return table[table["num_steps"].isin(NUM_STEPS)]
+
+
 def _of_rates(runs: pd.DataFrame, shape: str, kind: type[Linear] | type[Constant]) -> list[Cell]:
     """AdamH's under one schedule of all parameters."""
     cells = []

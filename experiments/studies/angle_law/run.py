@@ -24,6 +24,7 @@ from experiments.studies.angle_law.fit import (
     TWO_CLOCKS,
     Cell,
     Fit,
+    at_its_lengths,
     cells_of,
     errors_of,
     fit_law,
@@ -55,10 +56,11 @@ def run_study(
     others = read_rows(same_angle / "runs.csv", numbers=(*runs, "mean_angle", *ADAMW), texts=("arm",))
     told = ("num_steps", "adamw_learning_rate")
     answers = read_rows(same_angle / "answers.csv", numbers=(), gaps=told, texts=("quantity",))
-    constant = read_rows(schedule_exponent / "runs.csv", numbers=runs, texts=("arm",))
+    constant = at_its_lengths(read_rows(schedule_exponent / "runs.csv", numbers=runs, texts=("arm",)))
     moved = read_rows(moved_optimum / "runs.csv", numbers=ADAMW, gaps=("loss", "mean_angle"), texts=("arm",))
-    best = read_rows(moved_optimum / "optima.csv", numbers=("num_steps", "learning_rate"), texts=("arm",))
-    measured = list(measured_optima(answers, best))
+    rate = "learning_rate"  # none where the losses are flat
+    best = at_its_lengths(read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=(rate,), texts=("arm",)))
+    measured = list(measured_optima(answers, best.dropna(subset=[rate])))
     own = make_runs(place) if table is None else read_rows(table, numbers=NUMBERS, texts=("shape",))
     place.make_folders()
     along_lines, cells = cells_of(own, others), cells_of(own, others, constant)

@@ -107,17 +107,21 @@ def configs_of_cell(place: Workplace, arm: Arm, num_steps: int, centre: float) -
             return configs
         beyond = None if len(rates) >= NUM_RATES + MOST_ADDED else rate_beyond(run_rows(place, configs))
         if beyond is None:
-            return configs + [config_of(arm, num_steps, rate, seed) for rate in rates for seed in added]
+            return configs + [config_of(arm, num_steps, rate, seed) for seed in added for rate in rates]
         rates.append(beyond)
 
 
 def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
-    """The rows of a cell, the runs that are missing made. Without ``train`` None for a cell with a run missing."""
-    while missing := missing_of(place, configs_of_cell(place, arm, num_steps, centre)):
-        if not train:
-            return None
+    """The rows of a cell, the runs that are missing made. Without ``train`` None for a cell with a run of `SEEDS`
+    missing; an added seed counts if it has all rates."""
+    configs = configs_of_cell(place, arm, num_steps, centre)
+    while train and (missing := missing_of(place, configs)):
         run_rows(place, missing)
-    rows = run_rows(place, configs_of_cell(place, arm, num_steps, centre))
+        configs = configs_of_cell(place, arm, num_steps, centre)
+    absent = {config.seed for config in missing_of(place, configs)}
+    if absent & set(SEEDS):
+        return None
+    rows = run_rows(place, [config for config in configs if config.seed not in absent])
     return in_columns(rows.assign(arm=arm.name))
 
 
