@@ -220,6 +220,7 @@ STUDIES = {
                 MOVED,
                 SAME_ANGLE,
                 results_of("angle-law"),
+                results_of("bend", "runs.csv, optima.csv"),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", yes_or_no),
             ),
         ),

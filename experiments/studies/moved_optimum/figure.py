@@ -60,8 +60,8 @@ def _shifts(panel: Axes, optima: pd.DataFrame) -> None:
         error = NORMAL_95 * closed["error"]
         panel.errorbar(closed["num_steps"], closed["value"], yerr=error, fmt="ko", label="measured, 95 %")
         if len(open_ended):
-            style: dict[str, Any] = {"mfc": "none", "label": "measured, no closed interval"}
-            panel.plot(open_ended["num_steps"], open_ended["value"], "ko", **style)
+            label = "measured, no closed interval"
+            panel.plot(open_ended["num_steps"], open_ended["value"], "ko", mfc="none", label=label)
     for account, style in (("law", "-"), ("mean_angle", "--")):
         panel.plot(
             shifts["num_steps"], shifts[account], style, color="0.4", label=f"predicted, {account.replace('_', ' ')}"
