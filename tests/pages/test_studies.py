@@ -43,6 +43,15 @@ def test_the_tables_of_moved_optima(study: str, quantity: str) -> None:
         assert is_rounded(mean_angle, [row.mean_angle])
 
 
+def test_the_exponents_of_both_schedules() -> None:
+    table = table_of("schedule-exponent").set_index("quantity")
+    rows = {"constant rate": "exponent, constant", "line": "exponent, line", "difference": "difference of exponents"}
+    for start, quantity in rows.items():
+        row = table.loc[quantity]
+        known = row[["value", "low", "high", "law", "mean_angle"]].astype(float).tolist()
+        assert is_rounded(" ".join(cells("schedule-exponent", f"{start} ")[:3]), known)
+
+
 def test_the_table_of_rivals() -> None:
     rows = table_of("rivals").query("scope == 'AdamW'").set_index(["quantity", "moment"])
     names = {"mean angle": ("mean_angle", "run")}
@@ -115,7 +124,17 @@ def test_the_tables_of_both_laws_and_of_small_starts() -> None:
         shown = cells("small-starts", row)
         assert is_rounded(" ".join(shown[:2]), [old["value"], new["value"]])
         assert is_rounded(shown[2], [pooled["value"], pooled["low"], pooled["high"]])
-        assert is_rounded(shown[3], [pooled["two_angles"]])
+        assert is_rounded(" ".join(shown[3:5]), [pooled["two_angles"], pooled["two_clocks"]])
+    page = " ".join((DOCS / "small-starts" / "README.md").read_text(encoding="utf-8").split())
+    fresh = [
+        table.loc[f"loss, {name}, new seeds"] for name in ("adamh, 0.009 less 0.018", "start 0.53, 0.0146 less 0.0292")
+    ]
+    (said,) = re.findall(r"The seven others alone have (.*?), and refute no law", page)
+    assert is_rounded(said, [value for row in fresh for value in row[["value", "low", "high"]]])
+    for start in ("0.53", "0.177"):
+        row = table.loc[f"optimum, start {start}"]
+        known = [row["value"], row["low"], row["pilot"], row["two_angles"], row["two_clocks"]]
+        assert is_rounded(" ".join(cells("small-starts", f"from a RMS of {start},")), known)
 
 
 def test_the_table_of_one_calibration() -> None:
@@ -125,20 +144,27 @@ def test_the_table_of_one_calibration() -> None:
         "limit: twice the noise between seeds",
         "AdamH's own loss at the same mean angle",
         "cells nearer to the law",
-        "optimum, median factor of four",
+        "optimum, median factor",
     )
     law, limit, same, nearer, optima = (cells("one-calibration", start) for start in starts)
-    for i, steps in enumerate((1600, 3200)):
+    for i, steps in enumerate((1600, 3200, 6400)):
         row = table.loc["loss, law", steps]
         assert row["cells"] == 20
-        assert row["verdict"] == table.loc["optimum, law", steps]["verdict"] == "predicted"
+        assert row["verdict"] == "predicted"
         assert is_rounded(law[i], row[["value", "low", "high"]].tolist())
         assert is_rounded(limit[i], [row["limit"]])
+        row = table.loc["optimum, law", steps]
+        assert is_rounded(optima[i], [np.exp(row["value"]), row["cells"]])
+        assert ("missed" in optima[i]) == (row["verdict"] == "missed")
+    for i, steps in enumerate((1600, 3200)):
         row = table.loc["loss, same mean angle", steps]
         assert is_rounded(same[i], [row["value"], row["cells"]])
         row = table.loc["cells nearer to the law", steps]
         assert is_rounded(nearer[i], [row["value"], row["cells"]])
-        assert is_rounded(optima[i], [np.exp(table.loc["optimum, law", steps]["value"])])
+    starts = ("median difference of losses", "twice the noise of AdamH's seeds there")
+    for start, columns in zip(starts, (["value", "low", "high"], ["limit"]), strict=True):
+        for shown, steps in zip(cells("one-calibration", start), (500, 1000, 2000, 4000), strict=True):
+            assert is_rounded(shown, table.loc["loss, law, bend, no rule", steps][columns].tolist())
 
 
 def test_the_table_of_transients() -> None:
