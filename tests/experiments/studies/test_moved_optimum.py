@@ -11,7 +11,7 @@ import pytest
 from experiments.runs.configs import config_hash
 from experiments.studies.angle_law.runs import line
 from experiments.studies.ensembles import tasks
-from experiments.studies.moved_optimum import answers, predictions, runs
+from experiments.studies.moved_optimum import answers, machines, predictions, runs
 from experiments.studies.workplace import Workplace
 from theory import AdamW
 
@@ -118,6 +118,19 @@ def test_a_grid_is_widened_at_the_end_where_the_loss_is_lowest_or_broken() -> No
     assert runs.rate_beyond(cell([3, 2, 1])) == 8.0
     assert runs.rate_beyond(cell([1, 2, np.nan])) == 0.5
     assert runs.rate_beyond(cell([2, 1, np.nan])) is None
+
+
+def test_the_shift_is_told_by_the_rows_of_either_machine() -> None:
+    """Of runs whose losses do not know the norm on one machine, and do on the other, added seeds left out."""
+    told = predicted()
+    moved, still = (made(norm_acts).query("num_steps == 1600").reset_index(drop=True) for norm_acts in (True, False))
+    names = moved.index.astype(str)
+    late = moved.assign(run="late", seed=9, loss=5.0)
+    found = machines.shifts_by_machine(pd.concat([moved.assign(run=names), late]), still.assign(run=names), told)
+    by_machine = found.set_index("rows")
+    assert list(by_machine.index) == ["GPU", "cores"]
+    assert by_machine.loc["GPU", "value"] == pytest.approx(by_machine.loc["GPU", "law"], abs=0.1)
+    assert by_machine.loc["cores", "value"] < 0.5 * by_machine.loc["GPU", "value"]
 
 
 def test_rows_of_an_earlier_table_stand_for_runs_and_an_added_seed_counts_once_it_is_whole(
