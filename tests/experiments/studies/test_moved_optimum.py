@@ -11,7 +11,7 @@ import pytest
 from experiments.runs.configs import config_hash
 from experiments.studies.angle_law.runs import line
 from experiments.studies.ensembles import tasks
-from experiments.studies.moved_optimum import answers, machines, predictions, runs
+from experiments.studies.moved_optimum import answers, other_fits, predictions, runs
 from experiments.studies.workplace import Workplace
 from theory import AdamW
 
@@ -126,9 +126,9 @@ def test_the_shift_is_told_by_the_rows_of_either_machine() -> None:
     moved, still = (made(norm_acts).query("num_steps == 1600").reset_index(drop=True) for norm_acts in (True, False))
     names = moved.index.astype(str)
     late = moved.assign(run="late", seed=9, loss=5.0)
-    found = machines.shifts_by_machine(pd.concat([moved.assign(run=names), late]), still.assign(run=names), told)
+    found = other_fits.other_shifts(pd.concat([moved.assign(run=names), late]), still.assign(run=names), told)
     by_machine = found.set_index("rows")
-    assert list(by_machine.index) == ["GPU", "cores"]
+    assert list(by_machine.index) == ["GPU", "cores", "answers"]
     assert by_machine.loc["GPU", "value"] == pytest.approx(by_machine.loc["GPU", "law"], abs=0.1)
     assert by_machine.loc["cores", "value"] < 0.5 * by_machine.loc["GPU", "value"]
 
