@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from experiments.attribution.arm_optima import WIDEST_ERROR
 from tests.pages.shown import CURVATURE, DOCS, cells, is_rounded, table_of
 
 
@@ -38,9 +39,47 @@ def test_the_tables_of_moved_optima(study: str, quantity: str) -> None:
     table = table_of(study)
     for row in table[table["quantity"] == quantity].itertuples():
         measured, law, mean_angle = cells(study, f"{float(row.num_steps):,.0f} steps")
-        assert is_rounded(measured, [row.value, row.low, row.high])
+        assert_shift(measured, row.value, row.low, row.high)
         assert is_rounded(law, [row.law])
         assert is_rounded(mean_angle, [row.mean_angle])
+
+
+def assert_shift(shown: str, value: float, low: float, high: float) -> None:
+    closed = high - low < 2 * WIDEST_ERROR
+    assert ("no closed interval" in shown) != closed
+    assert is_rounded(shown, [value, low, high] if closed else [value]), shown
+
+
+def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
+    fits = table_of("moved-optimum", "other-fits.csv").query("num_steps == 1600")
+    shifts = fits.set_index(["rows", "lengths"])[["value", "low", "high"]]
+    for start, key in {
+        "as first answered": ("cores", "to 3200"),
+        "rows of cores, seeds 0 to 2, 6,400": ("cores", "to 6400"),
+        "rows of a GPU, seeds 0 to 2, two": ("GPU", "to 3200"),
+        "rows of a GPU, seeds 0 to 2, 6,400": ("GPU", "to 6400"),
+        "all five seeds": ("answers", "alone"),
+    }.items():
+        assert_shift(*cells("moved-optimum", start), *shifts.loc[key])
+    assert (
+        table_of("moved-optimum", "runs.csv").query("arm == 'start 14.4' and num_steps == 1600")["seed"].nunique() == 5
+    )
+    table = table_of("moved-optimum").set_index("quantity")
+    page = " ".join((DOCS / "moved-optimum" / "README.md").read_text(encoding="utf-8").split())
+    slopes = {a: table.loc[f"slope, {a}, all cells", ["value", "low", "high"]].tolist() for a in ("law", "mean_angle")}
+    scatters = [table.loc[f"scatter, {account}, all cells", "value"] for account in slopes]
+    (law, angle, scatter) = re.findall(
+        r"is (\S+ \[.*?\]) by the law and (\S+ \[.*?\]) by the mean angle, .*? difference (\S+ and \S+) where", page
+    )[0]
+    assert is_rounded(law, slopes["law"])
+    assert is_rounded(angle, slopes["mean_angle"])
+    assert is_rounded(scatter, scatters)
+    assert f"upper end is {slopes['mean_angle'][2]:.3f} where" in page
+    known = table_of("moved-optimum", "optima.csv").dropna(subset=["learning_rate"])
+    for account, outside in (("law", 2), ("mean_angle", 5)):
+        assert ((known[account] < known["low"]) | (known[account] > known["high"])).sum() == outside
+    assert len(known) == 14
+    assert (known["low"].isna() | known["high"].isna()).sum() == 3
 
 
 def test_the_exponents_of_both_schedules() -> None:
