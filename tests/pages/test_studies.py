@@ -204,6 +204,14 @@ def test_the_table_of_one_calibration() -> None:
     for start, columns in zip(starts, (["value", "low", "high"], ["limit"]), strict=True):
         for shown, steps in zip(cells("one-calibration", start), (500, 1000, 2000, 4000), strict=True):
             assert is_rounded(shown, table.loc["loss, law, bend, no rule", steps][columns].tolist())
+    page = " ".join((DOCS / "one-calibration" / "README.md").read_text(encoding="utf-8").split())
+    pooled = np.exp(table.loc["optimum, law"].loc[np.nan, ["value", "low", "high"]].astype(float))
+    assert f"is {pooled['value']:.2f}, 95 % from {pooled['low']:.2f} to {pooled['high']:.2f}" in page
+    optima = table_of("one-calibration", "optima.csv").query("source == 'moved-optimum' and num_steps > 1600")
+    assert f"from 3,200 steps on it is {np.exp(np.log(optima['ratio']).abs().median()):.2f} " in page
+    bend = table_of("bend", "optima.csv").query("width == 32 and arm != 'adamh'")
+    assert f"the median factor is {np.exp(np.log(bend['learning_rate'] / bend['law']).abs().median()):.2f}" in page
+    assert (bend["law"].between(bend["low"], bend["high"]).sum(), len(bend)) == (11, 12)
 
 
 def test_the_table_of_transients() -> None:
