@@ -92,11 +92,11 @@ def test_a_cell_with_a_run_that_has_no_loss_is_shown_and_not_counted() -> None:
 
 def test_the_interval_of_a_median_is_that_of_the_order_statistics() -> None:
     """Of 20 values the 6th and the 15th (95.9 %), of six the least and the largest (96.9 %), of five none."""
-    row = answers._median("", 1, pd.Series(np.arange(1.0, 21.0)))
+    row = answers.median_of("", 1, pd.Series(np.arange(1.0, 21.0)))
     assert (row["low"], row["high"], row["value"]) == (6.0, 15.0, 10.5)
-    six = answers._median("", 1, pd.Series(np.arange(1.0, 7.0)))
+    six = answers.median_of("", 1, pd.Series(np.arange(1.0, 7.0)))
     assert (six["low"], six["high"]) == (1.0, 6.0)
-    assert "low" not in answers._median("", 1, pd.Series(np.arange(1.0, 6.0)))
+    assert "low" not in answers.median_of("", 1, pd.Series(np.arange(1.0, 6.0)))
 
 
 def test_angles_are_those_of_the_theory_of_scale_invariant_networks() -> None:
