@@ -58,11 +58,11 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
         "rows of cores, seeds 0 to 2, 6,400": ("cores", "to 6400"),
         "rows of a GPU, seeds 0 to 2, two": ("GPU", "to 3200"),
         "rows of a GPU, seeds 0 to 2, 6,400": ("GPU", "to 6400"),
-        "all five seeds": ("answers", "alone"),
+        "all six seeds": ("answers", "alone"),
     }.items():
         assert_shift(*cells("moved-optimum", start), *shifts.loc[key])
     assert (
-        table_of("moved-optimum", "runs.csv").query("arm == 'start 14.4' and num_steps == 1600")["seed"].nunique() == 5
+        table_of("moved-optimum", "runs.csv").query("arm == 'start 14.4' and num_steps == 1600")["seed"].nunique() == 6
     )
     table = table_of("moved-optimum").set_index("quantity")
     page = " ".join((DOCS / "moved-optimum" / "README.md").read_text(encoding="utf-8").split())
@@ -74,7 +74,7 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
     assert is_rounded(law, slopes["law"])
     assert is_rounded(angle, slopes["mean_angle"])
     assert is_rounded(scatter, scatters)
-    assert f"upper end is {slopes['mean_angle'][2]:.3f} where" in page
+    assert f"upper end at {slopes['mean_angle'][2]:.4f} where" in page
     known = table_of("moved-optimum", "optima.csv").dropna(subset=["learning_rate"])
     for account, outside in (("law", 2), ("mean_angle", 5)):
         assert ((known[account] < known["low"]) | (known[account] > known["high"])).sum() == outside
