@@ -92,3 +92,4 @@ def results_of(study: str, files: str = "runs.csv") -> Option:
 ENSEMBLES = Option("ensembles", "yes|no", "make runs many at once, on a GPU if there is one (default: no)", yes_or_no)
 SAME_ANGLE, MOVED = results_of("same-angle"), results_of("moved-optimum", "tables")
 CLOCKS = results_of("angle-law", "two-clocks.csv")
+CORES = Option("cores", "FILE.csv", "rows of runs that cores made (default: docs/bend/core-runs.csv)", Path)

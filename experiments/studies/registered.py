@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.files import BadInput
 from experiments.studies.options import (
     CLOCKS,
+    CORES,
     EARLIER,
     ENSEMBLES,
     LENGTHS,
@@ -160,7 +161,7 @@ STUDIES = {
                 Option("expected", "FILE.csv", "what those gave (default: docs/bend/expected.csv)", Path),
                 ENSEMBLES,
                 Option("again", "FILE.csv,FILE.csv", "runs of cores, made again on a GPU: compares them", tables),
-                Option("cores", "FILE.csv", "those of the cores (default: docs/bend/core-runs.csv)", Path),
+                CORES,
                 CLOCKS,
             ),
         ),
@@ -201,7 +202,7 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=_later("moved_optimum.run", "run_study"),
-            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS),
+            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
         ),
         RegisteredStudy(
             name="classic",
@@ -226,6 +227,7 @@ STUDIES = {
                 MOVED,
                 SAME_ANGLE,
                 results_of("angle-law"),
+                results_of("bend", "runs.csv, optima.csv"),
                 Option("predict-only", "yes|no", "no loss of AdamW is read (default: no)", yes_or_no),
             ),
         ),

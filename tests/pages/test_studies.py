@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from experiments.attribution.arm_optima import WIDEST_ERROR
 from tests.pages.shown import CURVATURE, DOCS, cells, is_rounded, table_of
 from theory.networks import GPT2_WORTH
 
@@ -39,9 +40,56 @@ def test_the_tables_of_moved_optima(study: str, quantity: str) -> None:
     table = table_of(study)
     for row in table[table["quantity"] == quantity].itertuples():
         measured, law, mean_angle = cells(study, f"{float(row.num_steps):,.0f} steps")
-        assert is_rounded(measured, [row.value, row.low, row.high])
+        assert_shift(measured, row.value, row.low, row.high)
         assert is_rounded(law, [row.law])
         assert is_rounded(mean_angle, [row.mean_angle])
+
+
+def assert_shift(shown: str, value: float, low: float, high: float) -> None:
+    closed = high - low < 2 * WIDEST_ERROR
+    assert ("no closed interval" in shown) != closed
+    assert is_rounded(shown, [value, low, high] if closed else [value]), shown
+
+
+def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
+    fits = table_of("moved-optimum", "other-fits.csv").query("num_steps == 1600")
+    shifts = fits.set_index(["rows", "lengths"])[["value", "low", "high"]]
+    for start, key in {
+        "as first answered": ("cores", "to 3200"),
+        "rows of cores, seeds 0 to 2, 6,400": ("cores", "to 6400"),
+        "rows of a GPU, seeds 0 to 2, two": ("GPU", "to 3200"),
+        "rows of a GPU, seeds 0 to 2, 6,400": ("GPU", "to 6400"),
+        "all six seeds": ("answers", "alone"),
+    }.items():
+        assert_shift(*cells("moved-optimum", start), *shifts.loc[key])
+    assert (
+        table_of("moved-optimum", "runs.csv").query("arm == 'start 14.4' and num_steps == 1600")["seed"].nunique() == 6
+    )
+    table = table_of("moved-optimum").set_index("quantity")
+    page = " ".join((DOCS / "moved-optimum" / "README.md").read_text(encoding="utf-8").split())
+    slopes = {a: table.loc[f"slope, {a}, all cells", ["value", "low", "high"]].tolist() for a in ("law", "mean_angle")}
+    scatters = [table.loc[f"scatter, {account}, all cells", "value"] for account in slopes]
+    (law, angle, scatter) = re.findall(
+        r"is (\S+ \[.*?\]) by the law and (\S+ \[.*?\]) by the mean angle, .*? difference (\S+ and \S+) where", page
+    )[0]
+    assert is_rounded(law, slopes["law"])
+    assert is_rounded(angle, slopes["mean_angle"])
+    assert is_rounded(scatter, scatters)
+    assert f"upper end at {slopes['mean_angle'][2]:.4f} where" in page
+    known = table_of("moved-optimum", "optima.csv").dropna(subset=["learning_rate"])
+    for account, outside in (("law", 2), ("mean_angle", 5)):
+        assert ((known[account] < known["low"]) | (known[account] > known["high"])).sum() == outside
+    assert len(known) == 14
+    assert (known["low"].isna() | known["high"].isna()).sum() == 3
+
+
+def test_the_exponents_of_both_schedules() -> None:
+    table = table_of("schedule-exponent").set_index("quantity")
+    rows = {"constant rate": "exponent, constant", "line": "exponent, line", "difference": "difference of exponents"}
+    for start, quantity in rows.items():
+        row = table.loc[quantity]
+        known = row[["value", "low", "high", "law", "mean_angle"]].astype(float).tolist()
+        assert is_rounded(" ".join(cells("schedule-exponent", f"{start} ")[:3]), known)
 
 
 def test_the_table_of_rivals() -> None:
@@ -126,7 +174,17 @@ def test_the_tables_of_both_laws_and_of_small_starts() -> None:
         shown = cells("small-starts", row)
         assert is_rounded(" ".join(shown[:2]), [old["value"], new["value"]])
         assert is_rounded(shown[2], [pooled["value"], pooled["low"], pooled["high"]])
-        assert is_rounded(shown[3], [pooled["two_angles"]])
+        assert is_rounded(" ".join(shown[3:5]), [pooled["two_angles"], pooled["two_clocks"]])
+    page = " ".join((DOCS / "small-starts" / "README.md").read_text(encoding="utf-8").split())
+    fresh = [
+        table.loc[f"loss, {name}, new seeds"] for name in ("adamh, 0.009 less 0.018", "start 0.53, 0.0146 less 0.0292")
+    ]
+    (said,) = re.findall(r"The seven others alone have (.*?), and refute no law", page)
+    assert is_rounded(said, [value for row in fresh for value in row[["value", "low", "high"]]])
+    for start in ("0.53", "0.177"):
+        row = table.loc[f"optimum, start {start}"]
+        known = [row["value"], row["low"], row["pilot"], row["two_angles"], row["two_clocks"]]
+        assert is_rounded(" ".join(cells("small-starts", f"from a RMS of {start},")), known)
 
 
 def test_the_table_of_one_calibration() -> None:
@@ -136,20 +194,35 @@ def test_the_table_of_one_calibration() -> None:
         "limit: twice the noise between seeds",
         "AdamH's own loss at the same mean angle",
         "cells nearer to the law",
-        "optimum, median factor of four",
+        "optimum, median factor",
     )
     law, limit, same, nearer, optima = (cells("one-calibration", start) for start in starts)
-    for i, steps in enumerate((1600, 3200)):
+    for i, steps in enumerate((1600, 3200, 6400)):
         row = table.loc["loss, law", steps]
         assert row["cells"] == 20
-        assert row["verdict"] == table.loc["optimum, law", steps]["verdict"] == "predicted"
+        assert row["verdict"] == "predicted"
         assert is_rounded(law[i], row[["value", "low", "high"]].tolist())
         assert is_rounded(limit[i], [row["limit"]])
+        row = table.loc["optimum, law", steps]
+        assert is_rounded(optima[i], [np.exp(row["value"]), row["cells"]])
+        assert ("missed" in optima[i]) == (row["verdict"] == "missed")
+    for i, steps in enumerate((1600, 3200)):
         row = table.loc["loss, same mean angle", steps]
         assert is_rounded(same[i], [row["value"], row["cells"]])
         row = table.loc["cells nearer to the law", steps]
         assert is_rounded(nearer[i], [row["value"], row["cells"]])
-        assert is_rounded(optima[i], [np.exp(table.loc["optimum, law", steps]["value"])])
+    starts = ("median difference of losses", "twice the noise of AdamH's seeds there")
+    for start, columns in zip(starts, (["value", "low", "high"], ["limit"]), strict=True):
+        for shown, steps in zip(cells("one-calibration", start), (500, 1000, 2000, 4000), strict=True):
+            assert is_rounded(shown, table.loc["loss, law, bend, no rule", steps][columns].tolist())
+    page = " ".join((DOCS / "one-calibration" / "README.md").read_text(encoding="utf-8").split())
+    pooled = np.exp(table.loc["optimum, law"].loc[np.nan, ["value", "low", "high"]].astype(float))
+    assert f"is {pooled['value']:.2f}, 95 % from {pooled['low']:.2f} to {pooled['high']:.2f}" in page
+    optima = table_of("one-calibration", "optima.csv").query("source == 'moved-optimum' and num_steps > 1600")
+    assert f"from 3,200 steps on it is {np.exp(np.log(optima['ratio']).abs().median()):.2f} " in page
+    bend = table_of("bend", "optima.csv").query("width == 32 and arm != 'adamh'")
+    assert f"the median factor is {np.exp(np.log(bend['learning_rate'] / bend['law']).abs().median()):.2f}" in page
+    assert (bend["law"].between(bend["low"], bend["high"]).sum(), len(bend)) == (11, 12)
 
 
 def test_the_table_of_transients() -> None:

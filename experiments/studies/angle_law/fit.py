@@ -93,7 +93,7 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.Da
     Raises `BadInput`.
     """
     if constant is not None and "num_steps" in constant:
-        constant = constant[constant["num_steps"].isin(NUM_STEPS)]
+        constant = at_its_lengths(constant)
     tables = (angle_runs, same_angle) if constant is None else (angle_runs, same_angle, constant)
     for (name, needed), table in zip(NEEDED.items(), tables, strict=False):
         if missing := [column for column in needed if column not in table.columns]:
@@ -113,6 +113,11 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.Da
     if constant is not None:
         cells += cells_of_rates(constant[constant["arm"] == CONSTANT], CONSTANT, Constant)
     return cells
+
+
+def at_its_lengths(table: pd.DataFrame) -> pd.DataFrame:
+    """Without what other studies have run since at lengths that this one was not registered with."""
+    return table[table["num_steps"].isin(NUM_STEPS)]
 
 
 def cells_of_rates(runs: pd.DataFrame, shape: str, kind: type[Linear] | type[Constant]) -> list[Cell]:

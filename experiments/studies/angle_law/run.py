@@ -25,6 +25,7 @@ from experiments.studies.angle_law.fit import (
     TWO_CLOCKS,
     Cell,
     Fit,
+    at_its_lengths,
     cells_of,
     errors_of,
     fit_law,
@@ -62,12 +63,12 @@ def run_study(
     answers = read_rows(same_angle / "answers.csv", numbers=(), gaps=told, texts=("quantity",))
     constant = read_rows(schedule_exponent / "runs.csv", numbers=runs, texts=("arm",))
     moved = read_rows(moved_optimum / "runs.csv", numbers=ADAMW, gaps=("loss", "mean_angle"), texts=("arm",))
-    best = read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=("learning_rate",), texts=("arm",))
-    best = best[best["num_steps"].isin(NUM_STEPS) & best["learning_rate"].notna()]
+    rate = "learning_rate"  # none where the losses are flat
+    best = at_its_lengths(read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=(rate,), texts=("arm",)))
     new = read_rows(bend / "runs.csv", numbers=("width", *runs), texts=("arm",))
-    where = ("learning_rate", "low", "high", "initial_rms", "weight_decay")
+    where = (rate, "low", "high", "initial_rms", "weight_decay")
     new_optima = read_rows(bend / "optima.csv", numbers=("width", "num_steps"), gaps=where, texts=("arm", "status"))
-    measured = list(measured_optima(answers, best))
+    measured = list(measured_optima(answers, best.dropna(subset=[rate])))
     own = make_runs(place) if table is None else read_rows(table, numbers=NUMBERS, texts=("shape",))
     place.make_folders()
     along_lines, cells = cells_of(own, others), cells_of(own, others, constant)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.attribution.arm_optima import WIDEST_ERROR
 from experiments.reports.png import png_bytes
 from experiments.studies.moved_optimum.answers import NORMAL_95, SHIFT, shifts_of
 
@@ -41,31 +42,39 @@ def _losses(panel: Axes, runs: pd.DataFrame, optima: pd.DataFrame) -> None:
             style: dict[str, Any] = {"color": COLOURS[arm], "marker": MARKERS[num_steps], "ms": 4, "lw": 1}
             panel.errorbar(table.index, table["mean"], yerr=error, label=f"RMS {arm[6:]}, {num_steps:,} steps", **style)
             here = optima[(optima["arm"] == arm) & (optima["num_steps"] == num_steps)]
-            if len(here) and np.isfinite(here["error"].iloc[0]):
+            if len(here) and here["error"].iloc[0] < WIDEST_ERROR:
                 low, high = (float(here[end].iloc[0]) for end in ("low", "high"))
                 panel.plot([low, high], [table["mean"].min() - 0.02] * 2, color=COLOURS[arm], lw=3, alpha=0.6)
     panel.set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
-    panel.set_title("Only the initial norm differs (bars: optimum, 95 %)", fontsize=10)
-    panel.legend(fontsize=7, frameon=False)
+    panel.set_title("Only the initial norm differs (bars: optima, 95 %)", fontsize=10)
+    low, high = panel.get_ylim()
+    panel.set_ylim(top=high + 0.2 * (high - low))  # above the curves, for the legend
+    panel.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
 
 
 def _shifts(panel: Axes, optima: pd.DataFrame) -> None:
     shifts = pd.DataFrame(list(shifts_of(optima)))
     if "value" in shifts:
         known = shifts.dropna(subset=["value"])
-        error = NORMAL_95 * known["error"]
-        panel.errorbar(known["num_steps"], known["value"], yerr=error, fmt="ko", label="measured, 95 %")
+        closed, open_ended = (known[(known["error"] < WIDEST_ERROR) == told] for told in (True, False))
+        error = NORMAL_95 * closed["error"]
+        panel.errorbar(closed["num_steps"], closed["value"], yerr=error, fmt="ko", label="measured, 95 %")
+        if len(open_ended):
+            label = "measured, no closed interval"
+            panel.plot(open_ended["num_steps"], open_ended["value"], "ko", mfc="none", label=label)
     for account, style in (("law", "-"), ("mean_angle", "--")):
         panel.plot(
             shifts["num_steps"], shifts[account], style, color="0.4", label=f"predicted, {account.replace('_', ' ')}"
         )
     panel.axhline(0, color="0.7", lw=0.8)
     panel.margins(x=0.15)
+    low, high = panel.get_ylim()
+    panel.set_ylim(bottom=low - 0.4 * (high - low))  # below the points, for the legend
     panel.set(xscale="log", xlabel="steps", ylabel="ln of best rate, RMS 14.4 over 1.6")
     panel.set_xticks(sorted(shifts["num_steps"]), [f"{steps:,}" for steps in sorted(shifts["num_steps"])])
     panel.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
     panel.set_title("How far the optimum moves", fontsize=10)
-    panel.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 0.02))
+    panel.legend(fontsize=8, frameon=False, loc="lower left")
 
 
 def _curve(panel: Axes, optima: pd.DataFrame) -> None:

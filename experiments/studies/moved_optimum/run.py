@@ -14,6 +14,7 @@ from experiments.studies.ensembles.many import in_ensembles
 from experiments.studies.ensembles.tasks import Task
 from experiments.studies.moved_optimum.answers import answers_of, optima_of
 from experiments.studies.moved_optimum.figure import draw
+from experiments.studies.moved_optimum.other_fits import other_shifts
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows, predictions_of, read_law
 from experiments.studies.moved_optimum.runs import (
     ARMS,
@@ -41,13 +42,15 @@ def run_study(
     ensembles: bool = False,
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
+    cores: Path = Path("docs/bend/core-runs.csv"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every cell; then ``optima.csv``,
-    ``answers.csv`` and ``moved_optimum.png``.
+    ``answers.csv``, ``other-fits.csv`` and ``moved_optimum.png``.
 
     lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
     of this study, whose rows stand for their runs. ensembles : make runs many at once, on a GPU if there is one.
-    same_angle, angle_law : folders with the results of those studies.
+    same_angle, angle_law : folders with the results of those studies. cores : rows of runs that cores made, and that
+    were made again since.
     """
     predictions, others = begin(place, ARMS, LENGTHS, angle_law, same_angle, earlier)
     if ensembles:
@@ -57,7 +60,8 @@ def run_study(
     runs = make_cells(place, predictions, ARMS, lengths, [twins])
     optima = optima_of(runs, others, predictions)
     answers = answers_of(runs, optima)
-    for name, table in (("optima", optima), ("answers", answers)):
+    fits = other_shifts(runs, read_rows(cores, numbers=(), gaps=("loss",), texts=("run",)), predictions)
+    for name, table in (("optima", optima), ("answers", answers), ("other-fits", fits)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
     return Findings(answers=answers)

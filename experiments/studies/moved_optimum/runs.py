@@ -19,6 +19,7 @@ from theory.networks import GPT2, WHITE_NOISE
 
 LENGTHS = (1600, 3200, 6400, 12800)
 SEEDS = (0, 1, 2)
+ADDED_SEEDS = {("start 1.6", 1600): (3, 4, 5), ("start 14.4", 1600): (3, 4, 5)}  # of a cell, once its grid stands
 NUM_RATES, FACTOR, MOST_ADDED = 5, 2.0, 2
 RECORD_EVERY = 20
 TWIN_FACTOR = 1 + 1e-6
@@ -97,25 +98,30 @@ def grid(centre: float, num_rates: int = NUM_RATES, factor: float = FACTOR) -> t
 
 
 def configs_of_cell(place: Workplace, arm: Arm, num_steps: int, centre: float) -> list[TrainConfig]:
-    """The runs of a cell, its grid widened where the lowest mean loss stands at an end, as far as finished runs tell:
-    where one is missing, it is not known yet whether more are wanted."""
-    rates = list(grid(centre))
+    """The runs of a cell, its grid widened where the lowest mean loss of `SEEDS` stands at an end, then its added
+    seeds, as far as finished runs tell: where one is missing, it is not known yet whether more are wanted."""
+    rates, added = list(grid(centre)), ADDED_SEEDS.get((arm.name, num_steps), ())
     while True:
         configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in SEEDS]
-        if len(rates) >= NUM_RATES + MOST_ADDED or not all(place.file_of(config).exists() for config in configs):
+        if missing_of(place, configs):
             return configs
-        if (beyond := rate_beyond(run_rows(place, configs))) is None:
-            return configs
+        beyond = None if len(rates) >= NUM_RATES + MOST_ADDED else rate_beyond(run_rows(place, configs))
+        if beyond is None:
+            return configs + [config_of(arm, num_steps, rate, seed) for seed in added for rate in rates]
         rates.append(beyond)
 
 
 def make_cell(place: Workplace, arm: Arm, num_steps: int, centre: float, train: bool = True) -> pd.DataFrame | None:
-    """The rows of a cell, the runs that are missing made. Without ``train`` None for a cell with a run missing."""
-    while missing := missing_of(place, configs_of_cell(place, arm, num_steps, centre)):
-        if not train:
-            return None
+    """The rows of a cell, the runs that are missing made. Without ``train`` None for a cell with a run of `SEEDS`
+    missing; an added seed counts if it has all rates."""
+    configs = configs_of_cell(place, arm, num_steps, centre)
+    while train and (missing := missing_of(place, configs)):
         run_rows(place, missing)
-    rows = run_rows(place, configs_of_cell(place, arm, num_steps, centre))
+        configs = configs_of_cell(place, arm, num_steps, centre)
+    absent = {config.seed for config in missing_of(place, configs)}
+    if absent & set(SEEDS):
+        return None
+    rows = run_rows(place, [config for config in configs if config.seed not in absent])
     return in_columns(rows.assign(arm=arm.name))
 
 

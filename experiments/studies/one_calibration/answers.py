@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -82,8 +82,8 @@ def compared_optima(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataF
     return table
 
 
-def answers_of(cells: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:
-    """By the decision rule of the study: a row per quantity and length."""
+def answers_of(cells: pd.DataFrame, optima: pd.DataFrame, elsewhere: Iterable[dict[str, Any]] = ()) -> pd.DataFrame:
+    """By the decision rule of the study: a row per quantity and length; after them rows of ``elsewhere``."""
     rows = []
     counted = cells.dropna(subset=["loss"])
     for num_steps in sorted(set(counted["num_steps"])):
@@ -98,14 +98,14 @@ def answers_of(cells: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:
             name = f"law_ratio_{ratio:g}"
             rows.append(_optima(f"optimum, direction ratio {ratio:g}", length, here["measured"] / here[name]))
     rows.append(_optima("optimum, law, pilot", np.nan, pilot["ratio"]))
-    return pd.DataFrame(rows, columns=list(ANSWERS))
+    return pd.DataFrame([*rows, *elsewhere], columns=list(ANSWERS))
 
 
 def _losses(num_steps: int, cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
     limit = NOISES * noise_of(num_steps)
-    row = _median("loss, law", num_steps, cells["miss"])
+    row = median_of("loss, law", num_steps, cells["miss"])
     yield row | {"limit": limit, "verdict": "predicted" if row["value"] <= limit else "missed"}
-    yield _median("loss, law at the measured mean angle", num_steps, cells["at_measured_angle"] - cells["loss"])
+    yield median_of("loss, law at the measured mean angle", num_steps, cells["at_measured_angle"] - cells["loss"])
     yield {
         "quantity": "noise between AdamW's seeds",
         "num_steps": num_steps,
@@ -126,13 +126,13 @@ def _losses(num_steps: int, cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
         ("above twice the best rate", far > ASIDE),
     ):
         if chosen.any():
-            yield _median(f"loss, law, {name}", num_steps, cells.loc[chosen, "miss"])
+            yield median_of(f"loss, law, {name}", num_steps, cells.loc[chosen, "miss"])
     for arm, rows in cells.groupby("arm"):
-        yield _median(f"loss, law, {arm}", num_steps, rows["miss"])
+        yield median_of(f"loss, law, {arm}", num_steps, rows["miss"])
     both = cells.dropna(subset=["same_mean_angle"])
     if len(both):
         other = both["same_mean_angle"] - both["loss"]
-        yield _median("loss, same mean angle", num_steps, other)
+        yield median_of("loss, same mean angle", num_steps, other)
         nearer = int((both["miss"].abs() < other.abs()).sum())
         chance = float(binomtest(nearer, len(both)).pvalue)
         verdict = "not told apart" if chance > 0.05 else "law" if 2 * nearer > len(both) else "same mean angle"
@@ -141,14 +141,14 @@ def _losses(num_steps: int, cells: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _optima(quantity: str, num_steps: float, ratios: pd.Series[float], judged: bool = False) -> dict[str, Any]:
-    row = _median(quantity, num_steps, ratios.map(np.log))
+    row = median_of(quantity, num_steps, ratios.map(np.log))
     if not judged:
         return row
     limit = float(np.log(LARGEST_FACTOR))
     return row | {"limit": limit, "verdict": "predicted" if row["value"] <= limit else "missed"}
 
 
-def _median(quantity: str, num_steps: float, misses: pd.Series[float]) -> dict[str, Any]:
+def median_of(quantity: str, num_steps: float, misses: pd.Series[float]) -> dict[str, Any]:
     """The median size with its interval by order statistics, and the median with its sign (``signed``)."""
     sizes = np.sort(misses.abs().to_numpy(float))
     n = len(sizes)

@@ -52,7 +52,9 @@ def _misses(panel: Axes, cells: pd.DataFrame) -> None:
     panel.set(xscale="log", xlabel="rate over the law's best", ylabel="predicted less measured loss")
     _plain(panel.xaxis, [0.25, 0.5, 1, 2, 4])
     panel.set_title("Where the law misses (lines: limits)", fontsize=10)
-    panel.legend(fontsize=8, frameon=False)
+    low, high = panel.get_ylim()
+    panel.set_ylim(bottom=low - 0.2 * (high - low))  # below the points, for the legend
+    panel.legend(fontsize=8, frameon=False, loc="lower left")
 
 
 def _optima(panel: Axes, optima: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from experiments.studies.angle_law import fit as adamh
 from experiments.studies.angle_law.run import constants_of
 from experiments.studies.moved_optimum.runs import GAPS, NUMBERS, TEXTS
 from experiments.studies.one_calibration.answers import LARGEST_FACTOR, NOISES, answers_of, cells_of, compared_optima
+from experiments.studies.one_calibration.elsewhere import answers_at_bend, bend_cells
 from experiments.studies.one_calibration.figure import draw
 from experiments.studies.one_calibration.predictions import OTHER_RATIOS, Predictor, losses_of, optima_of, parts_of
 from experiments.studies.workplace import Findings, Workplace, read_rows
@@ -20,13 +21,14 @@ def run_study(
     moved_optimum: Path = Path("docs/moved-optimum"),
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
+    bend: Path = Path("docs/bend"),
     predict_only: bool = False,
 ) -> Findings:
     """``law.csv``, ``left-out.csv``, ``predictions.csv``, ``predicted-optima.csv``; then ``cells.csv``, ``optima.csv``,
-    ``answers.csv``, ``one_calibration.png`` and ``config.json``.
+    ``bend-cells.csv``, ``answers.csv``, ``one_calibration.png`` and ``config.json``.
 
-    moved_optimum, same_angle, angle_law : folders with the results of those studies. predict_only : stop before any
-    loss of AdamW is read.
+    moved_optimum, same_angle, angle_law, bend : folders with the results of those studies. predict_only : stop before
+    any loss of AdamW is read.
     """
     place.make_folders()
     same = read_rows(same_angle / "runs.csv", numbers=("num_steps", "learning_rate", "seed", "loss"), texts=("arm",))
@@ -52,13 +54,20 @@ def run_study(
     )
     cells = cells_of(runs, predictions, best, fit.law, fitted_to)
     optima = compared_optima(best, measured)
-    answers = answers_of(cells, optima)
-    for name, table in (("cells", cells), ("optima", optima), ("answers", answers)):
+    keys = ("width", "num_steps", "learning_rate")
+    elsewhere = bend_cells(read_rows(bend / "runs.csv", numbers=keys, gaps=("loss",), texts=("arm",)), fit.law)
+    known, gaps = ("width", "num_steps", "law"), ("learning_rate", "error")
+    best_elsewhere = read_rows(bend / "optima.csv", numbers=known, gaps=gaps, texts=("arm",))
+    answers = answers_of(cells, optima, answers_at_bend(elsewhere, best_elsewhere))
+    tables = {"cells": cells, "bend-cells": elsewhere, "optima": optima, "answers": answers}
+    for name, table in tables.items():
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("one_calibration.png", draw(cells, optima, predictions))
     config = {
         "fitted_to": [str(same_angle / "runs.csv"), str(angle_law / "runs.csv")],
-        "compared_with": [str(moved_optimum / "runs.csv"), str(moved_optimum / "optima.csv")],
+        "compared_with": [
+            str(folder / f"{name}.csv") for folder in (moved_optimum, bend) for name in ("runs", "optima")
+        ],
         "network": SCALE_INVARIANT.name,
         "direction_ratio": SCALE_INVARIANT.direction_ratio,
         "other_direction_ratios": OTHER_RATIOS,

@@ -48,9 +48,8 @@ def run_study(
     runs = read_rows(moved_optimum / "runs.csv", numbers=numbers, texts=("arm",))
     others = adamh_rows(read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",)))
     grids = pd.concat([runs, others], ignore_index=True)
-    optima = read_rows(
-        moved_optimum / "optima.csv", numbers=("num_steps", "learning_rate", "error"), texts=("arm", "status")
-    )
+    told = ("learning_rate", "error")  # none where the losses are flat
+    optima = read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=told, texts=("arm", "status"))
     rates = {(arm, steps): cell_rates(optima, grids, arm, steps) for steps in (1600, 3200) for arm in COMPARED}
     predictions = predictions_of(optima, rates)
     place.write("predictions.csv", predictions.to_csv(index=False, float_format="%.4g"))

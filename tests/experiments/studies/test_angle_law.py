@@ -37,7 +37,7 @@ NOISE = 0.01
 
 
 def committed(*names: str) -> list[pd.DataFrame]:
-    return [pd.read_csv(DOCS / name / "runs.csv") for name in names]
+    return [fit.at_its_lengths(pd.read_csv(DOCS / name / "runs.csv")) for name in names]
 
 
 def made_cells(law: FinalLossLaw, seed: int = 0, constant: bool = True) -> list[fit.Cell]:

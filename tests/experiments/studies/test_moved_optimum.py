@@ -11,7 +11,7 @@ import pytest
 from experiments.runs.configs import config_hash
 from experiments.studies.angle_law.runs import line
 from experiments.studies.ensembles import tasks
-from experiments.studies.moved_optimum import answers, predictions, runs
+from experiments.studies.moved_optimum import answers, other_fits, predictions, runs
 from experiments.studies.workplace import Workplace
 from theory import AdamW
 
@@ -120,22 +120,43 @@ def test_a_grid_is_widened_at_the_end_where_the_loss_is_lowest_or_broken() -> No
     assert runs.rate_beyond(cell([2, 1, np.nan])) is None
 
 
-def test_rows_of_an_earlier_table_stand_for_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shift_is_told_by_the_rows_of_either_machine() -> None:
+    """Of runs whose losses do not know the norm on one machine, and do on the other, added seeds left out."""
+    told = predicted()
+    moved, still = (made(norm_acts).query("num_steps == 1600").reset_index(drop=True) for norm_acts in (True, False))
+    names = moved.index.astype(str)
+    late = moved.assign(run="late", seed=9, loss=5.0)
+    found = other_fits.other_shifts(pd.concat([moved.assign(run=names), late]), still.assign(run=names), told)
+    by_machine = found.set_index("rows")
+    assert list(by_machine.index) == ["GPU", "cores", "answers"]
+    assert by_machine.loc["GPU", "value"] == pytest.approx(by_machine.loc["GPU", "law"], abs=0.1)
+    assert by_machine.loc["cores", "value"] < 0.5 * by_machine.loc["GPU", "value"]
+
+
+def test_rows_of_an_earlier_table_stand_for_runs_and_an_added_seed_counts_once_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arm, centre = runs.ARMS[0], 0.04
-    configs = [runs.config_of(arm, 1600, rate, seed) for rate in runs.grid(centre) for seed in runs.SEEDS]
-    rows = [
+    seeds = (*runs.SEEDS, *runs.ADDED_SEEDS[arm.name, 1600])
+    configs = [runs.config_of(arm, 1600, rate, seed) for seed in seeds for rate in runs.grid(centre)]
+    rows = pd.DataFrame(
         dict.fromkeys(runs.COLUMNS, 1.0)
-        | {"arm": arm.name, "run": config_hash(c), "learning_rate": c.optimizer.learning_rate}
+        | {"arm": arm.name, "run": config_hash(c), "learning_rate": c.optimizer.learning_rate, "seed": c.seed}
         | {"loss": 2 + np.log(c.optimizer.learning_rate / centre) ** 2}
         for c in configs
-    ]
+    )
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
-    assert runs.make_cell(place, arm, 1600, centre, train=False) is None
-    runs.plant(place, pd.DataFrame(rows))
     monkeypatch.setattr(tasks, "train", lambda *_, **__: pytest.fail("a planted run was made again"))
-    cell = runs.make_cell(place, arm, 1600, centre)
-    assert cell is not None
-    assert len(cell) == len(configs)
+
+    def planted(number: int, train: bool) -> list[int] | None:
+        runs.plant(place, rows.iloc[:number])
+        cell = runs.make_cell(place, arm, 1600, centre, train)
+        return None if cell is None else sorted(cell["seed"])
+
+    assert runs.make_cell(place, arm, 1600, centre, train=False) is None
+    assert planted(14, train=False) is None
+    assert planted(24, train=False) == sorted([*runs.SEEDS, 3] * 5)
+    assert planted(30, train=True) == sorted([*seeds] * 5)
 
 
 def test_committed_predictions_are_those_of_the_code() -> None:

@@ -14,7 +14,7 @@ from experiments.studies.angle_law import fit
 from experiments.studies.angle_law.fit import Cell, adamh_angles
 from experiments.studies.angle_law.runs import line
 from experiments.studies.moved_optimum.predictions import read_law
-from experiments.studies.one_calibration import answers, predictions
+from experiments.studies.one_calibration import answers, elsewhere, predictions
 from theory import AdamW, Linear, predict_trajectory
 from theory.final_loss import FinalLossLaw
 from theory.networks import SCALE_INVARIANT
@@ -92,11 +92,11 @@ def test_a_cell_with_a_run_that_has_no_loss_is_shown_and_not_counted() -> None:
 
 def test_the_interval_of_a_median_is_that_of_the_order_statistics() -> None:
     """Of 20 values the 6th and the 15th (95.9 %), of six the least and the largest (96.9 %), of five none."""
-    row = answers._median("", 1, pd.Series(np.arange(1.0, 21.0)))
+    row = answers.median_of("", 1, pd.Series(np.arange(1.0, 21.0)))
     assert (row["low"], row["high"], row["value"]) == (6.0, 15.0, 10.5)
-    six = answers._median("", 1, pd.Series(np.arange(1.0, 7.0)))
+    six = answers.median_of("", 1, pd.Series(np.arange(1.0, 7.0)))
     assert (six["low"], six["high"]) == (1.0, 6.0)
-    assert "low" not in answers._median("", 1, pd.Series(np.arange(1.0, 6.0)))
+    assert "low" not in answers.median_of("", 1, pd.Series(np.arange(1.0, 6.0)))
 
 
 def test_angles_are_those_of_the_theory_of_scale_invariant_networks() -> None:
@@ -133,6 +133,23 @@ def test_committed_cells_are_those_of_the_runs_and_the_predictions() -> None:
     np.testing.assert_allclose(both["loss"], both["mean"], rtol=1e-4)
     np.testing.assert_allclose(both["law"], both["law_told"], rtol=1e-4)
     np.testing.assert_allclose(both["miss"], both["law"] - both["loss"], atol=2e-4)
+
+
+def test_runs_of_bend_are_told_beside_the_noise_of_their_own_seeds_without_a_verdict() -> None:
+    """Losses 0.01 below the law's at its width, anything at another one; AdamH's seeds 0.02 apart from their mean."""
+    arm, rates = elsewhere.ARMS[0], np.array([0.005, 0.01, 0.02])
+    losses = LAW.loss(ANGLES_BY_THEORY(arm, rates, 500), line(500)) - 0.01
+    known = {"width": elsewhere.WIDTH, "num_steps": 500}
+    rows = [known | {"arm": arm.name, "learning_rate": r, "loss": x} for r, x in zip(rates, losses, strict=True)]
+    rows += [known | {"arm": "adamh", "learning_rate": 0.01, "loss": 2.0 + x} for x in (-0.02, 0.0, 0.02)]
+    rows += [row | {"width": 64, "loss": 9.0} for row in rows] + [rows[0] | {"learning_rate": 0.04, "loss": np.nan}]
+    optima = pd.DataFrame({"arm": arm.name, "width": [32, 64], "num_steps": 500, "learning_rate": 0.02, "law": 0.01})
+    cells = elsewhere.bend_cells(pd.DataFrame(rows), LAW)
+    first, *others = elsewhere.answers_at_bend(cells, optima.assign(error=0.1))
+    assert (first["cells"], first["limit"]) == (3, pytest.approx(2 * 0.02))
+    assert first["signed"] == pytest.approx(0.01)
+    assert [(row["cells"], row["value"]) for row in others] == [(1, pytest.approx(np.log(2)))] * 2
+    assert not any("verdict" in row for row in (first, *others))
 
 
 def test_what_is_left_out_is_not_fitted_to(monkeypatch: pytest.MonkeyPatch) -> None:

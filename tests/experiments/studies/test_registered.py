@@ -72,6 +72,7 @@ def test_what_runs_a_study_takes_its_options(
     values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
+    values |= {"bend": "docs/bend"}
     values |= {"minutes": "0", "made": "2", "expected": "docs/bend/expected.csv"}
     values |= {"schedule-exponent": "docs/schedule-exponent", "ensembles": "yes"}
     values |= {"bend": "docs/bend", "again": "a.csv", "cores": "docs/bend/core-runs.csv"}
