@@ -129,7 +129,7 @@ def run(options: argparse.Namespace) -> int:
     if options.csv is not None:
         _write_csv(options.csv, reading)
     if options.plot is not None and not reading.series:
-        raise BadInput(f"--plot {options.plot}: without learning rates there is nothing to draw")
+        raise BadInput(f"--plot {options.plot}: {_without_rates(reading, 'draw')}")
     write_plot(options, lambda: _draw(reading, options.log.name))
     if options.json:
         print(to_json(as_object(reading)))
@@ -268,9 +268,15 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def _without_rates(reading: Reading, wanted: str) -> str:
+    """Why there is no series, and the notes that say what to do."""
+    notes = [note for note in reading.notes if "--learning-rate" in note]
+    return "; ".join([f"without learning rates there is nothing to {wanted}", *notes])
+
+
 def _write_csv(path: Path, reading: Reading) -> None:
     if not reading.series:
-        raise BadInput(f"--csv {path}: without learning rates there is nothing to write")
+        raise BadInput(f"--csv {path}: {_without_rates(reading, 'write')}")
     names = list(reading.series)
     rows = [dict(zip(names, values, strict=True)) for values in zip(*reading.series.values(), strict=True)]
     try:

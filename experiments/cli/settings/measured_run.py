@@ -63,6 +63,8 @@ def _of_run(options: argparse.Namespace, path: Path) -> Schedule:
 
     config = load_run(path).config
     rate, planned = config.optimizer.learning_rate, config.schedule
+    if config.optimizer.name != options.optimizer:
+        _tell(f"--from {options.optimizer} counts; the optimizer of {path} is {config.optimizer.name}")
     taken = [name for name in ("learning_rate", "num_steps") if getattr(options, name) is None]
     options.learning_rate = rate if options.learning_rate is None else options.learning_rate
     options.num_steps = planned.num_steps if options.num_steps is None else options.num_steps
