@@ -176,10 +176,11 @@ class Collector:
         """Names that vary and were not read: norms of nobody knows what; where no weights are told, others as well."""
         notes = []
         if norms:
-            notes.append(
-                f"not read, since it is not told whether of weights: {listed(norms)};"
-                f" --column 'weight_norm={asked_for(norms)}' takes them as Frobenius norms, weight_rms=... as RMS"
-            )
+            theirs = asked_for(norms)
+            ways = [f"--column 'weight_norm={theirs}' takes them as Frobenius norms", "weight_rms=... as RMS"]
+            if "rms" in theirs.lower():
+                ways = [f"--column 'weight_rms={theirs}' takes them as RMS"]
+            notes.append(f"not read, since it is not told whether of weights: {listed(norms)}; {', '.join(ways)}")
         others = [name for name in self.varying if name not in norms and not name.startswith("_")]
         if others and not weights:
             notes.append(f"not read, though it varies: {listed(others)}; --column OURS=THEIRS maps a name")
