@@ -20,6 +20,10 @@ Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
 RECORDED = frozenset(("step", "loss", "validation_loss", "gradient_norm"))
+OURS = {  # what lrbend read writes of a run beside what it read
+    *("angular_update", "angular_update_predicted", "adamh_learning_rate"),
+    *("weight_rms_measured_direction", "weight_rms_predicted"),
+}
 MOST_STATED = 10  # values of a setting
 MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
 
@@ -110,7 +114,9 @@ class Collector:
 
     def pass_over(self, theirs: str, value: object) -> None:
         """Remember a name that means nothing if its numbers vary."""
-        if theirs in self.varying or len(self.unread) >= MOST_UNREAD or (number := to_float(value)) is None:
+        if theirs in self.varying or theirs in OURS or len(self.unread) >= MOST_UNREAD:
+            return
+        if (number := to_float(value)) is None:
             return
         if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
             self.varying[theirs] = None

@@ -69,7 +69,8 @@ def test_rms_of_something_is_mapped_as_rms(tmp_path: Path) -> None:
     log = read(tmp_path, "CSV", "stats/{}/rms")
     (note,) = (note for note in log.notes if "not told whether of weights" in note)
     assert "--column 'weight_rms=*/rms' takes them as RMS" in note
-    assert ("weight_rms", f"stats/{MATRICES[0]}") in read(tmp_path, "CSV", "stats/{}/rms", {"weight_rms": "*/rms"}).series
+    mapped = read(tmp_path, "CSV", "stats/{}/rms", {"weight_rms": "*/rms"})
+    assert ("weight_rms", f"stats/{MATRICES[0]}") in mapped.series
     assert not read(tmp_path, "CSV", "weights/{}/exp_avg/rms").unread_norms
 
 
