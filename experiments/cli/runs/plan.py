@@ -28,9 +28,8 @@ EXAMPLES = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
-    parser.add_argument(
-        "--scale", choices=("cpu", "gpu"), help="of a study that has two: only its runs at gpu are planned (default: gpu)"
-    )
+    only = "of a study that has two: only its runs at gpu are planned (default: gpu)"
+    parser.add_argument("--scale", choices=("cpu", "gpu"), help=only)
     add_folder(parser, "out", "those of the sweep; what is finished there costs nothing", without="runs/NAME")
     parser.add_argument("--gpu", default="H100 80GB", help="for which GPU hours are estimated; another name lists all")
     parser.add_argument("--utilisation", type=number, default=0.45, help="assumed share of the GPU's bfloat16 peak")
