@@ -37,13 +37,13 @@ SUBDIVISIONS = ((8, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (30, (1.0, 2.0, 5.0)), (300
 LONGEST = 28  # characters of a label
 LABELS = {
     "step": "step",
-    "weight_rms": "weight RMS (unit of the weights)",
+    "weight_rms": "weight RMS",
     "angular_update": "angle per step (rad)",
-    "learning_rate": "learning rate (unit of the table)",
+    "learning_rate": "learning rate",
     "loss": "loss (nats)",
     "num_params": "model size N (parameters)",
     "num_tokens": "data D (tokens)",
-    "batch_size": "batch size (unit of the table)",
+    "batch_size": "batch size (as in the table)",
     "weight_decay": "weight decay (per unit of learning rate)",
     "independent_weight_decay": "learning rate x decay (per step)",
 }
@@ -98,7 +98,7 @@ def dashes(index: int) -> Any:
 
 def axis_label(name: str) -> str:
     """A column with its unit; one that a user named has that of the table."""
-    return LABELS.get(name, f"{shortened(name)} (unit of the table)")
+    return LABELS.get(name, f"{shortened(name)} (as in the table)")
 
 
 def shortened(name: object, longest: int = LONGEST) -> str:

@@ -35,6 +35,11 @@ TOP = (
     *("num_relaxations", "reaches_equilibrium", "equilibrium_step", "adamh_learning_rate", "mean_angle"),
     *("weight_rms_error", "weight_rms_error_predicted"),
 )
+UNITS = {
+    "final_loss": "as logged",
+    "adamh_learning_rate": "AdamH's rate for the angle per step at equilibrium, at the peak rate",
+    "mean_angle": "rad per step, root mean square over the run",
+}
 GROUP_COLUMNS = (
     "First and last weight RMS, or the norm where no size is told; step from which it is within 5 % of equilibrium;",
     "largest error of theory with the logged and with the predicted direction; shares of what drove the norm outward,",
@@ -198,7 +203,9 @@ def in_words(reading: Reading) -> str:
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
     for name in TOP:
         value = getattr(reading, name)
-        lines.append(f"{name:28} {_step_of_equilibrium(reading) if name == 'equilibrium_step' else as_cell(value)}")
+        shown = _step_of_equilibrium(reading) if name == "equilibrium_step" else as_cell(value)
+        unit = UNITS.get(name, "") if value is not None else ""
+        lines.append(f"{name:28} {shown:12} {unit}".rstrip())
     lines.append(f"equilibrium: {reading.equilibrium}")
     if reading.weight_decay is not None:
         lines.append(
