@@ -73,7 +73,7 @@ def _settled(setting: SettingRuns) -> list[tuple[str, str]]:
         ]
     return [
         (
-            "Too short to settle: the theory's norm is not within 1 % of equilibrium by the end (`lrbend predict` asks"
+            "Too short to settle: the theory's norm is not within 1 % of equilibrium by the end (lrbend predict asks"
             " for 5 %), so there is nothing settled to measure. Train longer, raise learning rate x decay, or start at"
             " the equilibrium RMS.",
             f"{detail}; RMS {initial:.3g} at the start, {rest.weight_rms:.3g} at equilibrium",

@@ -22,6 +22,8 @@ MOST_MATRICES, MOST_RECORDS, MOST_CURVES = 12, 300, 60
 LARGEST_TABLE = 10**7  # bytes
 CURVE_COLUMNS, END_COLUMNS = ("run", "step", "weight_rms"), ("learning_rate", "num_steps")
 ENDS = ("final_rms", "mean_angle")
+READ_COLUMNS = ("step", "learning_rate", "angular_update", "adamh_learning_rate")  # of lrbend read --csv
+MADE_SO = "lrbend read {} --weight-decay ... --csv run.csv makes a table that explore --run run.csv draws"
 OF_ENDS = "diamonds: final RMS and mean angle of a run at its end; faint, unless at this learning rate and decay"
 NAMED_BY = ("arm", "optimizer", "seed")  # what tells runs of a table apart beside the rate
 
@@ -87,9 +89,12 @@ def _log(path: Path) -> Measured:
     predicted = series.get("weight_rms_predicted")
     if predicted:
         curves.append({"name": "its closed form", "step": series["step"], "weight_rms": predicted, "predicted": True})
-    notes = list(reading.notes)
+    told = [note for note in reading.notes if "--" in note]  # in the words of lrbend read, whose flags they name
+    notes = [note for note in reading.notes if "--" not in note]
     if not any("weight_rms" in curve and not curve.get("predicted") for curve in curves):
         notes.append("it has no weight RMS to draw")
+    if told:
+        notes.append(f"flags of lrbend read tell more: {MADE_SO.format(path.name)}")
     return Measured(name=path.name, kind=reading.kind, curves=curves, notes=notes)
 
 
@@ -103,6 +108,8 @@ def _table(path: Path) -> Measured | None:
     header = set(rows[0]) if rows else set()
     if header.issuperset(CURVE_COLUMNS):
         return Measured(name=_short(path), kind="table of records", **_curves_of_table(rows))
+    if header.issuperset(READ_COLUMNS):
+        return Measured(name=_short(path), kind="table of lrbend read", curves=_curves_of_reading(rows))
     if header.issuperset(END_COLUMNS) and header.intersection(ENDS):
         ends = [_end(row) for row in rows]
         return Measured(name=_short(path), kind="table of runs", ends=ends, notes=(OF_ENDS,))
@@ -122,6 +129,21 @@ def _curves_of_table(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     kept = list(found.items())[:MOST_CURVES]
     notes = [] if len(kept) == len(found) else [f"{len(kept)} of {len(found)} curves are shown"]
     return {"curves": [{"name": name, **curve} for name, curve in kept], "notes": notes}
+
+
+def _curves_of_reading(rows: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """What was logged of all weights, and the closed form beside it."""
+    keep = np.unique(np.linspace(0, len(rows) - 1, MOST_RECORDS).round().astype(np.int64))
+    columns = {name: [_value(rows[place].get(name)) for place in keep] for name in rows[0]}
+    logged, predicted = (columns.get(name, []) for name in ("weight_rms", "weight_rms_predicted"))
+    angles = columns["angular_update"]
+    curves: list[dict[str, Any]] = []
+    if any(value is not None for value in logged):
+        curves.append({"name": "all weights", "weight_rms": logged, "angular_update": angles})
+    if any(value is not None for value in predicted):
+        turned = columns.get("angular_update_predicted", [None] * len(angles) if curves else angles)
+        curves.append({"name": "its closed form", "weight_rms": predicted, "angular_update": turned, "predicted": True})
+    return [{**curve, "step": columns["step"]} for curve in curves]
 
 
 def _end(row: Mapping[str, str]) -> dict[str, Any]:
@@ -169,4 +191,7 @@ def require_some(found: Sequence[Measured]) -> None:
     """Raises `BadInput` where nothing can be drawn of something."""
     for each in found:
         if not each.curves and not each.ends:
-            raise BadInput(f"--run {each.name}: nothing to draw: no weight RMS, no angle")
+            raise BadInput(
+                f"--run {each.name}: nothing to draw: no weight RMS, no angle; {MADE_SO.format(each.name)}, with"
+                " --column, where names of its norms are not the usual ones"
+            )

@@ -144,7 +144,7 @@ def recommendation_figure(found: Sequence[Recommendation]) -> Figure:
                 if len(answered) > 1:
                     labels.append(end_label(f"{shortened(item.group)}: {_rate(item)}", drawn, place))
         finish_law(ax, axis, drawn_here, labels, height=0.75 * HEIGHT)
-        ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
+        ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate" if column == 0 else "")
     lines = [str(line) for item in answered if item.pilot is not None for line in item.pilot.lines]
     marks = {
         "target": f"Diamond: the run to be made, with the {level} interval of its optimum.",
@@ -187,7 +187,7 @@ def _point_only(ax: Axes, answered: Sequence[Recommendation]) -> None:
             reach = bars([found.value], [found.low], [found.high])
             ax.errorbar([index], [found.value], yerr=reach, fmt="D", color=colour(index), capsize=3, label="target")
     ax.set_xticks(range(len(answered)), [shortened(item.group or "all runs") for item in answered])
-    ax.set(xlim=(-0.6, len(answered) - 0.4), ylabel="optimal learning rate (unit of the table)")
+    ax.set(xlim=(-0.6, len(answered) - 0.4), ylabel="optimal learning rate")
 
 
 def _draw_recommendation(ax: Axes, item: Recommendation, axis: str, place: Place) -> list[Array]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from experiments.figures.colours import GREY
@@ -92,11 +93,19 @@ def _panel(
     names = {end.text for end in ends}
     if quantity == "learning_rate":
         peak = float(np.nanmax(drawn[0], initial=0.0))
-        ax.set(ylim=(0, 1.12 * peak or 1.0), xlim=(0, max(steps[-1], 1)), xlabel=LABELS["step"], ylabel="learning rate")
+        ax.set(ylim=(0, 1.12 * peak or 1.0), xlabel=LABELS["step"], ylabel=LABELS["learning_rate"])
+        _whole_run(ax, steps)
         return names, False
     below = finish_panel(ax, quantity, steps.astype(np.int64), np.concatenate(drawn))
+    _whole_run(ax, steps)
     label_ends(ax, ends, height=0.7 * HEIGHT)
     return names, below
+
+
+def _whole_run(ax: Axes, steps: Array) -> None:
+    """One axis of steps for all panels, up to the number of steps: the last one begins one before."""
+    ax.set_xlim(0, float(steps[-1]) + 1)
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
 def _known(series: Mapping[str, Sequence[float | None]], key: str) -> list[bool]:

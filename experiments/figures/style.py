@@ -37,13 +37,13 @@ SUBDIVISIONS = ((8, (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)), (30, (1.0, 2.0, 5.0)), (300
 LONGEST = 28  # characters of a label
 LABELS = {
     "step": "step",
-    "weight_rms": "weight RMS (unit of the weights)",
+    "weight_rms": "weight RMS",
     "angular_update": "angle per step (rad)",
-    "learning_rate": "learning rate (unit of the table)",
+    "learning_rate": "learning rate",
     "loss": "loss (nats)",
     "num_params": "model size N (parameters)",
     "num_tokens": "data D (tokens)",
-    "batch_size": "batch size (unit of the table)",
+    "batch_size": "batch size (as in the table)",
     "weight_decay": "weight decay (per unit of learning rate)",
     "independent_weight_decay": "learning rate x decay (per step)",
 }
@@ -98,7 +98,7 @@ def dashes(index: int) -> Any:
 
 def axis_label(name: str) -> str:
     """A column with its unit; one that a user named has that of the table."""
-    return LABELS.get(name, f"{shortened(name)} (unit of the table)")
+    return LABELS.get(name, f"{shortened(name)} (as in the table)")
 
 
 def shortened(name: object, longest: int = LONGEST) -> str:
@@ -150,6 +150,17 @@ def positive(values: ArrayLike) -> Array:
     return flat[np.isfinite(flat) & (flat > 0)]
 
 
+class _Numbered(LogLocator):
+    """Where fewer than two of its numbers are seen, since the axis shows a part of what it was made for: others."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        low, high = sorted((vmin, vmax))
+        if np.sum((ticks >= low) & (ticks <= high)) >= 2 or not 0 < low < high:
+            return ticks
+        return MaxNLocator(4).tick_values(low, high)
+
+
 def log_axis(axis: Axis, values: ArrayLike, *, most: int = 6) -> None:
     """A logarithmic axis with few round numbers on it, whether ``values`` span a twentieth of a decade or ten."""
     known = positive(values)
@@ -159,7 +170,7 @@ def log_axis(axis: Axis, values: ArrayLike, *, most: int = 6) -> None:
         axis.set_major_locator(MaxNLocator(max(2, most - 2)))
     else:
         subs = next((parts for span, parts in SUBDIVISIONS if ratio < span), (1.0,))
-        axis.set_major_locator(LogLocator(subs=subs, numticks=most))
+        axis.set_major_locator(_Numbered(subs=subs, numticks=most))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())
 

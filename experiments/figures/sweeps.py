@@ -108,7 +108,7 @@ def _laws(
                 everything += drawn
                 labels += [end_label(shortened(group.group), drawn, place)] if len(groups) > 1 else []
         finish_law(ax, axis, everything, labels, height=0.75 * HEIGHT)
-        ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate (unit of the table)" if column == 0 else "")
+        ax.set(xlabel=axis_label(axis), ylabel="optimal learning rate" if column == 0 else "")
         if len(groups) == 1 and axis in groups[0].curvature:
             ax.set_title(_verdict(groups[0], axis, delta), loc="left", fontsize=SMALL)
     caption = told(figure, LAW_MARKS)
@@ -123,7 +123,7 @@ def _verdict(group: GroupFit, axis: str, delta: float) -> str:
     if bend.value is None:
         return f"curvature: {bend.verdict.value}"
     verdict = verdict_in_words(bend.verdict, delta)
-    return f"curvature {bend.value:+.3f}, 95 % [{bend.low:+.3f}, {bend.high:+.3f}]: {verdict}"
+    return f"curvature {bend.value:+.3f} per squared e-fold, 95 % [{bend.low:+.3f}, {bend.high:+.3f}]: {verdict}"
 
 
 def _cells(
@@ -206,7 +206,7 @@ def _cell(ax: Axes, cell: Cell, optimum: CellOptimum, fitted: _Fitted | None, sh
     losses = cell.loss
     room = max(0.12 * float(np.ptp(losses)), 1e-4 * abs(float(losses.mean())))
     ax.set_ylim(losses.min() - room, losses.max() + room)
-    if errors is not None and 2 * errors.max() > MARK / 72 / CELL_HEIGHT * (float(np.ptp(losses)) + 2 * room):
+    if errors is not None and errors.max() > MARK / 72 / CELL_HEIGHT * (float(np.ptp(losses)) + 2 * room):
         bars[0].set_label("weighed")
     ax.set_xlim(*ends)
     log_axis(ax.xaxis, ends, most=4)

@@ -163,11 +163,30 @@ def from_words(log: RawLog, given: Setting, peak: float | None) -> tuple[Setting
             if name != "weight_decay" or peak is None or peak * value < 1:
                 told[name] = value
                 lines.setdefault(line, []).append(f"{name} {value:g}")
-    if peak is None and (rates := log.stated.get("learning_rate")):
-        said = [f"{value:g} in line {line}" for value, line in rates.items()]
-        notes.append(f"the log says learning_rate {listed(said)}, which --learning-rate takes, with --schedule")
+    if peak is None and log.stated.get("learning_rate"):
+        notes.append(_of_schedule(log))
     notes[:0] = [f"{', '.join(names)}: from line {line} of the log" for line, names in lines.items()]
     return replace(given, **told), tuple(notes)
+
+
+def _of_schedule(log: RawLog) -> str:
+    """What a log without rates says of its schedule, and the flags that take it where it says one thing."""
+    words: list[str] = []
+    only: dict[str, float] = {}
+    for name in ("learning_rate", "warmup_steps", "num_steps", "min_learning_rate"):
+        if values := log.stated.get(name, {}):
+            words.append(f"{name} {listed([f'{value:g} in line {line}' for value, line in values.items()])}")
+        if len(values) == 1:
+            (only[name],) = values
+    flags = [f"--learning-rate {only['learning_rate']:g}" if "learning_rate" in only else "--learning-rate"]
+    flags.append("--schedule cosine" if "min_learning_rate" in only else "--schedule NAME")
+    for name in ("warmup_steps", "num_steps"):
+        if name in only and only[name].is_integer():
+            flags.append(f"{flag(name)} {only[name]:.0f}")
+    if "min_learning_rate" in only and "learning_rate" in only and only["learning_rate"] > 0:
+        flags.append(f"--final-fraction {only['min_learning_rate'] / only['learning_rate']:.4g}")
+    unless = ", if it was a cosine" if "min_learning_rate" in only else ""
+    return f"the log says {', '.join(words)}: {' '.join(flags)} takes them{unless}"
 
 
 def _value(name: str, text: str) -> dict[str, Any]:

@@ -39,8 +39,9 @@ def _error_figure(matrices: pd.DataFrame) -> Figure:
     settings = list(dict.fromkeys(matrices["setting"]))
     picture, axes = _panels(settings, matrices["source"])
     for ax, quantity in zip(axes, COMPARED, strict=True):
-        _points(ax, matrices[matrices["quantity"] == quantity], "rms_error", settings, alpha=0.5)
-        log_axis(ax.xaxis, matrices["rms_error"].to_numpy(float))
+        own = matrices[matrices["quantity"] == quantity]
+        _points(ax, own, "rms_error", settings, alpha=0.5)
+        log_axis(ax.xaxis, own["rms_error"].to_numpy(float))
         ax.set_title(NAMES[quantity], loc="left")
         ax.set_xlabel("RMS of ln(measured / predicted)")
     return Figure(

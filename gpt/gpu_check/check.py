@@ -47,7 +47,7 @@ def run_check(
         raise InvalidParameter(
             "device",
             device,
-            "cpu (--option device=cpu) where no GPU is found, which runs a tenth of it by the same code",
+            "cpu where no GPU is found, which runs a tenth of it by the same code",
         )
     if scale is None:
         scale = 1.0 if chosen.type == "cuda" else CPU_SCALE

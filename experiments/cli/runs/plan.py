@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from experiments.cli.flags import add_folder, add_num_workers, add_study, num_workers
 from experiments.cli.parser import number
 from experiments.cli.waiting import waiting
-from experiments.files import to_json
+from experiments.files import BadInput, to_json
 from experiments.text import aligned, short_number
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ EXAMPLES = (
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_study(parser)
+    only = "of a study that has two: only its runs at gpu are planned (default: gpu)"
+    parser.add_argument("--scale", choices=("cpu", "gpu"), help=only)
     add_folder(parser, "out", "those of the sweep; what is finished there costs nothing", without="runs/NAME")
     parser.add_argument("--gpu", default="H100 80GB", help="for which GPU hours are estimated; another name lists all")
     parser.add_argument("--utilisation", type=number, default=0.45, help="assumed share of the GPU's bfloat16 peak")
@@ -35,9 +37,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from experiments.studies.registered import load_study
+    from experiments.studies.registered import STUDIES, load_study
     from experiments.sweeps.plan import make_plan
 
+    if options.scale is not None:
+        named = STUDIES.get(options.study)
+        if named is None or "cpu|gpu" not in [one.value for one in named.options if one.name == "scale"]:
+            raise BadInput(f"--scale {options.scale}: {options.study} has no scale; its one size is planned")
+        if options.scale == "cpu":
+            raise BadInput(f"--scale cpu: gpu alone is planned; {named.name} costs {named.cost}")
     workers = num_workers(options)
     study = load_study(options.study)
     with waiting("lrbend plan: timing a few steps of each size on this machine"):

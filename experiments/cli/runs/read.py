@@ -35,6 +35,11 @@ TOP = (
     *("num_relaxations", "reaches_equilibrium", "equilibrium_step", "adamh_learning_rate", "mean_angle"),
     *("weight_rms_error", "weight_rms_error_predicted"),
 )
+UNITS = {
+    "final_loss": "as logged",
+    "adamh_learning_rate": "AdamH's rate for the angle per step at equilibrium, at the peak rate",
+    "mean_angle": "rad per step, root mean square over the run",
+}
 GROUP_COLUMNS = (
     "First and last weight RMS, or the norm where no size is told; step from which it is within 5 % of equilibrium;",
     "largest error of theory with the logged and with the predicted direction; shares of what drove the norm outward,",
@@ -129,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
     if options.csv is not None:
         _write_csv(options.csv, reading)
     if options.plot is not None and not reading.series:
-        raise BadInput(f"--plot {options.plot}: without learning rates there is nothing to draw")
+        raise BadInput(f"--plot {options.plot}: {_without_rates(reading, 'draw')}")
     write_plot(options, lambda: _draw(reading, options.log.name))
     if options.json:
         print(to_json(as_object(reading)))
@@ -198,7 +203,9 @@ def in_words(reading: Reading) -> str:
     lines = [f"{reading.kind}, {reading.num_lines} lines, {reading.optimizer}"]
     for name in TOP:
         value = getattr(reading, name)
-        lines.append(f"{name:28} {_step_of_equilibrium(reading) if name == 'equilibrium_step' else as_cell(value)}")
+        shown = _step_of_equilibrium(reading) if name == "equilibrium_step" else as_cell(value)
+        unit = UNITS.get(name, "") if value is not None else ""
+        lines.append(f"{name:28} {shown:12} {unit}".rstrip())
     lines.append(f"equilibrium: {reading.equilibrium}")
     if reading.weight_decay is not None:
         lines.append(
@@ -268,9 +275,15 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
+def _without_rates(reading: Reading, wanted: str) -> str:
+    """Why there is no series, and the notes that say what to do."""
+    notes = [note for note in reading.notes if "--learning-rate" in note]
+    return "; ".join([f"without learning rates there is nothing to {wanted}", *notes])
+
+
 def _write_csv(path: Path, reading: Reading) -> None:
     if not reading.series:
-        raise BadInput(f"--csv {path}: without learning rates there is nothing to write")
+        raise BadInput(f"--csv {path}: {_without_rates(reading, 'write')}")
     names = list(reading.series)
     rows = [dict(zip(names, values, strict=True)) for values in zip(*reading.series.values(), strict=True)]
     try:

@@ -10,14 +10,13 @@ from experiments.cli.flags import OPTIMIZERS
 from experiments.cli.parser import number
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
 from experiments.cli.settings.decay_flags import MUON_SCALES, add_decay, conventions, conventions_in_words
+from experiments.cli.settings.measured_run import measured_angles, schedule_of_source
 from experiments.cli.settings.network_flags import add_network, network_from, told_by_flag
-from experiments.cli.settings.series_file import measured_angles
 from experiments.cli.settings.setting_flags import (
     add_matrix,
     add_setting,
     build_optimizer,
     optimizer_from,
-    schedule_from,
     shape_from,
     start_from,
 )
@@ -47,7 +46,7 @@ EXAMPLES = (
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    add_setting(parser, OPTIMIZERS, optimizer_flag="--from")
+    add_setting(parser, OPTIMIZERS, optimizer_flag="--from", measured=True)
     add_matrix(parser)
     parser.add_argument("--finite-beta2", action="store_true", help="count the noise of Adam's second moment")
     add_network(parser)
@@ -56,7 +55,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="angles of the source as they were, in place of predicted ones: a run directory, or a table with columns"
-        " step and angular_update in radians, such as lrbend read --csv writes (default: predicted)",
+        " step and angular_update in radians, such as lrbend read --csv writes; without --schedule its learning rates,"
+        " if it has any, are those of the source (default: predicted)",
     )
     group = parser.add_argument_group(
         "what it becomes",
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     from theory.conversion import convert
 
     check_plot(options)
-    schedule = schedule_from(options)
+    schedule = schedule_of_source(options)
     source = optimizer_from(options, options.learning_rate, options.weight_decay)
     with told_by_flag():
         network = network_from(options)
@@ -130,7 +130,8 @@ def run(options: argparse.Namespace) -> int:
         if not isinstance(value, list):
             print(f"{name:28} {as_cell(value)}")
     print(conventions_in_words(found.optimizer))
-    print("The angles of the source are those of the file." if angles is not None else worth_in_words(network))
+    measured = f"The angles of the source are those of the file, its schedule is {schedule.name}."
+    print(measured if angles is not None else worth_in_words(network))
     if options.schedule_out is None:
         print("--schedule-out FILE writes the rates of all steps.")
     return 0

@@ -88,15 +88,3 @@ def read_series(path: Path, columns: Sequence[tuple[str, ...]]) -> SeriesFile:
     if not max(values, default=0.0) > 0:
         raise BadInput(f"{path}: no {name} above 0")
     return SeriesFile(path, name, tuple(steps), tuple(values))
-
-
-def measured_angles(path: Path, num_steps: int) -> NDArray[np.float64]:
-    """(num_steps,) angles per step in radians from a run directory, the mean of its matrices, or from a table with a
-    column ``angular_update``. Raises `BadInput`."""
-    if not path.is_dir():
-        return read_series(path, (("angular_update",),)).each_step(num_steps)
-    from experiments.runs.run_files import load_run
-
-    run = load_run(path).trajectory
-    angles = run.angular_update.mean(axis=1)
-    return SeriesFile(path, "angular_update", tuple(run.steps.tolist()), tuple(angles.tolist())).each_step(num_steps)

@@ -41,16 +41,19 @@ def add_setting(
     several: bool = False,
     required: bool = True,
     optimizer_flag: str = "--optimizer",
+    measured: bool = False,
 ) -> None:
     """Optimizer and schedule. ``several`` allows lists of learning rates and decays.
 
-    ``required``: rate and steps, where no file gives them; without it ``--config`` may.
+    ``required``: rate and steps, where no file gives them; without it ``--config`` may. ``measured``: a file of
+    ``--measured`` may too, and the schedule is None where no flag tells it.
     """
     group = parser.add_argument_group("optimizer and schedule")
     parser.set_defaults(several_rates=several)
     many: dict[str, Any] = {"nargs": "+"} if several else {}
     words = ", one or more; every pair of rate and decay is a row" if several else ""
-    unless = f" (default: those of a file: schedule; {'needed' if required else 'or of --config, needed'} without it)"
+    files = "those of a file: schedule" + (" or of --measured" if measured else "")
+    unless = f" (default: {files}; {'needed' if required else 'or of --config, needed'} without it)"
     group.add_argument(
         optimizer_flag,
         dest="optimizer",
@@ -76,10 +79,11 @@ def add_setting(
     group.add_argument("--num-steps", type=whole_number, help=f"length of the run{unless}")
     group.add_argument(
         "--schedule",
-        default="constant",
+        default=None if measured else "constant",
         metavar="NAME",
         help=f"of the learning rate behind the warmup: {', '.join(NAMES)}; or file:PATH, a table with columns step and"
-        " learning_rate or multiplier, straight between its rows",
+        " learning_rate or multiplier, straight between its rows"
+        + (" (default: the rates of --measured, else constant)" if measured else ""),
     )
     group.add_argument("--warmup-steps", type=whole_number, default=0, help="steps of linear rise to the peak")
     group.add_argument(

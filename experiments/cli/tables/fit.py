@@ -36,6 +36,10 @@ COLUMNS = (
     "optimum: the best learning rate of a cell, by the fit; status: interior to the rates tried, censored at the lowest"
     " or highest of them, flat, or too few points."
 )
+CURVATURE = (
+    "curvature: second derivative of ln(optimum) along ln(scale), per squared e-fold; above 0 the line bends up. At s"
+    " e-folds of scale from the middle it moves ln(optimum) by half of it times s squared."
+)
 FARTHER = 30.0  # times the range of an axis: no advice beyond
 
 SUMMARY = "a table of runs to optima, exponents and a verdict on the bend"
@@ -120,7 +124,7 @@ def fit_in_words(fit: BendFit) -> str:
     """The same in words and small tables."""
     from experiments.bend.differences import exponent_differences
 
-    lines = [*rows_in_words(fit), "", COLUMNS]
+    lines = [*rows_in_words(fit), "", COLUMNS, CURVATURE]
     for group in fit.groups:
         lines += ["", *_group_in_words(group, fit.delta)]
     differences = exponent_differences(fit.groups)

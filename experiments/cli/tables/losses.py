@@ -116,8 +116,13 @@ def _drawn_entries(group: dict[str, Any]) -> list[Entry]:
     ]
 
 
+def _decay(one: dict[str, Any]) -> str:
+    """Over which part of the run its rate decays, and how: never to be read as a weight decay."""
+    return "" if one["decay_fraction"] is None else f"last {100 * one['decay_fraction']:.3g} %, {one['decay_type']}"
+
+
 def _run_name(one: dict[str, Any]) -> str:
-    decay = "" if one["decay_fraction"] is None else f", decay {one['decay_fraction']:g} {one['decay_type']}"
+    decay = f", decays over {_decay(one)}" if _decay(one) else ""
     end = "" if one["final_fraction"] is None else f", ends at {one['final_fraction']:g}"
     line = f"line {one['line']}: " if "line" in one else ""
     return f"{line}{one['schedule']}, rate {one['learning_rate']:g}{decay}{end}"
@@ -300,10 +305,11 @@ def _group_in_words(group: dict[str, Any]) -> list[str]:
 
 
 def _ranking(entries: Sequence[dict[str, Any]], level: str, first: str | None = None) -> list[str]:
-    header = ("schedule", "learning rate", "decay", "ends at", "loss", f"{level} low", "high", "beyond the table in")
+    setting = ("schedule", "learning rate", "rate decays over", "ends at")
+    header = (*setting, "loss", f"{level} low", "high", "beyond the table in")
     rows = []
     for one in entries[:MOST_SHOWN]:
-        decay = "-" if one["decay_fraction"] is None else f"{one['decay_fraction']:g} {one['decay_type']}"
+        decay = _decay(one) or "-"
         losses = [f"{one[key]:.4f}" if one.get(key) is not None else "-" for key in ("loss", "low", "high")]
         beyond = ", ".join(one["outside"]) if "outside" in one else one["reason"]
         cells = (

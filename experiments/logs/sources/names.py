@@ -1,8 +1,9 @@
 """What a column, a tag or a key of a log means, by its usual names; and which one counts where several could.
 
 Names are compared in lower case, with _ for everything that is no letter or digit. A quantity of one matrix is told by
-the quantity before or behind the matrix: ``weight_rms/layers.0.mlp``, ``param/blocks.0.att.weight.norm``. A norm that
-does not say whether it is of weights or of gradients, ``norm/h.0.mlp``, means nothing until somebody maps it.
+the quantity before or behind the matrix: ``weight_rms/layers.0.mlp``, ``param/blocks.0.att.weight.norm``,
+``weights/layers.0.mlp/rms``. A norm that does not say whether it is of weights or of gradients,
+``norm/h.0.mlp``, means nothing until somebody maps it.
 """
 
 from __future__ import annotations
@@ -59,16 +60,24 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 OF_MATRICES = ("weight_rms", "weight_norm", "update_rms", "mean_w_u")
 LEARNING_RATES = re.compile(r"(?:optim_)?(?:lr|learning_rate)_[a-z0-9_]+")  # Lightning's lr-AdamW/pg1, one of several
-FORMS = (
-    ("weight_norm", re.compile(r"params?/norm/(?P<matrix>.+)")),
-    ("weight_norm", re.compile(r"params?/(?P<matrix>.+)\.norm")),
+OWNER = r"(?:weights?|w|params?)"
+FORMS = tuple(
+    (quantity, re.compile(form, re.IGNORECASE))
+    for quantity, size in (("weight_norm", "norm"), ("weight_rms", "rms"))
+    for form in (
+        rf"{OWNER}/{size}/(?P<matrix>.+)",
+        rf"{OWNER}/(?P<matrix>.+)[./]{size}",
+        rf"(?P<matrix>.+)/{OWNER}/{size}",
+    )
 )
 EXPORTED = re.compile(r"(?P<run>.+) - (?P<name>.+)")  # a chart of W&B as CSV
 BOUNDS = ("__min", "__max")  # beside each of its columns
 ANY = "*"  # stands for the matrix in a name that is mapped
 SIZES = re.compile(r"norms?|l2norm|fro|frobenius|rms")  # of what, is told by other words of a name
 NO_WEIGHTS = re.compile(r"grads?|gradients?|gnorm|updates?|direction|exp|momentum|act|activations?|logits?|clip|u")
-BEFORE, BEHIND = re.compile(r"(.*?norms?[/.]).+", re.IGNORECASE), re.compile(r".+?([/._-]norms?)", re.IGNORECASE)
+BEFORE, BEHIND = (
+    re.compile(form, re.IGNORECASE) for form in (r"(.*?(?:norms?|rms)[/.]).+", r".+?([/._-](?:norms?|rms))")
+)
 
 
 class Meaning(NamedTuple):
@@ -92,7 +101,7 @@ def meaning(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
     if (exported := EXPORTED.fullmatch(theirs)) is not None:
         return meaning(exported["name"], columns)
     for quantity, pattern in FORMS:
-        if found := pattern.fullmatch(theirs):
+        if (found := pattern.fullmatch(theirs)) and not _names_another(found["matrix"]):
             if _spelled(found["matrix"]) != "total":
                 return Meaning(quantity, found["matrix"], 0)
             return Meaning(quantity, "", 0)
@@ -143,9 +152,14 @@ def _as_asked(theirs: str, columns: Mapping[str, str]) -> Meaning | None:
         long = len(theirs) > len(before) + len(behind)
         if any_ and long and theirs.startswith(before) and theirs.endswith(behind):
             matrix = theirs[len(before) : len(theirs) - len(behind)]
-            if not any(map(NO_WEIGHTS.fullmatch, re.split("[^a-z0-9]+", matrix.lower()))):
+            if not _names_another(matrix):
                 return Meaning(quantity, matrix, -1)
     return None
+
+
+def _names_another(matrix: str) -> bool:
+    """Whether a word of it says that something else than weights is meant."""
+    return any(map(NO_WEIGHTS.fullmatch, re.split("[^a-z0-9]+", matrix.lower())))
 
 
 def _of_a_matrix(theirs: str) -> Meaning | None:

@@ -20,6 +20,10 @@ Rows = NDArray[np.int64]
 
 MOST_NAMES = 20_000
 RECORDED = frozenset(("step", "loss", "validation_loss", "gradient_norm"))
+OURS = {  # what lrbend read writes of a run beside what it read
+    *("angular_update", "angular_update_predicted", "adamh_learning_rate"),
+    *("weight_rms_measured_direction", "weight_rms_predicted"),
+}
 MOST_STATED = 10  # values of a setting
 MOST_UNREAD = 1000  # names that mean nothing, whose numbers are looked at
 
@@ -110,7 +114,9 @@ class Collector:
 
     def pass_over(self, theirs: str, value: object) -> None:
         """Remember a name that means nothing if its numbers vary."""
-        if theirs in self.varying or len(self.unread) >= MOST_UNREAD or (number := to_float(value)) is None:
+        if theirs in self.varying or theirs in OURS or len(self.unread) >= MOST_UNREAD:
+            return
+        if (number := to_float(value)) is None:
             return
         if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
             self.varying[theirs] = None
@@ -176,10 +182,11 @@ class Collector:
         """Names that vary and were not read: norms of nobody knows what; where no weights are told, others as well."""
         notes = []
         if norms:
-            notes.append(
-                f"not read, since it is not told whether of weights: {listed(norms)};"
-                f" --column 'weight_norm={asked_for(norms)}' takes them as Frobenius norms, weight_rms=... as RMS"
-            )
+            theirs = asked_for(norms)
+            ways = [f"--column 'weight_norm={theirs}' takes them as Frobenius norms", "weight_rms=... as RMS"]
+            if "rms" in theirs.lower():
+                ways = [f"--column 'weight_rms={theirs}' takes them as RMS"]
+            notes.append(f"not read, since it is not told whether of weights: {listed(norms)}; {', '.join(ways)}")
         others = [name for name in self.varying if name not in norms and not name.startswith("_")]
         if others and not weights:
             notes.append(f"not read, though it varies: {listed(others)}; --column OURS=THEIRS maps a name")

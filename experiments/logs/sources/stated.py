@@ -1,4 +1,4 @@
-"""What a log says in words of its own settings: rate, weight decay and betas, as programs print their arguments.
+"""What a log says in words of its own settings: rates, lengths, weight decay and betas, as programs print them.
 
     lr=1e-3 wd=0.1 betas=(0.9, 0.95)
     Namespace(learning_rate=0.0006, weight_decay=0.1, adam_beta1=0.9, adam_beta2=0.95)
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-LARGEST_DECAY = 10.0
+LARGEST = {"weight_decay": 10.0, "warmup_steps": 1e9, "num_steps": 1e9}  # below which values lie, 1 for all others
 OWNER = r"(?<![\w./-])(?:--)?(?:[\w-]+[./])*(?:(?:optim(?:izer)?|adamw?)[_-])?"
 GAP = r"\s{0,99}"  # and numbers of some length only: what could be any number of ways is tried in all of them
 SAYS = rf"['\"]?(?:{GAP}[:=]{GAP}|{GAP}\.{{2,99}}{GAP}|\s{{1,99}})['\"]?"
@@ -24,9 +24,12 @@ NUMBER = (
 )
 DECAY = re.compile(rf"{OWNER}(?:weight[_ -]?decay{SAYS}|wd{EQUALS}){NUMBER}", re.IGNORECASE)
 RATE = re.compile(rf"{OWNER}(?:learning[_ -]?rate{SAYS}|lr{EQUALS}){NUMBER}", re.IGNORECASE)
+LEAST_RATE = re.compile(rf"{OWNER}min_(?:lr|learning_rate){SAYS}{NUMBER}", re.IGNORECASE)
+WARMUP = re.compile(rf"{OWNER}(?:(?:num|lr)_)?warmup_(?:iters|steps){SAYS}{NUMBER}", re.IGNORECASE)
+LENGTH = re.compile(rf"{OWNER}(?:max_(?:iters|steps)|lr_decay_iters){SAYS}{NUMBER}", re.IGNORECASE)
 BETA = re.compile(rf"{OWNER}(?:beta[_-]?([12]){SAYS}|b([12]){EQUALS}){NUMBER}", re.IGNORECASE)
 BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?{GAP}{NUMBER}{GAP},?{GAP}{NUMBER}", re.IGNORECASE)
-HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate", re.IGNORECASE)
+HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate|warmup|max_", re.IGNORECASE)
 SOURCE = re.compile(r"\s*(?:(?:from [\w.]+ )?import [\w(]|(?:async )?def \w+\(|class \w+\s*[(:])")
 
 
@@ -40,12 +43,15 @@ def stated_in(text: str) -> Iterator[tuple[str, float]]:
         return
     found = [("weight_decay", one[1]) for one in DECAY.finditer(text)]
     found += [("learning_rate", one[1]) for one in RATE.finditer(text)]
+    found += [("min_learning_rate", one[1]) for one in LEAST_RATE.finditer(text)]
+    found += [("warmup_steps", one[1]) for one in WARMUP.finditer(text)]
+    found += [("num_steps", one[1]) for one in LENGTH.finditer(text)]
     found += [(f"beta{one[1] or one[2]}", one[3]) for one in BETA.finditer(text)]
     for one in BETAS.finditer(text):
         found += [("beta1", one[1]), ("beta2", one[2])]
     for name, number in found:
         value = float(number)
-        if value <= LARGEST_DECAY if name == "weight_decay" else value < 1:
+        if value < LARGEST.get(name, 1.0):
             yield name, value
 
 

@@ -13,18 +13,20 @@ from __future__ import annotations
 import argparse
 import gzip
 import os
+import shutil
 import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import numpy as np
 
 from experiments.files import BadInput, read_bytes, write_whole
 from experiments.studies.ensembles.cores import on_cores
-from experiments.studies.ensembles.many import MOST, in_ensembles, planned
+from experiments.studies.ensembles.many import MOST, Wishes, in_ensembles, planned
 from experiments.studies.ensembles.tasks import Task
 from experiments.studies.ensembles.wanted import MODULES, wishes_of
 from gpt.config import Device
@@ -32,6 +34,7 @@ from gpt.data import load_text
 from gpt.pysource import FOLDER
 from theory import InvalidParameter
 
+MEMORY = "/dev/shm"
 LATER = "wider grids and what is steered by these come after"
 
 
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--cores", type=int, help="make each run by itself, on so many cores (default: in ensembles)")
     add("--text", type=Path, help=f"a copy of the folder of pysource (default: {FOLDER}, else made here)")
     add("--out", type=Path, help="archive of all new rows, written after every ensemble (default: none)")
-    add("--plan", action="store_true", help="print the ensembles that come first, and train nothing")
+    add("--plan", action="store_true", help="print the ensembles that come first; trains and writes nothing")
     return parser
 
 
@@ -79,14 +82,13 @@ def _run(options: argparse.Namespace) -> None:
         raise BadInput(f"--cores {options.cores}: must be at least 1")
     if not options.minutes >= 0:
         raise BadInput(f"--minutes {options.minutes}: must be at least 0")
-    every = wishes_of(options.study or tuple(MODULES), options.runs, options.docs, options.again)
-    wishes = {study: partial(_not_longer, wanted, options.longest) for study, wanted in every.items()}
     if options.plan:
-        plan = planned(wishes, options.most)
-        print("\n".join(map(str, plan)))
-        runs, steps = sum(len(one.runs) for one in plan), sum(one.config.schedule.num_steps for one in plan)
-        print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; {LATER}")
+        print(f"reads the rows in {options.docs} and {options.runs}, about a minute", file=sys.stderr, flush=True)
+        memory = MEMORY if os.access(MEMORY, os.W_OK) else None  # thousands of small files
+        with TemporaryDirectory(dir=memory) as folder:
+            _plan(options, Path(folder))
         return
+    wishes = _wishes(options, options.runs)
     print(f"pysource: {load_text('pysource').fingerprint}", flush=True)
     parts: list[bytes] = []
     counts = [0]
@@ -110,6 +112,22 @@ def _run(options: argparse.Namespace) -> None:
             done=lambda ensemble: keep(ensemble, ensemble.files),
         )
     print(f"{sum(counts)} new files of rows", flush=True)
+
+
+def _plan(options: argparse.Namespace, folder: Path) -> None:
+    """Studies note in their folders what they begin with: in a copy, where nothing is to begin."""
+    for study in options.study or MODULES:
+        if (options.runs / study).is_dir():
+            shutil.copytree(options.runs.resolve() / study, folder / study, copy_function=os.symlink)
+    plan = planned(_wishes(options, folder), options.most)
+    print("\n".join(map(str, plan)))
+    runs, steps = sum(len(one.runs) for one in plan), sum(one.config.schedule.num_steps for one in plan)
+    print(f"{len(plan)} ensembles, {runs} runs, {steps} steps; {LATER}")
+
+
+def _wishes(options: argparse.Namespace, runs: Path) -> Wishes:
+    every = wishes_of(options.study or tuple(MODULES), runs, options.docs, options.again)
+    return {study: partial(_not_longer, wanted, options.longest) for study, wanted in every.items()}
 
 
 def _not_longer(wanted: Callable[[], Sequence[Task]], longest: int) -> list[Task]:

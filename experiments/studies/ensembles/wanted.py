@@ -1,4 +1,4 @@
-"""Which studies can be made in ensembles, cheap ones first, and what each of them wants next."""
+"""Which studies can be made in ensembles, in their order, and what each of them wants next."""
 
 from __future__ import annotations
 

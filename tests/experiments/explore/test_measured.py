@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.cli.main import main
 from experiments.cli.settings.explore import Fields, for_browser
 from experiments.explore.measured import read_measured, require_some
 from experiments.files import BadInput, to_json
@@ -77,3 +78,27 @@ def test_numbers_that_are_none_are_gaps(tmp_path: Path) -> None:
     (found,) = read_measured(path)
     assert [end["final_rms"] for end in found.ends] == [None, 0.3]
     assert found.ends[1]["learning_rate"] is None
+
+
+@pytest.mark.parametrize(("norm", "drawn"), [(True, ["all weights", "its closed form"]), (False, ["its closed form"])])
+def test_the_table_of_read_is_drawn_without_a_word_on_its_columns(
+    norm: bool, drawn: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, table = tmp_path / "log.csv", tmp_path / "run.csv"
+    head = "step,loss,lr" + (",weights/h.0/rms" if norm else "")
+    rows = [f"{step},{4 - step / 500},1e-3" + (f",{0.02 + step / 1e5}" if norm else "") for step in range(0, 500, 10)]
+    log.write_text("\n".join([head, *rows]) + "\n")
+    (bare,) = read_measured(log)
+    assert not any("--weight-decay, " in note for note in bare.notes)
+    assert any("--csv run.csv" in note for note in bare.notes)
+    if not norm:
+        with pytest.raises(BadInput, match=r"lrbend read log.csv --weight-decay ... --csv run.csv"):
+            require_some([bare])
+    assert main(["read", str(log), "--weight-decay", "0.1", "--csv", str(table)]) == 0
+    capsys.readouterr()
+    (found,) = read_measured(table)
+    assert [curve["name"] for curve in found.curves] == drawn
+    assert len({len(curve[name]) for curve in found.curves for name in ("step", "weight_rms", "angular_update")}) == 1
+    assert not found.notes
+    assert main(["read", str(table)]) == 0
+    assert "not read" not in capsys.readouterr().out

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.figures.style import EndLabel, _apart, blank, label_ends, picture_bytes, short, shortened, styled, told
+from experiments.figures.style import (
+    EndLabel,
+    _apart,
+    blank,
+    label_ends,
+    log_axis,
+    picture_bytes,
+    short,
+    shortened,
+    styled,
+    told,
+)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=19), st.floats(0.001, 0.05))
@@ -60,3 +71,11 @@ def test_a_caption_speaks_of_what_is_drawn_alone() -> None:
     ax.axvspan(1, 2, label="interval")
     phrases = {"interval": "Shaded.", "left out": "Open.", "optima": "Points.", "diverges": "Red."}
     assert told(figure, phrases) == "Shaded. Points."
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.022, 0.046), (0.011, 0.095), (1.2, 1.9), (1e-3, 10.0), (0.21, 0.29)])
+def test_a_log_axis_has_numbers_whatever_part_of_it_is_seen(low: float, high: float) -> None:
+    ax = blank(3, 2).subplots()
+    log_axis(ax.yaxis, [1e-3, 10.0])
+    ax.set_ylim(low, high)
+    assert sum(low <= tick <= high for tick in ax.yaxis.get_majorticklocs()) >= 2

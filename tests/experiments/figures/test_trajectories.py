@@ -40,7 +40,7 @@ def test_a_setting_with_its_equilibrium_and_the_end_of_its_transient() -> None:
     assert height[0] == shown.equilibrium_rms
     assert step[0] == shown.transient_steps
     assert reached[0] == pytest.approx(0.95 * height[0], rel=1e-3)
-    assert {"weight RMS (unit of the weights)", "angle per step (rad)", "step"} <= set(words(figure).splitlines())
+    assert {"weight RMS", "angle per step (rad)", "step"} <= set(words(figure).splitlines())
     assert "network white-noise" in words(figure)
     num_steps = int(shown.trajectory.steps[-1]) + 1
     assert num_steps in [tick for tick in figure.axes[0].get_xticks() if tick <= figure.axes[0].get_xlim()[1]]

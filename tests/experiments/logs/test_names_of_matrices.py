@@ -30,6 +30,9 @@ TOLD = {
     "params/{}.norm": "weight_norm",
     "{}.weight_norm": "weight_norm",
     "weight_rms/{}": "weight_rms",
+    "weights/{}/rms": "weight_rms",
+    "{}/w/rms": "weight_rms",
+    "param/rms/{}": "weight_rms",
     "update_rms/{}": "update_rms",
 }
 UNTOLD = ("norm/{}", "{}.norm", "{}_norm", "frobenius_norm/{}")
@@ -60,6 +63,15 @@ def test_names_that_tell_what_they_are_of(form: str, name: str, tmp_path: Path) 
     assert set(log.series) - {("loss", ""), ("learning_rate", "")} == {(TOLD[name], one) for one in MATRICES}
     assert not log.unread_norms
     assert log.num_broken == 0
+
+
+def test_rms_of_something_is_mapped_as_rms(tmp_path: Path) -> None:
+    log = read(tmp_path, "CSV", "stats/{}/rms")
+    (note,) = (note for note in log.notes if "not told whether of weights" in note)
+    assert "--column 'weight_rms=*/rms' takes them as RMS" in note
+    mapped = read(tmp_path, "CSV", "stats/{}/rms", {"weight_rms": "*/rms"})
+    assert ("weight_rms", f"stats/{MATRICES[0]}") in mapped.series
+    assert not read(tmp_path, "CSV", "weights/{}/exp_avg/rms").unread_norms
 
 
 @pytest.mark.parametrize("name", UNTOLD)

@@ -128,7 +128,13 @@ def test_a_rate_in_words_is_named_and_its_schedule_asked_for(tmp_path: Path) -> 
     (tmp_path / "log.txt").write_text("learning_rate = 6e-4\nweight_decay = 0.1\n" + LOG.replace(", lr 1e-3", ""))
     found = read_log(tmp_path / "log.txt", Setting())
     assert (found.learning_rate, found.weight_decay) == (None, 0.1)
-    assert "the log says learning_rate 0.0006 in line 1, which --learning-rate takes, with --schedule" in found.notes
+    said = "the log says learning_rate 0.0006 in line 1: --learning-rate 0.0006 --schedule NAME takes them"
+    assert said in found.notes
+    header = "learning_rate = 6e-4\nwarmup_iters = 20\nmax_iters = 500\nlr_decay_iters = 500\nmin_lr = 6e-5\n"
+    (tmp_path / "nano.txt").write_text(header + LOG.replace(", lr 1e-3", ""))
+    found = read_log(tmp_path / "nano.txt", Setting())
+    flags = "--learning-rate 0.0006 --schedule cosine --warmup-steps 20 --num-steps 500 --final-fraction 0.1 takes them"
+    assert any(flags in note for note in found.notes), found.notes
     told = read_log(tmp_path / "log.txt", Setting(learning_rate=6e-4, schedule="cosine"))
     last = told.series["angular_update"][-1]
     assert told.series["adamh_learning_rate"][-1] == pytest.approx(last, rel=1e-6)  # next to nothing, and not 0

@@ -178,3 +178,7 @@ def test_a_directory_without_runs_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.endswith(f"{tmp_path}: holds no finished run\n")
     assert not list(tmp_path.iterdir())
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "gpu-check.csv").write_text("part\n")
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"is its table, {tmp_path / 'results' / 'gpu-check.csv'}\n" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from experiments.studies import registered
 from experiments.studies.registered import STUDIES, load_study
 from experiments.studies.workplace import Findings, Workplace
 from gpt.estimates import num_matrix_params, num_tokens
+from gpt.gpu_check.__main__ import main as gpu_check
 from tests.experiments.cli.said import refusal, strict_json
 from tests.experiments.tiny_study import write_study
 
@@ -112,6 +113,26 @@ def test_what_runs_a_study_takes_its_options(
 )
 def test_what_cannot_be_meant_is_one_line(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f"lrbend study: error: {named}" in refusal(["study", *arguments], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["bend", "--scale", "cpu"], "--scale cpu: gpu alone is planned; bend costs 5 minutes of a GPU"),
+        (["ladder", "--scale", "gpu"], "--scale gpu: ladder has no scale; its one size is planned"),
+    ],
+)
+def test_a_scale_that_is_not_planned(arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"lrbend plan: error: {named}" in refusal(["plan", *arguments], capsys)
+
+
+def test_without_a_gpu_each_door_of_the_check_names_its_own_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "study: error: --option device=auto: must be cpu where no GPU" in refusal(["study", "gpu-check"], capsys)
+    assert gpu_check([]) == 2
+    assert "gpu_check: error: --device auto: must be cpu where no GPU" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", SWEPT)

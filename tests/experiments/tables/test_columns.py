@@ -170,3 +170,29 @@ def test_runs_without_a_group_are_left_out_unless_none_has_one(tmp_path: Path) -
     (nameless,) = read_table(write_csv(tmp_path / "runs.csv", sweep(optimizer=""))).groups()
     assert nameless[0] is None
     assert len(nameless[1]) == 5
+
+
+@pytest.mark.parametrize(
+    ("theirs", "unit"),
+    [
+        ("params_M", 1e6),
+        ("params (M)", 1e6),
+        ("n_params_millions", 1e6),
+        ("config.model.n_paramsB", 1e9),
+        ("N (in billions)", 1e9),
+        ("model_size_k", 1e3),
+        ("params", 1.0),
+    ],
+)
+def test_a_unit_in_a_name_is_one_of_its_values(theirs: str, unit: float, tmp_path: Path) -> None:
+    for how in (How(), How(columns={"num_params": theirs})):
+        table = read(tmp_path, {"num_params": theirs}, how, num_params=22)
+        np.testing.assert_allclose(table.numbers["num_params"], 22 * unit)
+        assert any(f"{theirs}, in units of {unit:g}" in note for note in table.notes) == (unit > 1)
+    told = read(tmp_path, {"num_params": theirs}, num_params="22M")
+    np.testing.assert_allclose(told.numbers["num_params"], 22e6)
+
+
+@pytest.mark.parametrize("theirs", ["N_t", "params_mb", "item", "paramsm"])
+def test_no_unit_is_seen_where_there_is_none(theirs: str, tmp_path: Path) -> None:
+    assert "num_params" not in read(tmp_path, {"num_params": theirs}, num_params=22).numbers

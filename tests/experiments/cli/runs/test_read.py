@@ -179,3 +179,13 @@ def test_one_norm_has_the_size_that_is_told(tmp_path: Path, capsys: pytest.Captu
     assert "the logged norms are of no known size: an initial RMS" in said
     assert "no weight norm is logged" not in said
     assert "gradient norm: does not rise: at the end it is 1 times its lowest" in said
+
+
+def test_a_picture_without_rates_is_refused_with_the_flags_that_the_log_tells(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "nano.log"
+    log.write_text("learning_rate = 6e-4\nmin_lr = 6e-5\n" + "".join(f"iter {i}: loss {9 - i}\n" for i in range(5)))
+    for flag in ("--plot", "--csv"):
+        said = refusal(["read", str(log), flag, str(tmp_path / "out.png")], capsys)
+        assert "--learning-rate 0.0006 --schedule cosine --final-fraction 0.1" in said

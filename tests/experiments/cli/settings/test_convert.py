@@ -88,7 +88,16 @@ def test_angles_of_a_log_that_ends_between_two_records(
     assert main(["convert", "--to", "adamh", *RUN, "--measured", angles, "--json"]) == 0
     said = capsys.readouterr()
     assert said.err.count("ends at step 287: its last angular_update is held") == (not told)
-    assert strict_json(said.out)["angles_measured"]
+    found = strict_json(said.out)
+    assert found["angles_measured"]
+    # Rate, length and schedule are those of the table, unless flags say others: which is told.
+    assert "the source has the learning rates of" in said.err
+    alone = ["--to", "adamh", *RUN[2:4], "--measured", angles]
+    assert answer("convert", alone, capsys) == answer("convert", [*alone, "--schedule", f"file:{angles}"], capsys)
+    assert main(["convert", "--to", "adamh", *RUN, "--measured", angles, "--schedule", "constant", "--json"]) == 0
+    said = capsys.readouterr()
+    assert f"the flags count; the rates of {angles} are others, at step" in said.err
+    assert strict_json(said.out)["unconverted_angle_error"] != pytest.approx(found["unconverted_angle_error"], rel=0.05)
 
 
 @pytest.mark.parametrize(

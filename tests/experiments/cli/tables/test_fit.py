@@ -49,6 +49,7 @@ def test_words_name_the_verdict_the_power_and_the_other_estimators(
         assert phrase in shown
     assert "nan" not in shown
     assert shown.index("optimum: the best learning rate of a cell") < shown.index("best tried")
+    assert "second derivative of ln(optimum) along ln(scale), per squared e-fold" in shown
 
 
 def test_an_open_axis_says_what_is_excluded_and_what_would_settle_it() -> None:
