@@ -34,7 +34,6 @@ from experiments.studies.angle_law.fit import (
 )
 from experiments.studies.angle_law.later import later_answers, later_cells, later_losses, later_optima
 from experiments.studies.angle_law.runs import make_runs
-from experiments.studies.same_angle.study import NUM_STEPS
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
 NORMAL_95 = 1.96
