@@ -43,7 +43,10 @@ def test_the_answer_of_the_findings() -> None:
     constant = table_of("schedule-exponent").iloc[0]
     optima = table_of("angle-law", "optima.csv").query("source == 'pilot'")
     pilot = optima.set_index(["num_steps", "initial_rms"])["ratio"]
-    losses = table_of("one-calibration").set_index(["quantity", "num_steps"]).loc["loss, law"]
+    shift = table_of("moved-optimum").query("quantity == 'shift'").set_index("num_steps")["value"]
+    calibrated = table_of("one-calibration").query("quantity in ('loss, law', 'optimum, law')")
+    losses = calibrated.query("quantity == 'loss, law'").set_index("num_steps")["value"]
+    *_, longest, together = calibrated.query("quantity == 'optimum, law'")["value"]
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
     bends = table_of("solvable-bend").query("quantity == 'over adamh' and axis == 'num_params'").set_index("arm")
@@ -78,8 +81,9 @@ def test_the_answer_of_the_findings() -> None:
         f"exp({constant['value']:.2f}) of that of a line where they had {constant['law']:.2f} and"
         f" {constant['mean_angle']:.2f}",
         f"a pilot's optima are {pilot[1600, 0.177]:.1f} and {pilot[1600, 0.53]:.1f} times the law's",
-        f"to {losses.loc[1600, 'value']:.3f} and {losses.loc[3200, 'value']:.3f} nats (median; limits"
-        f" {losses.loc[1600, 'limit']:.3f} and {losses.loc[3200, 'limit']:.3f})",
+        f"AdamW's losses to {', '.join(f'{losses[steps]:.3f}' for steps in (1600, 3200))} and {losses[6400]:.3f} nats",
+        f"its optima by a factor of {math.exp(together):.2f}, {math.exp(longest):.2f} at 6,400 alone",
+        f"exp({shift[3200]:.2f}) and exp({shift[6400]:.2f}) times as high at 3,200 and 6,400 steps; at 1,600",
         f"+{bend[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}] and +{bend[1]:.3f} [{low[1]:.3f}, {high[1]:.3f}] relative",
         f"from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
         f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
