@@ -154,7 +154,7 @@ def test_the_option_of_a_study_makes_what_it_wants(study: str, tmp_path: Path, m
         monkeypatch.setattr(module, name, stand_in)
     place = place_in(tmp_path)
     with pytest.raises(RuntimeError, match=STOP):
-        module.run_study(place, ensembles=True)
+        module.run_study(place, ensembles=True, **({"lengths": classic.LENGTHS} if study == "classic" else {}))
     assert {request.study for ensemble in made for request in ensemble.requests} == {study.replace("_", "-")}
     assert sorted(file for ensemble in made for file in ensemble.files) == sorted(place.runs.glob("*.csv"))
 
