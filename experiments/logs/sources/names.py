@@ -59,7 +59,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     "epoch": ("epoch", "train_epoch"),
 }
 OF_MATRICES = ("weight_rms", "weight_norm", "update_rms", "mean_w_u")
-LEARNING_RATES = re.compile(r"(?:optim_)?(?:lr|learning_rate)_[a-z0-9_]+")  # Lightning's lr-AdamW/pg1, one of several
+OF_SCHEDULES = (
+    r"decay|warm_?ups?|min|max|end|final|init(?:ial)?|start|steps?|iters?|epochs?|ratio|frac(?:tion)?|schedule[rs]?"
+    r"|mult(?:iplier)?|scal(?:e|ing)|gamma|power|style|type|wsd"
+)
+LEARNING_RATES = re.compile(  # Lightning's lr-AdamW/pg1, one of several; not lr_decay_iters
+    rf"(?:optim_)?(?:lr|learning_rate)(?!.*_(?:{OF_SCHEDULES})(?:_|$))_[a-z0-9_]+"
+)
 OWNER = r"(?:weights?|w|params?)"
 FORMS = tuple(
     (quantity, re.compile(form, re.IGNORECASE))

@@ -11,6 +11,7 @@ import pytest
 from experiments.logs.reading import read_log
 from experiments.logs.settings import Setting, beside, from_words
 from experiments.logs.sources.detect import read_source
+from experiments.logs.sources.names import meaning
 from experiments.logs.sources.stated import stated_in
 from theory import Cosine, InvalidParameter
 
@@ -146,3 +147,14 @@ def test_comments_above_a_table_say_settings_too(tmp_path: Path) -> None:
     found = read_log(tmp_path / "log.csv", Setting())
     assert found.weight_decay == 0.1
     assert "weight_decay 0.1: from line 2 of the log" in found.notes
+
+
+@pytest.mark.parametrize(
+    "name", ["lr_decay_iters", "lr_warmup_steps", "learning_rate_decay", "lr_min", "lr_scheduler_gamma"]
+)
+def test_what_a_schedule_is_set_to_is_no_learning_rate(name: str, tmp_path: Path) -> None:
+    rate = meaning("lr_AdamW_pg1", {})
+    assert (meaning(name, {}), rate and rate.quantity) == (None, "learning_rate")
+    lines = "".join(f"iter {step}: loss {9 - step / 100:.2f}\n" for step in range(0, 400, 20))
+    (tmp_path / "log.txt").write_text(f"learning_rate=6e-4 {name}=2000\n{lines}")
+    assert len(read_log(tmp_path / "log.txt", Setting()).series["loss"]) == 20
