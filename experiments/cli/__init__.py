@@ -1,7 +1,7 @@
 """The command line, the top storey: one file per command, with its flags and what it does; nothing imports it.
 
 `main` lists the commands, `parser` says what each has to hold and how numbers and errors are read, `flags` holds the
-flags that commands of several rooms share. Rooms by what a command is given:
+flags that commands of several rooms share, `interrupts` lets a Ctrl-C arrive. Rooms by what a command is given:
 
 settings    an optimizer, a schedule and an initial RMS: what the theory and the simulation say of it
 runs        runs that are made, continued, measured or drawn, and the studies they belong to

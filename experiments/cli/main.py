@@ -11,12 +11,11 @@ import sys
 try:
     import contextlib
     import os
-    import signal
-    import threading
     from collections.abc import Iterator, Sequence
     from importlib import import_module
-    from typing import Any, cast
+    from typing import cast
 
+    from experiments.cli.interrupts import interrupts_arrive
     from experiments.cli.parser import EXIT_INTERRUPTED, Command, Parser, Version, answer, missing_output
     from experiments.streams import lasting_streams
 except KeyboardInterrupt:  # Ctrl-C in the first moment
@@ -53,7 +52,7 @@ EPILOG = "lrbend COMMAND --help: its flags, their defaults, and examples."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``lrbend``; returns the exit code."""
     try:
-        with _environment(), lasting_streams() as output, _interrupts_arrive():
+        with _environment(), lasting_streams() as output, interrupts_arrive():
             try:
                 options = build_parser().parse_args(arguments)
                 return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
@@ -84,35 +83,6 @@ def _environment() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _is_of_hdf5(finaliser: object) -> bool:
-    """Or of xarray, which opens no other files here."""
-    return (getattr(finaliser, "__module__", None) or "").partition(".")[0] in ("xarray", "h5netcdf", "h5py")
-
-
-@contextlib.contextmanager
-def _interrupts_arrive() -> Iterator[None]:
-    """Let a Ctrl-C be heard that came while Python ran a finaliser, out of which no exception comes: send another.
-
-    What a finaliser lacked memory for, and what HDF5 fails to close, is not told: its files are made in memory, and are
-    left half made only where Ctrl-C or memory stopped a command, which says so itself.
-    """
-
-    from gpt.memory import is_out_of_memory
-
-    def hook(lost: Any) -> None:
-        if lost.exc_type is KeyboardInterrupt:
-            threading.Timer(0.05, signal.pthread_kill, again).start()  # not here: this is a finaliser still
-        elif not is_out_of_memory(lost.exc_value) and not _is_of_hdf5(lost.object):
-            before(lost)
-
-    again = threading.main_thread().ident, signal.SIGINT
-    before, sys.unraisablehook = sys.unraisablehook, hook
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
 
 
 def build_parser() -> Parser:

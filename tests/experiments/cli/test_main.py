@@ -162,7 +162,7 @@ sys.exit(main("predict --learning-rate 1e-3 --weight-decay 0.1 --num-steps 100".
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("place", ["_environment", "lasting_streams", "_interrupts_arrive", "build_parser", "answer"])
+@pytest.mark.parametrize("place", ["_environment", "lasting_streams", "interrupts_arrive", "build_parser", "answer"])
 def test_ctrl_c_before_and_behind_the_command(
     place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,101 @@
+"""Ctrl-C where Python or a library would lose it, or would end the process without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.machinery
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+from typing import Any
+
+SOON = 0.05  # s, until a Ctrl-C that came too early is sent again
+
+
+@contextlib.contextmanager
+def interrupts_arrive() -> Iterator[None]:
+    """Let a Ctrl-C be heard that comes while Python runs a finaliser, out of which no exception comes, or loads torch.
+
+    What a finaliser lacked memory for, and what HDF5 fails to close, is not told: its files are made in memory, and are
+    left half made only where Ctrl-C or memory stopped a command, which says so itself.
+    """
+
+    from gpt.memory import is_out_of_memory
+
+    def hook(lost: Any) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            _interrupt_soon()  # not here: this is a finaliser still
+        elif not is_out_of_memory(lost.exc_value) and not _is_of_hdf5(lost.object):
+            before(lost)
+
+    before, sys.unraisablehook = sys.unraisablehook, hook
+    with torch_loaded_whole():
+        try:
+            yield
+        finally:
+            sys.unraisablehook = before
+
+
+@contextlib.contextmanager
+def torch_loaded_whole(package: str = "torch") -> Iterator[None]:
+    """Hold a Ctrl-C back until ``package`` is loaded.
+
+    While torch makes its C++ types, an exception of Python ends the process by SIGABRT (1 Ctrl-C in 60) or is swallowed
+    (3 in 60), and a module that is left half loaded can't be imported again.
+    """
+    finder = _Whole(package)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(finder)
+
+
+class _Whole(MetaPathFinder):
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if name != self.package or threading.current_thread() is not threading.main_thread():
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            with _held_back():
+                execute(module)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:  # not Python's to put back
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            _interrupt_soon()  # not here: the import would fail, and torch can't be loaded twice
+
+
+def _interrupt_soon() -> None:
+    soon = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    soon.daemon = True
+    soon.start()
+
+
+def _is_of_hdf5(finaliser: object) -> bool:
+    """Or of xarray, which opens no other files here."""
+    return (getattr(finaliser, "__module__", None) or "").partition(".")[0] in ("xarray", "h5netcdf", "h5py")
