@@ -19,6 +19,7 @@
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 13 core-minutes
+# make transient-domain   the same where memory and steps are short: docs/transient-domain, 35 core-minutes, resumes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
@@ -43,7 +44,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length transient-domain moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -107,6 +108,9 @@ held-out: .venv/core
 
 transient-length: .venv/core
 	$(BIN)/lrbend study transient-length --results docs/transient-length
+
+transient-domain: .venv/core
+	$(BIN)/lrbend study transient-domain --results docs/transient-domain
 
 moved-optimum: .venv/core
 	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv

@@ -198,6 +198,12 @@ STUDIES = {
             run=_later("transient_length.run", "run_study"),
         ),
         RegisteredStudy(
+            name="transient-domain",
+            question="Is the norm's transient as long as predicted where memory and steps are short?",
+            cost="35 core-minutes (estimated)",
+            run=_later("transient_domain.run", "run_study"),
+        ),
+        RegisteredStudy(
             name="moved-optimum",
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",

@@ -28,7 +28,7 @@ def draw(settings: pd.DataFrame) -> bytes:
         figure.colorbar(
             mpl.cm.ScalarMappable(scale, "viridis"), ax=row[1], label="steps until within 10 % of its own end"
         )
-        _against(row[2], found)
+        against(row[2], found)
     return png_bytes(figure, dpi=110)
 
 
@@ -58,7 +58,8 @@ def _plane(panel: Axes, found: pd.DataFrame, column: str, scale: mpl.colors.Norm
     panel.set_ylim(0.08, 1.1)
 
 
-def _against(panel: Axes, found: pd.DataFrame) -> None:
+def against(panel: Axes, found: pd.DataFrame, longest: float = NUM_STEPS) -> None:
+    """First passages measured over predicted, on logarithmic axes up to ``longest`` steps."""
     for held_out, name, fill in ((True, "held-out half", "full"), (False, "design half", "none")):
         here = found[found["held_out"] == held_out]
         predicted, measured = here["first_passage_measured_ratio"], here["first_passage"]
@@ -67,7 +68,7 @@ def _against(panel: Axes, found: pd.DataFrame) -> None:
     panel.plot(
         here["first_passage_white_noise"], here["first_passage"], "x", color="#D55E00", label="white noise, held-out"
     )
-    ends = np.array([10, NUM_STEPS])
+    ends = np.array([10, longest])
     panel.plot(ends, ends, color="0.6", lw=0.8)
     panel.set(xscale="log", yscale="log", xlabel="predicted first passage (steps)", ylabel="measured")
     panel.legend(fontsize=8, frameon=False)
