@@ -7,7 +7,7 @@ import importlib.machinery
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -16,7 +16,7 @@ SOON = 0.05  # s, until a Ctrl-C that came too early is sent again
 
 @contextlib.contextmanager
 def interrupts_arrive() -> Iterator[None]:
-    """Let a Ctrl-C be heard that comes while Python runs a finaliser, out of which no exception comes, or loads torch.
+    """Let a Ctrl-C be heard that comes while Python runs a finaliser, out of which no exception comes, or loads C code.
 
     What a finaliser lacked memory for, and what HDF5 fails to close, is not told: its files are made in memory, and are
     left half made only where Ctrl-C or memory stopped a command, which says so itself.
@@ -31,7 +31,7 @@ def interrupts_arrive() -> Iterator[None]:
             before(lost)
 
     before, sys.unraisablehook = sys.unraisablehook, hook
-    with torch_loaded_whole():
+    with compiled_code_loaded_whole():
         try:
             yield
         finally:
@@ -39,14 +39,14 @@ def interrupts_arrive() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def torch_loaded_whole(package: str = "torch") -> Iterator[None]:
-    """Hold a Ctrl-C back until ``package`` is loaded.
+def compiled_code_loaded_whole(packages: Collection[str] = ("torch",)) -> Iterator[None]:
+    """Hold a Ctrl-C back until a compiled module is loaded, or one of ``packages`` with all that it imports.
 
     While torch makes its C++ types, an exception of Python ends the process by SIGABRT (1 Ctrl-C in 60) or is swallowed
-    (3 in 60), and a module that is left half loaded can't be imported again.
+    (3 in 60); NumPy's C code makes an ImportError of it. What is left half loaded can't be imported again.
     """
-    finder = _Whole(package)
-    sys.meta_path.insert(0, finder)
+    finder = _Whole(frozenset(packages))
+    sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), finder)
     try:
         yield
     finally:
@@ -55,23 +55,29 @@ def torch_loaded_whole(package: str = "torch") -> Iterator[None]:
 
 
 class _Whole(MetaPathFinder):
-    def __init__(self, package: str) -> None:
-        self.package = package
+    """Finds what `PathFinder` behind it would find."""
+
+    def __init__(self, packages: frozenset[str]) -> None:
+        self.packages = packages
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if name != self.package or threading.current_thread() is not threading.main_thread():
-            return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: Any) -> None:
-            with _held_back():
-                execute(module)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        loader = None if spec is None else spec.loader
+        whole = loader is not None and name in self.packages
+        if whole or isinstance(loader, importlib.machinery.ExtensionFileLoader):
+            for step in ("create_module", "exec_module"):
+                setattr(loader, step, _without_interrupts(getattr(loader, step)))
         return spec
+
+
+def _without_interrupts(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def whole(given: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            return load(given)
+        with _held_back():
+            return load(given)
+
+    return whole
 
 
 @contextlib.contextmanager

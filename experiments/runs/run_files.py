@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from experiments.runs.run_directory import (
     read_checksums,
 )
 from experiments.runs.simulation import SimulationConfig
+from experiments.tables.numbers import LARGEST, SMALLEST
 from gpt.memory import is_out_of_memory
 from theory.outcome import RunOutcome
 from theory.trajectory import FIELDS, OPTIONAL_FIELDS, Trajectory
@@ -48,6 +50,12 @@ UNITS = {
     "update_rms": "1",
     "cosine": "1",
     "radial_gradient": "1",
+}
+ROUNDING = 1e-5  # of a record that was made in float32
+RANGES = {
+    "angular_update": (0.0, math.pi + ROUNDING),
+    "cosine": (-1 - ROUNDING, 1 + ROUNDING),
+    "radial_gradient": (-LARGEST, LARGEST),
 }
 
 
@@ -225,8 +233,17 @@ def from_netcdf(content: bytes) -> Trajectory:
         return Trajectory(
             steps=file["step"][:].astype(np.int64),
             matrices=tuple(file["matrix"].asstr()[:].tolist()),
-            **{field: file[field][:].astype(np.float64) for field in fields},
+            **{field: _possible(field, file[field][:].astype(np.float64)) for field in fields},
         )
+
+
+def _possible(field: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The records of a field, without denormals. ValueError for finite ones that no run has, and overflow later."""
+    low, high = RANGES.get(field, (0.0, LARGEST))
+    outside = np.isfinite(values) & ((values < low) | (values > high))
+    if outside.any():
+        raise ValueError(f"{field} of {values[outside][0]:.3g}, expected from {low:.4g} to {high:.4g}")
+    return np.where(np.abs(values) < SMALLEST, 0.0, values)
 
 
 def losses_to_csv(losses: NDArray[np.float64]) -> str:

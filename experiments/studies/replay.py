@@ -43,7 +43,8 @@ from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, load_recording
 from experiments.runs.run_directory import is_finished
 from experiments.runs.run_files import Run, load_run
-from experiments.studies.workplace import LARGEST_NUMBER, Findings, Workplace
+from experiments.studies.workplace import Findings, Workplace
+from experiments.tables.numbers import LARGEST
 from gpt.config import Architecture, Steering, TrainConfig, preset
 from theory import AdamW, Linear
 
@@ -211,7 +212,7 @@ def read_earlier(table: Path) -> Earlier:
 def _loss_of(cell: str) -> float | None:
     """Of a finished run, finite or not a number where it diverged; None for an empty cell."""
     loss = float(cell) if cell else None
-    if loss is not None and abs(loss) > LARGEST_NUMBER:
+    if loss is not None and abs(loss) > LARGEST:
         raise ValueError(f"a loss of {loss:g}")
     return loss
 

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import BadInput, csv_text, one_line, read_bytes, write_whole
+from experiments.tables.numbers import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gpt.config import TrainConfig
-
-LARGEST_NUMBER = 1e30  # beyond which nothing is measured, and squares overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +125,7 @@ def read_rows(
             if name in gaps and (values.isna() & table[name].notna()).any():
                 raise refuse(f"{name} must be a number, or empty")
             table[name] = values
-        if name not in gaps and not (np.abs(values.to_numpy(np.float64)) < LARGEST_NUMBER).all():
+        if name not in gaps and not (np.abs(values.to_numpy(np.float64)) < LARGEST).all():
             raise refuse(f"{name} must be a finite number in every row")
     if unnamed := [name for name in texts if table[name].isna().any()]:
         raise refuse(f"{unnamed[0]} is missing in a row")
@@ -149,7 +148,7 @@ def read_settings(
             raise ValueError("the last line is not whole")
         rows = [{key: kinds[key](value) for key, value in row.items()} for row in csv.DictReader(whole, strict=True)]
         for row in rows:
-            known = {key for key, value in row.items() if abs(value) < LARGEST_NUMBER}
+            known = {key for key, value in row.items() if abs(value) < LARGEST}
             if set(row) != set(kinds) or not set(row) - known <= set(gaps):
                 raise ValueError("not the row of a setting")
         return rows

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.interrupts import torch_loaded_whole
+from experiments.cli.interrupts import compiled_code_loaded_whole
 
 PACKAGE = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(1000): pass\nloaded = True\n"
 
@@ -27,7 +27,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_the_package_is_loaded_and_ctrl_c_arrives_behind_it(package: str) -> None:
-    with torch_loaded_whole(package):
+    with compiled_code_loaded_whole([package]):
         assert import_module(package).loaded
         with pytest.raises(KeyboardInterrupt):
             time.sleep(10)
@@ -43,7 +43,7 @@ def test_without_it_the_load_is_broken_off(package: str) -> None:
 
 def test_who_ignores_ctrl_c_still_does(package: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with torch_loaded_whole(package):
+    with compiled_code_loaded_whole([package]):
         assert import_module(package).loaded
         time.sleep(0.2)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -51,27 +51,54 @@ def test_who_ignores_ctrl_c_still_does(package: str) -> None:
 
 def test_the_way_to_modules_is_as_before(package: str) -> None:
     before = list(sys.meta_path)
-    with torch_loaded_whole(package):
+    with compiled_code_loaded_whole([package]):
         assert len(sys.meta_path) == len(before) + 1
     assert sys.meta_path == before
 
 
-def test_in_torch_itself() -> None:
-    """Ctrl-C when torch has begun to load: neither an abort nor swallowed."""
+@pytest.mark.parametrize(
+    ("when", "loads"),
+    [
+        ("torch", "import torch; print(torch.ones(3).sum().item())"),
+        ("numpy._core._multiarray_umath", "import numpy; print(numpy.ones(3).sum())"),
+    ],
+)
+def test_ctrl_c_when_a_module_has_begun_to_load(when: str, loads: str) -> None:
+    """Neither an abort nor swallowed, and what was loaded can be used: torch, and a module in C."""
     code = (
         "import signal, sys, threading, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from experiments.cli.interrupts import torch_loaded_whole\n"
+        "from experiments.cli.interrupts import compiled_code_loaded_whole\n"
         "def when_begun():\n"
-        "    while 'torch' not in sys.modules: time.sleep(0.001)\n"
+        f"    while {when!r} not in sys.modules: time.sleep(0.0001)\n"
         "    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)\n"
         "threading.Thread(target=when_begun, daemon=True).start()\n"
         "try:\n"
-        "    with torch_loaded_whole():\n"
-        "        import torch\n"
+        "    with compiled_code_loaded_whole():\n"
+        f"        {loads}\n"
         "        time.sleep(60)\n"
         "except KeyboardInterrupt:\n"
-        "    print('stopped', torch.ones(3).sum().item())\n"
+        f"    print('stopped'); {loads}\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped 3.0\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("stopped\n3.0\n")
+
+
+def test_in_a_module_of_c() -> None:
+    """Every compiled module, by whatever it is imported."""
+    code = (
+        "import importlib.machinery as m, os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "execute = m.ExtensionFileLoader.exec_module\n"
+        "def stopped(self, module):\n"
+        "    if module.__name__ == 'numpy._core._multiarray_umath':\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        sum(range(1000))\n"
+        "    execute(self, module)\n"
+        "m.ExtensionFileLoader.exec_module = stopped\n"
+        "from experiments.cli.main import main\n"
+        "sys.exit(main(['predict', '--learning-rate', '1e-3', '--num-steps', '100']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "lrbend: stopped\n")

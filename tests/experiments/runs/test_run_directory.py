@@ -76,6 +76,34 @@ def test_numbers_of_another_kind_are_no_trajectory(field: str, kind: str) -> Non
         from_netcdf(content.getvalue())
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("angular_update", 1e308),
+        ("angular_update", -0.1),
+        ("angular_update", 3.2),
+        ("cosine", 1.01),
+        ("cosine", -1e300),
+        ("weight_rms", -1.0),
+        ("weight_rms", 1e31),
+        ("update_rms", 1e308),
+        ("relative_update", 1e200),
+        ("radial_gradient", -1e200),
+    ],
+)
+def test_records_that_no_run_has_are_refused(field: str, value: float) -> None:
+    records = {name: np.full((2, 1), 0.5) for name in (*FIELDS, *OPTIONAL_FIELDS)}
+    records[field] = np.array([[0.5], [value]])
+    with pytest.raises(ValueError, match=f"{field} of .*, expected from"):
+        from_netcdf(to_netcdf(Trajectory(steps=np.arange(2), matrices=("a",), **records)))
+
+
+def test_denormals_are_nothing_and_what_diverged_is_kept() -> None:
+    records = {name: np.array([[1e-310], [np.inf], [np.nan]]) for name in FIELDS}
+    found = from_netcdf(to_netcdf(Trajectory(steps=np.arange(3), matrices=("a",), **records)))
+    np.testing.assert_array_equal(found.weight_rms, [[0.0], [np.inf], [np.nan]])
+
+
 def test_finished_runs_are_kept(study: tuple[Path, list]) -> None:
     directory, runs = study
     before = (runs[0].path / "summary.json").stat()
