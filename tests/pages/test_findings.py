@@ -6,9 +6,15 @@ import json
 import math
 import re
 
+import pandas as pd
+
 from tests.pages.shown import CURVATURE, DOCS, FINDINGS, is_rounded, table_of
 from theory.networks import SCALE_INVARIANT, gpt2_matrices
 from theory.radial import KINDS
+
+
+def interval(row: pd.Series) -> str:
+    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
 
 
 def test_rounding_is_noticed() -> None:
@@ -25,7 +31,14 @@ def test_the_answer_of_the_findings() -> None:
     slower_rise = between.loc["large start over usual start", "num_tokens", "exponent"]
     bent = between.loc["large start over equilibrium", "num_tokens", "curvature"]
     added = table_of("bend").query("axis == 'num_tokens' and quantity == 'curvature'").set_index("who")
-    added, ends = added.loc["large start: angle, norm own"], added.loc["large start: bend"]
+    added, usual, ends = added.loc[
+        ["large start: angle, norm own", "usual start: angle, norm own", "large start: bend"]
+    ].itertuples()
+    first = table_of("bend", "first-design-answers.csv").set_index(["who", "rate", "axis", "quantity"])
+    first = first.loc[("large start over usual start", "learning_rate", "num_tokens", "exponent")]
+    angles = (
+        table_of("schedule-exponent", "two-angles.csv").query("num_steps == 1600").set_index("arm")["learning_rate"]
+    )
     alone = between.xs(("num_params", "curvature"), level=("axis", "quantity"))["smallest_bend"].dropna()
     along_n = [
         between.loc[(f"{who} start over equilibrium", "num_params", "exponent"), "value"] for who in ("usual", "large")
@@ -43,10 +56,11 @@ def test_the_answer_of_the_findings() -> None:
     constant = table_of("schedule-exponent").iloc[0]
     optima = table_of("angle-law", "optima.csv").query("source == 'pilot'")
     pilot = optima.set_index(["num_steps", "initial_rms"])["ratio"]
-    shift = table_of("moved-optimum").query("quantity == 'shift'").set_index("num_steps")["value"]
+    shift = table_of("moved-optimum").query("quantity == 'shift'").set_index("num_steps")
     calibrated = table_of("one-calibration").query("quantity in ('loss, law', 'optimum, law')")
     losses = calibrated.query("quantity == 'loss, law'").set_index("num_steps")["value"]
-    *_, longest, together = calibrated.query("quantity == 'optimum, law'")["value"]
+    *_, longest, together = calibrated.query("quantity == 'optimum, law'").itertuples()
+    factor, lowest, highest = (math.exp(value) for value in (together.value, together.low, together.high))
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
     bends = table_of("solvable-bend").query("quantity == 'over adamh' and axis == 'num_params'").set_index("arm")
@@ -55,7 +69,10 @@ def test_the_answer_of_the_findings() -> None:
         table_of("transient-length").query("half == 'held-out' and prediction == 'white_noise'").iloc[2]["worst"],
     ]
     muon = table_of("public-tables", "fits.csv").iloc[0]
-    visible = table_of("bend", "visible.csv").query("sizes == '22M to 708M' and weight_decay == 0.1")
+    visible = table_of("bend", "visible.csv")
+    along_size = visible.query("axis == 'num_params'").dropna(subset=["transient"]).groupby("law")["transient"]
+    fitted_n, made_n = (along_size.get_group(f"angle law, {name}") for name in ("fitted", "made up"))
+    visible = visible.query("sizes == '22M to 708M' and weight_decay == 0.1")
     visible = visible.query("initial_rms == 0.02").set_index(["law", "tokens"])["curvature"]
     fitted, made_up = (visible[f"angle law, {name}"] for name in ("fitted", "made up"))
     classic = table_of("transient-length", "settings.csv").query("architecture == 'gpt2'")
@@ -64,33 +81,39 @@ def test_the_answer_of_the_findings() -> None:
     assert [bool(met) for met in held["met"]].count(False) == 4
     assert len(held) == 6
     for part in (
-        f"is lower by {-slower_rise['value']:.2f}, 95 % {-slower_rise['high']:.2f} to {-slower_rise['low']:.2f}; made",
-        f"have {-slower_rise['made']:.2f} +- {slower_rise['made_spread']:.2f} ([bend]",
+        f"is lower by {-slower_rise['value']:.2f}, 95 % {-slower_rise['high']:.2f} to {-slower_rise['low']:.2f}; the",
+        f"had {-slower_rise['made']:.2f} +- {slower_rise['made_spread']:.2f}, one mean angle"
+        f" {-slower_rise['mean_angle']:.2f}, which fits",
+        f"first design gave {-first['value']:.2f}: the sign is sure, the size to a factor of"
+        f" {first['value'] / slower_rise['value']:.1f}.",
         f"{held_by:.0f} of {len(optima_there)}",
-        f"up: {bent['value']:.2f} [{bent['low']:.2f}, {bent['high']:.2f}] from a large start against equilibrium",
-        f"the made studies have {bent['made']:.2f} +- {bent['made_spread']:.2f}.",
-        f"nor to be straight ({min(alone):.2f} to {max(alone):.2f} would have been named)",
-        f"along N, by {along_n[0]:.2f} to {along_n[1]:.2f}, which",
-        f"refuted beyond the lengths of its fit ({outside:.3f} nats;",
-        f"exp({moved['value']:.2f}) times as high where angles alone say exp({moved['law']:.2f}) and"
-        f" exp({moved['mean_angle']:.2f})",
+        f"less**, by {bent['value']:.2f} [{bent['low']:.2f}, {bent['high']:.2f}], large start against equilibrium",
+        f"not excluded below {min(alone):.2f} to {max(alone):.2f}**",
+        f"along N, by {along_n[0]:.2f} to {along_n[1]:.2f}: no",
+        f"has exp({math.log(angles['constant'] / angles['adamh']):.2f}), and misses losses beyond its lengths by"
+        f" {outside:.3f} nats",
+        f"exp({moved['value']:.2f} [{moved['low']:.2f}, {moved['high']:.2f}]), hanging on one wall in size, where"
+        f" angles alone say exp({moved['law']:.2f}) and exp({moved['mean_angle']:.2f})",
         f"measured over law is {ratios.min():.2f} to {ratios.max():.2f}.",
-        f"adds {added['value']:.2f} [{added['low']:.2f}, {added['high']:.2f}] to a line that ends at"
-        f" {ends['value']:.2f}",
+        f"along D {added.value:.2f} [{added.low:.2f}, {added.high:.2f}] from the large start, to a line that ends"
+        f" at {ends.value:.2f}; {usual.value:.2f} [{usual.low:.2f}, {usual.high:.2f}] from the usual",
         f"no, by {replay[0.00125]:.3f} and {replay[0.005]:.3f} nats",
-        f"exp({constant['value']:.2f}) of that of a line where they had {constant['law']:.2f} and"
-        f" {constant['mean_angle']:.2f}",
+        f"exp({constant['value']:.2f}) of that of a line where they had exp({constant['law']:.2f}) and"
+        f" exp({constant['mean_angle']:.2f})",
         f"a pilot's optima are {pilot[1600, 0.177]:.1f} and {pilot[1600, 0.53]:.1f} times the law's",
         f"AdamW's losses to {', '.join(f'{losses[steps]:.3f}' for steps in (1600, 3200))} and {losses[6400]:.3f} nats",
-        f"its optima by a factor of {math.exp(together):.2f}, {math.exp(longest):.2f} at 6,400 alone",
-        f"exp({shift[3200]:.2f}) and exp({shift[6400]:.2f}) times as high at 3,200 and 6,400 steps; at 1,600",
+        f"its optima to a factor of {factor:.2f} [{lowest:.2f}, {highest:.2f}], at 6,400 steps to"
+        f" {math.exp(longest.value):.2f}, beyond its limit of {math.exp(longest.limit):.2f}",
+        f"exp({interval(shift.loc[3200])}) and exp({interval(shift.loc[6400])}) times as high at 3,200 and 6,400"
+        " steps; at 1,600",
         f"+{bend[0]:.3f} [{low[0]:.3f}, {high[0]:.3f}] and +{bend[1]:.3f} [{low[1]:.3f}, {high[1]:.3f}] relative",
         f"from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
         f"{100 * slow[0]:.0f} and {100 * slow[1]:.0f} % at worst",
         f"classic GPT-2 up to {slower[False]:.1f} and, held out, {slower[True]:.1f} times slower",
-        f"at a third rate not resolved, {replay[0.02]:.3f} +-",
-        f"give a curvature of {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B,"
-        f" made-up ones {made_up['9000M']:+.3f} at 9B",
+        f"the curvature is {round(fitted['9000M'], 3) + 0.0:.3f} at 9B tokens and {fitted['100M']:.3f} at 0.1B,"
+        f" made-up {made_up['9000M']:+.3f} at 9B",
+        f"*down* in {(fitted_n < 0).sum()} of {len(fitted_n)} settings, with made-up ones up in {(made_n > 0).sum()} of"
+        f" {len(made_n)}",
         f"{muon['curvature']:.2f} [{muon['low']:.2f}, {muon['high']:.2f}], where MuonH",
     ):
         assert part in FINDINGS, part
@@ -110,7 +133,7 @@ def test_what_the_findings_repeat_of_other_pages() -> None:
     assert decided == 4
     for part in (
         f"by {model['slope'].max():.3f} to {model['slope'].min():.3f}.",
-        f"{early['front']:.2f} nats if they come early, {early['late']:.2f} if late",
+        f"{early['front']:.2f} nats if the angles come early, {early['late']:.2f} if late",
         f"held out {slow:.0f} and {100 * later:.0f} % off in the median",
         f"Of {len(fits)} exponents by `lrbend fit` four have a verdict",
         f"on {table_of('calibration', 'calibration.csv')['num_sweeps'].sum():,} made sweeps",
@@ -158,5 +181,6 @@ def test_the_hours_of_the_planned_bend() -> None:
     (text,) = re.findall(r"it would show a bend of (.*)\.$", page, flags=re.M)
     assert is_rounded(text, shown), text
     finest = min(along_size, key=lambda row: row["optimum_error"])
-    (text,) = re.findall(r"optima known to (.*) are told apart", FINDINGS)
-    assert is_rounded(text, [finest["optimum_error"], finest["between_two_arms"]]), text
+    (coarser,) = (row["between_two_arms"] for row in along_size if row is not finest)
+    (text,) = re.findall(r"tells two arms apart that (differ by .*)\. Neither", FINDINGS)
+    assert is_rounded(text, [coarser, finest["between_two_arms"], finest["optimum_error"]]), text
