@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ def _run(study: RegisteredStudy, options: argparse.Namespace) -> int:
     else:
         rows = [[as_cell(value) for value in row] for row in answers.itertuples(index=False)]
         print("\n".join(aligned(list(answers.columns), rows)))
+        if found.passed is not None:
+            kept = "every limit of the rule is kept" if found.passed else "a limit of the rule is not kept, exit code 1"
+            print(f"Verdict: {kept}.")
+        print(f"What the rows and the rule say: {sys.executable} -m pydoc {study.described_in}")
         print(f"Results: {place.results}")
     return 1 if found.passed is False else 0
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from experiments.cli.main import main
 from experiments.files import BadInput
 from experiments.studies import registered
-from experiments.studies.registered import STUDIES, load_study
+from experiments.studies.registered import STUDIES, Later, load_study
 from experiments.studies.workplace import Findings, Workplace
 from gpt.estimates import num_matrix_params, num_tokens
 from gpt.gpu_check.__main__ import main as gpu_check
@@ -162,3 +164,26 @@ def test_the_ladder_trains_on_the_tokens_that_it_states() -> None:
     for cell in at_twenty:
         assert num_tokens(cell.config) / num_matrix_params(cell.config.model) == pytest.approx(20, rel=0.001)
     assert max(num_matrix_params(cell.config.model) for cell in at_twenty) == pytest.approx(708e6, rel=0.001)
+
+
+def test_every_study_names_a_module_that_says_what_it_asks_and_its_rule() -> None:
+    for study in STUDIES.values():
+        spec = find_spec(study.described_in)
+        assert spec is not None, study.name
+        assert spec.origin is not None
+        text = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+        assert text is not None, study.name
+        assert len(text) > 80, study.name
+
+
+def test_behind_the_answers_stand_the_verdict_and_where_the_rule_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for passed, said in ((True, "every limit"), (False, "a limit of the rule is not kept, exit code 1"), (None, "")):
+        found = Findings(answers=pd.DataFrame({"value": [1.0]}), passed=passed)
+        monkeypatch.setattr(Later, "__call__", lambda *_, found=found: found)
+        assert main(["study", "valley", "--runs", str(tmp_path)]) == (passed is False)
+        output = capsys.readouterr().out
+        assert ("Verdict" in output) == bool(said)
+        assert said in output
+        assert "-m pydoc experiments.studies.valley\n" in output
