@@ -1,8 +1,9 @@
 """Which column of a source is which of ours, for final losses and for loss curves.
 
 A column is taken by ``--column``, by our name, or by the first of the usual other names that the source has, in the
-order in which they stand here: in a table of final losses ``final_val_loss`` is meant, not ``last_val_loss``. What was
-taken for what is noted.
+order in which they stand here: in a table of final losses ``final_val_loss`` is meant, not ``last_val_loss``. A unit
+behind the name of what is counted is one of its values: params_M, tokens (B), steps_k. What was taken for what is
+noted.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.tables.columns import ALIASES, SO_FAR, spelled
+from experiments.tables.columns import ALIASES, SO_FAR, spelled, unit_of
 from experiments.tables.formats import RawTable
-from experiments.tables.numbers import Parsed, parse
+from experiments.tables.numbers import Parsed, is_empty, parse
+from experiments.tables.written import number
 
 Array = NDArray[np.float64]
 
@@ -62,18 +64,20 @@ CURVE: dict[str, tuple[str, ...]] = {
     "learning_rate": ALIASES["learning_rate"],
     "loss": ("train_loss", "training_loss", *NUMBERS["loss"]),
 }
+COUNTED = ("num_steps", "num_tokens", "num_params", "tokens_per_step", "warmup_steps", "decay_steps")
 LARGEST = 1e20  # beyond it, and below one over it, a number is none
 
 
 @dataclass
 class Cells:
     """What a source says: ``texts`` and ``numbers`` by our names, each of one value a row; ``read_from`` whose column
-    under another name; ``num_rows``."""
+    under another name; ``units`` above 1 that a name tells, which the numbers have had; ``num_rows``."""
 
     num_rows: int
     numbers: dict[str, Parsed] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
     read_from: dict[str, str] = field(default_factory=dict)
+    units: dict[str, float] = field(default_factory=dict)
 
     def number(self, name: str) -> Array | None:
         """(num_rows,) NaN where there is none; None without such a column."""
@@ -104,6 +108,11 @@ def find_cells(raw: RawTable, columns: Mapping[str, str], constants: Mapping[str
             cells.texts[name] = ["" if value is None else str(value).strip() for value in values]
             continue
         found = parse(values, suffixes=True)
+        unit = _unit(columns.get(name, cells.read_from.get(name, "")), name, others, values)
+        if unit != 1:
+            found = replace(found, numbers=found.numbers * unit)
+            cells.units[name] = unit
+            cells.read_from.setdefault(name, columns.get(name, name))
         if name in constants and found.text.any():
             raise BadInput(f"--constant {name}={constants[name]}: {constants[name]!r} is not a number")
         size = np.abs(found.numbers)
@@ -152,6 +161,8 @@ def _values(
             raise BadInput(f"--column {name}={columns[name]}: {raw.where} has no such column; it has {raw.shown}")
         return raw.columns[raw.header.index(columns[name])]
     place = _place(raw, name, others, taken=set(columns.values()))
+    if place is None and name in COUNTED:
+        place = _place(raw, name, others, taken=set(columns.values()), in_units=True)
     if place is None:
         return None
     if raw.header[place] != name:
@@ -159,11 +170,22 @@ def _values(
     return raw.columns[place]
 
 
-def _place(raw: RawTable, name: str, others: Sequence[str], taken: set[str] | None = None) -> int | None:
+def _unit(theirs: str, name: str, others: Sequence[str], values: Sequence[Any]) -> float:
+    """What the name of a column says its values are in; 1 where it says nothing or they say it themselves."""
+    base, unit = unit_of(theirs)
+    if name not in COUNTED or not set(spelled(base)) & {name, *others}:
+        return 1.0
+    return 1.0 if any(number(value) is None for value in values if not is_empty(value)) else unit
+
+
+def _place(
+    raw: RawTable, name: str, others: Sequence[str], taken: set[str] | None = None, *, in_units: bool = False
+) -> int | None:
     if raw.header.count(name) == 1:
         return raw.header.index(name)
     for other in (name, *others):
         for place, theirs in enumerate(raw.header):
-            if theirs not in (taken or ()) and raw.header.count(theirs) == 1 and other in spelled(theirs):
+            bare = unit_of(theirs)[0] if in_units else theirs
+            if theirs not in (taken or ()) and raw.header.count(theirs) == 1 and other in spelled(bare):
                 return place
     return None

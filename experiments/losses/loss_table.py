@@ -128,7 +128,8 @@ def final_losses(raw: RawTable, how: TableHow) -> FinalLosses:
     if not usable.runs:
         told = "; ".join(f"{e.count} with {e.reason} (first: {e.example})" for e in rows.exclusions)
         raise BadInput(f"{raw.where}: none of {raw.num_rows} rows has a loss that can be used" + (told and f": {told}"))
-    shown = ", ".join(f"{ours} from {name}" for ours, name in cells.read_from.items())
+    units = {ours: f" in units of {unit:g}" for ours, unit in cells.units.items()}
+    shown = ", ".join(f"{ours} from {name}{units.get(ours, '')}" for ours, name in cells.read_from.items())
     notes = [*([f"read are {shown}"] if shown else []), *table.notes]
     if num_repeats:
         spread = f", which differ by {usable.rerun_deviation:.4f} nats (standard deviation)"

@@ -64,6 +64,22 @@ def test_other_columns_tell_the_same(tmp_path: Path) -> None:
     assert table.tokens_known
 
 
+@pytest.mark.parametrize("how", [{}, {"columns": {"num_tokens": "tokens (B)", "num_steps": "steps_k"}}])
+def test_names_tell_units(tmp_path: Path, how: dict[str, object]) -> None:
+    """As in `lrbend fit`; a value with a suffix of its own is what it says."""
+    header = "lr,schedule,steps_k,tokens (B),params_M,warmup_k,loss"
+    rows = ("1e-3,linear,10,1.5,130,0.5,3", "1e-3,cosine,10,1.5,130,0.5,3.1")
+    table = read(tmp_path, table_of(*rows, header=header), **how)
+    assert {run.num_params for run in table.runs} == {130e6}
+    assert {run.tokens_per_step for run in table.runs} == {1.5e5}
+    assert {(one.num_steps, one.warmup_steps) for one in table.settings} == {(10000, 500)}
+    assert "num_params from params_M in units of 1e+06" in " ".join(table.notes)
+    own = read(tmp_path, table_of(*(row.replace("130", "130M") for row in rows), header=header))
+    assert {run.num_params for run in own.runs} == {130e6}
+    plain = read(tmp_path, table_of(*(row.replace("1.5", "1.5e9") for row in rows), header=header.replace(" (B)", "")))
+    assert {run.tokens_per_step for run in plain.runs} == {1.5e5}
+
+
 def test_flags_map_fix_and_choose(tmp_path: Path) -> None:
     how = {
         "columns": {"loss": "last_val_loss", "num_params": "params", "dataset": "file"},
