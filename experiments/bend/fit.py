@@ -286,7 +286,8 @@ def _counts(law: ScalingLaw, num_runs: int) -> list[str]:
         near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
         notes.append(
             f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
-            f" {near} learning rates farther away left out (left_out names them)"
+            f" {near} learning rates farther away left out (left_out names them; with none left out: the second row of"
+            " the estimators)"
         )
     for cell in cells:
         where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())

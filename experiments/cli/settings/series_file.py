@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-STEP = ("step", "steps")
+    from experiments.tables.formats import RawTable
+
+STEP = ("step", "steps", "_step", "global_step", "trainer/global_step", "iteration", "iterations", "iter", "iters", "t")
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ class SeriesFile:
 
 
 def read_series(path: Path, columns: Sequence[tuple[str, ...]]) -> SeriesFile:
-    """The first of the ``columns``, each with its other names, that a table has; ``step`` unless each row is a step.
+    """The first of the ``columns``, each with its other names, that a table has; its steps, by one of `STEP`, unless
+    each row is a step.
 
-    Steps increase, values are finite and at least 0; rows without a value are left out. Raises `BadInput`.
+    Steps increase, values are finite and at least 0; rows without a value are left out. Raises `BadInput`, also where
+    nothing is called a step and another column counts upward, since it may be one.
     """
     from experiments.tables.formats import read_raw
     from experiments.tables.numbers import parse
@@ -70,6 +74,12 @@ def read_series(path: Path, columns: Sequence[tuple[str, ...]]) -> SeriesFile:
         known = " or ".join(names[0] for names in columns)
         raise BadInput(f"{path}: needs a column {known}; its header is {raw.shown}")
     step, name, cells = column(STEP), raw.header[chosen], parse(raw.columns[chosen])
+    if step is None and (counter := _counter(raw)) is not None:
+        raise BadInput(
+            f"{path}: no column step, and {counter} counts upward: call it step, or leave it out if each row is one"
+        )
+    if step is not None and (called := raw.header[step].strip()).lower() not in STEP[:2]:
+        print(f"note: {path}: step is read from {called}", file=sys.stderr)
     counted = list(range(len(raw.lines))) if step is None else parse(raw.columns[step]).numbers.tolist()
     steps: list[int] = []
     values: list[float] = []
@@ -88,3 +98,14 @@ def read_series(path: Path, columns: Sequence[tuple[str, ...]]) -> SeriesFile:
     if not max(values, default=0.0) > 0:
         raise BadInput(f"{path}: no {name} above 0")
     return SeriesFile(path, name, tuple(steps), tuple(values))
+
+
+def _counter(raw: RawTable) -> str | None:
+    """A column of whole numbers, each above the one before."""
+    from experiments.tables.numbers import parse
+
+    for name, cells in zip(raw.header, raw.columns, strict=True):
+        values = parse(cells).numbers.tolist()
+        if len(values) > 1 and all(float(at).is_integer() for at in values) and all(a < b for a, b in pairwise(values)):
+            return name
+    return None

@@ -55,6 +55,8 @@ def test_rows_of_a_thinned_log_are_joined_by_lines(tmp_path: Path) -> None:
         ("step,lr\n0.5,1e-3\n", "line 2: step must be"),
         ("step,lr\n0,0\n", "no lr above 0"),
         ("step,multiplier\n0,2\n", "at most 1"),
+        ("epoch,lr\n0,0\n5,1e-3\n9,0\n", "no column step, and epoch counts upward"),
+        ("lr,tokens\n0,512\n1e-3,1024\n", "no column step, and tokens counts upward"),
     ],
 )
 def test_what_cannot_be_a_schedule_is_refused(
@@ -68,3 +70,11 @@ def test_multipliers_need_a_rate(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = written(tmp_path, "step,multiplier\n0,1\n9,0.5\n")
     assert "--learning-rate: required" in refusal(["predict", "--schedule", f"file:{path}"], capsys)
     assert "--schedule" in refusal(["predict", "--schedule", "fast", "--learning-rate", "1e-3"], capsys)
+
+
+@pytest.mark.parametrize("name", ["Step", "iteration", "iter", "global_step", "t", "_step", "trainer/global_step"])
+def test_what_others_call_a_step(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file without such a column has one row a step: under a name that is not known that is silently another run."""
+    assert read_rates(written(tmp_path, f"{name},lr\n0,0\n500,1e-3\n900,0\n")).series.steps == (0, 500, 900)
+    assert (capsys.readouterr().err != "") == (name != "Step")
+    assert read_rates(written(tmp_path, "loss,lr\n3,0\n2,1e-3\n1,0\n")).series.steps == (0, 1, 2)

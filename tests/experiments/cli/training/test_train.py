@@ -89,10 +89,10 @@ def test_where_a_run_goes_on_is_said(capsys: pytest.CaptureFixture[str]) -> None
 
     config = _config(build_parser().parse_args(["train", "--learning-rate", "1e-3", "--num-steps", "8"]))
     for done, said in ((0, ""), (3, "note: resumed from step 3 of 8\n"), (8, "note: all steps were made before;")):
-        with Progress(config, bars=False) as shown:
+        with Progress(config) as shown:
             shown.start(done)
         assert capsys.readouterr().err.startswith(said)
-    with Progress(config, bars=True) as shown:
+    with Progress(config) as shown:
         shown.start(0)
         shown.step(8, 2.0)
         shown.evaluation(0, 50)
@@ -117,3 +117,21 @@ def test_a_figure_that_is_missing_says_why(tmp_path: Path, capsys: pytest.Captur
         "none: the run diverged",
         "41.2% of the peak FLOP/s",
     ]
+
+
+@pytest.mark.parametrize(("flags", "told", "threads"), [("", None, 1), ("", "2", 2), ("--preset 22M", None, 2)])
+def test_a_small_model_takes_one_thread(
+    flags: str, told: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments.cli.training.train import _config, _few_threads
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    taken, now = [], {"threads": 2}
+    monkeypatch.setattr("torch.get_num_threads", lambda: now["threads"])
+    monkeypatch.setattr("torch.set_num_threads", lambda count: now.update(threads=count))
+    words = f"train --device cpu --source zipf --learning-rate 1e-3 --num-steps 8 {flags}".split()
+    with _few_threads(_config(build_parser().parse_args(words))):
+        taken.append(now["threads"])
+    assert (taken, now["threads"]) == ([threads], 2)
