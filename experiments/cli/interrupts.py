@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.machinery
 import signal
@@ -12,6 +13,7 @@ from importlib.abc import MetaPathFinder
 from typing import Any
 
 SOON = 0.05  # s, until a Ctrl-C that came too early is sent again
+_PENDING: list[threading.Timer] = []
 
 
 @contextlib.contextmanager
@@ -36,6 +38,10 @@ def interrupts_arrive() -> Iterator[None]:
             yield
         finally:
             sys.unraisablehook = before
+            while _PENDING:
+                _PENDING.pop().cancel()  # what was to be stopped is over
+            atexit.unregister(_no_more_interrupts)
+            atexit.register(_no_more_interrupts)  # the last one that is registered is the first that is called
 
 
 @contextlib.contextmanager
@@ -99,7 +105,13 @@ def _held_back() -> Iterator[None]:
 def _interrupt_soon() -> None:
     soon = threading.Timer(SOON, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
     soon.daemon = True
+    _PENDING.append(soon)
     soon.start()
+
+
+def _no_more_interrupts() -> None:
+    """As Python ends, torch and others clean up, and what interrupts them is printed with a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _is_of_hdf5(finaliser: object) -> bool:

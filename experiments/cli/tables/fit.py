@@ -158,8 +158,8 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
         power = group.power[axis]
         if power is not None:
             lines.append(
-                f"    smallest bend that tables like this one name with 85 % power: {power.smallest_bend:.3g}; a line that is"
-                f" straight they call straight in {power.straight_if_straight:.0%}"
+                f"    smallest bend that such tables name with 85 % power: {power.smallest_bend:.3g}; a straight line"
+                f" they call straight in {power.straight_if_straight:.0%}"
                 + (f"; the limit of {delta:g} sets it, not the noise" if power.narrower < SET_BY_LIMIT else "")
             )
         if power is not None and bend.reason == UNDECIDED:

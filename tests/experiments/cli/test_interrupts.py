@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cli.interrupts import compiled_code_loaded_whole
+from experiments.cli.interrupts import compiled_code_loaded_whole, interrupts_arrive
 
 PACKAGE = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(1000): pass\nloaded = True\n"
 
@@ -102,3 +102,22 @@ def test_in_a_module_of_c() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "lrbend: stopped\n")
+
+
+def test_what_is_over_is_not_stopped(package: str) -> None:
+    """A Ctrl-C that was held back reaches nobody behind the command, nor the end of Python."""
+    with compiled_code_loaded_whole([package]), interrupts_arrive():
+        import_module(package)
+    time.sleep(0.2)
+
+
+def test_ctrl_c_while_python_ends() -> None:
+    code = (
+        "import atexit, os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "atexit.register(lambda: [os.kill(os.getpid(), signal.SIGINT), sum(range(1000))])\n"
+        "from experiments.cli.main import main\n"
+        "sys.exit(main(['predict', '--learning-rate', '1e-3', '--num-steps', '100', '--json']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
