@@ -7,9 +7,14 @@ In a process of its own: Jupyter's client leaves sockets behind that would count
 import re
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jupytext
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +92,35 @@ def test_the_index_lists_all_of_them_once() -> None:
     listed = re.findall(r"\(\.\./docs/notebooks/(\w+)\.ipynb\) \(`(\w+)\.md`\)", INDEX.read_text())
     assert all(rendered == source for rendered, source in listed)
     assert sorted(name for name, _ in listed) == [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize(("most", "least"), [(44.0, 1.5), (60.0, 16.0)])
+def test_numbers_on_the_axes_of_a_slider_do_not_collide(
+    most: float, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first figure of `bend` at two positions of its sliders, each standing for its range of relaxations."""
+    code = [cell.source for cell in jupytext.read(ROOT / "notebooks" / "bend.md").cells if cell.cell_type == "code"]
+    monkeypatch.setattr(plt, "show", lambda: None)
+    names: dict[str, Any] = {}
+    for cell in code[:3]:
+        exec(cell.replace("\n\nalong_params()", ""), names)
+    params = names["params"]
+    relaxations = np.geomspace(most, least, len(params))
+    rates = relaxations / names["setting"]().num_relaxations(1.0)
+    made = SimpleNamespace(learning_rate=rates, mean_angle=np.sqrt(rates))
+    names["optimal_learning_rate"] = lambda law, each, loss_resolution: made
+    names["along_params"]()
+    figure = plt.gcf()
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            shown = axis.get_view_interval()
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            seen = [tick.label1 for tick in ticks if shown.min() <= tick.get_loc() <= shown.max()]
+            boxes = [label.get_window_extent() for label in seen if label.get_text()]
+            assert len(boxes) > 1
+            assert not any(a.overlaps(b) for a, b in combinations(boxes, 2)), [label.get_text() for label in seen]
+    plt.close(figure)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from experiments.figures.colours import GREY
@@ -37,6 +40,7 @@ MOST_MARKED = 12  # settings whose equilibria and transients do not hide each ot
 DEEPEST = 1e4  # ratio that an axis of angles spans at most: under a schedule that ends at zero they go on falling
 CUT = " What is less than a 10,000th of the largest lies below the picture."
 WIDTH, HEIGHT = 10.0, 3.6
+AWAY = 6.0  # points between a mark and its name
 THEORY, SIMULATION = "#000000", colour(0)
 
 
@@ -54,8 +58,8 @@ class PredictedRun:
 
 
 @styled
-def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: float) -> Figure:
-    """Every setting's curve, its equilibrium, and where its transient ends; ``network`` names what they speak of."""
+def prediction_figure(runs: Sequence[PredictedRun], *, title: str, tolerance: float) -> Figure:
+    """Every setting's curve, its equilibrium, and where its transient ends; ``title`` : what they have in common."""
     figure = blank(WIDTH, HEIGHT + 0.6)
     panels = figure.subplots(1, 2)
     marked = len(runs) <= MOST_MARKED
@@ -77,11 +81,13 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
             drawn += [values, [settled] if marked and settled is not None else []]
             if marked and settled is not None:
                 ax.axhline(settled, color=colour(place), linewidth=0.9, linestyle=":", label=f"equilibrium {run.name}")
-                _mark_transient(ax, run, values, colour(place), with_words=len(runs) == 1)
+                _mark_transient(ax, run, values, colour(place))
             ends.append(EndLabel(run.name, float(values[-1]), colour(place)))
             if len(runs) == 1 and settled is not None:
                 ends = [EndLabel("equilibrium", settled, GREY)]
         cut |= finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        if marked and len(runs) == 1:
+            _name_transient(ax, runs[0], quantity)
         if 1 < len(runs) <= MOST_IN_LEGEND:
             continue
         named = label_ends(ax, ends, height=0.72 * HEIGHT)
@@ -107,10 +113,9 @@ def prediction_figure(runs: Sequence[PredictedRun], *, network: str, tolerance: 
     if num_named < len(runs):
         caption += f" {num_named} of {len(runs)} curves are named."
     caption += CUT if cut else ""
-    title = f"{runs[0].name}; {network}" if len(runs) == 1 else f"{len(runs)} settings; {network}"
-    captioned(
-        figure, WIDTH, f"Closed form: {title}", f"{caption} Closed form: nothing is fitted, no error bars.".strip()
-    )
+    number = "" if len(runs) == 1 else f" of {len(runs)} settings"
+    caption = f"{caption} Closed form: nothing is fitted, no error bars.".strip()
+    captioned(figure, WIDTH, f"Closed form{number}: {title}", caption)
     return figure
 
 
@@ -166,7 +171,7 @@ def _settled(run: PredictedRun, quantity: str) -> float | None:
     return run.equilibrium_rms if quantity == "weight_rms" else run.angular_update_equilibrium
 
 
-def _mark_transient(ax: Axes, run: PredictedRun, values: Array, shade: str, *, with_words: bool) -> None:
+def _mark_transient(ax: Axes, run: PredictedRun, values: Array, shade: str) -> None:
     step = run.transient_steps
     if step is None:
         return
@@ -174,10 +179,32 @@ def _mark_transient(ax: Axes, run: PredictedRun, values: Array, shade: str, *, w
     height = float(np.interp(step, steps, values))
     marker, meaning = ("D", "first within") if run.passes_equilibrium else ("o", "transient ends")
     ax.plot([step], [height], marker, color=shade, markerfacecolor="white", label=f"{meaning} {run.name}")
-    if with_words:
-        late, rises = step > 0.7 * max(int(steps[-1]), 1), values[-1] >= values[len(values) // 100]
-        place, side = (0 if late else 5, -14 if rises else 8), "right" if late else "left"
-        ax.annotate(f"step {step}", (step, height), xytext=place, textcoords="offset points", ha=side, fontsize=SMALL)
+
+
+def _name_transient(ax: Axes, run: PredictedRun, quantity: str) -> None:
+    """The step where a transient ends, beside it where nothing is drawn; scale and limits of the axes are final."""
+    step, settled = run.transient_steps, _settled(run, quantity)
+    if step is None or settled is None:
+        return
+    steps, values = run.trajectory.steps, getattr(run.trajectory, quantity)[:, 0]
+    height = float(np.interp(step, steps, values))
+    points = (ax.transData + ax.transAxes.inverted()).transform
+    size = np.array([0.35 * WIDTH, 0.72 * HEIGHT]) * 72  # of the axes, points, about
+    seen = values > 0
+    lines = [Path(size * points(np.column_stack([steps[seen], values[seen]])))]
+    lines.append(Path(size * points([(0, settled), (steps[-1] + 1, settled)])))
+    at, text = size * points((step, height)), f"step {step}"
+    wide = 0.58 * SMALL * len(text)
+    rises = (run.trajectory.weight_rms[0, 0] < (run.equilibrium_rms or 0)) == (quantity == "weight_rms")
+    places, hits = [], []
+    for far, below, left in product((1, 2.5, 4), (rises, not rises), (False, True)):
+        corner = np.array([-AWAY - wide if left else AWAY, -far * AWAY - SMALL if below else far * AWAY])
+        low, high = at + corner, at + corner + (wide, SMALL)
+        outside, box = bool(np.any(low < 0) or np.any(high > size)), Bbox([low, high]).padded(2)
+        places.append((float(corner[0]), float(corner[1])))
+        hits.append(outside + sum(line.intersects_bbox(box, filled=False) for line in lines))
+    best = places[int(np.argmin(hits))]
+    ax.annotate(text, (step, height), xytext=best, textcoords="offset points", va="bottom", fontsize=SMALL)
 
 
 def _difference(

@@ -119,6 +119,29 @@ def test_equal_settings_are_both_seen_and_a_crossing_is_called_one(browser: Chro
     assert command.get_property("scrollWidth") <= command.get_property("clientWidth")
 
 
+def test_a_map_says_whose_it_is(browser: Chrome, address: str) -> None:
+    """That of the edited setting; the other stands in it in full only where it is its map too."""
+
+    def title() -> str:
+        return find(browser, "#map-of").text
+
+    faint = "#plot-map .points .elsewhere"
+    show(browser, address, "?b=1&b.initial_rms=0.3&edit=b")
+    until(lambda: find(browser, f"{faint} circle.ring.a"))
+    assert title() == ", of setting B"
+    assert "The map of A, faint here, is another." in find(browser, "#map-said").text
+    find(browser, "#edit-a").click()
+    until(lambda: find(browser, f"{faint} rect.ring.b"))
+    assert title() == ", of setting A"
+    show(browser, address, "?b=1&b.learning_rate=0.01")
+    until(lambda: find(browser, "#plot-map .points rect.ring.b"))
+    assert title() == ", of settings A and B"
+    assert not browser.find_elements("css selector", faint)
+    show(browser, address)
+    until(lambda: find(browser, "#plot-map .points circle.ring.a"))
+    assert title() == ""
+
+
 def test_a_click_on_the_map_moves_the_setting(browser: Chrome, address: str) -> None:
     show(browser, address)
     plot = until(lambda: find(browser, "#plot-map svg rect[class^=level]") and find(browser, "#plot-map"))

@@ -20,7 +20,12 @@ from experiments.cli.settings.setting_flags import (
     shape_from,
     start_from,
 )
-from experiments.cli.settings.setting_words import worth_in_words
+from experiments.cli.settings.setting_words import (
+    matrix_in_title,
+    optimizer_in_title,
+    schedule_in_title,
+    worth_in_words,
+)
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import as_cell
 
@@ -224,10 +229,20 @@ def _draw(
             trajectory = replace(trajectory, angular_update=found.angles[trajectory.steps, None])
         rates = spec.learning_rate * of_run.multipliers()[trajectory.steps]
         shown.append(ConvertedRun(name=name, trajectory=trajectory, learning_rate=rates))
-    title = f"{source.name} to {target.name}, {schedule.name} schedule of {schedule.num_steps} steps"
+    rate, meaning = _headline(found, schedule)
+    title = [
+        optimizer_in_title(source, learning_rate=source.learning_rate),
+        f"from RMS {initial_rms:.4g}",
+        schedule_in_title(schedule),
+        *matrix_in_title({**model, "network": None}),
+        f"to {optimizer_in_title(target, learning_rate=rate, meaning=meaning)}",
+    ]
+    title += [f"from RMS {found.initial_rms:.4g}"] if found.initial_rms != initial_rms else []
     known = "angles of the first as measured" if measured else f"direction {network.direction_ratio:g} of white noise"
     assumed = f"Closed forms, network {network.name}, {known}"
-    return conversion_figure(shown, title=title, first_step=found.first_step, assumed=assumed)
+    return conversion_figure(
+        shown, title=f"Conversion of {', '.join(title)}", first_step=found.first_step, assumed=assumed
+    )
 
 
 def _in_words(found: Conversion, headline: float, meaning: str) -> list[str]:

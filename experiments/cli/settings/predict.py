@@ -31,9 +31,11 @@ from experiments.cli.settings.setting_words import (
     defined_in_words,
     idle_beta2_in_words,
     last_angle_in_words,
+    matrix_in_title,
     nearest_in_words,
-    network_in_words,
     numbers_in_words,
+    optimizer_in_title,
+    schedule_in_title,
     start_in_words,
     verdict_in_words,
     worth_in_words,
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     schedule, records = schedule_from(options), _record_every(options)
     settings: list[dict[str, Any]] = []
     trajectory: list[dict[str, Any]] = []
-    drawn: list[PredictedRun] = []
+    drawn: list[tuple[Optimizer, str, PredictedRun]] = []
     with told_by_flag():
         starts = options.initial_rms or [DEFAULT_INITIAL_RMS]
         tells_start = len(starts) > 1 or isinstance(starts[0], OfEquilibrium)
@@ -114,9 +116,9 @@ def run(options: argparse.Namespace) -> int:
 
                 shown = _recorded(optimizer, schedule, max(1, -(-options.num_steps // MOST_RECORDS)), model)
                 marked = {name: prediction[name] for name in MARKED}
-                name = _name(options, optimizer, start if tells_start else None)
                 passes = _passes(prediction, schedule, options.tolerance)
-                drawn.append(PredictedRun(name=name, trajectory=shown, passes_equilibrium=passes, **marked))
+                line = PredictedRun(name="", trajectory=shown, passes_equilibrium=passes, **marked)
+                drawn.append((optimizer, _start(asked, start), line))
     every = dict.fromkeys(name for row in settings for name in row)  # a row without decay has columns of its own
     settings = [{**dict.fromkeys(every), **row} for row in settings]
     if options.csv is not None:
@@ -125,11 +127,7 @@ def run(options: argparse.Namespace) -> int:
         setting_columns = _names(tells_start) if len(settings) > 1 else ()
         columns = (*setting_columns, *RECORDED)
         _write_csv("--trajectory", options.trajectory, [{name: row[name] for name in columns} for row in trajectory])
-    of_all = [options.optimizer]
-    of_all += [] if tells_start else [f"from RMS {start:.4g}"]
-    of_all += [f"beta2 {optimizer.beta2:g}"] if hasattr(optimizer, "beta2") else []
-    of_all += [f"network {network_in_words(network)}"]
-    write_plot(options, lambda: _draw(drawn, ", ".join(of_all), options.tolerance))
+    write_plot(options, lambda: _draw(drawn, schedule, model, options.tolerance))
     if options.json:
         print(to_json(settings[0] if len(settings) == 1 else {"settings": settings}))
         return 0
@@ -241,24 +239,38 @@ def _records(run: Trajectory) -> list[dict[str, float]]:
     return [dict(zip(RECORDED, row, strict=True)) for row in values]
 
 
-def _name(options: argparse.Namespace, optimizer: Optimizer, start: float | None) -> str:
-    """A setting by what differs between them; a single one by rate and decay."""
-    several = len(options.learning_rate) > 1, len(options.weight_decay or ()) > 1
-    decay = getattr(optimizer, "weight_decay", None)
-    named = {
-        "learning rate": optimizer.learning_rate if several[0] or not several[1] else None,
-        "decay": decay if several[1] or not several[0] else None,
-    }
-    from_ = "" if start is None else f", from RMS {start:.4g}"
-    if all(several):
-        return f"rate {optimizer.learning_rate:g}, decay {'none' if decay is None else format(decay, 'g')}{from_}"
-    return ", ".join(f"{what} {value:g}" for what, value in named.items() if value is not None) + from_
+def _start(asked: float | OfEquilibrium, start: float) -> str:
+    """An initial RMS in a picture, with what it was asked for as."""
+    if not isinstance(asked, OfEquilibrium):
+        return f"from RMS {start:.4g}"
+    return f"from {asked.text}{' equilibrium' if asked.text.endswith('x') else ''}, RMS {start:.4g}"
 
 
-def _draw(runs: Sequence[PredictedRun], network: str, tolerance: float) -> Figure:
+def _draw(
+    settings: Sequence[tuple[Optimizer, str, PredictedRun]],
+    schedule: Schedule,
+    model: Mapping[str, Any],
+    tolerance: float,
+) -> Figure:
+    """Of optimizers, their starts in words and their runs: lines are named by what differs, the title has the rest."""
     from experiments.figures.trajectories import prediction_figure
 
-    return prediction_figure(runs, network=network, tolerance=tolerance)
+    optimizers, starts, runs = zip(*settings, strict=True)
+    values = {name: [getattr(each, name, None) for each in optimizers] for name in ("learning_rate", "weight_decay")}
+    varied = {name: column for name, column in values.items() if len(set(column)) > 1}
+    words = {"learning_rate": "rate" if len(varied) > 1 else "learning rate", "weight_decay": "decay"}
+    named = [
+        [f"{words[name]} {'none' if value is None else format(value, '.4g')}" for value in column]
+        for name, column in varied.items()
+    ]
+    if len(set(starts)) > 1:
+        named.append(list(starts))
+    names = [", ".join(parts) for parts in zip(*named, strict=True)] or ["closed form"] * len(runs)
+    title = [optimizer_in_title(optimizers[0], learning_rate=optimizers[0].learning_rate, varied=varied)]
+    title += [] if len(set(starts)) > 1 else [starts[0]]
+    title += [schedule_in_title(schedule), *matrix_in_title(model)]
+    shown = [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
+    return prediction_figure(shown, title=", ".join(title), tolerance=tolerance)
 
 
 def _write_csv(flag: str, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

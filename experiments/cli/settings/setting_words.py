@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from experiments.cli.settings.decay_flags import convention_of
 from experiments.text import as_cell
 
 if TYPE_CHECKING:
@@ -134,6 +136,65 @@ def network_in_words(network: Network) -> str:
         return network.name
     which = " (the MLP's; --kind for others)" if network.law == radial.DEFAULT else ""
     return f"{network.name} for {network.kind} matrices{which}"
+
+
+def optimizer_in_title(
+    optimizer: Optimizer, *, learning_rate: float, meaning: str = "", varied: Container[str] = ()
+) -> str:
+    """An optimizer above a picture: its rate, its decay and what that means, beta2, and what is not at its default.
+
+    meaning : of the rate. varied : of learning_rate and weight_decay, what a legend tells.
+    """
+    from theory import AdamH, MuonH
+
+    parts = [optimizer.name]
+    if "learning_rate" not in varied:
+        parts.append(f"learning rate {learning_rate:.4g}" + (f" ({meaning})" if meaning else ""))
+    if not isinstance(optimizer, AdamH | MuonH):
+        convention = convention_of(optimizer)
+        named = "" if convention in ("pytorch", optimizer.name) else f" ({convention})"
+        amount = "" if "weight_decay" in varied else f" {optimizer.weight_decay:.4g}"
+        parts += [f"decay{amount}{named}"] if amount or named else []
+    told = ("learning_rate", "weight_decay", "decay", "decoupled")
+    for field in fields(optimizer):
+        value = getattr(optimizer, field.name)
+        if field.default is MISSING or field.name in told or (value == field.default and field.name != "beta2"):
+            continue
+        parts.append(f"{field.name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}")
+    return ", ".join(parts)
+
+
+def schedule_in_title(schedule: Schedule) -> str:
+    """A schedule above a picture, with all that its name leaves open."""
+    from theory import Tabulated
+
+    words = {
+        "warmup_steps": "warmup {:g}",
+        "decay_fraction": "decay over {:g} of it",
+        "final_fraction": "down to {:g} of the peak",
+        "num_cycles": "{:g} cycles",
+    }
+    known = {} if isinstance(schedule, Tabulated) else {name: getattr(schedule, name, 0) for name in words}
+    told = ", ".join(words[name].format(value) for name, value in known.items() if value)
+    return f"{schedule.name} schedule of {schedule.num_steps} steps" + (f" ({told})" if told else "")
+
+
+def matrix_in_title(model: Mapping[str, Any]) -> list[str]:
+    """The keywords of `theory.predict.predict`, but for the start, above a picture: what is not at its default."""
+    network, shape, told = model.get("network"), model.get("shape"), []
+    if shape is not None:
+        told.append(f"{shape[0]} x {shape[1]}")
+    if model["gradient_rms"] != 1:
+        told.append(f"gradient RMS {model['gradient_rms']:g}")
+    if model.get("finite_beta2"):
+        told.append("finite beta2")
+    if network is not None:
+        told.append(f"network {network_in_words(network)}")
+        if network.direction_history is not None:
+            told.append("direction of a file")
+        elif network.direction_ratio != 1:
+            told.append(f"direction {network.direction_ratio:.4g} of white noise")
+    return told
 
 
 def worth_in_words(network: Network, optimizer: Optimizer | None = None) -> str:

@@ -20,6 +20,7 @@ from experiments.cli.settings.setting_flags import (
     shape_from,
     start_from,
 )
+from experiments.cli.settings.setting_words import matrix_in_title, optimizer_in_title, schedule_in_title
 from experiments.cli.waiting import waiting
 from experiments.files import BadInput, csv_text, to_json, write_whole
 from experiments.text import counted
@@ -165,12 +166,17 @@ def _draw(
     if theory is not None:
         compared = (steps >= compared_from(config, steps)) & is_resolved(theory)
     optimizer, end = config.optimizer, simulation.diverged_at_step
+    title = [optimizer_in_title(optimizer, learning_rate=optimizer.learning_rate), f"from RMS {config.initial_rms:.4g}"]
+    title += [
+        schedule_in_title(config.schedule),
+        *matrix_in_title({"gradient_rms": config.gradient_rms, "shape": config.shape}),
+    ]
+    title.append(f"{config.num_replicas} replicas of {config.dim} entries")
     return simulation_figure(
         simulation.trajectory,
         simulation.standard_error,
         theory,
         compared,
-        title=f"{optimizer.name}, learning rate {optimizer.learning_rate:g}, {config.num_replicas} replicas of"
-        f" {config.dim} entries" + ("" if end is None else f": diverged at step {end}"),
+        title=", ".join(title) + ("" if end is None else f": diverged at step {end}"),
         why_not=result["not_compared"] if end is None else "the simulation diverged",
     )

@@ -21,7 +21,8 @@ const settings = () => (state.b ? ["a", "b"] : ["a"]);
 const askers = Object.fromEntries(
   ["a", "b"].map((of) => [of, asker("setting", () => (state[of] ? queryOf(state[of]) : null), (answer, version) => showAnswer(of, answer, version), (error, version) => showRefusal(of, error, version))]),
 );
-const mapAsker = asker("map", () => (state.tab === "run" ? queryOf({ ...state[state.editing], ...MAP_FIELDS, optimizer: valueOf(state[state.editing], "optimizer") }) : null), showMap, () => {});
+const mapOf = (of) => queryOf({ ...state[of], ...MAP_FIELDS, optimizer: valueOf(state[of], "optimizer") });
+const mapAsker = asker("map", () => (state.tab === "run" ? mapOf(state.editing) : null), showMap, () => {});
 const optimumAsker = asker("optimum", () => (state.tab === "optimum" ? `${queryOf(state.a)}&${new URLSearchParams(Object.entries(state.law).map(([name, text]) => [`law.${name}`, text]))}` : null), showOptimum, refuseOptimum);
 const refusals = { a: null, b: null };
 
@@ -198,8 +199,10 @@ function showMap() {
 function drawMapNow() {
   if (state.tab !== "run") return;
   const found = mapAsker.answer;
-  byId("map-said").textContent = found?.said ?? "computing …";
-  const points = settings().map((of) => ({ of, rate: asNumber(valueOf(state[of], "learning_rate")), decay: asNumber(valueOf(state[of], "weight_decay")) }));
+  const elsewhere = settings().filter((of) => mapOf(of) !== mapOf(state.editing)).map((of) => of.toUpperCase());
+  byId("map-of").textContent = !state.b ? "" : elsewhere.length ? `, of setting ${state.editing.toUpperCase()}` : ", of settings A and B";
+  byId("map-said").textContent = (found?.said ?? "computing …") + (elsewhere.length && found?.fraction ? ` The map of ${elsewhere[0]}, faint here, is another.` : "");
+  const points = settings().map((of) => ({ of, isElsewhere: elsewhere.includes(of.toUpperCase()), rate: asNumber(valueOf(state[of], "learning_rate")), decay: asNumber(valueOf(state[of], "weight_decay")) }));
   const ends = runs.filter((run) => shownRuns.has(run.place)).flatMap((run) => run.ends);
   drawMap(byId("plot-map"), found, points, ends);
 }

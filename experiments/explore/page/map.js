@@ -58,7 +58,7 @@ function drawMap(node, found, settings, ends) {
   const out = [];
   for (const end of ends) if (drawable(end.learning_rate, true) && drawable(end.weight_decay, true)) out.push(`<path class="measured" stroke-width="1.4" d="M${x(end.learning_rate) - 3} ${y(end.weight_decay) - 3}l6 6m0 -6l-6 6"/>`);
   const drawn = [];
-  for (const { of, rate, decay } of settings) {
+  for (const { of, isElsewhere, rate, decay } of settings) {
     if (!drawable(rate, true) || !drawable(decay, true)) continue;
     const px = Math.max(frame.left, Math.min(frame.right, x(rate)));
     const py = Math.max(frame.top, Math.min(frame.bottom, y(decay)));
@@ -66,10 +66,11 @@ function drawMap(node, found, settings, ends) {
     drawn.push([px, py]);
     const side = covers ? 10 : 5; // about the other point, and hollow
     const shape = of === "b" ? `<rect class="ring b${covers ? " hollow" : ""}" x="${px - side}" y="${py - side}" width="${2 * side}" height="${2 * side}"/>` : `<circle class="ring a" cx="${px}" cy="${py}" r="6"/>`;
-    out.push(`${shape}<text class="label ${of}" x="${px + side + 4}" y="${covers ? py + 14 : py - 6}">${of.toUpperCase()}</text>`);
+    const mark = `${shape}<text class="label ${of}" x="${px + side + 4}" y="${covers ? py + 14 : py - 6}">${of.toUpperCase()}</text>`;
+    out.push(isElsewhere ? `<g class="elsewhere">${mark}</g>` : mark);
   }
   node.querySelector(".points").innerHTML = out.join("");
-  const told = settings.map(({ of, rate, decay }) => `${of.toUpperCase()} at learning rate ${rate}, decay ${decay}`).join("; ");
+  const told = settings.map(({ of, isElsewhere, rate, decay }) => `${of.toUpperCase()} at learning rate ${rate}, decay ${decay}${isElsewhere ? ", whose map is another" : ""}`).join("; ");
   node.setAttribute("aria-label", `Map of the transient over learning rate and weight decay: ${told}. Arrow keys move the setting.`);
 }
 

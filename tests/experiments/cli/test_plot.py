@@ -10,8 +10,10 @@ from xml.etree import ElementTree
 
 import matplotlib.image
 import pytest
+from matplotlib.figure import Figure
 
 from experiments.cli.main import main
+from experiments.cli.settings import convert, predict, simulate
 from tests.experiments.cli.said import refusal, strict_json
 from tests.experiments.cli.tables.test_losses import rows_of, write
 
@@ -64,6 +66,69 @@ def test_a_picture_beside_the_answer(
     assert strict_json(capsys.readouterr().out)
     assert is_picture(path)
     assert list(path.parent.iterdir()) == [path]
+
+
+PREDICT = "predict --learning-rate 1e-3"
+LINES = "--num-steps 200 --weight-decay 0.1 --initial-rms 0.02 2x equilibrium"
+ONE_RATE = ["from RMS 0.02", "from 2x equilibrium, RMS 0.1414", "from equilibrium, RMS 0.07068"]
+
+
+@pytest.mark.parametrize(
+    ("words", "title", "lines"),
+    [
+        (
+            f"{PREDICT} --num-steps 200 --decay independent --weight-decay 1e-4 --beta2 0.999 --beta1 0.8",
+            "Closed form: adamw, learning rate 0.001, decay 0.0001 (independent), beta1 0.8, beta2 0.999, from RMS"
+            " 0.02, constant schedule of 200 steps, network white-noise",
+            [],
+        ),
+        (
+            f"{PREDICT} --num-steps 200 --schedule wsd --warmup-steps 20 --final-fraction 0.1 --initial-rms 2x"
+            " --finite-beta2 --network scale-invariant --direction 0.885",
+            "Closed form: adamw, learning rate 0.001, decay 0.1, beta2 0.95, from 2x equilibrium, RMS 0.1238, wsd"
+            " schedule of 200 steps (warmup 20, decay over 0.2 of it, down to 0.1 of the peak), finite beta2,"
+            " network scale-invariant, direction 0.885 of white noise",
+            [],
+        ),
+        (
+            f"{PREDICT} {LINES}",
+            "Closed form of 3 settings: adamw, learning rate 0.001, decay 0.1, beta2 0.95, constant schedule of 200"
+            " steps, network white-noise",
+            ONE_RATE,
+        ),
+        (
+            "predict --optimizer sgdm --learning-rate 1e-3 --num-steps 200 --weight-decay 0.1 0.2 --gradient-rms 2",
+            "Closed form of 2 settings: sgdm, learning rate 0.001, decay (coupled), from RMS 0.02, constant schedule"
+            " of 200 steps, gradient RMS 2, network white-noise",
+            ["decay 0.1", "decay 0.2"],
+        ),
+        (
+            "simulate --learning-rate 1e-2 --weight-decay 0.3 --schedule cosine --num-steps 30 --dim 256"
+            " --num-replicas 4",
+            "Simulation of noise: adamw, learning rate 0.01, decay 0.3, beta2 0.95, from RMS 0.02, cosine schedule of"
+            " 30 steps, 4 replicas of 256 entries",
+            [],
+        ),
+        (
+            "convert --from adamh --to adamw --learning-rate 1e-2 --num-steps 200 --to-weight-decay 0.1",
+            "Conversion of adamh, learning rate 0.01, beta2 0.95, from RMS 0.02, constant schedule of 200 steps, to"
+            " adamw, learning rate 0.009403 (at equilibrium it turns as far as the source at its peak), decay 0.1,"
+            " beta2 0.95",
+            [],
+        ),
+    ],
+)
+def test_a_title_has_what_decides_the_picture_and_a_legend_what_differs(
+    words: str, title: str, lines: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[Figure] = []
+    for command in (predict, simulate, convert):
+        monkeypatch.setattr(command, "write_plot", lambda options, draw: drawn.append(draw()))
+    assert main([*words.split(), "--plot", str(tmp_path / "a.png")]) == 0
+    (figure,) = drawn
+    assert figure.get_suptitle().replace("-\n", "-").replace("\n", " ") == title
+    legend = figure.axes[1].get_legend()
+    assert ([] if legend is None else [text.get_text() for text in legend.texts]) == lines
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.main import main
-from experiments.cli.settings import predict
 from tests.experiments.cli.said import strict_json
 from theory import radial, valley
 
@@ -150,18 +149,6 @@ def test_a_beta2_that_does_nothing_is_told(flags: list[str], idle: bool, capsys:
     said = capsys.readouterr().out
     assert ("beta2 0.999 does not act in white noise; --network scale-invariant counts it." in said) == idle
     assert ("Given: beta2 0.999." in said) == bool(flags)
-
-
-def test_a_picture_tells_beta2_and_the_start_of_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(predict, "write_plot", lambda options, draw: draw())
-    monkeypatch.setattr(predict, "_draw", lambda runs, network, tolerance: told.append(f"{runs[0].name}; {network}"))
-    flags = [*PREDICT[:-1], "200", "--plot", str(tmp_path / "run.png")]
-    for more in (["--beta2", "0.999"], ["--initial-rms", "0.3", "0.5"]):
-        assert main([*flags, *more]) == 0
-    one, several = told
-    assert one.endswith("; adamw, from RMS 0.02, beta2 0.999, network white-noise")
-    assert several.endswith(", from RMS 0.3; adamw, beta2 0.95, network white-noise")
 
 
 def test_a_run_that_is_too_short_says_how_far_it_gets(capsys: pytest.CaptureFixture[str]) -> None:
