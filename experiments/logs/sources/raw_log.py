@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from experiments.files import BadInput
 from experiments.logs.sources.names import ANY, BOUNDS, OF_MATRICES, Meaning, asked_for, looks_like_norm, meaning
-from experiments.logs.sources.stated import is_source, stated_in
+from experiments.logs.sources.stated import LinesOfLists, is_source, stated_in
 from experiments.tables.numbers import possible
 from experiments.text import listed
 
@@ -83,6 +83,7 @@ class Collector:
     varying: dict[str, None] = field(default_factory=dict)  # those of them that had another
     stated: dict[str, dict[float, int]] = field(default_factory=dict)
     has_source: bool = False  # of the program that wrote it
+    _lists: LinesOfLists = field(default_factory=LinesOfLists)
 
     def wanted(self, theirs: str) -> bool:
         """Whether a name means something; asked once, remembered."""
@@ -124,7 +125,7 @@ class Collector:
     def state(self, line: int, text: str) -> None:
         """Take what a line that is no record says of the settings; nothing counts that stands beside a program."""
         self.has_source = self.has_source or is_source(text)
-        for name, value in stated_in(text):
+        for name, value in stated_in(self._lists.joined(text)):
             values = self.stated.setdefault(name, {})
             if len(values) < MOST_STATED:
                 values.setdefault(value, line)

@@ -29,6 +29,8 @@ WARMUP = re.compile(rf"{OWNER}(?:(?:num|lr)_)?warmup_(?:iters|steps){SAYS}{NUMBE
 LENGTH = re.compile(rf"{OWNER}(?:max_(?:iters|steps)|lr_decay_iters){SAYS}{NUMBER}", re.IGNORECASE)
 BETA = re.compile(rf"{OWNER}(?:beta[_-]?([12]){SAYS}|b([12]){EQUALS}){NUMBER}", re.IGNORECASE)
 BETAS = re.compile(rf"{OWNER}betas{SAYS}[(\[]?{GAP}{NUMBER}{GAP},?{GAP}{NUMBER}", re.IGNORECASE)
+OPENS = re.compile(rf"{OWNER}betas['\"]?{GAP}:{GAP}\[?{GAP}", re.IGNORECASE)
+ITEM = re.compile(rf"{GAP}(?:-{GAP})?{NUMBER}{GAP},?{GAP}")
 HINT = re.compile(r"decay|wd|beta|b[12]|lr|rate|warmup|max_", re.IGNORECASE)
 SOURCE = re.compile(r"\s*(?:(?:from [\w.]+ )?import [\w(]|(?:async )?def \w+\(|class \w+\s*[(:])")
 
@@ -53,6 +55,30 @@ def stated_in(text: str) -> Iterator[tuple[str, float]]:
         value = float(number)
         if value < LARGEST.get(name, 1.0):
             yield name, value
+
+
+class LinesOfLists:
+    """Two betas in lines of their own, as YAML and indented JSON have them, in one line again.
+
+    >>> lists = LinesOfLists()
+    >>> [lists.joined(line) for line in ("  betas:", "  - 0.9", "  - 0.95", "  - 0.99")]
+    ['  betas:', '  - 0.9', 'betas=(0.9, 0.95)', '  - 0.99']
+    """
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+        self._open = False
+
+    def joined(self, text: str) -> str:
+        item = ITEM.fullmatch(text) if self._open else None
+        if item is None:
+            self._open, self._first = OPENS.fullmatch(text.strip().lstrip("'\"")) is not None, None
+            return text
+        if self._first is None:
+            self._first = item[1]
+            return text
+        self._open = False
+        return f"betas=({self._first}, {item[1]})"
 
 
 def is_source(text: str) -> bool:
