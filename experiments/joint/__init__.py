@@ -6,7 +6,7 @@ r"""The joint model of all losses of a table, and how it is solved.
 
 `model` declares it. `loss_shape` is :math:`\phi`, `regressors.Regressors` is X. Linearised about where it stands it is
 a linear mixed model, which `mixed_model.solve` solves from sums over each cell. `fit.fit_jointly` repeats the two until
-nothing moves and finds the variances by restricted likelihood; `averages` gives the intervals of :math:`\beta`,
+nothing moves, with the variances that `restricted` finds; `averages` gives the intervals of :math:`\beta`,
 Student's t or averaged over the scatter :math:`\tau`. `regression.regress` is what is left of all this where each cell
 has one number: weighted least squares.
 """

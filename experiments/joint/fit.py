@@ -14,12 +14,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from experiments.joint import loss_shape
 from experiments.joint.averages import (
-    LARGEST_SCATTER,
-    LOWEST_SPREAD,
     Averages,
     average_over_tau,
     students_t,
@@ -29,7 +26,6 @@ from experiments.joint.mixed_model import (
     Design,
     Solution,
     cross_products,
-    deviance_slopes,
     solve,
     sums_by_cell,
 )
@@ -41,9 +37,9 @@ from experiments.joint.model import (
     curve,
     error_variances,
     linearise,
-    misfit,
     spreads,
 )
+from experiments.joint.restricted import prior_deviance, restricted_variances, solve_with
 
 Array = NDArray[np.float64]
 
@@ -52,10 +48,9 @@ STEPS_PER_ROUND = 4
 SETTLED = 0.03  # movement of an optimum in a round, over its standard error
 DAMPED_FROM = 15  # round from which on variances go a part of the way: losses almost without noise do not tell them
 NEGLIGIBLE = 1e-3  # movement of an optimum in a round that settles it from then on, in ln(learning rate)
-LIMITS = {"maxiter": 50, "ftol": 1e-9}
-SMALL_MISFIT = 0.01  # per rise
 MOST_LEFT_OUT = 200
 NO_MISFIT = 1e-3  # per rise
+SOME_LEAN = 0.25  # scatter of the skew: over whole grids cells with kinks of their own have .1 to .5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +117,11 @@ def fit_jointly(
     design, rise = linearise(cells, state, regressors, trend, rules)
     for number in range(MAX_ROUNDS):
         before = regressors @ state.beta + state.shift
-        found = _restricted(cells, design, rise, variances, rules, tau)
+        found = restricted_variances(cells, design, rise, variances, rules, tau)
         damping = max(number - DAMPED_FROM + 1, 0)
         variances = found if not damping else _between(variances, found, 1 / (damping + 1))
         for _ in range(STEPS_PER_ROUND):
-            solution = _solve(cells, design, rise, variances)
+            solution = solve_with(cells, design, rise, variances)
             state, moved = _step(cells, state, solution, variances, rise, regressors, trend, rules)
             design, rise = linearise(cells, state, regressors, trend, rules)
             if moved < SETTLED / 10:
@@ -135,11 +130,11 @@ def fit_jointly(
         if np.abs(regressors @ state.beta + state.shift - before).max() < enough:
             converged = True
             break
-    solution = _solve(cells, design, rise, variances)
+    solution = solve_with(cells, design, rise, variances)
     p = regressors.shape[1]
     freedom = max(len(cells.x) - len(cells.starts) + cells.replicate_freedom - solution.num_fitted - 1, 1.0)
     averages = average_over_tau(
-        cells, design, rise, variances, p, freedom, tau, lambda v: _prior_deviance(cells, v, rules)
+        cells, design, rise, variances, p, freedom, tau, lambda v: prior_deviance(cells, v, rules)
     )
     students = students_t(cells, design, rise, variances, p, freedom) if tau is None else None
     return JointFit(
@@ -170,25 +165,6 @@ def _between(before: Variances, after: Variances, share: float) -> Variances:
     return Variances(**{name: a if a == b else float(a ** (1 - share) * b**share) for (name, a), b in ends})
 
 
-def _solve(cells: StackedLosses, design: Design, rise: Array, variances: Variances) -> Solution:
-    products = cross_products(design, error_variances(cells, rise, variances))
-    return solve(design, products, spreads(cells, variances))
-
-
-def _prior_deviance(cells: StackedLosses, variances: Variances, rules: Priors) -> float:
-    """What replicates and weak priors add to the restricted deviance."""
-    value = cells.replicate_freedom * 2 * np.log(variances.sigma) + cells.replicate_squares / variances.sigma**2
-    value += ((np.log(variances.omega) - np.log(rules.omega[0])) / rules.omega[1]) ** 2
-    return float(value + (variances.gamma / rules.gamma) ** 2)
-
-
-def _prior_slopes(cells: StackedLosses, variances: Variances, rules: Priors) -> Array:
-    """Derivatives of `_prior_deviance` by the squares of sigma, gamma, omega and tau."""
-    sigma = (cells.replicate_freedom - cells.replicate_squares / variances.sigma**2) / variances.sigma**2
-    omega = (np.log(variances.omega) - np.log(rules.omega[0])) / (rules.omega[1] * variances.omega) ** 2
-    return np.array([sigma, rules.gamma**-2, omega, 0.0])
-
-
 def misfit_evidence(
     cells: StackedLosses, fit: JointFit, regressors: Array, trend: Array, priors: Priors, tau: float | None = None
 ) -> float:
@@ -198,69 +174,28 @@ def misfit_evidence(
     it is. Raises ``numpy.linalg.LinAlgError`` where the regressors are not identified.
     """
     design, rise = linearise(cells, fit.state, regressors, trend, priors)
-    none = _restricted(cells, design, rise, fit.variances, replace(priors, gamma=NO_MISFIT), tau)
+    none = restricted_variances(cells, design, rise, fit.variances, replace(priors, gamma=NO_MISFIT), tau)
     plain = replace(priors, gamma=np.inf)
     deviances = [
-        float(_solve(cells, design, rise, v).deviance) + _prior_deviance(cells, v, plain)
+        float(solve_with(cells, design, rise, v).deviance) + prior_deviance(cells, v, plain)
         for v in (replace(none, gamma=NO_MISFIT), fit.variances)
     ]
     return deviances[0] - deviances[1]
 
 
-def _restricted(
-    cells: StackedLosses, design: Design, rise: Array, start: Variances, rules: Priors, tau: float | None
-) -> Variances:
-    """Variances at the maximum of the restricted likelihood."""
-    scale = float(np.std(cells.loss - cells.spread_out(cells.mean(cells.loss)))) + 1e-12
-    per_gamma = misfit(cells, rise)
-    # the likelihood is flat in the logarithm of a variance far below what it adds to, not in that of the sum
-    beside = np.array([0.0, SMALL_MISFIT, 0.0, typical_error(cells, design, rise, start)]) ** 2
-
-    # about what a step of 1 in each is worth to the deviance: twice as many degrees of freedom as speak of it
-    number = len(cells.starts)
-    points = len(cells.x) - number
-    sharp = np.sqrt(2.0 * np.maximum([points, points / 4, number, number - design.fixed.shape[1]], 4))
-
-    def unpack(theta: Array) -> Variances:
-        sigma, gamma, omega, scatter = np.sqrt(np.exp(2 * theta) - beside)
-        return Variances(
-            sigma=float(sigma),
-            gamma=float(gamma),
-            tau=float(scatter) if tau is None else tau,
-            omega=float(omega),
-            lean=rules.lean,
-        )
-
-    def objective(scaled: Array) -> tuple[float, Array]:
-        """Restricted deviance and its derivatives."""
-        theta = scaled / sharp
-        here = unpack(theta)
-        errors, spread = error_variances(cells, rise, here), spreads(cells, here)
-        try:
-            products = cross_products(design, errors)
-            solution = solve(design, products, spread)
-        except np.linalg.LinAlgError:
-            return 1e10, np.zeros(4)
-        by_error, by_spread = deviance_slopes(design, products, errors, spread, solution)
-        by_square = np.array(
-            [
-                by_error @ (1 / cells.count),
-                by_error @ per_gamma,
-                by_spread[:, 1].sum() / (2 * here.omega**2),
-                by_spread[:, 0].sum() / (2 * here.tau**2) if tau is None else 0.0,
-            ]
-        )
-        by_square += _prior_slopes(cells, here, rules)
-        slopes = 2 * np.exp(2 * theta) * by_square
-        return float(solution.deviance) + _prior_deviance(cells, here, rules), slopes / sharp
-
-    lowest = np.array([scale * 1e-5, 1e-3, 0.02, LOWEST_SPREAD])
-    highest = np.array([scale * 10, 1.0, 2.0, LARGEST_SCATTER])
-    begin = np.clip([start.sigma, start.gamma, start.omega, start.tau], lowest, highest)
-    low, high, theta = (np.log(ends**2 + beside) / 2 for ends in (lowest, highest, begin))
-    bounds = list(zip(low * sharp, high * sharp, strict=True))
-    found = minimize(objective, theta * sharp, jac=True, method="L-BFGS-B", bounds=bounds, options=LIMITS)
-    return unpack(found.x / sharp)
+def lean_evidence(
+    cells: StackedLosses, fit: JointFit, regressors: Array, trend: Array, priors: Priors, tau: float | None = None
+) -> float:
+    """By how much the restricted deviance falls, other variances fitted anew, if every cell has a skew of its own that
+    scatters by `SOME_LEAN`; below 0 if it grows. Arguments and errors as in `misfit_evidence`."""
+    design, rise = linearise(cells, fit.state, regressors, trend, priors)
+    begin, rules = replace(fit.variances, lean=SOME_LEAN), replace(priors, lean=SOME_LEAN)
+    own = restricted_variances(cells, design, rise, begin, rules, tau)
+    deviances = [
+        float(solve_with(cells, design, rise, v).deviance) + prior_deviance(cells, v, priors)
+        for v in (fit.variances, own)
+    ]
+    return deviances[0] - deviances[1]
 
 
 def _step(

@@ -6,15 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.bend.evidence.cells import Cell, make_cell
+from experiments.bend.evidence.cells import Cell, make_cell, stack
 from experiments.bend.evidence.screening import odd_runs
-from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
+from experiments.bend.evidence.shapes import LEAN_EVIDENCE, OWN, beside_the_best, fit_shapes
 from experiments.bend.evidence.windows import near_the_best, rough_noise
 from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from experiments.bend.scaling_law import group_cells
 from experiments.calibration.kinked_sweeps import Design
 from experiments.calibration.made_sweeps import Scenario, make_sweep
+from experiments.joint import loss_shape
+from experiments.joint.fit import fit_jointly, lean_evidence
+from experiments.joint.model import Priors
 from experiments.joint.regressors import Regressors
 from experiments.recommend.recommendation import recommend
 from experiments.recommend.target_run import TargetRun
@@ -99,6 +102,36 @@ def test_a_shape_that_cells_share_is_shared() -> None:
         fit = fit_shapes(cells, model.columns, model.trend, law=model.precision, orders=model.orders)
         own += fit.reason is not None
     assert own <= 2
+
+
+@pytest.mark.parametrize(("scatter", "own"), [(0.0, False), (0.8, True)])
+def test_skews_of_their_own_are_told_from_one_that_is_shared(scatter: float, own: bool) -> None:
+    """Optima scatter by 0.1 besides, so that neither the law nor the misfit tells."""
+    rng, cells = np.random.default_rng(3), []
+    for size in np.geomspace(1e8, 1e9, 12):
+        optimum = -6 - 0.5 * np.log(size / 1e8) + 0.1 * rng.normal()
+        x = optimum + rng.uniform(-0.3, 0.3) + 0.35 * (np.arange(9) - 4)
+        shape = np.array([0.3 + scatter * rng.normal(), 0.0, 0.0])
+        loss = 3 + 0.05 * loss_shape.rise(x - optimum, shape) + 5e-4 * rng.normal(size=9)
+        cells.append(make_cell(np.exp(x), loss, None, {"num_params": size}))
+    model, rules = Regressors.of([cell.key for cell in cells], ("num_params",), skip_batch=True), Priors()
+    data, _ = stack(cells)
+    one = fit_jointly(data, model.columns, model.trend, priors=rules)
+    assert (lean_evidence(data, one, model.columns, model.trend, rules) > LEAN_EVIDENCE) is own
+
+
+def test_the_error_that_more_cells_leave_goes_with_the_window(
+    kinked: list[tuple[GroupFit, dict[tuple[float, ...], float]]],
+) -> None:
+    law = kinked[0][0].law
+    assert law.model is not None
+    assert law.joint is not None
+    data, _ = stack(law.usable)
+    alone = fit_jointly(data, law.model.columns, law.model.trend, priors=replace(OWN, law=law.model.precision))
+    width = np.median([np.ptp(cell.x) for cell in law.usable])
+    added = np.sqrt(np.diag(law.joint.covariance - alone.covariance).clip(0)) / width**2
+    by_order = dict(zip(law.model.orders.tolist(), added.tolist(), strict=True))
+    assert by_order == pytest.approx({0: 0.0, 1: 0.002, 2: 0.005}, rel=1e-3, abs=1e-6)
 
 
 def bare(loss: list[float]) -> Cell:
