@@ -11,8 +11,9 @@ upper end up, one beyond it not at all. So where kinks go with the budget optima
 agree on it. What a term of third order adds to the minimum of a parabola goes with the squared width of the window, and
 so does this bias: -.0035 to -.0055 of it, as a curvature along tokens, on sweeps of four batch sizes at noises of
 .0015, .003 and .006 nats and factors of 1.19, 1.41 and 2, whatever the spacing. Errors of that size are added to those
-of the coefficients (`WIDE`), and one in proportion to the spacing to each optimum (`COARSE_OPTIMUM`), of a size found
-on kinked sweeps.
+of the coefficients (`WIDE`), or, if they are larger, as at a factor of 2, errors in proportion to the squared spacing
+(`COARSE`), and one in proportion to the spacing to each optimum (`COARSE_OPTIMUM`), both of a size found on kinked
+sweeps.
 
 **Choice.** Shapes are shared unless
 
@@ -57,6 +58,7 @@ LARGEST_SPLIT = 0.5  # a curvature three times that of the other side
 MISFIT_EVIDENCE = 5.0  # of restricted deviance
 LEAN_EVIDENCE = 3.0
 WIDE = (0.0, 0.002, 0.005)  # error of level, slopes and second derivatives over the squared width of the windows, in ln
+COARSE = (0.0, 0.04, 0.1)  # the same over the squared spacing of the grids
 COARSE_OPTIMUM = 0.12  # of one cell's optimum over the spacing
 UNEXPLAINED = 4.0  # standard deviations of the difference of two losses
 
@@ -117,10 +119,11 @@ def fit_shapes(
     if reason is None:
         reason = _optima_beyond_neighbours(shared, one)
     order = np.zeros(regressors.shape[1], int) if orders is None else orders
-    each = _widened(each, np.take(WIDE, order) * float(np.median([cell.x[-1] - cell.x[0] for cell in near])) ** 2)
+    width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
+    each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
     if reason is None:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=each, whole=whole)
-    own, further = tuple(near), COARSE_OPTIMUM * _spacing(near)
+    own, further = tuple(near), COARSE_OPTIMUM * spacing
     return ShapedFit(cells=own, fit=each, reason=reason, other=one, whole=whole, further=further)
 
 
