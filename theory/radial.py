@@ -97,6 +97,7 @@ class Law:
 
 DEFAULT = Law(outward=1.70, valley=0.105)
 NOISE = Law(outward=1.0, valley=np.inf)
+LEAST = 1e-12  # of a squared norm, that a step leaves
 KINDS = {
     "query, key": Law(outward=29.5, valley=0.0026),
     "value, output": Law(outward=1.30, valley=0.096),
@@ -168,12 +169,24 @@ def moments(
     for t, (eta, x) in enumerate(zip(etas, taken, strict=True)):
         radial = 0.5 * eta * excess[t] * (1 - law.force(eta / norms[t] ** 0.5))
         p = mean + weight[t] * radial
-        norms.append((1 - x) ** 2 * norms[t] - 2 * (1 - x) * eta * p + eta**2 * s[t])
+        norm = (1 - x) ** 2 * norms[t] - 2 * (1 - x) * eta * p + eta**2 * s[t]
+        if norm <= 0 if single else (norm <= 0).any():
+            norm, p = _above_zero(norm, p, norms[t], s[t], x, eta)
+        norms.append(norm)
         means.append(p)
         mean = carry[t] * ((1 - x) * p - eta * s[t])
     rho, ps = np.array(norms).reshape(num_steps + 1, *row), np.array(means).reshape(num_steps, *row)
     column = (num_steps, *(1,) * len(row))
     return Moments(rho, ps, variance.reshape(column), *table)
+
+
+def _above_zero(norm: Any, p: Any, before: Any, s: float, x: Any, eta: Any) -> tuple[Any, Any]:
+    """Where a law far outside its fit pulls inward by more than the direction is long: p is at most the root of rho s
+    (Cauchy and Schwarz), and what is left of the weights is what the step leaves."""
+    most = np.sqrt(before * s)
+    left = ((1 - x) * np.sqrt(before) - eta * np.sqrt(s)) ** 2 + LEAST * before
+    norm, p = np.where(norm <= 0, left, norm), np.where(norm <= 0, most, p)
+    return (norm, p) if norm.ndim else (float(norm), float(p))
 
 
 def starting_gradients(num_steps: int) -> Array:

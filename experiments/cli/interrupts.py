@@ -14,6 +14,7 @@ from typing import Any
 
 SOON = 0.05  # s, until a Ctrl-C that came too early is sent again
 _PENDING: list[threading.Timer] = []
+_HEARD = threading.Event()
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def interrupts_arrive() -> Iterator[None]:
             before(lost)
 
     before, sys.unraisablehook = sys.unraisablehook, hook
-    with compiled_code_loaded_whole():
+    with compiled_code_loaded_whole(), _remembered():
         try:
             yield
         finally:
@@ -42,6 +43,35 @@ def interrupts_arrive() -> Iterator[None]:
                 _PENDING.pop().cancel()  # what was to be stopped is over
             atexit.unregister(_no_more_interrupts)
             atexit.register(_no_more_interrupts)  # the last one that is registered is the first that is called
+
+
+def was_heard() -> bool:
+    """Whether there was a Ctrl-C since the command began: NumPy's C code can make a TypeError of one, which tells
+    nothing of where it comes from."""
+    return _HEARD.is_set()
+
+
+@contextlib.contextmanager
+def _remembered() -> Iterator[None]:
+    _HEARD.clear()
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+
+    def remember(number: int, frame: Any) -> None:
+        _HEARD.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _HEARD.clear()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
@@ -78,7 +108,7 @@ class _Whole(MetaPathFinder):
 
 def _without_interrupts(load: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def whole(given: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread():
+        if not _in_main_thread():
             return load(given)
         with _held_back():
             return load(given)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NoReturn, Protocol
 
+from experiments.cli.interrupts import was_heard
 from experiments.cli.suggestions import plain, suggested
 from experiments.files import BadInput, one_line
 from experiments.streams import Stream
@@ -176,23 +177,30 @@ def answer(
         return (0 if output is None else missing_output(output, prog=prog)) or code
     except (InvalidParameter, BadInput) as error:
         return _fail(f"{where} {told(error, options)}")
-    except (OSError, MemoryError, RuntimeError) as error:
+    except BaseException as error:
+        if was_heard() or came_of_ctrl_c(error):
+            _fail(f"{prog}: stopped; {when_stopped}")
+            return EXIT_INTERRUPTED
         if isinstance(error, MemoryError):
             return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
-        if is_out_of_memory(error):
+        if isinstance(error, OSError | RuntimeError) and is_out_of_memory(error):
             return _fail(f"{where} not enough memory ({one_line(error)[:200]})")
         if not isinstance(error, OSError):
             raise
         place = error.filename or getattr(options, "out", "output")
         return _fail(f"{where} {place}: {error.strerror or error}")
-    except (
-        KeyboardInterrupt,
-        ImportError,
-    ) as error:  # while it is loaded, a compiled module makes the latter of the former
-        if KeyboardInterrupt not in map(type, (error, error.__cause__, error.__context__)):
-            raise
-        _fail(f"{prog}: stopped; {when_stopped}")
-        return EXIT_INTERRUPTED
+
+
+def came_of_ctrl_c(error: BaseException) -> bool:
+    """Whether an error is a Ctrl-C or follows from one: compiled code makes an ImportError or a TypeError of it."""
+    seen: set[int] = set()
+    following: BaseException | None = error
+    while following is not None and id(following) not in seen:
+        if isinstance(following, KeyboardInterrupt):
+            return True
+        seen.add(id(following))
+        following = following.__cause__ or following.__context__
+    return False
 
 
 def told(error: ValueError, options: argparse.Namespace) -> str:

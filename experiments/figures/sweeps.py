@@ -50,6 +50,7 @@ Array = NDArray[np.float64]
 MOST_CELLS, COLUMNS = 12, 4
 CELL_HEIGHT = 2.2
 MARK = 3.5  # points, the width of a mark: a bar that is shorter is hidden by it
+LEAST_ROOM = 1e-6  # nats above and below the losses of a cell
 WIDTH = 11.0
 CURVE = 61  # points of a fitted curve
 LAW_MARKS = {
@@ -204,7 +205,7 @@ def _cell(ax: Axes, cell: Cell, optimum: CellOptimum, fitted: _Fitted | None, sh
     if fitted:
         ax.plot(np.exp(fitted.x), fitted.loss, color=shade, linewidth=1.3, label="fitted")
     losses = cell.loss
-    room = max(0.12 * float(np.ptp(losses)), 1e-4 * abs(float(losses.mean())))
+    room = max(0.12 * float(np.ptp(losses)), 1e-4 * abs(float(losses.mean())), LEAST_ROOM)
     ax.set_ylim(losses.min() - room, losses.max() + room)
     if errors is not None and errors.max() > MARK / 72 / CELL_HEIGHT * (float(np.ptp(losses)) + 2 * room):
         bars[0].set_label("weighed")

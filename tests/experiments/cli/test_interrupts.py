@@ -1,5 +1,7 @@
 """Ctrl-C while a package is loaded that must be loaded whole."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.interrupts import compiled_code_loaded_whole, interrupts_arrive
+from experiments.cli.main import main
 
 PACKAGE = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nfor _ in range(1000): pass\nloaded = True\n"
 
@@ -102,6 +105,33 @@ def test_in_a_module_of_c() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "lrbend: stopped\n")
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_an_error_that_ctrl_c_left_behind(
+    stopped: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As out of NumPy's C code: nothing in it tells of the Ctrl-C."""
+
+    def run(options: object) -> int:
+        if stopped:
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(10)
+        raise TypeError("Cannot compare structured arrays")
+
+    monkeypatch.setattr("experiments.cli.runs.study.run", run)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if stopped:
+            assert main(["study"]) == 130
+            assert capsys.readouterr().err.startswith("lrbend study: stopped;")
+        else:
+            with pytest.raises(TypeError):
+                main(["study"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_is_over_is_not_stopped(package: str) -> None:

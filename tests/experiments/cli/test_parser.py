@@ -72,14 +72,16 @@ def test_an_error_names_the_flag_and_the_value(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "it: error: --to: required\n"
 
 
-@pytest.mark.parametrize("loading", [False, True])
-def test_interrupted(loading: bool, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "made_of_it", [None, ImportError("initialization failed"), TypeError("no dtype"), OSError(4, "x")]
+)
+def test_interrupted(made_of_it: Exception | None, capsys: pytest.CaptureFixture[str]) -> None:
     def run(options: object) -> int:
         try:
             raise KeyboardInterrupt
         except KeyboardInterrupt as stop:
-            if loading:
-                raise ImportError("initialization failed") from stop
+            if made_of_it is not None:
+                raise made_of_it from stop
             raise
 
     assert answer(run, Parser(prog="it").parse_args([]), prog="it", when_stopped="nothing is kept") == 130
