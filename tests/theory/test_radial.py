@@ -204,6 +204,20 @@ def test_a_power_law_of_growth_is_a_bernoulli_equation(start: float) -> None:
     assert float(found) == pytest.approx(np.sqrt(rho), rel=1e-3)
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(("rate", "decay"), [(5.0, 0.1), (1.0, 0.9), (20.0, 0.01), (1e3, 1e-4)])
+def test_a_law_far_outside_its_fit_leaves_norms_above_zero(rate: float, decay: float, several: bool) -> None:
+    """Rates that rise to that value: the valley would pull inward by more than the direction is long."""
+    rates = np.linspace(0.01 * rate, rate, 400)
+    rates[:-1] *= 1e-4
+    starts = np.array([0.02, 0.5]) if several else 0.02
+    column = (slice(None), None) if several else (slice(None),)
+    run = radial.moments(rates[column], (decay * rates)[column], 0.9, 0.95, starts)
+    assert np.isrealobj(run.rho)
+    assert np.isfinite(run.rho).all()
+    assert (run.rho > 0).all()
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
     [("gradient_scale", np.ones(7)), ("gradient_scale", np.zeros(50)), ("direction_ratio", -1.0), ("initial_rms", 0.0)],
