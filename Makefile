@@ -19,7 +19,7 @@
 # make radial   how radial gradients of GPT-2 move the norm, small models and public runs: docs/radial, 8 core-minutes
 # make held-out    the theories of networks at settings that were not in view: docs/held-out, 8 core-minutes, resumes
 # make transient-length   the map of the norm's transient, measured beside predicted: docs/transient-length, 13 core-minutes
-# make transient-domain   the same where memory and steps are short: docs/transient-domain, 35 core-minutes, resumes
+# make transient-domain   the same where memory and steps are short: docs/transient-domain, 37 core-minutes, resumes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on

@@ -211,7 +211,7 @@ STUDIES = {
         RegisteredStudy(
             name="transient-domain",
             question="Is the norm's transient as long as predicted where memory and steps are short?",
-            cost="35 core-minutes (estimated)",
+            cost="37 core-minutes",
             run=Later("transient_domain.run", "run_study"),
         ),
         RegisteredStudy(

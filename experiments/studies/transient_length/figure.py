@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -58,8 +57,8 @@ def _plane(panel: Axes, found: pd.DataFrame, column: str, scale: mpl.colors.Norm
     panel.set_ylim(0.08, 1.1)
 
 
-def against(panel: Axes, found: pd.DataFrame, longest: float = NUM_STEPS) -> None:
-    """First passages measured over predicted, on logarithmic axes up to ``longest`` steps."""
+def against(panel: Axes, found: pd.DataFrame, ends: tuple[float, float] = (10, NUM_STEPS)) -> None:
+    """First passages measured against predicted, with the line on which they agree between ``ends``, in steps."""
     for held_out, name, fill in ((True, "held-out half", "full"), (False, "design half", "none")):
         here = found[found["held_out"] == held_out]
         predicted, measured = here["first_passage_measured_ratio"], here["first_passage"]
@@ -68,7 +67,6 @@ def against(panel: Axes, found: pd.DataFrame, longest: float = NUM_STEPS) -> Non
     panel.plot(
         here["first_passage_white_noise"], here["first_passage"], "x", color="#D55E00", label="white noise, held-out"
     )
-    ends = np.array([10, longest])
     panel.plot(ends, ends, color="0.6", lw=0.8)
     panel.set(xscale="log", yscale="log", xlabel="predicted first passage (steps)", ylabel="measured")
     panel.legend(fontsize=8, frameon=False)
