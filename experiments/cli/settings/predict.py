@@ -29,6 +29,7 @@ from experiments.cli.settings.setting_words import (
     adamh_in_words,
     assumed_in_words,
     defined_in_words,
+    domain_in_words,
     idle_beta2_in_words,
     last_angle_in_words,
     matrix_in_title,
@@ -147,6 +148,8 @@ def run(options: argparse.Namespace) -> int:
     if idle := idle_beta2_in_words(options, optimizer, network):
         print(idle)
     print(worth_in_words(network, optimizer))
+    if outside := domain_in_words(optimizer, max(row.get("independent_weight_decay") or 0.0 for row in settings)):
+        print(outside)
     return 0
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from theory import Optimizer, Schedule, Trajectory
     from theory.networks import Network
 
+LONGEST_MEMORY, LARGEST_DECAY = (
+    0.25,
+    0.002,
+)  # 2 x rate x decay / (1 - beta2), and rate x decay, of docs/transient-domain
 ANGLES = ("angular_update_equilibrium", "final_angular_update")
 UNITS = {
     "initial_rms": "per entry of the matrix",
@@ -205,6 +209,26 @@ def worth_in_words(network: Network, optimizer: Optimizer | None = None) -> str:
         return f"{optimizer.name} holds the norm: its rate sets the angle, whatever the network."
     return (
         f"Network {network_in_words(network)}, direction {network.direction_ratio:g} of white noise: {network.worth}."
+    )
+
+
+def domain_in_words(optimizer: Optimizer, independent_decay: float | None) -> str | None:
+    """Where AdamW's transient lies outside the settings in which real ones were as long as predicted.
+
+    The bounds are those of `experiments.studies.transient_domain`, registered before its runs.
+    """
+    from theory import AdamW
+
+    if not isinstance(optimizer, AdamW) or not independent_decay:
+        return None
+    memory = 2 * independent_decay / (1 - optimizer.beta2)
+    if memory <= LONGEST_MEMORY and independent_decay <= LARGEST_DECAY:
+        return None
+    return (
+        f"Real transients were as long as predicted, to 7 % in the median, where 2 x rate x decay / (1 - beta2) is at"
+        f" most {LONGEST_MEMORY:g} and rate x decay at most {LARGEST_DECAY:g} (docs/transient-domain). Here they are"
+        f" {memory:.3g} and {independent_decay:.3g}: outside, lengths were off by up to a factor of 2 and"
+        " more (docs/transient-length)."
     )
 
 

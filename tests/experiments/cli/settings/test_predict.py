@@ -314,3 +314,20 @@ def test_pythia_by_the_command(decay: str, name: str | None, tmp_path: Path) -> 
     assert len(error) > 10
     assert max(value for step, value in error.items() if step < 5000) < 0.2
     assert max(value for step, value in error.items() if step >= 5000) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--learning-rate 1e-3 --weight-decay 0.1", False),
+        ("--learning-rate 0.032 --weight-decay 0.8 --beta2 0.99", True),
+        ("--learning-rate 1e-3 --weight-decay 0.1 --beta2 0.9995", True),
+        ("--learning-rate 1e-3 0.03 --weight-decay 0.1", True),
+        ("--learning-rate 0.03 --weight-decay 0", False),
+        ("--learning-rate 0.03 --weight-decay 0.1 --optimizer lion", False),
+        ("--learning-rate 0.03 --weight-decay 0.1 --decay coupled", False),
+    ],
+)
+def test_where_real_transients_were_not_met_is_told(flags: str, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"predict --num-steps 800 {flags}".split()) == 0
+    assert ("is at most 0.25 and rate x decay at most 0.002" in capsys.readouterr().out) == told
