@@ -235,9 +235,13 @@ def test_theory_imports_only_mathematics() -> None:
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """Its rates, one a step, decay the norm as often as they add up to, a little slower than white noise."""
     page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    example, with_direction = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     session: dict[str, Any] = {}
     exec(example, session)
-    assert capsys.readouterr().out == f"{session['run'].num_relaxations} {session['run'].final_rms}\n"
+    before = session["run"]
+    assert capsys.readouterr().out == f"{before.num_relaxations} {before.final_rms}\n"
+    exec(with_direction, session)
+    assert session["run"].equilibrium_rms / before.equilibrium_rms == pytest.approx(0.9 / 0.885, rel=1e-6)
+    session["run"] = before
     white_noise = 2 * 0.1 * np.sum(session["rates"])
     assert 0.9 * white_noise < session["run"].num_relaxations < white_noise

@@ -146,7 +146,8 @@ def run(options: argparse.Namespace) -> int:
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        with _few_threads(config), Progress(config) as shown:
+        bars = not options.json or sys.stderr.isatty()  # a program gets lines that it can read
+        with _few_threads(config), Progress(config, bars=bars) as shown:
             path = train_run(job, shown.step, lambda: bool(told), on_start=shown.start, on_evaluation=shown.evaluation)
     finally:
         signal.signal(signal.SIGTERM, before)

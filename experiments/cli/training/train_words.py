@@ -25,10 +25,10 @@ UNITS = {
 
 
 class Progress:
-    """Bars on stderr while a run is made."""
+    """Bars on stderr while a run is made; without ``bars`` what is said is said all the same."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._config = config
+    def __init__(self, config: TrainConfig, *, bars: bool) -> None:
+        self._config, self._disabled = config, not bars
         self._bar: tqdm[Any] | None = None  # made at the first report, so that an error before it stands alone
         self._first_step, self._started = 0, 0.0
 
@@ -61,7 +61,7 @@ class Progress:
             self._bar.update(done - self._bar.n)
 
     def _new_bar(self, total: int, unit: str, **more: Any) -> tqdm[Any]:
-        return tqdm(total=total, unit=unit, dynamic_ncols=True, **more)
+        return tqdm(total=total, unit=unit, disable=self._disabled, dynamic_ncols=True, **more)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -89,10 +89,10 @@ def test_where_a_run_goes_on_is_said(capsys: pytest.CaptureFixture[str]) -> None
 
     config = _config(build_parser().parse_args(["train", "--learning-rate", "1e-3", "--num-steps", "8"]))
     for done, said in ((0, ""), (3, "note: resumed from step 3 of 8\n"), (8, "note: all steps were made before;")):
-        with Progress(config) as shown:
+        with Progress(config, bars=False) as shown:
             shown.start(done)
         assert capsys.readouterr().err.startswith(said)
-    with Progress(config) as shown:
+    with Progress(config, bars=True) as shown:
         shown.start(0)
         shown.step(8, 2.0)
         shown.evaluation(0, 50)
