@@ -1,0 +1,61 @@
+"""Numbers on the pages of the studies of the transient's length are those of their tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.pages.shown import DOCS, cells, is_rounded, table_of
+
+
+@pytest.mark.parametrize(
+    ("study", "shown"),
+    [
+        ("transient-length", ("measured_ratio", "white_noise")),
+        ("transient-domain", ("measured_ratio", "predicted", "white_noise")),
+    ],
+)
+def test_the_table_of_transients(study: str, shown: tuple[str, ...]) -> None:
+    table = table_of(study).query("half == 'held-out'").set_index(["architecture", "quantity"])
+    names = {"angle": "angle", "relaxation": "relaxation", "rank correlation": "first_passage_rank"}
+    judged = 0
+    for architecture in ("scale-invariant", "gpt2"):
+        for name, quantity in (names | {"first passage": "first_passage"}).items():
+            rows = table.loc[(architecture, quantity)].set_index("prediction")
+            target = rows.loc["measured_ratio", "target"]
+            if np.isnan(target):
+                continue
+            judged += 1
+            start = f"{'classic GPT-2' if architecture == 'gpt2' else architecture}: {name}"
+            scale = 1 if quantity.endswith("rank") else 100
+            known = [scale * float(value) for value in (target, *(rows.loc[source, "value"] for source in shown))]
+            assert is_rounded(" ".join(cells(study, start)), known), start
+    assert judged == 6
+
+
+def test_what_the_page_of_the_domain_says() -> None:
+    page = " ".join((DOCS / "transient-domain" / "README.md").read_text(encoding="utf-8").split())
+    answers, settings = table_of("transient-domain"), table_of("transient-domain", "settings.csv")
+    assert answers["met"].dropna().astype(bool).sum() == 6
+    held = answers.query("half == 'held-out'").set_index(["architecture", "quantity", "prediction"])
+    norms = [100 * held.loc[("gpt2", "rms", source), "value"] for source in ("predicted", "white_noise")]
+    passages = [("scale-invariant", "first_passage", source) for source in ("predicted", "white_noise")]
+    values, worst = ([100 * held.loc[key, column] for key in passages] for column in ("value", "worst"))
+    below = settings["start"] < 1
+    errors = {
+        (name, low): [100 * (rows[q] / rows[f"{q}_measured_ratio"] - 1).abs() for q in ("first_passage", "relaxation")]
+        for name in ("scale-invariant", "gpt2")
+        for low in (True, False)
+        for rows in [settings[(settings["architecture"] == name) & (below == low)]]
+    }
+    passage = {key: found[0].median() for key, found in errors.items()}
+    relaxation = errors["gpt2", True][1]
+    for part in (
+        f"off by {norms[0]:.1f} % where white noise has {norms[1]:.1f} %",
+        f"by {values[0]:.1f} % where it has {values[1]:.1f} %, at worst by {worst[0]:.0f} % where it has"
+        f" {worst[1]:.0f} %",
+        f"off by {passage['scale-invariant', True]:.0f} % (scale-invariant) and {passage['gpt2', True]:.0f} %"
+        f" (classic), from above by {passage['scale-invariant', False]:.1f} and {passage['gpt2', False]:.1f} %",
+        f"off by {relaxation.median():.0f} %, at worst by {relaxation.max():.0f} %",
+    ):
+        assert part in page, part
