@@ -31,7 +31,11 @@ def speed_rows(size: Size) -> Iterator[Row]:
             plain = _seconds(size, timed.step)
             tokens = timed.config.tokens_per_step / plain
             what = f"{name}, {type(optimizer).__name__}"
-            yield Row(part="speed", what=what, value=tokens, unit="tokens/s")
+            width = timed.config.model.d_model
+            small = (
+                "" if size.scale == 1 else f"at {size.scale:g} of its size, width {width}: speaks of no model of {name}"
+            )
+            yield Row(part="speed", what=what, value=tokens, unit="tokens/s", note=small)
             peak = peak_flops(size.device)
             used = None if peak is None else tokens * flops_per_token(timed.config.model) / peak
             note = "" if peak else "no peak FLOP/s is known for this device"

@@ -38,6 +38,8 @@ def test_every_part_runs_by_the_code_that_a_gpu_runs(short_text: None, tmp_path:
     assert 0 < values["loss, float32"] < 1e-5 < values["loss, bfloat16"]  # type: ignore[operator]
     assert all(row.passed for row in report.rows if row.part in ("paths", "adamh"))
     assert all(values[f"{size}, {name}"] for size in ("22M", "64M") for name in ("AdamW", "AdamH"))
+    notes = [row.note for row in report.rows if row.unit == "tokens/s" and row.part == "speed"]
+    assert all(note.startswith("at 0.") for note in notes)
     assert "NOT RUN ON A GPU" in report.in_words()
     whole, table = write_report(report, tmp_path / "new")
     kept = json.loads(whole.read_text())
