@@ -1,7 +1,7 @@
 """Output that never stops work: what cannot be written is left out, and of stdout it is remembered.
 
-Progress on stderr is dropped while nobody takes it, other lines after a few seconds. A stdout that fails, closed, full
-or without a reader, makes the command fail when it is done, not before.
+Progress on stderr is dropped while nobody takes it, other lines after a few seconds, once until one is taken again. A
+stdout that fails, closed, full or without a reader, makes the command fail when it is done, not before.
 
 Control characters, which may come from the cells and names of other people's files, are shown, not sent: ``\\x1b``.
 Letters that the encoding of a stream does not have are spelled (`theory.plain_text.spelled`).
@@ -31,7 +31,7 @@ class Stream:
     """
 
     def __init__(self, stream: TextIO | None, *, patient: bool) -> None:
-        self._stream, self._patient = stream, patient
+        self._stream, self._patient, self._deserted = stream, patient, False
         self.fault = ""
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
         self._descriptor: int | None = None
@@ -88,13 +88,15 @@ class Stream:
         """Whether the other side takes ``text`` without a wait: a pipe does if it has room for a whole line."""
         if self._patient or self._descriptor is None:
             return True
-        wait = 0.0 if "\r" in text or not text.strip() else PATIENCE
+        wait = 0.0 if self._deserted or "\r" in text or not text.strip() else PATIENCE
         try:
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
-            return bool(poll.poll(1000 * wait))
+            taken = bool(poll.poll(1000 * wait))
         except OSError:
             return True
+        self._deserted = not taken and (self._deserted or wait > 0)
+        return taken
 
 
 def lasting_errors() -> None:

@@ -93,7 +93,7 @@ def prediction_rows(settings: Sequence[SettingRuns], simulations: Sequence[Run])
     precise enough.
     """
     rows = [row for setting in settings for row in _setting_rows(setting)]
-    return rows + [_simulation_row(run) for run in simulations]
+    return rows + [_simulation_row(run) for run in sorted(simulations, key=_order_of)]
 
 
 def all_pass(rows: Sequence[PredictionRow]) -> bool:
@@ -116,9 +116,11 @@ def tally(rows: Sequence[PredictionRow]) -> str:
         parts[-1] += f"; not {', '.join(names)}{more}." if failed else "."
     if drafted:
         outside = [row for row in drafted if row.verdict == "outside"]
-        parts.append(f"Of {len(drafted)} for classic GPT-2, whose law is a draft, ")
+        parts.append("Not judged is classic GPT-2, whose law is a draft: ")
         parts[-1] += (
-            f"{len(outside)} are off by more than their limit, {_farthest(outside)}." if outside else "all hold."
+            f"there {len(outside)} of {len(drafted)} are off by more than their limit, {_farthest(outside)}."
+            if outside
+            else f"there all {len(drafted)} hold."
         )
     shown = [row for row in rows if row.limit is None and row.predicted and row.error is not None]
     if parts and shown:
@@ -234,6 +236,15 @@ def _coverage(known: int, matrices: int) -> str:
     if known == matrices:
         return ""
     return f"{known} of {matrices} matrices" if known else "not measured: no equilibrium, or no relaxation, in this run"
+
+
+def _order_of(run: Run) -> tuple[float | str, ...]:
+    """The same whatever the folders are called."""
+    config = run.config
+    assert isinstance(config, SimulationConfig)
+    optimizer = config.optimizer
+    decay = getattr(optimizer, "weight_decay", 0.0)
+    return getattr(optimizer, "beta2", 0.0), config.initial_rms, optimizer.name, optimizer.learning_rate, decay
 
 
 def _simulation_row(run: Run) -> PredictionRow:

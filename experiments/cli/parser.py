@@ -7,7 +7,9 @@ It imports what is slow (theory, NumPy and all that stands on them) inside ``run
 from __future__ import annotations
 
 import argparse
+import errno
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from experiments.text import flag
 
 REQUIRED = "the following arguments are required: "
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+NO_READER = os.strerror(errno.EPIPE)
 
 
 class Command(Protocol):
@@ -217,7 +220,8 @@ def told(error: ValueError, options: argparse.Namespace) -> str:
 def missing_output(output: Stream, *, prog: str) -> int:
     """The exit code of a command that has done its work: 2, and a line, if not all of its output was taken."""
     output.flush()
-    return _fail(f"{prog}: error: stdout: cannot be written ({output.fault})") if output.fault else 0
+    left = ": its reader left before the end, as head does" if output.fault == NO_READER else ""
+    return _fail(f"{prog}: error: stdout: cannot be written ({output.fault}{left})") if output.fault else 0
 
 
 def _fail(message: str) -> int:

@@ -35,6 +35,7 @@ OTHER_SIGN = (
     "The bend reported for real runs (arXiv 2606.29158) goes up. Under this law the sign along N hangs on start, length"
     " and constants: from a norm above its balance up nearly all the way, from a low one down as well as up."
 )
+OUTSIDE = "Here the law is extrapolated, {}."
 SPAN = {
     "num_params": (1e3, 1e15),
     "num_tokens": (1e6, 1e17),
@@ -63,7 +64,9 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
         for name, (low, high) in SPAN.items():
             require_number(name, numbers[name], at_least=low, at_most=high)
         constants: dict[str, Any] = {name: numbers[name] for name in LAW}
-        law = replace(EXAMPLE, **constants)
+        law = EXAMPLE
+        if constants != LAW:
+            law = replace(EXAMPLE, **constants, fitted_rates=None, fitted_steps=None)
         middle = _setting(asked, numbers)
         return _answer(law, middle, axis, asked)
     except InvalidParameter as error:
@@ -128,7 +131,7 @@ def _answer(law: AngleLaw, middle: Setting, axis: str, asked: Asked) -> dict[str
         "own_steps": asked.schedule.num_steps,
         "tokens_as_long": asked.schedule.num_steps * float(np.asarray(middle.tokens_per_step)),
         **numbers,
-        "words": in_words(axis=axis, **numbers),
+        "words": in_words(axis=axis, **numbers) + [OUTSIDE.format(bend.outside)] * bool(bend.outside),
     }
 
 

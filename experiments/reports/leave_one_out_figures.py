@@ -27,7 +27,7 @@ def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
     moving = found.matrices[found.matrices["rms_error"] > NO_MOVEMENT] if len(found.matrices) else found.matrices
     figures = []
     if len(moving):
-        figures.append(_error_figure(moving))
+        figures.append(_error_figure(moving, len(found.matrices) - len(moving)))
     if len(found.calibration) and found.calibration["inside"].notna().any():
         figures.append(_calibration_figure(found.calibration.dropna(subset=["inside"])))
     if len(found.relaxations):
@@ -35,7 +35,7 @@ def leave_one_out_figures(found: LeaveOneOut) -> list[Figure]:
     return figures
 
 
-def _error_figure(matrices: pd.DataFrame) -> Figure:
+def _error_figure(matrices: pd.DataFrame, num_exact: int) -> Figure:
     settings = list(dict.fromkeys(matrices["setting"]))
     picture, axes = _panels(settings, matrices["source"])
     for ax, quantity in zip(axes, COMPARED, strict=True):
@@ -44,10 +44,16 @@ def _error_figure(matrices: pd.DataFrame) -> Figure:
         log_axis(ax.xaxis, own["rms_error"].to_numpy(float))
         ax.set_title(NAMES[quantity], loc="left")
         ax.set_xlabel("RMS of ln(measured / predicted)")
+    exact = (
+        f" {num_exact} errors below {NO_MOVEMENT:g} have no point: a norm that the optimizer keeps, as AdamH does,"
+        " is off by rounding alone."
+        if num_exact
+        else ""
+    )
     return Figure(
         name="held-out-errors",
         title="Error of every matrix",
-        caption="A point for each block matrix of each run, over all its records. Nothing is fitted.",
+        caption="A point for each block matrix of each run, over all its records. Nothing is fitted." + exact,
         png=png_bytes(picture, DPI),
         table=matrices,
     )

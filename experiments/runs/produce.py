@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.files import to_json, write_whole
 from experiments.runs import run_directory
-from experiments.runs.configs import config_text
+from experiments.runs.configs import config_hash, config_text
 from experiments.runs.progress import progress_writer
 from experiments.runs.provenance import provenance
 from experiments.runs.run_files import Run, load_run, losses_to_csv, to_netcdf
@@ -162,9 +162,20 @@ def load_recording(run: Run) -> Recording:
     return recording_of(run.trajectory, run.summary.get("final_weight_rms", {}), len(run.losses))
 
 
-def simulate_run(study: Path, label: str, config: SimulationConfig) -> Path:
-    """Simulate into a run directory, or find it finished there."""
-    final = run_directory.run_path(study, label, config)
+def simulation_label(config: SimulationConfig) -> str:
+    """A readable name: optimizer, rate, decay, beta2, initial RMS."""
+    optimizer = config.optimizer
+    told = {"lr": "learning_rate", "wd": "weight_decay", "beta2_": "beta2"}
+    parts = [f"{short}{getattr(optimizer, name):g}" for short, name in told.items() if hasattr(optimizer, name)]
+    return "-".join(["simulation", optimizer.name, *parts, f"rms{config.initial_rms:.3g}"])
+
+
+def simulate_run(study: Path, config: SimulationConfig) -> Path:
+    """Simulate into a run directory, or find it finished there, by whatever label it went when it was made."""
+    final = run_directory.run_path(study, simulation_label(config), config)
+    made = [path for path in study.glob(f"simulation-*-{config_hash(config)}") if run_directory.is_finished(path)]
+    if made:
+        return made[0]
     with run_directory.claim(final) as partial:
         if partial is None:
             return final

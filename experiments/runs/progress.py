@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -14,6 +16,29 @@ from experiments.runs import run_directory
 from experiments.runs.run_directory import PROGRESS_FILE
 
 OFTEN_ENOUGH = 0.5  # seconds between steps that are told
+LINES_APART = 30.0  # seconds between them in a file, where each is a line
+
+
+def bar(**options: Any) -> tqdm[Any]:
+    """tqdm's bar on stderr; where that is not a terminal, a line from time to time, since nothing can be drawn over."""
+    if sys.stderr.isatty():
+        return tqdm(dynamic_ncols=True, **options)
+    return tqdm(file=_Lines(sys.stderr), **{**options, "mininterval": LINES_APART, "maxinterval": LINES_APART})
+
+
+class _Lines:
+    """A stream in which what tqdm would draw over the line before is a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if drawn := text.strip("\r\n "):
+            self._stream.write(drawn + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def progress_writer(partial: Path, on_progress: Callable[[int, float], None] | None) -> Callable[[int, float], None]:
@@ -46,7 +71,7 @@ class ProgressBar:
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
     def __enter__(self) -> None:
-        self._bar = tqdm(total=self._total, unit="step", mininterval=OFTEN_ENOUGH, smoothing=0.05, dynamic_ncols=True)
+        self._bar = bar(total=self._total, unit="step", mininterval=OFTEN_ENOUGH, smoothing=0.05)
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:

@@ -15,11 +15,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from experiments.agreement.measure import ComparedOptimizer
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, simulate_run, training_label
+from experiments.runs.progress import bar
 from experiments.runs.run_files import Run, load_run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import Architecture, Device, TrainConfig, preset
@@ -99,9 +98,8 @@ def produce(
 ) -> list[Run]:
     """Produce the runs of a study, simulations first, each with a progress bar on stderr."""
     paths = []
-    for config in tqdm(simulations, desc="simulations", unit="run", dynamic_ncols=True):
-        label = f"simulation-{config.optimizer.name}-lr{config.optimizer.learning_rate:g}"
-        paths.append(simulate_run(directory, label, config))
+    for config in bar(iterable=simulations, desc="simulations", unit="run"):
+        paths.append(simulate_run(directory, config))
     if training:
         load_text(training[0].source)  # build the text once, before several processes ask for it
     trained = run_jobs([Job(directory, training_label(config), config) for config in training], num_workers=num_workers)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import streams
 from experiments.cli.parser import answer
 from experiments.streams import Stream, lasting_streams
 from theory.plain_text import GREEK
@@ -105,6 +106,21 @@ def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: s
     code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)
     assert code == (0 if output == "slow" else 2)  # a slow reader has it in the pipe
     assert (tmp_path / "work").read_text() == "done"
+
+
+def test_a_reader_who_is_gone_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    with os.fdopen(pipe_that_nobody_reads(), "w") as pipe:
+        errors = Stream(pipe, patient=False)
+        for _ in range(100):  # the pipe takes 65,536 letters
+            errors.write(999 * "x" + "\n")
+        began = time.monotonic()
+        for _ in range(20):
+            errors.write("one more\n")
+        assert time.monotonic() - began < 0.2
+        os.read(KEPT[0], 65536)
+        errors.write("heard again\n")
+        assert os.read(KEPT[0], 65536) == b"heard again\n"
 
 
 def test_what_an_encoding_does_not_have_is_spelled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from experiments.cli.settings.growth_words import predicted_run
 from experiments.cli.settings.network_flags import told_by_flag
 from experiments.cli.settings.rate_file import PREFIX
 from experiments.cli.settings.setting_flags import DEFAULT_INITIAL_RMS, optimizer_from, schedule_from
-from experiments.cli.settings.setting_words import worth_in_words
+from experiments.cli.settings.setting_words import domain_in_words, worth_in_words
 from experiments.files import BadInput, to_json
 from experiments.text import flag
 
@@ -130,6 +130,7 @@ class Fields:
         from experiments.explore.asked import Asked, Solved
         from theory.growth import start_of
         from theory.networks import model_of
+        from theory.optimizers import pytorch_decay
 
         schedule = schedule_from(options)
         decay = None if options.weight_decay is None else options.weight_decay[0]
@@ -137,6 +138,10 @@ class Fields:
         model = predict.model_from(options, optimizer, (options.initial_rms or [DEFAULT_INITIAL_RMS])[0])
         network = model["network"]
         model_of(optimizer, **{name: value for name, value in model.items() if name != "initial_rms"})
+
+        worth = [conventions_in_words(optimizer), worth_in_words(network, optimizer)]
+        if hasattr(optimizer, "weight_decay"):
+            worth.append(domain_in_words(optimizer, optimizer.learning_rate * pytorch_decay(optimizer)) or "")
 
         def solve() -> Solved:
             with _told_by_field(options):
@@ -149,7 +154,7 @@ class Fields:
             schedule=schedule,
             model={**model, "initial_rms": start_of(optimizer, **model)},
             tolerance=options.tolerance,
-            worth=f"{conventions_in_words(optimizer)} {worth_in_words(network, optimizer)}",
+            worth=" ".join(filter(None, worth)),
             command=command,
             solve=solve,
         )

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
+from experiments.runs.progress import bar
 from experiments.text import as_cell
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from gpt.config import TrainConfig
 
 UNITS = {
@@ -61,7 +62,7 @@ class Progress:
             self._bar.update(done - self._bar.n)
 
     def _new_bar(self, total: int, unit: str, **more: Any) -> tqdm[Any]:
-        return tqdm(total=total, unit=unit, disable=self._disabled, dynamic_ncols=True, **more)
+        return bar(total=total, unit=unit, disable=self._disabled, **more)
 
     def _close(self) -> None:
         if self._bar is not None:

@@ -161,5 +161,7 @@ def test_every_figure_has_its_numbers(study: tuple[Path, list[Run]]) -> None:
     norms = adamh[adamh["quantity"] == "weight_rms"]["rms_error"]
     assert len(norms)
     assert norms.max() < 1e-5
+    (errors,) = [figure for figure in figures if figure.name == "held-out-errors"]
+    assert f"{len(found.matrices) - len(errors.table)} errors below 1e-05 have no point" in errors.caption
     assert isinstance(runs[2].config.optimizer, AdamH)
     assert pd.api.types.is_bool_dtype(found.relaxations["holds_theory"])

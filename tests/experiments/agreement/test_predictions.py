@@ -55,8 +55,9 @@ def test_what_is_not_promised_is_counted_apart() -> None:
     far = replace(off, error=-0.5, limit=None, quantity="far")
     said = tally([ROW, replace(ROW, error=-0.07), draft, draft, off, far])
     assert said == (
-        "1 of 2 judged predictions hold; not q of g (-7%). Of 3 for classic GPT-2, whose law is a draft, 1 are off by"
-        " more than their limit, by up to 7% (q of g). What has no limit is off by up to 50% (far of g)."
+        "1 of 2 judged predictions hold; not q of g (-7%). Not judged is classic GPT-2, whose law is a draft: there 1"
+        " of 3 are off by more than their limit, by up to 7% (q of g). What has no limit is off by up to 50% (far of"
+        " g)."
     )
     assert tally([ROW]) == "1 of 1 judged predictions hold."
     assert not tally([replace(ROW, limit=None)])
@@ -89,6 +90,8 @@ def test_rows_cover_every_setting_and_those_with_a_theory_are_judged(study: tupl
     judged = [row.group for row in rows if row.verdict and row.quantity != "norm drift"]
     assert all("scale-invariant" in group or group.endswith(("value, output", "up, down")) for group in judged)
     assert sum(not row.group.startswith("Adam") for row in rows) == 2  # the simulations
+    simulations = [run for run in runs if isinstance(run.config, SimulationConfig)]
+    assert prediction_rows([], simulations) == prediction_rows([], simulations[::-1])  # whatever order folders have
     drift = [row for row in rows if row.quantity == "norm drift"]
     assert [row.verdict for row in drift] == ["pass"]
 

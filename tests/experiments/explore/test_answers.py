@@ -154,6 +154,27 @@ def test_the_length_of_the_run_is_told_and_can_be_that_of_the_setting() -> None:
     assert again["num_steps"] == again["own_steps"] == 20_000
 
 
+@pytest.mark.parametrize(
+    ("given", "outside"),
+    [
+        ({}, ""),
+        ({"num_tokens": "2.5e11"}, "steps 4.88e+06, fitted from 15000 to 50000"),
+        ({"num_tokens": "2.5e11", "C1": "2.3"}, ""),  # a law of one's own was fitted to nothing that is known
+    ],
+)
+def test_what_lies_outside_of_the_fit_is_told(given: dict[str, str], outside: str) -> None:
+    words = optimum_of(asked(schedule="constant", warmup_steps="0"), given)["words"]
+    told = [line for line in words if "outside the fit" in line]
+    assert len(told) == bool(outside)
+    assert all(outside in line for line in told)
+
+
+def test_where_real_transients_were_not_as_long_as_predicted_is_told() -> None:
+    assert "docs/transient-length" not in asked(learning_rate="1e-3", weight_decay="0.1", beta2="0.95").worth
+    assert "docs/transient-length" in asked(learning_rate="0.03", weight_decay="0.3", beta2="0.95").worth
+    assert "docs/transient-length" not in asked(optimizer="adamh", learning_rate="0.03", weight_decay="").worth
+
+
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "wsd"])
 def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str) -> None:
     setting = asked(schedule=schedule, warmup_steps="0")

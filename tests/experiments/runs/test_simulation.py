@@ -10,6 +10,7 @@ import pytest
 
 from experiments.cli.main import main
 from experiments.runs.configs import config_from_dict, config_to_dict
+from experiments.runs.produce import simulate_run
 from experiments.runs.simulation import RESOLVED, SimulationConfig, why_no_comparison
 from theory import OPTIMIZERS, Constant
 from theory.optimizers import AdamL2, AdamW, Muon
@@ -88,3 +89,19 @@ def test_a_run_of_which_nothing_can_be_resolved_is_not_compared(capsys: pytest.C
     result = json.loads(capsys.readouterr().out)
     assert "float32" in result["not_compared"]
     assert result["max_abs_z"] is None
+
+
+def test_a_folder_says_what_was_simulated_and_one_of_another_name_counts(tmp_path: Path) -> None:
+    config = SimulationConfig(
+        optimizer=AdamW(learning_rate=1e-2, weight_decay=0.1, beta2=0.95),
+        schedule=Constant(num_steps=20),
+        initial_rms=0.02,
+        dim=16,
+        num_replicas=2,
+    )
+    made = simulate_run(tmp_path, config)
+    label, _, name = made.name.rpartition("-")
+    assert label == "simulation-adamw-lr0.01-wd0.1-beta2_0.95-rms0.02"
+    earlier = made.rename(tmp_path / f"simulation-adamw-lr0.01-{name}")
+    assert simulate_run(tmp_path, config) == earlier
+    assert list(tmp_path.iterdir()) == [earlier]
