@@ -69,7 +69,7 @@ test-adapters: .venv/adapters
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 # Jupyter refuses to run as root, as one is in a container, unless it is told to.

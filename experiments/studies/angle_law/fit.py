@@ -148,7 +148,24 @@ def errors_of(cells: Sequence[Cell]) -> Array:
 
 def predicted(law: FinalLossLaw, cells: Sequence[Cell]) -> Array:
     """The law's loss of each cell."""
-    return np.array([float(law.loss(cell.angles, cell.multipliers)) for cell in cells])
+    return _losses(law, _alike(cells))
+
+
+def _alike(cells: Sequence[Cell]) -> list[tuple[list[int], Array, Array]]:
+    """Places among the cells, angles (num_steps, len(places)) and multipliers of those that share the multipliers."""
+    places: dict[bytes, list[int]] = {}
+    for place, cell in enumerate(cells):
+        places.setdefault(cell.multipliers.tobytes(), []).append(place)
+    return [
+        (own, np.stack([cells[place].angles for place in own]).T, cells[own[0]].multipliers) for own in places.values()
+    ]
+
+
+def _losses(law: FinalLossLaw, alike: Sequence[tuple[list[int], Array, Array]]) -> Array:
+    losses = np.empty(sum(len(places) for places, _, _ in alike))
+    for places, angles, multipliers in alike:
+        losses[places] = law.loss(angles, multipliers)
+    return losses
 
 
 def fit_law(cells: Sequence[Cell], start: FinalLossLaw) -> Fit:
@@ -160,9 +177,10 @@ def fit_law(cells: Sequence[Cell], start: FinalLossLaw) -> Fit:
     if len(cells) <= len(first):
         raise BadInput(f"{len(cells)} cells do not determine {len(first)} constants")
     measured, errors = np.array([cell.losses.mean() for cell in cells]), errors_of(cells)
+    alike = _alike(cells)
 
     def misses(x: Array) -> Array:
-        return (predicted(kind.from_coordinates(x), cells) - measured) / errors
+        return (_losses(kind.from_coordinates(x), alike) - measured) / errors
 
     found = least_squares(misses, first, bounds=(first - FARTHEST, first + FARTHEST), xtol=1e-10, ftol=1e-10)
     law = kind.from_coordinates(found.x)
