@@ -15,11 +15,11 @@ from experiments.studies.moved_optimum.figure import COLOURS, MARKERS
 from experiments.studies.one_calibration.answers import NOISES, noise_of
 from experiments.studies.one_calibration.predictions import ADAMW
 
-
 CAPTION = (
-    "Width 32; weak decay: 0.02 from a RMS of 0.53, all others 0.1. Points above: means over seeds and their standard errors. Lines: the"
-    " law in two clocks, fitted to AdamH alone, at theory's angles; bands: its constants' errors. Limits below are those of 1,600 steps"
-    " (dashed) and of longer runs (one line). Bars of optima: 95 %, cut at the frame where an end is open."
+    "Width 32; weak decay: 0.02 from a RMS of 0.53, all others 0.1. Points above: means over seeds and their standard"
+    " errors. Lines: the law in two clocks, fitted to AdamH alone, at theory's angles; bands: its constants' errors."
+    " Limits below are those of 1,600 steps (dashed) and of longer runs (one line). Bars of optima: 95 %, cut at the"
+    " frame where an end is open."
 )
 
 
