@@ -51,6 +51,8 @@ setup: .venv/core
 validate: .venv/core
 	$(BIN)/lrbend validate
 
+# Hundreds of processes start in it: bytecode is written, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not slurm and not browser"
 
