@@ -168,6 +168,15 @@ def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str
     assert ("twice as steeply" in found["words"][1]) == (share < 0.1)
 
 
+@pytest.mark.parametrize("rate", ["1e-20", "1e15", "1e20"])
+def test_a_rate_that_nobody_has_beside_an_optimum(rate: str) -> None:
+    """Whose forgetting multiplies what rounding leaves of a time."""
+    few = {"optimizer": "muonh", "shape": "3 4", "schedule": "cosine", "warmup_steps": "0", "num_steps": "3"}
+    found = optimum_of(asked(**few, learning_rate=rate), {"axis": "num_tokens"})
+    assert found["own"]["learning_rate"] == float(rate)
+    assert np.isfinite(found["own"]["mean_angle"])
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

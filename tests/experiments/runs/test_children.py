@@ -204,3 +204,25 @@ def _kill_then(function: object) -> object:
         function(*arguments)  # type: ignore[operator]
 
     return once
+
+
+def test_ctrl_c_while_workers_are_started_comes_behind_it() -> None:
+    """What is started then does not hear it."""
+    held = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    started: list[str] = []
+
+    def start() -> None:
+        with local._ctrl_c_later():
+            os.kill(os.getpid(), signal.SIGINT)
+            done = subprocess.run([sys.executable, "-c", held], capture_output=True, text=True, check=True)
+            started.append(done.stdout)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert started == ["True\n"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
