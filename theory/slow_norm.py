@@ -277,8 +277,7 @@ def _quadrature(segment: Segment, x: Array, decay: Array) -> Array:
     for block in range(0, len(x), BLOCK):  # what fits a cache
         here = slice(block, block + BLOCK)
         times = first[here, None] + half[here, None] * (1 + NODES)
-        since = np.maximum(whole[here, None] - segment.integral(times), 0.0)  # by rounding below 0
-        kernel = np.exp(-decay[here, None] * since)
+        kernel = np.exp(-decay[here, None] * (whole[here, None] - segment.integral(times)))
         result[here] = half[here] * ((kernel * segment.value(times) ** 2) @ WEIGHTS)
     return result
 
