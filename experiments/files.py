@@ -24,6 +24,7 @@ from typing import Any
 
 LARGEST_FILE = 10**9  # bytes that are read of a table
 LARGEST_JSON = 10**8  # of a config, a study, what lies beside a run
+MOST_NESTED = 100  # lists and objects inside each other in a JSON file
 
 
 class BadInput(ValueError):
@@ -69,13 +70,26 @@ def read_bytes(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file; raises `BadInput` for one that is missing, unreadable, not JSON, or has a key twice."""
+    """Parse a JSON file; raises `BadInput` for one that is missing, unreadable, not JSON, nested beyond `MOST_NESTED`
+    levels, or has a key twice."""
     try:
-        return json.loads(read_bytes(path, largest=LARGEST_JSON).decode("utf-8"), object_pairs_hook=_each_key_once)
+        found = json.loads(read_bytes(path, largest=LARGEST_JSON).decode("utf-8"), object_pairs_hook=_each_key_once)
+        _require_flat(found)  # what is nearly too deep to be read would be too deep to be shown
+        return found
     except BadInput:
         raise
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a JSON file ({one_line(error)})") from None
+
+
+def _require_flat(value: Any) -> None:
+    level = [value]
+    for _ in range(MOST_NESTED + 1):
+        items = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not items:
+            return
+        level = [each for some in items for each in some]
+    raise ValueError(f"nested more than {MOST_NESTED} levels deep")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,8 +103,8 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
     """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
 
-    Text that a spreadsheet would compute gets an apostrophe (`inert`). Raises ValueError for a row with a key that is
-    no column. Without rows and columns there is no text.
+    Text that a spreadsheet would compute gets an apostrophe (`inert`), half a letter becomes a question mark. Raises
+    ValueError for a row with a key that is no column. Without rows and columns there is no text.
     """
     rows = list(rows)
     names = list(columns or (rows[0] if rows else ()))
@@ -99,7 +113,7 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) 
     if names:
         writer.writerow({name: inert(name) for name in names})
     writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
-    return buffer.getvalue()
+    return buffer.getvalue().encode(errors="replace").decode()
 
 
 def inert(value: Any) -> Any:

@@ -119,7 +119,7 @@ def write_note(key: str, found: dict[str, object]) -> None:
 
 
 def _note(key: str) -> Path:
-    return cache_folder() / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    return cache_folder() / "files" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
 
 
 def _digest(key: str, found: object) -> str:
