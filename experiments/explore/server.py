@@ -151,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": error.field}
         except InvalidParameter as error:
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": error.name}
-        except (ValueError, OverflowError, FloatingPointError) as error:
+        except (ValueError, ArithmeticError) as error:
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": None}
         except MemoryError:
             return HTTPStatus.BAD_REQUEST, {"error": "not enough memory; ask for fewer steps", "field": "num_steps"}
