@@ -24,7 +24,6 @@ from typing import Any
 
 LARGEST_FILE = 10**9  # bytes that are read of a table
 LARGEST_JSON = 10**8  # of a config, a study, what lies beside a run
-MOST_NESTED = 100  # lists and objects inside each other in a JSON file
 
 
 class BadInput(ValueError):
@@ -70,26 +69,13 @@ def read_bytes(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
 
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file; raises `BadInput` for one that is missing, unreadable, not JSON, nested beyond `MOST_NESTED`
-    levels, or has a key twice."""
+    """Parse a JSON file; raises `BadInput` for one that is missing, unreadable, not JSON, or has a key twice."""
     try:
-        found = json.loads(read_bytes(path, largest=LARGEST_JSON).decode("utf-8"), object_pairs_hook=_each_key_once)
-        _require_flat(found)  # what is nearly too deep to be read would be too deep to be shown
-        return found
+        return json.loads(read_bytes(path, largest=LARGEST_JSON).decode("utf-8"), object_pairs_hook=_each_key_once)
     except BadInput:
         raise
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a JSON file ({one_line(error)})") from None
-
-
-def _require_flat(value: Any) -> None:
-    level = [value]
-    for _ in range(MOST_NESTED + 1):
-        items = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
-        if not items:
-            return
-        level = [each for some in items for each in some]
-    raise ValueError(f"nested more than {MOST_NESTED} levels deep")
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

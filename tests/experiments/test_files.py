@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import resource
 import socket
@@ -16,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.files import MOST_NESTED, BadInput, csv_text, inert, read_bytes, read_json, write_whole
+from experiments.files import BadInput, csv_text, inert, read_bytes, read_json, write_whole
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"), max_size=8).filter(lambda x: inert(x) == x)
 
@@ -67,19 +66,6 @@ def test_a_key_that_is_there_twice_is_no_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"a": {"seed": 1, "seed": 2}}')
     with pytest.raises(BadInput, match="'seed' is there twice"):
         read_json(tmp_path / "config.json")
-
-
-def test_json_is_nested_as_deeply_as_it_can_be_shown(tmp_path: Path) -> None:
-    """Python reads some levels more than it can tell of."""
-    file = tmp_path / "config.json"
-    for levels in (MOST_NESTED - 1, MOST_NESTED, MOST_NESTED + 1, 950):
-        for text in ("[" * levels + "]" * levels, '{"a": ' * levels + "1" + "}" * levels):
-            file.write_text(text)
-            if levels <= MOST_NESTED:
-                assert json.dumps(read_json(file)).count("[" if text[0] == "[" else "{") == levels
-            else:
-                with pytest.raises(BadInput, match="nested more than"):
-                    read_json(file)
 
 
 def test_half_a_letter_is_no_reason_not_to_write_a_table() -> None:
