@@ -81,16 +81,17 @@ def read_json(path: Path) -> Any:
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in found if keys.count(key) > 1)!r} is there twice")
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice!r} is there twice")
     return found
 
 
 def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) -> str:
     """Rows as the text of a CSV file: a column for each key of the first row, unless ``columns`` names them in order.
 
-    Text that a spreadsheet would compute gets an apostrophe (`inert`). Raises ValueError for a row with a key that is
-    no column. Without rows and columns there is no text.
+    Text that a spreadsheet would compute gets an apostrophe (`inert`), half a letter becomes a question mark. Raises
+    ValueError for a row with a key that is no column. Without rows and columns there is no text.
     """
     rows = list(rows)
     names = list(columns or (rows[0] if rows else ()))
@@ -99,7 +100,7 @@ def csv_text(rows: Iterable[Mapping[str, object]], columns: Sequence[str] = ()) 
     if names:
         writer.writerow({name: inert(name) for name in names})
     writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
-    return buffer.getvalue()
+    return buffer.getvalue().encode(errors="replace").decode()
 
 
 def inert(value: Any) -> Any:

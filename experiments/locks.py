@@ -147,7 +147,7 @@ def _is_held(descriptor: int) -> bool:
         if machine == _machine():
             return bool(_began(int(process)) == began)
         return age < STALE
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return age < CREATION
 
 

@@ -96,7 +96,10 @@ def cached_folder(name: str, write: Callable[[Path], None]) -> Path:
 def read_note(key: str) -> dict[str, object] | None:
     """What `write_note` kept under a key; None if there is nothing, or not as it was written."""
     try:
-        content = json.loads(_note(key).read_text())
+        note = _note(key)
+        if not note.is_file():  # a pipe would be waited for
+            return None
+        content = json.loads(note.read_text())
         found = content["found"]
         if content["digest"] != _digest(key, found) or not isinstance(found, dict):
             return None
@@ -119,7 +122,7 @@ def write_note(key: str, found: dict[str, object]) -> None:
 
 
 def _note(key: str) -> Path:
-    return cache_folder() / "files" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    return cache_folder() / "files" / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
 
 
 def _digest(key: str, found: object) -> str:
@@ -150,8 +153,13 @@ def _is_ours(folder: Path) -> bool:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every file has the checksum that was kept; looked at once in a process while nothing changes."""
+    """Whether every file has the checksum that was kept; looked at once in a process while nothing changes.
+
+    A folder that holds anything but files is not: a pipe among them would be waited for.
+    """
     try:
+        if not all(file.is_file() for file in folder.iterdir()):
+            return False
         files = tuple(
             (file.name, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
             for file in sorted(folder.iterdir())

@@ -73,9 +73,13 @@ def save_checkpoint(
 def remove_partial_checkpoints(path: Path) -> None:
     """Delete what killed processes left of checkpoints for ``path``; those being written keep their lock and stay."""
     for partial in path.parent.glob(f"{glob.escape(path.name)}.*{PARTIAL}"):
-        with contextlib.suppress(OSError), partial.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            partial.unlink()
+        with contextlib.suppress(OSError):
+            descriptor = os.open(partial, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe could be waited for
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                partial.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def load_checkpoint(

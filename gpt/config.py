@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,7 @@ TrainableOptimizer = AdamW | AdamH | AdamC | MuonH  # those that gpt.optim build
 TRAINABLE_OPTIMIZERS: dict[str, type[TrainableOptimizer]] = {cls.name: cls for cls in get_args(TrainableOptimizer)}
 NAMED_SOURCES = ("pysource", "zipf")
 Norm = Literal["fixed", "recorded"]
+LARGEST_RATE = 1e30  # learning rate of the block matrices: float32 ends at 3e38, and torch refuses what it has not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +111,7 @@ class TrainConfig:
     Parameters
     ----------
     model : what is trained.
-    optimizer : what trains the block matrices of attention and MLP, at its peak learning rate.
+    optimizer : what trains the block matrices of attention and MLP, at its peak learning rate, at most `LARGEST_RATE`.
     non_matrix_learning_rate : peak learning rate of everything else (embeddings, which are also the head; gains;
         biases), trained by Adam without decay, with the betas and eps of ``optimizer``. Above 0.
     schedule : its multipliers apply to both learning rates; its length is the length of the run.
@@ -160,12 +162,13 @@ class TrainConfig:
         for name, kind in (("model", ModelConfig), ("optimizer", TrainableOptimizer), ("schedule", Schedule)):
             require_kind(name, getattr(self, name), kind)
         require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)
+        require_number("learning_rate", self.optimizer.learning_rate, above=0, at_most=LARGEST_RATE)
         require_integer_field(self, "seed", at_least=0, at_most=2**32 - 1)
         for name in ("batch_size", "record_every", "eval_batches", "accumulation_steps"):
             require_integer_field(self, name, at_least=1)
         _require_choice("dtype", self.dtype, get_args(Dtype))
         _require_choice("device", self.device, get_args(Device))
-        if self.source not in NAMED_SOURCES and not (isinstance(self.source, str) and set("./") & set(self.source)):
+        if self.source not in NAMED_SOURCES and not _is_path(self.source):
             raise InvalidParameter("source", self.source, "pysource, zipf or a path, such as ./text.txt")
         if self.batch_size % self.accumulation_steps:
             raise InvalidParameter(
@@ -254,6 +257,16 @@ def preset(name: str, architecture: Architecture) -> ModelConfig:
     if name in CPU_WIDTHS:
         return cpu_model(CPU_WIDTHS[name], architecture)
     return gpu_model(*GPU_SHAPES[name], architecture)
+
+
+def _is_path(source: object) -> bool:
+    """Whether it is text that tells a path from a name, and that a file system can take."""
+    if not isinstance(source, str) or not set("./") & set(source) or "\0" in source:
+        return False
+    try:
+        return bool(os.fsencode(source))
+    except UnicodeEncodeError:
+        return False
 
 
 def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

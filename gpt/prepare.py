@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -49,9 +50,8 @@ def prepare(
     """
     check_request(out, num_tokens, tokens_per_shard, validation_tokens)
     out.mkdir(parents=True, exist_ok=True)
-    sizes = [validation_tokens, *itertools.repeat(tokens_per_shard, num_tokens // tokens_per_shard)]
-    if num_tokens % tokens_per_shard:
-        sizes.append(num_tokens % tokens_per_shard)
+    whole, rest = divmod(num_tokens, tokens_per_shard)
+    sizes = itertools.chain([validation_tokens], (tokens_per_shard for _ in range(whole)), [rest] if rest else [])
     pieces = _token_stream(documents, encode)
     left: NDArray[np.uint16] = np.empty(0, dtype=np.uint16)
     written = []
@@ -124,9 +124,11 @@ def folder_documents(folder: Path) -> Iterator[str]:
 
 def _read_text(file: Path) -> str:
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe could be waited for forever
+            raise ValueError
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        reason = getattr(error, "strerror", None) or "it is no file of UTF-8"
         raise InvalidParameter("dataset", str(file), f"a text that can be read ({reason})") from None
 
 

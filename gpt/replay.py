@@ -33,6 +33,8 @@ from gpt.config import Steering, TrainConfig
 from theory.checks import InvalidParameter
 from theory.trajectory import Trajectory
 
+SMALLEST, LARGEST = 1e-30, 1e30  # norms whose ratios are numbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
@@ -46,7 +48,7 @@ class Recording:
 
     Raises
     ------
-    InvalidParameter : an angle that is none, or a norm that is not finite and above 0.
+    InvalidParameter : an angle that is none, or a norm that is none of a matrix, from `SMALLEST` to `LARGEST`.
     """
 
     matrices: tuple[str, ...]
@@ -56,8 +58,8 @@ class Recording:
     def __post_init__(self) -> None:
         if not np.all((self.angles >= 0) & (self.angles <= math.pi)):
             raise InvalidParameter("recording", "its angles", "between 0 and pi")
-        if not np.all((self.rms > 0) & np.isfinite(self.rms)):
-            raise InvalidParameter("recording", "its norms", "finite and above 0")
+        if not np.all((self.rms >= SMALLEST) & (self.rms <= LARGEST)):
+            raise InvalidParameter("recording", "its norms", f"from {SMALLEST:g} to {LARGEST:g}")
 
     @property
     def digest(self) -> str:
@@ -77,7 +79,7 @@ def recording_of(trajectory: Trajectory, final_weight_rms: Mapping[str, float], 
         raise InvalidParameter("record_every", "another value", "1 in a run whose angles are to be replayed")
     if set(final_weight_rms) != set(trajectory.matrices):
         raise InvalidParameter("final_weight_rms", sorted(final_weight_rms), "given for each matrix of the recording")
-    last = [final_weight_rms[name] for name in trajectory.matrices]
+    last = np.array([final_weight_rms[name] for name in trajectory.matrices], np.float64)
     return Recording(
         matrices=trajectory.matrices,
         angles=trajectory.angular_update,

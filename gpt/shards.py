@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -171,15 +171,15 @@ def write_shard(path: Path, tokens: NDArray[np.integer]) -> None:
     """
     if len(tokens) and not (tokens.min() >= 0 and tokens.max() < 2**16):
         raise InvalidParameter("tokens", f"{tokens.min()} ... {tokens.max()}", "between 0 and 65535")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    try:  # before there is such a file: an interrupt may come in between
+        with partial.open("xb") as file:
             tokens.astype(DTYPE).tofile(file)
-        flush_file(Path(name))
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        flush_file(partial)
+        partial.chmod(0o644)
+        os.replace(partial, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     flush_folder(path.parent)
 
 

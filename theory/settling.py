@@ -73,9 +73,10 @@ def steps_to_equilibrium(rms: Array, settled: Equilibrium, *, tolerance: float =
     if found is not None or settled.relaxation_steps is None:
         return float(found or 0)
     ratio = float(rms[-1]) / settled.weight_rms
-    edge = 1 + tolerance if ratio > 1 else 1 - tolerance
-    left = abs(1 - ratio ** (2 * power)) / abs(1 - edge ** (2 * power))
-    return float(np.ceil(len(rms) - 1 + settled.relaxation_steps * max(0.0, np.log(left))))
+    gap = abs(1 - ratio ** (2 * power))
+    edge = abs(np.expm1(2 * power * np.log1p(tolerance if ratio > 1 else -tolerance)))  # however small
+    left = np.log(gap) - np.log(edge) if gap > edge else 0.0
+    return float(np.ceil(len(rms) - 1 + settled.relaxation_steps * left))
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ from theory.stationary import alpha
 Array = NDArray[np.float64]
 a, beta1 = sp.symbols("a beta_1", positive=True)
 
+LARGEST = 1e9  # curvature or shape; the integral over a gamma law, whose shape is at least 1/LARGEST, holds as far
 EDGE = 0.98  # of the stability limit: as far as curvatures go
 SUMMED = 1e3  # weight of the condition that shares sum to 1, against lags of order 1
 GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1, 240)])  # curvatures of a fit, over the largest
@@ -144,7 +145,7 @@ def direction_ratio(curvature: ArrayLike, beta1: ArrayLike, shape: ArrayLike | N
     Parameters
     ----------
     curvature : a, at least 0; with ``shape`` the mean of a gamma law, weighted by the mean square of the gradient.
-    shape : of the gamma law, above 0; none is one curvature, below the stability limit.
+    shape : of the gamma law, above 0; none is one curvature, below the stability limit. Both within `LARGEST`.
 
     All arguments broadcast: a curvature per step gives a ratio per step.
 
@@ -159,15 +160,15 @@ def direction_ratio(curvature: ArrayLike, beta1: ArrayLike, shape: ArrayLike | N
     (0.8238, 0.8748)
     """
     x, b = np.asarray(curvature, dtype=np.float64), _momentum(beta1)
-    if not np.all((x >= 0) & np.isfinite(x)):
-        raise InvalidParameter("curvature", curvature, "a finite number of at least 0")
+    if not np.all((x >= 0) & (x <= LARGEST)):
+        raise InvalidParameter("curvature", curvature, f"a number of at least 0 and at most {LARGEST:g}")
     if shape is None:
         if not np.all(x < stability_limit(b)):
             raise InvalidParameter("curvature", curvature, "below the stability limit 2 (1 + beta1)/(1 - beta1)")
         return 1 / np.sqrt(1 + b * x / (1 + b))
     s = np.asarray(shape, dtype=np.float64)
-    if not np.all((s > 0) & np.isfinite(s)):
-        raise InvalidParameter("shape", shape, "a finite number above 0")
+    if not np.all((s >= 1 / LARGEST) & (s <= LARGEST)):
+        raise InvalidParameter("shape", shape, f"a number of at least {1 / LARGEST:g} and at most {LARGEST:g}")
     return np.sqrt(_mean_reciprocal(b * x / (1 + b), s))
 
 

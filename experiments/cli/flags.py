@@ -42,7 +42,11 @@ def outside_runs(text: str) -> Path:
     from experiments.runs.run_directory import SUMMARY_FILE
 
     path = Path(text)
-    for place in (path, *path.absolute().parents):
+    try:
+        whole = path.absolute()
+    except OSError as error:  # the folder in which the command runs was removed
+        raise argparse.ArgumentTypeError(f"{text}: no such place ({error.strerror})") from None
+    for place in (path, *whole.parents):
         if all(os.path.isfile(place / name) for name in (SUMMARY_FILE, "config.json")):
             where = "is" if place == path else "is inside"
             raise argparse.ArgumentTypeError(f"{text} {where} a finished run, which stays as it is")

@@ -177,13 +177,16 @@ def answer(
     where = f"{prog}: error:"
     try:
         code = run(options)
-        return (0 if output is None else missing_output(output, prog=prog)) or code
-    except (InvalidParameter, BadInput) as error:
-        return _fail(f"{where} {told(error, options)}")
-    except BaseException as error:
-        if was_heard() or came_of_ctrl_c(error):
+        if code not in (0, EXIT_INTERRUPTED) and was_heard():  # what failed may have failed of it
             _fail(f"{prog}: stopped; {when_stopped}")
             return EXIT_INTERRUPTED
+        return (0 if output is None else missing_output(output, prog=prog)) or code
+    except BaseException as error:
+        if was_heard() or came_of_ctrl_c(error):  # first: what Ctrl-C broke off can look like a damaged file
+            _fail(f"{prog}: stopped; {when_stopped}")
+            return EXIT_INTERRUPTED
+        if isinstance(error, InvalidParameter | BadInput):
+            return _fail(f"{where} {told(error, options)}")
         if isinstance(error, MemoryError):
             return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
         if isinstance(error, OSError | RuntimeError) and is_out_of_memory(error):

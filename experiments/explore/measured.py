@@ -105,6 +105,7 @@ def _table(path: Path) -> Measured | None:
         rows = list(csv.DictReader(io.StringIO(text)))
     except csv.Error:
         return None
+    rows = [{name: cell or "" for name, cell in row.items() if name is not None} for row in rows]  # of any length
     header = set(rows[0]) if rows else set()
     if header.issuperset(CURVE_COLUMNS):
         return Measured(name=_short(path), kind="table of records", **_curves_of_table(rows))

@@ -68,6 +68,9 @@ def optimum_of(asked: Asked, given: Mapping[str, str]) -> dict[str, Any]:
         if constants != LAW:
             law = replace(EXAMPLE, **constants, fitted_rates=None, fitted_steps=None)
         middle = _setting(asked, numbers)
+        if not asked.optimizer.learning_rate * np.max(middle.weight_decay) < 1:  # of one on the sphere, beside AdamW's
+            allowed = f"below {1 / np.max(middle.weight_decay):g}, one over the decay of the AdamW beside it"
+            raise InvalidParameter("learning_rate", asked.optimizer.learning_rate, allowed)
         return _answer(law, middle, axis, asked)
     except InvalidParameter as error:
         raise RefusedField(f"{error.name} {error.value}: must be {error.allowed}", error.name) from None

@@ -97,9 +97,13 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "lrbend", ""
 
     def do_GET(self) -> None:
-        if self._is_refused():
+        try:
+            parts = urlsplit(self.path)
+        except ValueError as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
             return
-        parts = urlsplit(self.path)
+        if self._is_refused(parts.path == "/"):
+            return
         if parts.path == "/":
             nonce = secrets.token_urlsafe(16)
             self._send(HTTPStatus.OK, self.server.page(nonce), "text/html; charset=utf-8", nonce)
@@ -115,10 +119,9 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _refuse_method
 
-    def _is_refused(self) -> bool:
+    def _is_refused(self, is_page: bool) -> bool:
         """Whether it was sent away: another host, another site, too much."""
         headers = self.headers
-        is_page = urlsplit(self.path).path == "/"
         site = headers.get("Sec-Fetch-Site", "none")
         origin = headers.get("Origin")
         if headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
@@ -148,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": error.field}
         except InvalidParameter as error:
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": error.name}
-        except (ValueError, OverflowError, FloatingPointError) as error:
+        except (ValueError, ArithmeticError) as error:
             return HTTPStatus.BAD_REQUEST, {"error": one_line(error), "field": None}
         except MemoryError:
             return HTTPStatus.BAD_REQUEST, {"error": "not enough memory; ask for fewer steps", "field": "num_steps"}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments.agreement.advice import advise
 from experiments.agreement.leave_one_out import leave_one_out
+from experiments.agreement.measure import ComparedOptimizer
 from experiments.agreement.predictions import PredictionRow, all_pass, prediction_rows, tally
 from experiments.agreement.setting_runs import SettingRuns, group_runs
 from experiments.agreement.trajectories import trajectory_table
@@ -58,7 +59,7 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str, judged: bo
     ``judged``: with a verdict on every prediction, or with advice.
     """
     settings = group_runs(runs)
-    predictions = prediction_rows(settings, [run for run in runs if isinstance(run.config, SimulationConfig)])
+    predictions = prediction_rows(settings, [run for run in runs if _is_compared(run)])
     if not judged:
         predictions = [dataclasses.replace(row, limit=None) for row in predictions]
     agreement = leave_one_out(settings)
@@ -92,6 +93,11 @@ def write_report(runs: Sequence[Run], directory: Path, *, title: str, judged: bo
     )
     page = write_page(text, tables, [*figures, *further], directory, name="report", digits=8)
     return Report(page, predictions)
+
+
+def _is_compared(run: Run) -> bool:
+    """Whether a run is a simulation whose theory a report compares it with."""
+    return isinstance(run.config, SimulationConfig) and isinstance(run.config.optimizer, ComparedOptimizer)
 
 
 def _errors_in_words(runs: Sequence[Run], settings: Sequence[SettingRuns]) -> str:

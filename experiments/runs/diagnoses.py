@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.files import BadInput, read_json
 from experiments.runs.run_directory import read_checked, read_checksums
+from experiments.runs.run_files import is_number_or_none
 
 FILE = "diagnosis.json"
 COLUMNS = ("noise_scale", "sharpness", "preconditioned_sharpness", "update_rms", "sign_agreement")
@@ -22,7 +23,7 @@ def read_diagnosis(run_dir: Path) -> dict[str, float]:
         raise BadInput(f"{file}: expected an object")
     values = {name: found.get(name) for name in COLUMNS}
     for name, value in values.items():
-        if not isinstance(value, float | int | None):
+        if not is_number_or_none(value):
             raise BadInput(f"{file}: {name} is not a number")
     read_checked(run_dir, FILE, read_checksums(run_dir))
     return {name: math.nan if value is None else float(value) for name, value in values.items()}

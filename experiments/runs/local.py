@@ -104,7 +104,7 @@ def _in_pool(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Path, _Answer 
     )
     try:
         try:
-            with _ctrl_c_ignored():  # also by the processes that are started here
+            with _ctrl_c_later():
                 futures = {executor.submit(_train_in_worker, job): job.path for job in jobs}
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -116,15 +116,21 @@ def _in_pool(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Path, _Answer 
 
 
 @contextlib.contextmanager
-def _ctrl_c_ignored() -> Iterator[None]:
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block ends. Processes that are started in it do not hear one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # another thread may take it
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # which processes inherit, as no handler is
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _end_with(parent: int) -> None:

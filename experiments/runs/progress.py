@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from experiments.runs.run_directory import PROGRESS_FILE
 
 OFTEN_ENOUGH = 0.5  # seconds between steps that are told
 LINES_APART = 30.0  # seconds between them in a file, where each is a line
+LONGEST_STEP = 20  # digits
+NO_SURPRISE = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def bar(**options: Any) -> tqdm[Any]:
@@ -52,9 +55,27 @@ def progress_writer(partial: Path, on_progress: Callable[[int, float], None] | N
         if time.monotonic() - last > OFTEN_ENOUGH:
             last = time.monotonic()
             with contextlib.suppress(OSError):  # a full disk ends a run when its results cannot be written, not here
-                (partial / PROGRESS_FILE).write_text(str(step))
+                _tell(partial / PROGRESS_FILE, step)
 
     return report
+
+
+def _tell(file: Path, step: int) -> None:
+    """Neither a link is followed nor a pipe waited for. Raises OSError."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_SURPRISE, 0o666)
+    try:
+        os.write(descriptor, str(step).encode())
+    finally:
+        os.close(descriptor)
+
+
+def _told(file: Path) -> int:
+    """The step in a file, 0 in an empty one. Raises OSError and ValueError."""
+    descriptor = os.open(file, os.O_RDONLY | NO_SURPRISE)
+    try:
+        return int(os.read(descriptor, LONGEST_STEP) or 0)
+    finally:
+        os.close(descriptor)
 
 
 class ProgressBar:
@@ -91,7 +112,7 @@ class ProgressBar:
                 self._steps_finished += self._open.pop(path)
                 continue
             try:
-                done = int((run_directory.partial_path(path) / PROGRESS_FILE).read_text() or 0)
+                done = _told(run_directory.partial_path(path) / PROGRESS_FILE)
             except (OSError, ValueError):
                 continue
             steps += min(done, length)

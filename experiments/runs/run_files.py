@@ -29,7 +29,7 @@ from experiments.runs.run_directory import (
     read_checked,
     read_checksums,
 )
-from experiments.runs.simulation import SimulationConfig
+from experiments.runs.simulation import COMPARED, SimulationConfig
 from experiments.tables.numbers import LARGEST, SMALLEST
 from gpt.memory import is_out_of_memory
 from theory.outcome import RunOutcome
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 Known = Mapping[str, Mapping[str, Any]] | None  # checksums by file, if they were kept
 
 LOSS_COLUMNS = ("step", "loss")
+SUMMARY_NUMBERS = (
+    *("final_loss", "final_loss_se", "loss_floor", "tokens_per_second", "mfu", "num_params", "diverged_at_step"),
+    *("mean_angular_update", "coordinate_steps_per_second"),
+)
+AGREEMENT = ("max_abs_z", "max_relative_error", "max_relative_standard_error")
+LARGEST_NUMBER = 1e100  # in size, of what a summary says; a run that diverged may have weights of 1e38
 UNITS = {
     "weight_rms": "1",
     "angular_update": "rad",
@@ -95,7 +101,7 @@ def load_run(path: Path) -> Run:
     run = Run(
         path=path,
         config=config,
-        provenance=_read_object(path, "provenance.json", known),
+        provenance=_provenance(path, known),
         summary=summary,
         trajectory=trajectory,
         standard_error=_read_trajectory(path, "standard_error.nc", known) if is_simulation else None,
@@ -121,7 +127,14 @@ def read_provenance(path: Path) -> dict[str, Any]:
     known = read_checksums(path)
     if known is None and not (path / "provenance.json").exists():
         return {}
-    return _read_object(path, "provenance.json", known)
+    return _provenance(path, known)
+
+
+def _provenance(path: Path, known: Known) -> dict[str, Any]:
+    found = _read_object(path, "provenance.json", known)
+    if not isinstance(found.get("conditions", []), list):
+        raise BadInput(f"{path / 'provenance.json'}: conditions is not a list")
+    return found
 
 
 def verify_run(path: Path) -> list[str]:
@@ -185,17 +198,36 @@ def _summary(path: Path, known: Known) -> dict[str, Any]:
     summary = _read_object(path, SUMMARY_FILE, known)
     if summary.get("outcome") not in tuple(RunOutcome):
         raise BadInput(f"{file}: outcome is not one of {', '.join(RunOutcome)}")
-    for key in ("final_loss", "final_loss_se", "tokens_per_second"):
-        if not _is_number_or_none(summary.get(key)):
+    for key in SUMMARY_NUMBERS:
+        if not is_number_or_none(summary.get(key)):
             raise BadInput(f"{file}: {key} is not a number")
     weights = summary.get("final_weight_rms", {})
-    if not isinstance(weights, dict) or not all(map(_is_number_or_none, weights.values())):
+    if not isinstance(weights, dict) or not all(map(is_number_or_none, weights.values())):
         raise BadInput(f"{file}: final_weight_rms is not an object of numbers")
+    groups = summary.get("parameter_groups", [])
+    if not isinstance(groups, list) or not all(isinstance(line, str) for line in groups):
+        raise BadInput(f"{file}: parameter_groups is not a list of lines")
+    if not _is_agreement(summary.get("agreement")):
+        raise BadInput(f"{file}: agreement is not that of a simulation with its theory")
     return summary
 
 
-def _is_number_or_none(value: object) -> bool:
-    return isinstance(value, float | int | None) and not isinstance(value, bool)
+def is_number_or_none(value: object) -> bool:
+    """Whether something of a JSON file is None, or a number of a size that a run may have; not a number is one, too."""
+    if value is None or isinstance(value, bool) or not isinstance(value, float | int):
+        return value is None
+    return abs(value) <= LARGEST_NUMBER or not abs(value) < math.inf
+
+
+def _is_agreement(found: object) -> bool:
+    """None, or the numbers that a report reads of `experiments.runs.simulation.Agreement`."""
+    if found is None or found == {}:
+        return True
+    bias = found.get("mean_relative_bias") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(bias, dict):
+        return False
+    numbers = [*map(found.get, AGREEMENT), *map(bias.get, COMPARED)]
+    return all(number is not None and is_number_or_none(number) for number in numbers)
 
 
 def to_xarray(trajectory: Trajectory) -> xr.Dataset:
@@ -230,9 +262,14 @@ def from_netcdf(content: bytes) -> Trajectory:
             raise ValueError("says that it holds more than it has bytes")
         if other := [field for field in ("step", *fields) if file[field].dtype.kind not in "iuf"]:
             raise ValueError(f"{other[0]} does not hold real numbers")
+        if file["step"].dtype.kind == "f":
+            raise ValueError("step does not hold whole numbers")
+        steps, matrices = file["step"][:].astype(np.int64), tuple(file["matrix"].asstr()[:].tolist())
+        if not matrices or (steps < 0).any():
+            raise ValueError("holds no matrix" if not matrices else "a step below 0")
         return Trajectory(
-            steps=file["step"][:].astype(np.int64),
-            matrices=tuple(file["matrix"].asstr()[:].tolist()),
+            steps=steps,
+            matrices=matrices,
             **{field: _possible(field, file[field][:].astype(np.float64)) for field in fields},
         )
 

@@ -88,7 +88,7 @@ class SlurmRun:
                 torch.set_num_threads(self.cpus)
                 train_run(self.job)
         except (InvalidParameter, BadInput) as error:
-            write_whole(self.fault, str(error).encode())
+            write_whole(self.fault, str(error).encode(errors="replace"))
 
     def checkpoint(self) -> Any:
         """Called by submitit before the job goes back into the queue: the run's own checkpoint is all there is."""

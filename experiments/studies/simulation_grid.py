@@ -202,7 +202,7 @@ def summarise(results: dict[str, list[dict[str, float]]]) -> Iterator[dict[str, 
         for field in COMPARED:
             bias, error = (np.array([row[f"{field}_{what}"] for row in rows]) for what in ("bias", "error"))
             fixed = bool(np.all(error < 1e-9))
-            z = None if fixed else normal_z(bias / error, np.array([row["num_replicas"] for row in rows]))
+            z = None if fixed else normal_z(in_errors(bias, error), np.array([row["num_replicas"] for row in rows]))
             yield {
                 "optimizer": name,
                 "observable": field,
@@ -217,6 +217,11 @@ def summarise(results: dict[str, list[dict[str, float]]]) -> Iterator[dict[str, 
                 "exact": not fixed and (name, field) not in APPROXIMATE,
                 "approximation": "held by construction" if fixed else APPROXIMATE.get((name, field), ""),
             }
+
+
+def in_errors(bias: Array, error: Array) -> Array:
+    """Biases in standard errors, infinite where an error is 0, which no simulation leaves where others are not."""
+    return np.divide(bias, error, out=np.full_like(bias, np.inf), where=error != 0)
 
 
 def normal_z(z: Array, num_replicas: Array) -> Array:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from gpt.config import TrainConfig
 
+MOST_COUNTED = 2**53  # of what a column of whole numbers counts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
@@ -137,8 +139,8 @@ def read_settings(
 ) -> list[dict[str, Any]]:
     """The rows of a table that grows by a setting at a time, as `write_settings` wrote it; none without a file.
 
-    kinds : of all columns, `int` where something is counted. gaps : columns that may be NaN. Raises `BadInput` for a
-    file that is anything else, the last line torn off included.
+    kinds : of all columns, `int` where something is counted, from 1 on. gaps : columns that may be NaN. Raises
+    `BadInput` for a file that is anything else, the last line torn off included.
     """
     if not file.exists():
         return []
@@ -151,6 +153,8 @@ def read_settings(
             known = {key for key, value in row.items() if abs(value) < LARGEST}
             if set(row) != set(kinds) or not set(row) - known <= set(gaps):
                 raise ValueError("not the row of a setting")
+            if other := [key for key, kind in kinds.items() if kind is int and not 0 < row[key] <= MOST_COUNTED]:
+                raise ValueError(f"{other[0]} is not a whole number from 1 on")
         return rows
     except BadInput:
         raise

@@ -68,6 +68,10 @@ def test_a_key_that_is_there_twice_is_no_config(tmp_path: Path) -> None:
         read_json(tmp_path / "config.json")
 
 
+def test_half_a_letter_is_no_reason_not_to_write_a_table() -> None:
+    assert csv_text([{"arm": "\ud800x", "\udcff": 1}]).encode() == b"arm,?\n?x,1\n"
+
+
 def test_devices_and_pipes_are_written_to_and_stay(tmp_path: Path) -> None:
     null = tmp_path / "null"  # a device in a folder where it could be replaced
     try:

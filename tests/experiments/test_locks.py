@@ -96,3 +96,14 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         try_lock(tmp_path / "lock")
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", ["[" * 4000, '["MACHINE", Infinity, "1", ""]', '["MACHINE", 1e308, "1", ""]'])
+def test_a_lease_that_says_nothing_is_not_held(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    file.write_text(content.replace("MACHINE", locks._machine()))
+    os.utime(file, (0, 0))
+    assert not is_locked(file)
+    lock = try_lock(file)
+    assert lock is not None
+    lock.release()

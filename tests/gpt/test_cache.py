@@ -37,6 +37,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "one letter": lambda entry: (entry / "tokens.bin").write_bytes(b"genuinE"),
     "truncated": lambda entry: (entry / "tokens.bin").write_bytes(b"genu"),
     "empty": lambda entry: (entry / "tokens.bin").write_bytes(b""),
+    "a pipe in place of a file": lambda entry: ((entry / "tokens.bin").unlink(), os.mkfifo(entry / "tokens.bin")),
+    "a pipe beside the files": lambda entry: os.mkfifo(entry / "more"),
     "a file missing": lambda entry: (entry / "fingerprint").unlink(),
     "a file more": lambda entry: (entry / "validation.bin").touch(),
     "another fingerprint": lambda entry: (entry / "fingerprint").write_text("of mine"),
@@ -139,3 +141,13 @@ def test_a_full_disk_is_that_of_the_cache(error: OSError, folder: Path) -> None:
         cached_folder("entry", fail)
     assert caught.value.filename == str(folder / "entry")
     assert not list(folder.glob("entry*"))
+
+
+def test_a_note_that_is_a_pipe_is_not_waited_for() -> None:
+    write_note("key", {"a": 1})
+    note = cache._note("key")
+    note.unlink()
+    os.mkfifo(note)
+    assert read_note("key") is None
+    write_note("key", {"a": 2})
+    assert read_note("key") == {"a": 2}

@@ -59,6 +59,12 @@ def test_a_file_that_is_being_written_stays(tmp_path: Path, monkeypatch: pytest.
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_pipe_among_the_leftovers_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.pt.1.partial")
+    remove_partial_checkpoints(tmp_path / "c.pt")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_taken_for_a_dead_one_before_it_was_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,9 @@ def test_model_config_names_the_bad_value(name: str, value: object) -> None:
         ("device", "tpu"),
         ("source", "wikipedia"),
         ("source", None),
+        ("source", "./a\0b"),
+        ("source", "./\ud800"),
+        ("optimizer", dataclasses.replace(CONFIG.optimizer, learning_rate=1e31, weight_decay=0.0)),
         ("accumulation_steps", 0),
         ("accumulation_steps", 3),
         ("block_rms", 0.0),
@@ -70,7 +73,8 @@ def test_model_config_names_the_bad_value(name: str, value: object) -> None:
 def test_train_config_names_the_bad_value(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter) as error:
         dataclasses.replace(CONFIG, **{name: value})
-    assert (error.value.name, error.value.value) == (name, value)
+    rate = getattr(value, "learning_rate", None)  # of an optimizer, which holds what is wrong
+    assert (error.value.name, error.value.value) == ((name, value) if rate is None else ("learning_rate", rate))
 
 
 def test_residual_scale_becomes_explicit() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gpt.data import load_text
-from gpt.prepare import END_OF_TEXT, gpt2_encoder, prepare
+from gpt.prepare import END_OF_TEXT, folder_documents, gpt2_encoder, prepare
 from theory import InvalidParameter
 
 DOCUMENTS = [f"document {index}" * (index % 7) for index in range(300)]
@@ -56,6 +58,18 @@ def test_bad_requests_are_refused(tmp_path: Path) -> None:
         prepare(DOCUMENTS, encode, tmp_path / "small", num_tokens=10, validation_tokens=10**6)
     with pytest.raises(InvalidParameter, match=r"without \.bin files"):
         prepare(DOCUMENTS, encode, tmp_path / "small", num_tokens=10, validation_tokens=10)
+
+
+def test_a_request_takes_no_memory_for_shards_that_nothing_fills(tmp_path: Path) -> None:
+    files = prepare(DOCUMENTS[:3], encode, tmp_path, num_tokens=2**53, tokens_per_shard=1, validation_tokens=1)
+    assert len(files) == sum(1 + len(document) for document in encode(list(DOCUMENTS[:3])))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_document_that_is_no_file_is_not_waited_for(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "a.txt")
+    with pytest.raises(InvalidParameter, match=r"a\.txt"):
+        list(folder_documents(tmp_path))
 
 
 def test_tokens_are_those_of_gpt2() -> None:

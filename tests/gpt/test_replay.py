@@ -164,6 +164,9 @@ def test_only_a_whole_recording_of_this_model_is_replayed() -> None:
     other = dataclasses.replace(recording, angles=recording.angles * 2)
     with pytest.raises(InvalidParameter, match=recording.digest):
         train(config, recording=other)
+    for last in (None, 1e-310, 1e40):
+        with pytest.raises(InvalidParameter, match="its norms"):
+            recording_of(original.trajectory, {**original.final_weight_rms, recording.matrices[0]: last}, STEPS)
     for damage in ({"angles": recording.angles * np.inf}, {"rms": recording.rms * np.nan}):
         with pytest.raises(InvalidParameter, match=f"its {'norms' if 'rms' in damage else 'angles'}"):
             dataclasses.replace(recording, **damage)

@@ -109,6 +109,14 @@ def test_tokens_are_counted_without_being_read(tmp_path: Path, monkeypatch: pyte
         count_tokens(str(tmp_path / "none"))
 
 
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"t\xff.txt")
+    file.write_bytes(b"abc" * 100)
+    text = load_text(str(file))
+    assert everything(text) == list(b"abc" * 100)
+    assert load_text(str(file)).fingerprint == text.fingerprint
+
+
 def test_fingerprint_follows_content_not_name(tmp_path: Path) -> None:
     write_shard(tmp_path / "a.bin", COUNTING)
     first = load_text(str(tmp_path / "a.bin")).fingerprint

@@ -98,6 +98,18 @@ def test_steps_to_equilibrium_look_beyond_the_run(optimizer: Optimizer, toleranc
         assert not run.reaches_equilibrium
 
 
+@pytest.mark.parametrize("initial", [1e-3, 1.0])
+def test_a_tolerance_that_is_lost_beside_1_takes_as_much_longer(initial: float) -> None:
+    """A relaxation time for each factor of e."""
+    runs = [
+        predict(OPTIMIZER, Constant(num_steps=10), initial_rms=initial, tolerance=tolerance)
+        for tolerance in (1e-6, 1e-20, 1e-300)
+    ]
+    assert runs[0].relaxation_steps is not None
+    steps = np.diff([run.steps_to_equilibrium for run in runs]) / runs[0].relaxation_steps
+    np.testing.assert_allclose(steps, np.log([1e14, 1e280]), rtol=1e-3)
+
+
 def test_a_start_at_equilibrium_and_a_norm_that_is_held_take_no_steps() -> None:
     settled = equilibrium(OPTIMIZER, initial_rms=0.02).weight_rms
     assert predict(OPTIMIZER, Constant(num_steps=10), initial_rms=settled).steps_to_equilibrium == 0

@@ -113,6 +113,12 @@ def test_the_gamma_law_in_closed_form(mean: float, shape: float, beta1: float) -
     assert float(direction_ratio(mean, beta1, shape)) ** 2 == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(("shape", "expected"), [(1e9, 1 / np.sqrt(1e9 * 0.9 / 1.9)), (1e-9, 1.0)])
+def test_the_gamma_law_at_the_ends_of_its_range(shape: float, expected: float) -> None:
+    """One curvature, of which one over the root is left; next to none, with some that are infinite."""
+    assert float(direction_ratio(1e9, 0.9, shape)) == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize(("mean", "shape"), [(0.3, 0.5), (2.0, 3.0)])
 def test_the_gamma_law_is_that_of_the_mean_over_curvatures(mean: float, shape: float) -> None:
     density = gamma_law(shape, scale=mean / shape).pdf
@@ -207,6 +213,9 @@ def test_spectra_come_back_from_their_lags() -> None:
         ("curvature", lambda: direction_ratio(np.inf, 0.9, 0.5)),
         ("curvature", lambda: direction_ratio([1.0, -0.1], 0.9)),
         ("curvature", lambda: direction_ratio([1.0, 39.0], 0.9)),
+        ("curvature", lambda: direction_ratio(1e10, 0.9, 0.5)),
+        ("shape", lambda: direction_ratio(1.0, 0.9, 1e10)),
+        ("shape", lambda: direction_ratio(1.0, 0.9, 1e-10)),
         ("shape", lambda: direction_ratio(1.0, 0.9, 0.0)),
         ("shape", lambda: direction_ratio(1.0, 0.9, [0.5, np.inf])),
         ("beta1", lambda: stability_limit([0.9, 1.0])),

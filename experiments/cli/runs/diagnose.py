@@ -82,7 +82,7 @@ def _diverged(run: Run) -> dict[str, Any]:
 
     norms = list(run.trajectory.weight_rms)
     final = run.summary.get("final_weight_rms")
-    norms += [np.array(list(final.values()))] if isinstance(final, dict) and final else []
+    norms += [np.array(list(final.values()), np.float64)] if isinstance(final, dict) and final else []
     return {
         "run_dir": str(run.path),
         "outcome": str(run.outcome),

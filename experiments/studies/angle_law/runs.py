@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 
 from experiments.files import BadInput, read_json, to_json, write_whole
 from experiments.studies.workplace import Workplace
+from experiments.tables.numbers import LARGEST
 from gpt.config import Steering, TrainConfig, preset
 from gpt.model import GPT, block_matrices
 from gpt.replay import Recording
@@ -104,7 +105,7 @@ def make_runs(place: Workplace) -> pd.DataFrame:
             write_whole(path, to_json(_train(run)).encode())
         content = read_json(path)
         row = content.get("row") if isinstance(content, dict) else None
-        if not isinstance(row, dict) or _identity(row) != _identity(vars(run)) or not _is_loss(row.get("loss")):
+        if not isinstance(row, dict) or _identity(row) != _identity(vars(run)) or not _has_loss(row):
             raise BadInput(f"{path}: not this run of the study; delete it to make it again")
         rows.append(row)
     table = pd.DataFrame(rows)
@@ -116,8 +117,10 @@ def _identity(row: Mapping[str, object]) -> list[object]:
     return [row.get(name) for name in ("shape", "num_steps", "mean_angle", "seed")]
 
 
-def _is_loss(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value)
+def _has_loss(row: Mapping[str, object]) -> bool:
+    """Whether a loss and its error are numbers of a size that they may have."""
+    numbers = [row.get(name) for name in ("loss", "loss_se")]
+    return all(isinstance(value, float) and abs(value) < LARGEST for value in numbers)
 
 
 def _train(run: AngleRun) -> dict[str, object]:

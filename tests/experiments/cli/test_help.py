@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -14,7 +15,7 @@ import pytest
 
 from experiments.cli import flags
 from experiments.cli.flags import FOLDERS, outside_runs
-from experiments.cli.main import COMMANDS, build_parser
+from experiments.cli.main import COMMANDS, build_parser, main
 from experiments.cli.parser import Parser, number, size, whole_number
 from experiments.cli.settings.setting_flags import start_rms
 from tests.experiments.cli.said import refusal
@@ -130,6 +131,19 @@ def test_folders_mean_the_same_everywhere(command: str) -> None:
             assert action.type is outside_runs
             assert action.metavar == "DIR"
             assert str(action.help).startswith(f"{FOLDERS[action.dest]}: ")
+
+
+def test_a_folder_where_there_is_no_place_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        tmp_path.rmdir()
+        with pytest.raises(SystemExit) as stop:
+            main(["plan", "bend", "--out", "x"])
+    finally:
+        os.chdir(before)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "lrbend plan: error: --out x: no such place (No such file or directory)\n"
 
 
 def test_names_are_those_of_the_theory() -> None:

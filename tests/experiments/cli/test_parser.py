@@ -7,6 +7,7 @@ import argparse
 import pytest
 
 from experiments.cli.parser import Parser, answer, number, size, whole_number
+from experiments.files import BadInput
 
 
 @pytest.mark.parametrize("text", ["nan", "-nan", "inf", "-inf", "1e999", "", "many", "1e", "0x10", "1,5"])
@@ -73,7 +74,8 @@ def test_an_error_names_the_flag_and_the_value(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "made_of_it", [None, ImportError("initialization failed"), TypeError("no dtype"), OSError(4, "x")]
+    "made_of_it",
+    [None, ImportError("initialization failed"), TypeError("no dtype"), OSError(4, "x"), BadInput("not a trajectory")],
 )
 def test_interrupted(made_of_it: Exception | None, capsys: pytest.CaptureFixture[str]) -> None:
     def run(options: object) -> int:
@@ -96,3 +98,13 @@ def test_help_shows_defaults_where_there_are_some() -> None:
     assert "all of them)\n" in text
     assert "None" not in text
     assert "in units (default: 3)" in text
+
+
+@pytest.mark.parametrize(("heard", "code", "expected"), [(True, 1, 130), (False, 1, 1), (True, 0, 0), (True, 130, 130)])
+def test_what_failed_after_ctrl_c_was_stopped(
+    heard: bool, code: int, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A part of the work may have taken the interrupt for a fault of its own."""
+    monkeypatch.setattr("experiments.cli.parser.was_heard", lambda: heard)
+    assert answer(lambda options: code, Parser(prog="it").parse_args([]), prog="it") == expected
+    assert capsys.readouterr().err.startswith("it: stopped") == (heard and code == 1)

@@ -189,6 +189,14 @@ def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str
     assert ("twice as steeply" in found["words"][1]) == (share < 0.1)
 
 
+@pytest.mark.parametrize("rate", ["10", "1e15", "1e20"])
+def test_a_rate_on_the_sphere_that_adamw_cannot_have_beside_it(rate: str) -> None:
+    setting = asked(optimizer="adamh", schedule="cosine", learning_rate=rate)
+    with pytest.raises(RefusedField, match="must be below 10,") as caught:
+        optimum_of(setting, {})
+    assert caught.value.field == "learning_rate"
+
+
 @pytest.mark.parametrize(
     ("given", "field"),
     [

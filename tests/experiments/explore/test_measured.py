@@ -80,6 +80,22 @@ def test_numbers_that_are_none_are_gaps(tmp_path: Path) -> None:
     assert found.ends[1]["learning_rate"] is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "step,weight_rms,run\n0,0.1,a\n1,0.2\n2,0.3,a,b,c\n",
+        "step,weight_rms,run\n0,0.1,a,b\n1,0.2,a\n",
+        "step,learning_rate,angular_update,adamh_learning_rate,weight_rms\n0,1,1,1,0.1,x\n1,1\n2,1,1,1,0.3\n",
+        "learning_rate,num_steps,final_rms\n1,1,1,1\n1\n",
+    ],
+)
+def test_rows_of_other_lengths_than_the_header(text: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    (found,) = read_measured(tmp_path / "table.csv")
+    assert found.curves or found.ends
+    assert to_json(for_browser(found))
+
+
 @pytest.mark.parametrize(("norm", "drawn"), [(True, ["all weights", "its closed form"]), (False, ["its closed form"])])
 def test_the_table_of_read_is_drawn_without_a_word_on_its_columns(
     norm: bool, drawn: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]

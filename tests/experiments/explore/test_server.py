@@ -88,6 +88,7 @@ def test_a_link_from_another_site_may_open_the_page(server: Server) -> None:
         (SETTING + "0" * LONGEST_TARGET, "GET", None, 414),
         ("/etc/passwd", "GET", None, 404),
         ("/../server.py", "GET", None, 404),
+        ("HTTP://[", "GET", None, 400),
         ("/api/", "GET", None, 404),
         ("/api/shell", "GET", None, 404),
         (SETTING + "&num_steps=60", "GET", None, 400),

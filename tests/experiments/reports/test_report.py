@@ -26,7 +26,7 @@ from experiments.runs.run_files import Run, load_run
 from experiments.runs.simulation import SimulationConfig
 from gpt.config import preset
 from tests.experiments.conftest import tiny_config
-from theory import AdamW, Constant, Cosine
+from theory import AdamW, Constant, Cosine, Lion
 
 
 class Links(HTMLParser):
@@ -182,3 +182,13 @@ def test_a_directory_without_runs_is_refused(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "results" / "gpu-check.csv").write_text("part\n")
     assert main(["report", str(tmp_path)]) == 2
     assert f"is its table, {tmp_path / 'results' / 'gpu-check.csv'}\n" in capsys.readouterr().err
+
+
+def test_a_simulation_of_an_optimizer_that_is_not_compared_is_listed(
+    study: tuple[Path, list[Run]], tmp_path: Path
+) -> None:
+    run = next(run for run in study[1] if isinstance(run.config, SimulationConfig))
+    config = replace(run.config, optimizer=Lion(learning_rate=1e-3, weight_decay=0.1))
+    report = write_report([replace(run, config=config)], tmp_path, title="one", judged=False)
+    assert not report.predictions
+    assert run.path.name in (tmp_path / "report" / "runs.csv").read_text()

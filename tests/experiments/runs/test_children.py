@@ -18,7 +18,8 @@ from experiments.cli.flags import num_workers
 from experiments.cli.main import main
 from experiments.runs import local
 from experiments.runs.produce import Job, train_run, training_label
-from experiments.runs.run_directory import is_finished, partial_path
+from experiments.runs.progress import ProgressBar, progress_writer
+from experiments.runs.run_directory import PROGRESS_FILE, is_finished, partial_path
 from experiments.runs.run_files import load_run
 from experiments.runs.torchrun import torchrun_command
 from gpt.distributed import is_first_process
@@ -204,3 +205,47 @@ def _kill_then(function: object) -> object:
         function(*arguments)  # type: ignore[operator]
 
     return once
+
+
+def test_ctrl_c_while_workers_are_started_comes_behind_it() -> None:
+    """What is started then does not hear it."""
+    held = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    started: list[str] = []
+
+    def start() -> None:
+        with local._ctrl_c_later():
+            os.kill(os.getpid(), signal.SIGINT)
+            done = subprocess.run([sys.executable, "-c", held], capture_output=True, text=True, check=True)
+            started.append(done.stdout)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert started == ["True\n"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "folder", "text", "nothing", "digits"])
+def test_progress_is_neither_waited_for_nor_believed(what: str, tmp_path: Path) -> None:
+    """Of a run that somebody else made, whose file of progress may be anything."""
+    final = tmp_path / "run"
+    partial, elsewhere = partial_path(final), tmp_path / "elsewhere"
+    partial.mkdir()
+    elsewhere.write_text("3")
+    file = partial / PROGRESS_FILE
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "link":
+        file.symlink_to(elsewhere)
+    elif what == "folder":
+        file.mkdir()
+    elif what != "nothing":
+        file.write_text("9" * 5000 if what == "digits" else what)
+    with ProgressBar({final: 10}):
+        progress_writer(partial, None)(7, 0.0)
+    assert elsewhere.read_text() == "3"
+    assert file.is_file() == (what in ("link", "text", "nothing", "digits"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from experiments.cli.main import main
+from experiments.cli.runs.diagnose import _diverged
+from experiments.files import BadInput
 from experiments.runs.diagnoses import COLUMNS, FILE, read_diagnosis
 from experiments.runs.local import try_jobs
 from experiments.runs.run_directory import find_runs
@@ -131,3 +134,19 @@ def test_a_run_that_diverged_is_answered(tmp_path: Path, capsys: pytest.CaptureF
     assert f"diverged at step {row['diverged_at_step']} of 20" in said
     assert "sharpness, preconditioned_sharpness, update_rms, sign_agreement cannot be measured" in said
     assert not (run / FILE).exists()
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, True, "x", []])
+def test_a_diagnosis_whose_numbers_are_none(value: object, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({**dict.fromkeys(COLUMNS, 0.5), "sharpness": value}))
+    with pytest.raises(BadInput, match=r"diagnosis.json: sharpness is not a number$"):
+        read_diagnosis(tmp_path)
+
+
+def test_weights_that_diverged_with_the_loss_are_answered(finished: Path) -> None:
+    """``summary.json`` has null for what is not a number."""
+    run = load_run(find_runs(finished / "out")[0])
+    summary = {**run.summary, "outcome": "diverged", "final_weight_rms": dict.fromkeys(run.trajectory.matrices)}
+    row = _diverged(dataclasses.replace(run, summary=summary))
+    assert math.isnan(row["weight_rms_last"])
+    assert row["weight_rms_first"] > 0

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,7 +20,16 @@ from experiments.files import BadInput
 from experiments.runs.local import run_jobs
 from experiments.runs.produce import Job, train_run, training_label
 from experiments.runs.run_directory import claim, find_checkpoints, find_runs, is_finished, partial_path, run_path
-from experiments.runs.run_files import from_netcdf, load_run, to_netcdf, to_xarray
+from experiments.runs.run_files import (
+    Run,
+    from_netcdf,
+    load_run,
+    read_provenance,
+    read_summary,
+    to_netcdf,
+    to_xarray,
+    verify_run,
+)
 from experiments.runs.simulation import SimulationConfig
 from tests.experiments.conftest import tiny_config
 from theory import Constant, InvalidParameter
@@ -63,7 +73,9 @@ def test_trajectories_of_old_runs_lack_the_optional_fields() -> None:
         dataclasses.replace(old, radial_gradient=np.ones(3))
 
 
-@pytest.mark.parametrize(("field", "kind"), [("weight_rms", "c16"), ("step", "c16"), ("angular_update", "S3")])
+@pytest.mark.parametrize(
+    ("field", "kind"), [("weight_rms", "c16"), ("step", "c16"), ("step", "f8"), ("angular_update", "S3")]
+)
 def test_numbers_of_another_kind_are_no_trajectory(field: str, kind: str) -> None:
     """Complex ones would be taken with a warning and without their imaginary part."""
     ones = {field: np.ones((3, 1)) for field in FIELDS}
@@ -72,7 +84,7 @@ def test_numbers_of_another_kind_are_no_trajectory(field: str, kind: str) -> Non
         shape = file[field].shape
         del file[field]
         file.create_dataset(field, shape=shape, dtype=kind)
-    with pytest.raises(ValueError, match=f"{field} does not hold real numbers"):
+    with pytest.raises(ValueError, match=f"{field} does not hold (real|whole) numbers"):
         from_netcdf(content.getvalue())
 
 
@@ -249,3 +261,64 @@ def test_a_folder_of_runs_in_place_of_one_names_one_of_them(tmp_path: Path) -> N
     (tmp_path / "a-run" / "summary.json").write_text("{}")
     with pytest.raises(BadInput, match=r"a folder of runs: give one of them, as .*a-run$"):
         load_run(tmp_path)
+
+
+@pytest.mark.parametrize(("steps", "count"), [((-1, 0, 1), 1), ((0, 1, 2), 0)])
+def test_steps_below_0_and_no_matrices_are_no_trajectory(steps: tuple[int, ...], count: int) -> None:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file["step"] = steps
+        file.create_dataset("matrix", (count,), h5py.string_dtype())
+        for field in FIELDS:
+            file[field] = np.ones((3, count))
+    with pytest.raises(ValueError, match="below 0" if count else "no matrix"):
+        from_netcdf(content.getvalue())
+
+
+def copy_with(run: Run, tmp_path: Path, name: str, **changed: object) -> Path:
+    """A copy of a run, without checksums, whose JSON file of that name says something else."""
+    copy = tmp_path / run.path.name
+    shutil.copytree(run.path, copy)
+    (copy / "checksums.json").unlink()
+    (copy / name).write_text(json.dumps({**json.loads((copy / name).read_text()), **changed}))
+    return copy
+
+
+@pytest.mark.parametrize("value", [10**400, 1e308, -1e101, True, "x", [], {}])
+@pytest.mark.parametrize("key", ["final_loss_se", "mfu", "num_params", "mean_angular_update", "loss_floor"])
+def test_a_summary_whose_numbers_are_none(key: str, value: object, study: tuple[Path, list], tmp_path: Path) -> None:
+    run = next(run for run in study[1] if not isinstance(run.config, SimulationConfig))
+    copy = copy_with(run, tmp_path, "summary.json", **{key: value})
+    with pytest.raises(BadInput, match=f"summary.json: {key} is not a number$"):
+        read_summary(copy)
+    assert verify_run(copy)
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, 3e38, -0.0, 0, 10**30])
+def test_a_summary_may_have_gaps_and_weights_of_a_run_that_diverged(
+    value: object, study: tuple[Path, list], tmp_path: Path
+) -> None:
+    run = next(run for run in study[1] if not isinstance(run.config, SimulationConfig))
+    read_summary(copy_with(run, tmp_path, "summary.json", final_weight_rms={"w": value}, tokens_per_second=value))
+
+
+PARTS = {
+    "parameter_groups": ["x", [1], {}],
+    "final_weight_rms": [[], {"w": 10**400}, {"w": "x"}],
+    "agreement": ["x", [1], {"max_abs_z": 1.0}, 1],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in PARTS.items() for value in values])
+def test_a_summary_whose_parts_are_others(key: str, value: object, study: tuple[Path, list], tmp_path: Path) -> None:
+    run = study[1][0]
+    with pytest.raises(BadInput, match=f"summary.json: {key} is not "):
+        load_run(copy_with(run, tmp_path, "summary.json", **{key: value}))
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", {}])
+def test_conditions_that_are_no_list(value: object, study: tuple[Path, list], tmp_path: Path) -> None:
+    copy = copy_with(study[1][0], tmp_path, "provenance.json", conditions=value)
+    for read in (load_run, read_provenance):
+        with pytest.raises(BadInput, match=r"provenance.json: conditions is not a list$"):
+            read(copy)

@@ -1,5 +1,6 @@
 """The laws of AdamH's runs: planted constants come back, the committed tables follow from the committed runs."""
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from experiments.files import BadInput
 from experiments.studies.angle_law import answers, fit
 from experiments.studies.angle_law.later import later_answers, later_cells, later_losses
 from experiments.studies.angle_law.run import parts_of, run_study
-from experiments.studies.angle_law.runs import SHAPES, angle_runs
+from experiments.studies.angle_law.runs import SHAPES, angle_runs, make_runs
 from experiments.studies.workplace import Workplace
 from theory.final_loss import FinalLossLaw
 from theory.two_angles import TwoAngleLaw
@@ -190,3 +191,14 @@ def test_tables_of_something_else_are_refused(tmp_path: Path) -> None:
     place, absent = Workplace(runs=tmp_path, results=tmp_path), tmp_path / "absent.csv"
     with pytest.raises(BadInput, match=r"absent\.csv"):
         run_study(place, table=absent, same_angle=DOCS / "same-angle")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"loss": 1e308}, {"loss": None}, {"loss_se": True}, {"loss_se": 10**400}, {"seed": 9}]
+)
+def test_a_file_of_a_run_that_is_not_that_run(changed: dict[str, object], tmp_path: Path) -> None:
+    run = angle_runs()[0]
+    row = {**vars(run), "loss": 2.5, "loss_se": 0.01, **changed}
+    (tmp_path / f"{run.name}.json").write_text(json.dumps({"row": row}))
+    with pytest.raises(BadInput, match=rf"{run.name}\.json: not this run of the study"):
+        make_runs(Workplace(runs=tmp_path, results=tmp_path))

@@ -43,6 +43,15 @@ def test_normal_z_of_students_t() -> None:
     assert normal_z(np.array([4.781, -4.781]), np.array([10, 10])) == pytest.approx([3.291, -3.291], abs=1e-3)
 
 
+@pytest.mark.parametrize("bias", [0.0, 1e-4])
+def test_an_error_of_0_among_others_is_no_agreement(bias: float) -> None:
+    row = {f"{field}_bias": 1e-4 for field in COMPARED} | {f"{field}_error": 1e-4 for field in COMPARED}
+    row |= {"num_replicas": 64, "dim": 4096}
+    rows = [row, {**row, "weight_rms_bias": bias, "weight_rms_error": 0.0}]
+    rms, angle = simulation_grid.summarise({"lion": rows})
+    assert (rms["max_abs_z"], simulation_grid.passes(rms), simulation_grid.passes(angle)) == (np.inf, False, True)
+
+
 def test_the_study_keeps_its_settings_and_fails_where_a_form_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,6 +76,8 @@ def test_settings_come_back_and_a_torn_file_does_not(tmp_path: Path) -> None:
         kept[:-2],
         kept + "1,",
         kept.replace("16", "1.5"),
+        kept.replace("16", "0"),
+        kept.replace("16", "1" + "0" * 25),
         kept.replace("7.0", "inf"),
         kept.replace("9.0", ""),
     ):
