@@ -23,6 +23,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.logs.sources.names import ANY, OF_MATRICES, looks_like_norm, meaning
@@ -58,6 +59,7 @@ RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step
 
 GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
 MOST_FORMS = 8
+LONGEST_COUNT = 15  # characters of a number of steps
 LONGEST_OBJECT = 1 << 16
 
 Value = tuple[str, re.Match[str]]  # a name, as the log has it, and where it (1) and its number (2) stand
@@ -105,7 +107,8 @@ class _Rows:
             self.log.add(self.row, name, value)
 
     def plan(self, told: str | None) -> None:
-        self.planned = max(self.planned, int((told or "0").replace(",", "")))
+        if told is not None and len(told) <= LONGEST_COUNT:
+            self.planned = max(self.planned, int(told.replace(",", "")))
 
 
 class _Values:
@@ -234,8 +237,10 @@ def _object(text: str, log: Collector) -> list[tuple[str, object]] | None:
         value = json.loads(text[start:])
     except (ValueError, RecursionError):
         try:
-            value = ast.literal_eval(text[start:].replace(": nan", ": 'nan'").replace(": inf", ": 'inf'"))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is odd in it as a program
+                value = ast.literal_eval(text[start:].replace(": nan", ": 'nan'").replace(": inf", ": 'inf'"))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return None
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return None
