@@ -97,16 +97,11 @@ def draw_group_law(ax: Axes, group: GroupFit, axis: str, place: Place) -> list[A
         heights = []
         for value in ends:
             tangent[[0, model.slopes[axis]]] = 1.0, np.log(value / model.centre[axis])
-            heights.append(within_picture(law.mean(tangent)))
+            heights.append(np.exp(law.mean(tangent)))
         ax.plot(ends, heights, color=GREY, linewidth=1, linestyle=":", label="tangent at the middle")
         drawn.append(np.array(heights))
     drawn += _optima(ax, group.cells, law, model.centre, axis, ends, place)
     return drawn
-
-
-def within_picture(logs: ArrayLike) -> Array:
-    """Numbers by their logarithms, at most e^300 and at least its inverse: a law is drawn far outside its table."""
-    return np.asarray(np.exp(np.clip(logs, -300, 300)), np.float64)
 
 
 def finish_law(ax: Axes, axis: str, drawn: Sequence[Array], labels: Sequence[EndLabel], *, height: float) -> None:
@@ -237,7 +232,7 @@ def _draw_law(ax: Axes, law: _Law, base: Setting, axis: str, ends: tuple[float, 
     """
     grid = np.geomspace(*ends, POINTS)
     rows = [law.row({**base, axis: float(value)}) for value in grid]
-    found = within_picture([(law.mean(row), *law.interval(row)) for row in rows])
+    found = np.exp(np.clip([(law.mean(row), *law.interval(row)) for row in rows], -300, 300))
     if place.number < MOST_FILLED:
         ax.fill_between(grid, found[:, 1], found[:, 2], color=place.colour, alpha=0.13, linewidth=0)
     ax.plot(grid, found[:, 1:], color=place.colour, linestyle=dashes(place.index), linewidth=0.6, label="_interval")
@@ -260,7 +255,7 @@ def _optima(
         if axis not in cell.key or any(cell.key.get(name, 0) <= 0 for name in base):
             continue
         value = cell.key[axis]
-        factor = float(within_picture(law.mean(law.row({**base, axis: value}) - law.row(cell.key))))
+        factor = float(np.exp(law.mean(law.row({**base, axis: value}) - law.row(cell.key))))
         low, high = (np.nan if end is None else end * factor for end in (cell.low, cell.high))
         if cell.status is OptimumStatus.INTERIOR and cell.learning_rate is not None:
             rows["o"].append((value, cell.learning_rate * factor, low, high))

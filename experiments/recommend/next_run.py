@@ -24,7 +24,7 @@ from experiments.joint import loss_shape
 from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses, error_variances, spreads
 from experiments.recommend.prediction import Coefficients
-from experiments.recommend.target_run import LARGEST_LOG, Line, with_lines
+from experiments.recommend.target_run import Line, with_lines
 
 Array = NDArray[np.float64]
 
@@ -104,12 +104,11 @@ def next_runs(
             both = np.concatenate([old[0], x]), np.concatenate([old[1], count])
             added = losses.information(*both) - losses.information(*old)
         left = _expected(coefficients, aim, added)
-        ends = np.exp(np.clip([x[0], x[-1]], -LARGEST_LOG, LARGEST_LOG))
         found.append(
             NextRun(
                 setting=setting,
-                lowest=float(ends[0]),
-                highest=float(ends[1]),
+                lowest=float(np.exp(x[0])),
+                highest=float(np.exp(x[-1])),
                 num_rates=len(x),
                 width=float(np.sqrt(max(left, 0.0) / present)),
                 cost=cost / dearest,

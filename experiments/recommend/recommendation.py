@@ -32,7 +32,7 @@ from experiments.joint.regressors import SLOPE
 from experiments.recommend.next_run import NextRun, next_runs
 from experiments.recommend.pilot_law import Answer, PilotLaw, fit_pilot_law
 from experiments.recommend.pilot_norms import PilotNorms, pilot_norms
-from experiments.recommend.target_run import LARGEST_LOG, ON_LINE, TargetRun, beyond, off_lines
+from experiments.recommend.target_run import ON_LINE, TargetRun, beyond, off_lines
 from experiments.tables.reading import How, table_from_frame
 from experiments.tables.run_table import DECAYS, RunTable
 from theory import InvalidParameter
@@ -251,8 +251,7 @@ def _single(runs: RunTable, name: str) -> float | None:
 def _off_line_warnings(pilot: PilotLaw, target: TargetRun) -> list[str]:
     off = off_lines(pilot.whole(target), pilot.lines)
     return [
-        f"{line.name} is a factor of {np.exp(min(abs(off[line.name]), LARGEST_LOG)):.3g} off the line that the table"
-        f" keeps to ({line}):"
+        f"{line.name} is a factor of {np.exp(abs(off[line.name])):.3g} off the line that the table keeps to ({line}):"
         f" an exponent of 0 with a standard deviation of {SLOPE:g} is assumed"
         for line in pilot.lines
         if abs(off[line.name]) > ON_LINE
