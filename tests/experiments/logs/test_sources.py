@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,24 @@ def test_other_files_get_a_line_that_lists_what_is_read(name: str, content: byte
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=r"what is read: Hugging Face's trainer_state.json .* TensorBoard .* CSV"):
         read_source(tmp_path / name, {})
+
+
+LONG_LINES = {
+    "blanks behind a step": "step" + " " * 20_000 + "x",
+    "blanks behind a loss": "step 5 loss" + " " * 20_000 + "x",
+    "a number that is none": "step 5 loss " + "9" * 20_000 + "x",
+    "numbers behind numbers": "\n".join(f"step 5 loss 2.0 {'+1' * 40} {end}" for end in "xyz"),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_LINES)
+def test_a_line_of_any_kind_is_soon_read(kind: str, tmp_path: Path) -> None:
+    """Each took ten seconds or did not end, since it could be divided in many ways that were all tried."""
+    path = tmp_path / "log.txt"
+    path.write_text(text_lines("step {step} loss {loss:.9g}") + LONG_LINES[kind] + "\n")
+    started = time.process_time()
+    assert read_source(path, {}).num_lines > len(STEPS)
+    assert time.process_time() - started < 2
 
 
 def test_bytes_that_only_look_like_events(tmp_path: Path) -> None:
