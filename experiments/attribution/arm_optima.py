@@ -85,7 +85,7 @@ def optima_from_frame(
     scales = [name for name in KEYS if name in frame.columns]
     try:
         numbers = frame[[*scales, *(c for c in ("learning_rate", "low", "high") if c in frame)]].astype(float)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the second of a whole number of hundreds of digits
         raise BadInput(f"{where}: {' '.join(str(error).split())}") from None
     if frame.duplicated([arm, *scales]).any():
         raise BadInput(f"{where}: two rows for one cell and arm")

@@ -17,11 +17,13 @@ from scipy.stats import spearmanr
 
 from experiments.calibration.counting import DIGITS
 from experiments.calibration.real_tables import public_folder, write_table
+from experiments.files import BadInput
 from experiments.losses.finished_runs import Run
 from experiments.losses.intervals import error_model
 from experiments.losses.loss_table import read_final_losses
 from experiments.losses.schedule_law import shape_grid
 from experiments.recommend.recommendation import CONFIDENCE
+from experiments.text import counted
 
 FILE = "lr_scheduling/slimpajama_final_losses.csv"
 TABLE, CONFIG = "losses.csv", "losses.json"
@@ -33,6 +35,7 @@ SPLITS = (  # places of lengths in order: trained on, asked for
     ((0, 1, 2), (3,)),
     ((1, 3), (0, 2)),
 )
+FEWEST_LENGTHS = 1 + max(place for split in SPLITS for part in split for place in part)
 FEWEST_RUNS = 20  # at one length, for it to count as dense
 
 Way = Iterator[tuple[str, list[Run], list[Run]]]
@@ -70,12 +73,18 @@ def judge_left_out(trained: Sequence[Run], asked: Sequence[Run], level: float) -
 
 
 def _dense(runs: Sequence[Run]) -> tuple[list[Run], list[int]]:
-    """The runs of the most frequent size, and the lengths of which it has many."""
+    """The runs of the most frequent size, and the lengths of which it has many. Raises `BadInput` for too few."""
     sizes = [run.num_params for run in runs]
     most = max(sorted(set(sizes)), key=sizes.count)
     dense = [run for run in runs if run.num_params == most]
     lengths = [run.num_steps for run in dense]
-    return dense, sorted(length for length in set(lengths) if lengths.count(length) >= FEWEST_RUNS)
+    many = sorted(length for length in set(lengths) if lengths.count(length) >= FEWEST_RUNS)
+    if len(many) < FEWEST_LENGTHS:
+        raise BadInput(
+            f"{FILE}: {counted(len(many), 'length')} with {FEWEST_RUNS} runs of the most frequent size; needed are"
+            f" {FEWEST_LENGTHS}"
+        )
+    return dense, many
 
 
 def _by(quantity: Callable[[Run], float], runs: Sequence[Run]) -> Way:

@@ -85,7 +85,11 @@ def prediction_figure(runs: Sequence[PredictedRun], *, title: str, tolerance: fl
             ends.append(EndLabel(run.name, float(values[-1]), colour(place)))
             if len(runs) == 1 and settled is not None:
                 ends = [EndLabel("equilibrium", settled, GREY)]
-        cut |= finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        below = finish_panel(ax, quantity, runs[0].trajectory.steps, np.concatenate([np.ravel(part) for part in drawn]))
+        cut |= below
+        if below:  # a point that is not clipped would take room where it lies
+            for line in ax.lines:
+                line.set_clip_on(True)
         if marked and len(runs) == 1:
             _name_transient(ax, runs[0], quantity)
         if 1 < len(runs) <= MOST_IN_LEGEND:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.logs.settings import Setting
+from experiments.logs.settings import HIGHEST_RATE, Setting
 from experiments.logs.sources.names import OF_MATRICES
 from experiments.logs.sources.raw_log import RawLog
 from experiments.text import counted, listed
@@ -25,7 +25,6 @@ Steps = NDArray[np.int64]
 MOST_STEPS = 10**7
 MOST_RESTARTS = 1000
 EXCURSIONS = 5  # steps that go back, of a table in another order
-HIGHEST_RATE = 1e3
 ROUND = 10  # steps, of a run whose every step is logged
 JUMP = 1.5  # ratio of neighbouring rates
 WIDE = 20  # gap between rates, in usual gaps
@@ -271,6 +270,11 @@ def _rates(
         if setting.learning_rate is None:
             return None, (), ["no learning rate is logged: give --learning-rate, and --schedule"]
         length = max(planned or num_steps, num_steps)
+        if length > MOST_STEPS:
+            raise BadInput(
+                f"a run of {length:.10g} steps was planned: a schedule has at most {MOST_STEPS:g};"
+                " --num-steps tells another length"
+            )
         schedule = setting.planned_schedule(length)
         notes.append(
             f"no learning rate is logged: {schedule.name} from --learning-rate {setting.learning_rate:g} over {length}"

@@ -47,6 +47,7 @@ SPACING = 0.02  # relaxations between the records that tell a slope
 LEAST_POINTS = 5
 TOLERANCE = 0.05
 CLEARLY = 0.05  # by which a direction ratio is off 1, where it makes half of the error of the norm or less
+LEAST_LEVEL = 1e-30  # of equilibrium, by which a mean square is divided, and as a share of that mean square
 LEAST_GROWN = 0.1  # of the last mean square of the weights, by steps since the first record, to tell a direction
 
 
@@ -171,7 +172,7 @@ def follow(
         angles=turns(np.square(before), s, p, e, x),
         angles_predicted=turned,
         update_rms=np.sqrt(s) if measured else None,
-        cosine=p / np.maximum(before * np.sqrt(s), 1e-300) if measured else None,
+        cosine=cosines(p, before * np.sqrt(s)) if measured else None,
         error=None if weights is None or driven is None else largest_error(driven, weights, start),
         error_predicted=None if weights is None else largest_error(predicted, weights, start),
         settled=settled,
@@ -195,7 +196,7 @@ def grown_ratio(weights: Series, predicted: Array, start: int, shrinkage: Array)
     square = float(np.sum((rho - left) * grown) / np.sum(np.square(grown)))
     if square <= 0 or abs(np.sqrt(square) - 1) < CLEARLY:
         return None
-    before, after = (np.max(np.abs(np.sqrt((left + c * grown) / rho) - 1)) for c in (1.0, square))
+    before, after = (np.max(np.abs(np.sqrt(np.maximum(left + c * grown, 0) / rho) - 1)) for c in (1.0, square))
     return float(np.sqrt(square)) if after < before / 2 else None
 
 
@@ -210,6 +211,11 @@ def turns(rho: Array, s: Array, p: Array, e: Array, x: Array) -> Array:
     """Angle of every step in radians."""
     across = np.sqrt(np.maximum(rho * s - p**2, 0))
     return np.arctan2(e * across, (1 - x) * rho - e * p)
+
+
+def cosines(products: Array, lengths: Array) -> Array:
+    """NaN where a length is 0."""
+    return np.divide(products, lengths, out=np.full(len(products), np.nan), where=lengths > 0)
 
 
 def force_budget(
@@ -262,7 +268,7 @@ def own_equilibrium_step(weights: Series, rates: Array, start: int, shrinkage: A
         return NOT_KNOWN
     done, rho, tau = done[first], rho[first], tau[first]
     level = rho + np.gradient(rho, tau)
-    ratio = np.sqrt(rho / np.where(level > 0, level, 1e-300))
+    ratio = np.sqrt(rho / np.maximum(level, np.maximum(LEAST_LEVEL * rho, LEAST_LEVEL)))
     last = int(np.searchsorted(done, peak_end_of(rates), side="right")) - 1
     place = transient_steps(ratio, 1.0, peak_end=min(max(last, 0), len(done) - 1), tolerance=TOLERANCE)
     if place is None or (place > last and not reaches):

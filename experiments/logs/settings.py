@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from experiments.files import BadInput
-from experiments.logs.sources.raw_log import RawLog, to_float
+from experiments.logs.sources.raw_log import RawLog
 from experiments.tables.formats import read_raw
+from experiments.tables.written import number
 from experiments.text import flag, listed
 from theory import OPTIMIZERS, SCHEDULES, WSD, AdamC, AdamW, Constant, Optimizer, Schedule
 from theory.checks import require_integer, require_magnitude, require_number
@@ -18,6 +20,7 @@ from theory.networks import WHITE_NOISE, Model, Network, model_of
 
 RUNS_FILE = "runs.csv"
 UNKNOWN_DECAY = 0.0
+HIGHEST_RATE = 1e3  # of a run
 ASSUMED_RMS = 0.02  # where nobody tells an initial one
 FRACTIONS = {"a tenth": 0.1, "zero": 0.0, "nothing": 0.0}
 TEXTS = ("optimizer", "schedule", "decay")
@@ -61,7 +64,7 @@ class Setting:
     def __post_init__(self) -> None:
         """Raises `InvalidParameter`; what the optimizer and the schedule take is checked by them."""
         if self.learning_rate is not None:
-            require_number("learning_rate", self.learning_rate, above=0)
+            require_number("learning_rate", self.learning_rate, above=0, at_most=HIGHEST_RATE)
         if self.initial_rms is not None:
             require_magnitude("initial_rms", self.initial_rms)
         for name in ("num_steps", "num_entries", "steps_per_record"):
@@ -193,10 +196,10 @@ def _value(name: str, text: str) -> dict[str, Any]:
     if name in TEXTS:
         known = get_args(Decay) if name == "decay" else OPTIMIZERS
         return {name: text.lower()} if text.lower() in known else {}
-    number = to_float(text)
-    if number is None or name in ("shape", "recorded"):
+    found = number(text)
+    if found is None or not math.isfinite(found) or name in ("shape", "recorded"):
         return {}
-    return {name: int(number) if name in COUNTS else number}
+    return {name: int(found) if name in COUNTS else found}
 
 
 def _schedule(text: str) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def _schedule(text: str) -> dict[str, Any]:
         return {}
     told: dict[str, Any] = {"schedule": found[1]}
     if found[2]:
-        fraction = FRACTIONS.get(found[2], to_float(found[2]))
+        fraction = FRACTIONS.get(found[2], number(found[2]))
         if fraction is None:
             return {}
         told["final_fraction"] = fraction

@@ -55,7 +55,8 @@ def ending_of(loss: Series | None) -> Ending:
         return Ending(outcome=RunOutcome.COMPLETED)
     broken = ~np.isfinite(loss.values)
     zero = loss.values == 0
-    if zero[-3:].all() and len(zero) > 3 and np.median(loss.values[~zero & ~broken], axis=None) > 0.05:
+    others = loss.values[~zero & ~broken]
+    if zero[-3:].all() and len(zero) > 3 and len(others) and np.median(others) > 0.05:
         broken = broken | zero
     if broken[-1]:
         fine = np.flatnonzero(~broken)

@@ -157,7 +157,7 @@ def _values(
             raise BadInput(f"--constant {name}: it is mapped to a column as well")
         return [constants[name]] * len(raw.lines)
     if name in columns:
-        if raw.header.count(columns[name]) != 1:
+        if raw.times[columns[name]] != 1:
             raise BadInput(f"--column {name}={columns[name]}: {raw.where} has no such column; it has {raw.shown}")
         return raw.columns[raw.header.index(columns[name])]
     place = _place(raw, name, others, taken=set(columns.values()))
@@ -181,11 +181,11 @@ def _unit(theirs: str, name: str, others: Sequence[str], values: Sequence[Any]) 
 def _place(
     raw: RawTable, name: str, others: Sequence[str], taken: set[str] | None = None, *, in_units: bool = False
 ) -> int | None:
-    if raw.header.count(name) == 1:
+    if raw.times[name] == 1:
         return raw.header.index(name)
     for other in (name, *others):
         for place, theirs in enumerate(raw.header):
             bare = unit_of(theirs)[0] if in_units else theirs
-            if theirs not in (taken or ()) and raw.header.count(theirs) == 1 and other in spelled(bare):
+            if theirs not in (taken or ()) and raw.times[theirs] == 1 and other in spelled(bare):
                 return place
     return None

@@ -142,7 +142,10 @@ def settle_target(
             raise BadInput("--num-tokens: the table does not tell tokens per step; give --num-steps")
         require_number("num_tokens", num_tokens, above=0)
         require_number("tokens_per_step", tokens_per_step, above=0)
-        num_steps = max(1, round(num_tokens / tokens_per_step))
+        wanted = num_tokens / tokens_per_step
+        if not wanted <= MOST_STEPS:
+            raise InvalidParameter("num_tokens", num_tokens, f"at most {MOST_STEPS:g} steps of {tokens_per_step:g}")
+        num_steps = max(1, round(wanted))
     assert num_steps is not None
     if len(steps) == 1 and num_steps not in steps:
         (only,) = steps

@@ -199,7 +199,7 @@ class _Table:
                     "num_steps: no column of it, and num_tokens tells it only with tokens_per_step (or batch_size and"
                     " sequence_length)"
                 )
-            steps = np.round(total / tokens)
+            steps = np.round(_over(total, tokens))
             self.notes.append("num_steps is num_tokens over tokens per step")
         if tokens is None:
             tokens = self._assumed_tokens(steps)
@@ -210,8 +210,8 @@ class _Table:
             "weight_decay": self._or_assumed("weight_decay", WEIGHT_DECAY),
         }
         for name, values in found.items():
-            least = 0.0 if name == "weight_decay" else np.nextafter(0, 1)
-            self.rows.drop(~(np.isfinite(values) & (values >= least)), f"no {name} above 0", values.tolist())
+            enough = values >= 0 if name == "weight_decay" else values > 0
+            self.rows.drop(~(np.isfinite(values) & enough), f"no {name} above 0", values.tolist())
         return found
 
     def settings(self, quantities: Mapping[str, Array]) -> list[Setting | None]:
@@ -289,7 +289,7 @@ class _Table:
         total, batch = self.cells.number("num_tokens"), self.cells.number("batch_size")
         if total is not None:
             self.notes.append("tokens per step are num_tokens over num_steps")
-            return total / steps
+            return _over(total, steps)
         self.tokens_known = False
         if batch is not None:
             self.notes.append("batch_size is taken in its own unit: tokens are not told")
@@ -317,13 +317,13 @@ class _Table:
         given, length = self.cells.number("decay_fraction"), self.cells.number("decay_steps")
         if given is not None:
             return given
-        return np.full(self.cells.num_rows, np.nan) if length is None else length / steps
+        return np.full(self.cells.num_rows, np.nan) if length is None else _over(length, steps)
 
     def _final_fraction(self, kinds: Sequence[str | None], rates: Array) -> Array:
         """From a column, else 0; of a cosine from the name of its run, else a tenth."""
         given, lowest = self.cells.number("final_fraction"), self.cells.number("final_learning_rate")
         if given is None and lowest is not None:
-            given = lowest / rates
+            given = _over(lowest, rates)
         if given is not None:
             return np.nan_to_num(given)
         result, assumed, told = np.zeros(self.cells.num_rows), 0, 0
@@ -341,3 +341,9 @@ class _Table:
                 " (--constant final_fraction=VALUE)"
             )
         return result
+
+
+def _over(values: Array, others: Array) -> Array:
+    """Ratios of cells, not finite over 0: such rows are dropped later."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return values / others

@@ -25,7 +25,7 @@ from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
 from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
-from experiments.recommend.target_run import Line, TargetRun, complete, independent, off_lines
+from experiments.recommend.target_run import LARGEST_LOG, Line, TargetRun, complete, independent, off_lines
 from experiments.tables.run_table import RunTable
 from experiments.text import counted
 
@@ -88,7 +88,8 @@ class PilotLaw:
         model = self.coefficients.model
         logs = np.log([cell.key["batch_size"] for cell in self.cells])
         powers = np.linalg.lstsq(model.trend, logs, rcond=None)[0]
-        return float(np.exp(model.trend_row(self.setting(target)) @ powers))
+        log_batch = model.trend_row(self.setting(target)) @ powers
+        return float(np.exp(np.clip(log_batch, -LARGEST_LOG, LARGEST_LOG)))
 
     def read(self, target: TargetRun, confidence: float) -> Answer:
         """The optimum at a target, with intervals of that ``confidence``, in (0, 1).

@@ -14,6 +14,7 @@ from experiments.tables.reading import WIDEST_SCALE
 from experiments.tables.run_table import DECAYS, SCALES
 from theory.checks import require_number
 
+LARGEST_LOG = float(np.log(1e300))
 SAME = 1e-6  # relative difference below which two values are one
 KEYS = (*SCALES, DECAYS[0])  # that have a flag of their own
 ON_LINE = (
@@ -57,19 +58,25 @@ class TargetRun:
 class Line:
     """An axis that moves with others in the table: name = scale times the product of theirs to their powers.
 
-    name : of the axis. scale : the factor. powers : by the name of the other axis.
+    name : of the axis. log_scale : ln of the factor. powers : by the name of the other axis.
     """
 
     name: str
-    scale: float
+    log_scale: float
     powers: Mapping[str, float]
 
+    def log_value(self, setting: Mapping[str, float]) -> float:
+        """ln of the axis, on the line."""
+        return self.log_scale + float(sum(power * np.log(setting[name]) for name, power in self.powers.items()))
+
     def value(self, setting: Mapping[str, float]) -> float:
-        """Of the axis, on the line."""
-        return float(self.scale * np.prod([setting[name] ** power for name, power in self.powers.items()]))
+        """Of the axis, on the line, between 1e-300 and 1e300: a steep one leaves what a number holds."""
+        return float(np.exp(np.clip(self.log_value(setting), -LARGEST_LOG, LARGEST_LOG)))
 
     def __str__(self) -> str:
-        return f"{self.name} = {self.scale:.3g} " + " ".join(f"{name}^{p:.3g}" for name, p in self.powers.items())
+        steep = abs(self.log_scale) > LARGEST_LOG
+        scale = f"e^{self.log_scale:.3g}" if steep else f"{np.exp(self.log_scale):.3g}"
+        return f"{self.name} = {scale} " + " ".join(f"{name}^{p:.3g}" for name, p in self.powers.items())
 
 
 def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequence[Line]) -> dict[str, float]:
@@ -120,7 +127,7 @@ def complete(cells: Sequence[Cell], target: TargetRun, batch: Batch, lines: Sequ
 
 def off_lines(setting: Mapping[str, float], lines: Sequence[Line]) -> dict[str, float]:
     """By axis that moves with others, ln of how far a setting is off its line."""
-    return {line.name: float(np.log(setting[line.name] / line.value(setting))) for line in lines}
+    return {line.name: float(np.log(setting[line.name])) - line.log_value(setting) for line in lines}
 
 
 def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[Line]]:
@@ -140,7 +147,7 @@ def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[L
             kept.append(name)
             continue
         used = {other: float(power) for other, power in zip(kept, solved[1:], strict=True) if abs(power) > 1e-3}
-        lines.append(Line(name=name, scale=float(np.exp(solved[0])), powers=used))
+        lines.append(Line(name=name, log_scale=float(solved[0]), powers=used))
     left_out = {line.name for line in lines} | tuned
     return [replace(cell, key={n: v for n, v in cell.key.items() if n not in left_out}) for cell in cells], lines
 

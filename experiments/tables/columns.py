@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from experiments.files import BadInput
 from experiments.tables.formats import RawTable
@@ -57,6 +58,7 @@ WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params")  # obje
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
 WITH_UNIT = re.compile(rf"(.*?[^\W_])[\W_]+(?:in[\W_]+)?({WORDS})s?[\W_]*|(.*[a-z])([KMBGT])", re.IGNORECASE)
 WITH_UNITS = (*SCALES, "num_steps")  # what is counted
+MOST_REMEMBERED = 100_000  # names, of which a table may have as many as it likes
 NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numbers
 
 
@@ -120,7 +122,7 @@ def find_columns(
         if len(done) == 1 and name in found.places and done[0] not in found.axes.values():
             found.so_far[name] = done[0]
     for name in others:
-        if name in COLUMNS or raw.header.count(name) != 1:
+        if name in COLUMNS or raw.times[name] != 1:
             raise BadInput(f"{raw.where}: {name!r} is not one further column of it; it has {raw.shown}")
         found.places[name] = raw.header.index(name)
     return found
@@ -129,8 +131,8 @@ def find_columns(
 def _place(raw: RawTable, what: str, theirs: str, columns: Mapping[str, str]) -> int:
     if theirs not in raw.header:
         theirs = columns.get(theirs, theirs)
-    if raw.header.count(theirs) > 1:
-        raise BadInput(f"{raw.where}: column {theirs!r} stands {raw.header.count(theirs)} times in the header")
+    if raw.times[theirs] > 1:
+        raise BadInput(f"{raw.where}: column {theirs!r} stands {raw.times[theirs]} times in the header")
     if theirs not in raw.header:
         raise BadInput(f"{what}: {raw.where} has no such column; it has {raw.shown}")
     return raw.header.index(theirs)
@@ -179,6 +181,7 @@ def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
     return True
 
 
+@lru_cache(maxsize=MOST_REMEMBERED)
 def unit_of(theirs: str) -> tuple[str, float]:
     """A name without its unit, and that unit: ("params", 1e6) of params_M, params (millions) and paramsM; 1 if none."""
     match = WITH_UNIT.fullmatch(theirs.strip())
@@ -227,16 +230,17 @@ def _candidates(raw: RawTable, names: Sequence[str], taken: set[str], *, in_unit
     return [
         place
         for place, theirs in enumerate(raw.header)
-        if theirs not in taken and raw.header.count(theirs) == 1 and (set(spelled(bare[theirs])) & set(names))
+        if theirs not in taken and raw.times[theirs] == 1 and (set(spelled(bare[theirs])) & set(names))
     ]
 
 
-def spelled(theirs: str) -> list[str]:
+@lru_cache(maxsize=MOST_REMEMBERED)
+def spelled(theirs: str) -> tuple[str, ...]:
     """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
     parts = [part for part in theirs.split(".") if part not in WRAPPERS] or [theirs]
     ends = [".".join(parts[place:]) for place in range(len(parts))]
     found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
-    return [found[0], *(end for end in found[1:] if end != "loss")]  # train.loss is another one
+    return (found[0], *(end for end in found[1:] if end != "loss"))  # train.loss is another one
 
 
 def _can_be(raw: RawTable, name: str, place: int) -> bool:

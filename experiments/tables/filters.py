@@ -71,7 +71,7 @@ def select_rows(raw: RawTable, conditions: Sequence[Condition], columns: Mapping
     """
     for condition in conditions:
         name = condition.column if condition.column in raw.header else columns.get(condition.column, condition.column)
-        if raw.header.count(name) != 1:
+        if raw.times[name] != 1:
             raise BadInput(f"--where {condition}: {raw.where} has no such column; it has {raw.shown}")
         values = raw.columns[raw.header.index(name)]
         fits = condition.fits(values)

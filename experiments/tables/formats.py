@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,11 @@ class RawTable:
     exclusions: tuple[Exclusion, ...] = ()
     separator: str = ""
     missing_is_nan: bool = False
+
+    @cached_property
+    def times(self) -> Counter[str]:
+        """How often each name stands in the header."""
+        return Counter(self.header)
 
     @property
     def shown(self) -> str:

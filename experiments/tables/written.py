@@ -52,9 +52,11 @@ def written(text: str, *, suffixes: bool = False, commas: Commas = "thousands") 
         factor, base = number(found[1] or 1), number(found[2])
         try:
             return None if factor is None or base is None else factor * base ** int(found[3])
-        except (OverflowError, ZeroDivisionError):
+        except (OverflowError, ZeroDivisionError, ValueError):  # the last of an exponent of thousands of digits
             return None
-    if suffixes and (found := SUFFIXED.fullmatch(text)) and number(found[1]) is not None:
+    if suffixes and (found := SUFFIXED.fullmatch(text)) and (plain := number(found[1])) is not None:
+        if plain == 0 or math.isinf(plain):  # also 1e-9999999, which no Decimal can be scaled from
+            return plain
         return float(Decimal(found[1]).scaleb(POWERS[(found[2] or "")[:1].lower()]))
     return None
 

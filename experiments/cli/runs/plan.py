@@ -117,7 +117,7 @@ def _text_in_words(text: TextPlan) -> str:
         absent = "No such file" in text.missing
         state = "none are on this machine" if absent else f"what lies there cannot be used: {text.missing}"
         return f"{line} {state}. lrbend prepare DATASET --out {text.source} writes them."
-    if text.tokens_found is None:
+    if not text.tokens_found:  # none are known, or a cache that is empty, and made anew
         return f"{line} it is built at the first run and was not counted."
     return (
         f"{line} {short_number(text.tokens_found)} are there, which is {text.tokens_needed / text.tokens_found:.2g}"

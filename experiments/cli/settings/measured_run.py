@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from experiments.cli.settings.rate_file import PREFIX, RATE
 from experiments.cli.settings.series_file import SeriesFile, read_series
-from experiments.cli.settings.setting_flags import schedule_from
+from experiments.cli.settings.setting_flags import require_memory, schedule_from
 from experiments.files import BadInput
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def _of_table(options: argparse.Namespace, rates: SeriesFile) -> Schedule:
         _tell(f"--learning-rate is the peak; that of {path} is {peak:g}")
     if options.num_steps is None:
         options.num_steps = rates.steps[-1] + 1
+    require_memory(options)
     _tell(f"the source has the learning rates of {path} over {options.num_steps} steps; --schedule takes others")
     values = tuple(value / peak for value in rates.values)
     return Tabulated(num_steps=options.num_steps, steps=rates.steps, values=values)

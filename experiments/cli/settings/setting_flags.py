@@ -234,7 +234,7 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
     missing = [flag(field) for field in ("learning_rate", "num_steps") if getattr(options, field) is None]
     if missing:
         raise BadInput(f"{' and '.join(missing)}: required, where no file is the schedule")
-    _require_memory(options)
+    require_memory(options)
     cls: Any = ALL_SCHEDULES[name]
     given: dict[str, Any] = {"num_steps": options.num_steps, "warmup_steps": options.warmup_steps}
     if cls is not Constant:
@@ -247,7 +247,7 @@ def schedule_from(options: argparse.Namespace) -> Schedule:
     return schedule
 
 
-def _require_memory(options: argparse.Namespace) -> None:
+def require_memory(options: argparse.Namespace) -> None:
     """Raise `MemoryError` where arrays of that many steps cannot fit: Linux grants them, and kills who uses them."""
     network = getattr(options, "network", NETWORKS[0])
     needed = options.num_steps * (STEP_BYTES if network == NETWORKS[0] else NETWORK_STEP_BYTES)
@@ -267,6 +267,7 @@ def _schedule_of_file(options: argparse.Namespace, path: Path) -> Schedule:
         print(f"note: --learning-rate is the peak; that of {path} is {rates.peak:g}", file=sys.stderr)
     schedule = rates.schedule(options.num_steps)
     options.num_steps = schedule.num_steps
+    require_memory(options)
     return schedule
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from experiments.bend.optimum import CellOptimum
     from experiments.tables.run_table import RunTable
 
+STEEPEST = 1e6  # exponent of a rival
+
 SUMMARY = "how much of a bend angles, norm or something else can make"
 EXAMPLES = (
     "lrbend attribute docs/samples/arms.csv --optima",
@@ -83,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
     check_plot(options)
     require_delta(options.delta)
-    require_number("steepest", options.steepest, above=0)
+    require_number("steepest", options.steepest, above=0, at_most=STEEPEST)
     places, rivals = _places(options.arm), _rivals(options.rival)
     runs = None if options.optima else _read_runs(options, rivals)
     if runs is None:
@@ -207,9 +209,11 @@ def _rivals(given: Sequence[str] | None) -> dict[str, float | None]:
         if name in result:
             raise BadInput(f"--rival {name}: given twice")
         try:
-            result[name] = require_number("exponent", float(value)) if sign else None
+            result[name] = (
+                require_number("exponent", float(value), at_least=-STEEPEST, at_most=STEEPEST) if sign else None
+            )
         except ValueError:
-            raise BadInput(f"--rival {text}: {value!r} is not a finite number") from None
+            raise BadInput(f"--rival {text}: {value!r} is not a number from {-STEEPEST:g} to {STEEPEST:g}") from None
     return result
 
 

@@ -186,9 +186,10 @@ def _of_table(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
 
 
 def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
-    from experiments.losses.curve_files import read_curves
+    from experiments.losses.curve_files import MOST_STEPS, read_curves
     from experiments.losses.curve_law import Angles, curve_settings, fit_curves, rank_curves
     from experiments.losses.settings import candidates
+    from theory.checks import require_integer
 
     law = options.law or "multi-power"
     if law not in LOSS_LAWS:
@@ -198,6 +199,8 @@ def _of_curves(options: argparse.Namespace) -> tuple[Any, list[dict[str, Any]]]:
             raise BadInput(f"{flag(name)}: a law of curves knows no size, batch or data set; give --num-steps")
     if _asks(options) and options.num_steps is None:
         raise BadInput("--num-steps: needed, the length of the run to be made")
+    if options.num_steps is not None:
+        require_integer("num_steps", options.num_steps, at_least=1, at_most=MOST_STEPS)
     constants, angles, assumed = dict(ANGLE), None, []
     for name, text in pairs("--constant", options.constant).items():
         if name not in ANGLE:

@@ -13,6 +13,7 @@ from experiments.files import BadInput
 from experiments.logs.sources.names import ANY, BOUNDS, OF_MATRICES, Meaning, asked_for, looks_like_norm, meaning
 from experiments.logs.sources.stated import LinesOfLists, is_source, stated_in
 from experiments.tables.numbers import possible
+from experiments.tables.written import number
 from experiments.text import listed
 
 Array = NDArray[np.float64]
@@ -117,9 +118,9 @@ class Collector:
         """Remember a name that means nothing if its numbers vary."""
         if theirs in self.varying or theirs in OURS or len(self.unread) >= MOST_UNREAD:
             return
-        if (number := to_float(value)) is None:
+        if (found := number(value)) is None:
             return
-        if self.unread.setdefault(theirs, number) != number and not theirs.lower().endswith(BOUNDS):
+        if self.unread.setdefault(theirs, found) != found and not theirs.lower().endswith(BOUNDS):
             self.varying[theirs] = None
 
     def state(self, line: int, text: str) -> None:
@@ -212,7 +213,7 @@ class Collector:
             return steps
         count = np.searchsorted(rows, np.arange(num_rows), side="right")
         self.notes.append(f"its records have no step: {self.steps_per_record} steps for each, as told")
-        return np.where(count > 0, self.steps_per_record * count, np.nan).astype(np.float64)
+        return np.where(count > 0, float(self.steps_per_record) * count, np.nan)
 
     def _chosen(self) -> dict[tuple[str, str], str]:
         """By quantity and matrix, the name that counts; what was taken for what is noted."""
@@ -238,8 +239,8 @@ class Collector:
     def _holds(self, theirs: str, told: Meaning) -> bool:
         """Whether a name that could be a quantity has numbers, at least one."""
         if told.quantity == "matrix":
-            return any(isinstance(value, str) and to_float(value) is None for value in self.values[theirs][:100])
-        return any(to_float(value) is not None for value in self.values[theirs])
+            return any(isinstance(value, str) and number(value) is None for value in self.values[theirs][:100])
+        return any(number(value) is not None for value in self.values[theirs])
 
     def _equal(self, one: str, other: str) -> bool:
         return self.rows[one] == self.rows[other] and self.values[one] == self.values[other]
@@ -252,10 +253,10 @@ class Collector:
             if None in values:
                 raise ValueError
             kept = np.ones(len(rows), bool)
-        except (TypeError, ValueError):
-            plain = [to_float(value) for value in values]
-            kept = np.array([number is not None for number in plain], bool)
-            numbers = np.array([np.nan if number is None else number for number in plain])
+        except (TypeError, ValueError, OverflowError):
+            plain = [number(value) for value in values]
+            kept = np.array([one is not None for one in plain], bool)
+            numbers = np.array([np.nan if one is None else one for one in plain])
         sized = possible(numbers[kept])
         return rows[kept], np.where(np.isfinite(sized), sized, np.inf)
 
@@ -264,29 +265,19 @@ class Collector:
         return text if len(text) <= 200 else text[:200] + " ..."
 
 
-def to_float(value: object) -> float | None:
-    """A cell as a number; None where it holds none. NaN and Infinity are numbers that were logged."""
-    if value is None or isinstance(value, bool):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-
-
 def _by_label(
     series: Mapping[tuple[str, str], tuple[Rows, Array]], label: NDArray[np.object_]
 ) -> dict[tuple[str, str], tuple[Rows, Array]]:
     """A row a matrix: what belongs to matrices is split by their names."""
     names: Sequence[str] = list(dict.fromkeys(label.tolist()))
-    place = {name: number for number, name in enumerate(names)}
-    number = np.array([place[name] for name in label], np.int64)
+    place = {name: at for at, name in enumerate(names)}
+    places = np.array([place[name] for name in label], np.int64)
     split: dict[tuple[str, str], tuple[Rows, Array]] = {}
     for (quantity, matrix), (rows, values) in series.items():
         if quantity not in OF_MATRICES or matrix:
             split[quantity, matrix] = rows, values
             continue
         for name in names:
-            mine = number[rows] == place[name]
+            mine = places[rows] == place[name]
             split[quantity, name] = rows[mine], values[mine]
     return split

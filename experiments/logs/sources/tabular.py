@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from experiments.logs.sources.raw_log import Collector, RawLog, to_float
+from experiments.files import BadInput
+from experiments.logs.sources.raw_log import Collector, RawLog
 from experiments.tables.formats import DEEPEST, SEPARATORS
+from experiments.tables.written import LARGEST_WHOLE, number
 
 TRAINER_STATE = "Hugging Face trainer state"
 WRAPPERS = ("metrics", "logs", "log", "scalars")  # objects of a record whose names are those of its own
@@ -28,10 +29,16 @@ def header_of(line: str) -> tuple[str, list[str]]:
 
 
 def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
-    """A header, and a row a line. A line with another number of fields, or a step that is no number, is broken."""
+    """A header, and a row a line. A line with another number of fields, or a step that is no number, is broken.
+
+    Raises `BadInput` for a name that is read and stands twice in the header.
+    """
     lines = iter(lines)
     separator, header = header_of(next(lines))
     places = [(place, name) for place, name in enumerate(header) if name and log.wanted(name)]
+    for _, name in places:
+        if header.count(name) > 1:
+            raise BadInput(f"{log.where}: column {name!r} stands {header.count(name)} times in the header")
     passed = [(place, name) for place, name in enumerate(header) if name and not log.wanted(name)]
     cells: list[list[object]] = [log.values[name] for _, name in places]
     steps = [place for place, name in places if (told := log.meanings[name]) and told.quantity == "step"]
@@ -43,7 +50,7 @@ def read_separated(lines: Iterable[str], log: Collector) -> RawLog:
         fields = _fields(text, separator)
         if separator == ";" and "," in text:
             fields = [COMMA.sub(r"\1.\2", field) if COMMA.fullmatch(field) else field for field in fields]
-        if len(fields) != width or (steps and not any(to_float(fields[place]) is not None for place in steps)):
+        if len(fields) != width or (steps and not any(number(fields[place]) is not None for place in steps)):
             log.reject(line, text)
             continue
         for (place, _), column in zip(places, cells, strict=True):
@@ -116,7 +123,7 @@ def columns_as_rows(value: Mapping[str, object], log: Collector) -> list[dict[st
 
 
 def is_number(text: str) -> bool:
-    return to_float(text) is not None
+    return number(text) is not None
 
 
 def leaves_of(item: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -130,8 +137,8 @@ def leaves_of(item: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 def _count(value: object) -> int | None:
     """A number of steps; None where there is none."""
-    number = to_float(value)
-    return int(number) if number is not None and 1 <= number < math.inf else None
+    found = number(value)
+    return int(found) if found is not None and 1 <= found < LARGEST_WHOLE else None
 
 
 def _add(log: Collector, row: int, item: Mapping[str, object]) -> None:

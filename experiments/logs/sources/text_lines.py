@@ -23,6 +23,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 from experiments.logs.sources.names import ANY, OF_MATRICES, looks_like_norm, meaning
@@ -36,15 +37,16 @@ VALUE_WORDS = (
     r"|(?:train/|optim/)?(?:total[ _])?(?:grad(?:ient)?|params?|weights?)[ _]norm|l2_norm/grad/global|gnorm|norm"
     r"|weight_rms|update_rms|mean_w_u|train/CrossEntropyLoss"
 )
-NUMBER = r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
+NUMBER = r"[+-]?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?|nan|inf(?:inity)?)(?![\w.])"
 COUNT = r"\d{1,3}(?:,\d{3})+(?![\d,.])|\d+"
 NAME = r"[A-Za-z_](?:[\w./-]|\[\w+\])*"
 MAPPED = r"(?:[\w./-]|\[\w+\])+"  # what a * stands for
 BETWEEN = r"['\"]?(?:\s*[:=]\s*|\s+)(?:\[|tensor\()?"
 STEP = re.compile(
-    rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*[:=]?\s*\[?({COUNT})(?:\.0+)?(?:\s*/\s*({COUNT}))?(?!\w|\.\d)", re.IGNORECASE
+    rf"(?<![\w/.])({STEP_WORDS})['\"]?\s*(?:[:=]\s*)?\[?({COUNT})(?:\.0+)?(?:\s*/\s*({COUNT}))?(?!\w|\.\d)",
+    re.IGNORECASE,
 )
-VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*[:=]?\s*(?:\[|tensor\()?({NUMBER})", re.IGNORECASE)
+VALUE = re.compile(rf"(?<![\w/.])({VALUE_WORDS})['\"]?\s*(?:[:=]\s*)?(?:\[|tensor\()?({NUMBER})", re.IGNORECASE)
 OTHER = re.compile(rf"(?<![\w./-])({NAME}){BETWEEN}({NUMBER})", re.IGNORECASE)
 OF_NORMS = re.compile("norm|rms|w_?(?:dot_)?u", re.IGNORECASE)  # in a name of what matrices have
 BUILD = re.compile(r"\s*(\d+) (train|val) ([\d.]+|nan|inf)\s*")
@@ -57,7 +59,9 @@ COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
 GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
+BLANKS, NUMBERS = r"\s*+", r"[\d.e+-]++"
 MOST_FORMS = 8
+LONGEST_COUNT = 15  # characters of a number of steps
 LONGEST_OBJECT = 1 << 16
 
 Value = tuple[str, re.Match[str]]  # a name, as the log has it, and where it (1) and its number (2) stand
@@ -83,12 +87,16 @@ def _mask(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Text as it is, but for blanks and numbers, which may be others."""
-    parts = GAP.split(text)
-    return "".join(
-        re.escape(part) if place % 2 == 0 else (r"\s*" if part.isspace() else r"[\d.e+-]+")
-        for place, part in enumerate(parts)
-    )
+    """Text as it is, but for blanks and numbers, which may be others; numbers behind numbers are one.
+
+    Nothing is given back once it is matched: a form that another one could divide otherwise would be tried in all ways.
+    """
+    found: list[str] = []
+    for place, part in enumerate(GAP.split(text)):
+        form = re.escape(part) if place % 2 == 0 else BLANKS if part.isspace() else NUMBERS
+        if form and found[-1:] != [form]:
+            found.append(form)
+    return "".join(found)
 
 
 class _Rows:
@@ -105,7 +113,8 @@ class _Rows:
             self.log.add(self.row, name, value)
 
     def plan(self, told: str | None) -> None:
-        self.planned = max(self.planned, int((told or "0").replace(",", "")))
+        if told is not None and len(told) <= LONGEST_COUNT:
+            self.planned = max(self.planned, int(told.replace(",", "")))
 
 
 class _Values:
@@ -234,8 +243,10 @@ def _object(text: str, log: Collector) -> list[tuple[str, object]] | None:
         value = json.loads(text[start:])
     except (ValueError, RecursionError):
         try:
-            value = ast.literal_eval(text[start:].replace(": nan", ": 'nan'").replace(": inf", ": 'inf'"))
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what is odd in it as a program
+                value = ast.literal_eval(text[start:].replace(": nan", ": 'nan'").replace(": inf", ": 'inf'"))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return None
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         return None

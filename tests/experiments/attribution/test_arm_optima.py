@@ -38,6 +38,8 @@ def test_optima_from_a_table() -> None:
     assert [cell.learning_rate for cell in optima["a"]] == [0.1, None]
     assert optima["a"][1].status is OptimumStatus.CENSORED_HIGH
     assert optima["b"][0].low is None
+    with pytest.raises(BadInput, match="too large"):
+        optima_from_frame(frame.assign(num_params=pd.Series([1, 10**400, 1], dtype=object)))
     with pytest.raises(BadInput, match="no column arm"):
         optima_from_frame(frame.drop(columns="arm"))
     with pytest.raises(BadInput, match="two rows"):

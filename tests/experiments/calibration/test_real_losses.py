@@ -6,6 +6,7 @@ import pytest
 
 from experiments.calibration.real_losses import WAYS, judge_left_out
 from experiments.cli.main import main
+from experiments.files import BadInput
 from tests.experiments.losses.planted_runs import made_runs, planted
 
 DENSE = (2000, 3000, 4000, 6000)
@@ -38,6 +39,13 @@ def test_no_run_is_asked_for_that_was_trained_on(way: str) -> None:
         assert sorted(len(asked) for _, _, asked in groups) == [16, 128]
     if way == "lengths from few":
         assert next(sorted({run.num_steps for run in trained}) for _, trained, _ in groups) == [2000, 3000]
+
+
+@pytest.mark.parametrize("way", ["length, dense size", "lengths from few"])
+def test_it_has_to_have_lengths(way: str) -> None:
+    runs = [*made_runs(*DENSE[:3]), *made_runs(*DENSE[:3])]
+    with pytest.raises(BadInput, match="3 lengths with 20 runs of the most frequent size; needed are 4"):
+        list(WAYS[way](runs))
 
 
 def test_it_has_to_have_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,6 +109,16 @@ def test_hostile_tables_are_drawn(kind: str, names: tuple[str, ...] | None) -> N
     assert picture_bytes(figure, "png")
 
 
+@pytest.mark.parametrize("losses", [(1e-310,), (1e-310, 3.0, 1e-310), (3.0, 3.0, 3.0), (1e-29, 2e-29, 1e-29)])
+def test_a_cell_has_a_height_whatever_its_losses_are(losses: tuple[float, ...]) -> None:
+    rates = 1e-3 * 2.0 ** np.arange(len(losses))
+    frame = pd.DataFrame({"num_params": 1e8, "learning_rate": rates, "loss": losses})
+    figure = sweep_figure(fit_bend(frame, sensitivity=False).groups, title="t")
+    for ax in figure.axes:
+        assert np.diff(ax.get_ylim())[0] >= 1e-6
+    assert picture_bytes(figure, "svg")
+
+
 def test_the_run_to_be_made_stands_on_its_law(table: pd.DataFrame) -> None:
     (found,) = recommend(table, TargetRun(num_params=1e10, num_tokens=1e11), further=False)
     assert found.answer is not None

@@ -47,6 +47,14 @@ def test_a_setting_with_its_equilibrium_and_the_end_of_its_transient() -> None:
     assert num_steps in [tick for tick in figure.axes[0].get_xticks() if tick <= figure.axes[0].get_xlim()[1]]
 
 
+def test_one_step_far_below_its_equilibrium_leaves_room_for_the_axes() -> None:
+    """Its mark lies outside of the picture."""
+    far = replace(run(1e-3, num_steps=1), equilibrium_rms=1e8)
+    figure = prediction_figure([far], title="t", tolerance=0.05)
+    assert picture_bytes(figure, "svg")
+    assert figure.axes[0].get_position().width > 0.2
+
+
 def test_a_crossing_is_not_called_the_end_of_a_transient() -> None:
     crossing = replace(run(1e-3), passes_equilibrium=True)
     figure = prediction_figure([crossing], title="n", tolerance=0.05)

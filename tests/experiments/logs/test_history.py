@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,16 @@ def test_a_run_may_end_between_two_records(steps: Sequence[int], ended: int, tmp
     assert any("gone on to its end, step 8000" in note for note in found.notes) == (ended == 8000)
     assert found.learning_rates is not None
     assert len(found.learning_rates) == ended
+
+
+def test_a_planned_length_beyond_any_run_makes_no_schedule(tmp_path: Path) -> None:
+    """Which is as long as the log says that the run was to be; where rates are logged, none is needed."""
+    for rates, refused in (({}, True), ({"lr": 1e-3}, False)):
+        state = {"log_history": [{"step": step, "loss": 3.0, **rates} for step in range(1, 20)], "max_steps": 2 * 10**9}
+        path = tmp_path / "trainer_state.json"
+        path.write_text(json.dumps(state))
+        with pytest.raises(BadInput, match="2000000000 steps was planned") if refused else nullcontext():
+            assert history_of(read_source(path, {}), Setting(learning_rate=1e-3)).planned_steps == 2 * 10**9
 
 
 def test_steps_that_no_run_has_are_refused(tmp_path: Path) -> None:

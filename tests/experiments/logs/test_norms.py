@@ -60,6 +60,25 @@ def test_what_nothing_measures_is_no_record(name: str, value: str, tmp_path: Pat
     assert found.weight_rms_error < (0.5 if value == "1e-310" else 0.05)
 
 
+@pytest.mark.parametrize("largest", [1e5, 1e20])
+def test_a_norm_that_falls_faster_than_its_decay_is_not_in_equilibrium(largest: float, tmp_path: Path) -> None:
+    """Its own level is below 0 there."""
+    rows = [{"step": step, "lr": 1e-3, "weight_rms": largest * np.exp(-step / 20) + 1} for step in range(1, 1200, 10)]
+    step = reading(tmp_path, rows, Setting(weight_decay=1.0)).equilibrium_step
+    assert step is not None
+    assert 20 * np.log(largest) < step < 20 * np.log(1e4 * largest)
+
+
+@pytest.mark.parametrize(("weight_rms", "update_rms"), [(0.0, 1e30), (1.0, 0.0)])
+def test_what_has_no_length_has_no_cosine(weight_rms: float, update_rms: float, tmp_path: Path) -> None:
+    rows = [{"step": 0, "lr": 1e-3, "weight_rms": 1.0, "update_rms": 1.0, "mean_w_u": 1e29}]
+    odd = {"weight_rms": weight_rms, "update_rms": update_rms}
+    rows += [{**rows[0], "step": step} | (odd if step > 20 else {}) for step in range(1, 40)]
+    cosine = reading(tmp_path, rows, Setting(weight_decay=1.0)).trajectory.cosine[:, 0]
+    assert np.isfinite(cosine[:15]).all()
+    assert np.isnan(cosine[-10:]).all()
+
+
 def test_a_signal_is_what_momentum_does_not_explain(tmp_path: Path) -> None:
     rows = white_noise_rows(ADAMW, Constant(num_steps=4000), initial_rms=0.05, every=1, signal=0.5)
     found = reading(tmp_path, rows)

@@ -52,12 +52,16 @@ def test_what_is_no_setting_is_passed_over(folder: Path) -> None:
     assert beside(folder / "b.csv", Setting())[0] == Setting(weight_decay=0.2)
     for name in ("twice.csv", "other.csv", "runs.csv"):
         assert beside(folder / name, Setting()) == (Setting(), ())
+    for value in ("nan", "inf", "-inf", "1e999"):
+        (folder / "runs.csv").write_text(f"run,num_steps,weight_decay,initial_rms\na,{value},{value},{value}\n")
+        assert beside(folder / "a.csv", Setting()) == (Setting(), ())
     (folder / "runs.csv").write_bytes(b"\xff\xfe\x00")
     assert beside(folder / "a.csv", Setting()) == (Setting(), ())
 
 
 @pytest.mark.parametrize(
-    "setting", [{"initial_rms": 0.0}, {"num_steps": 0}, {"num_entries": 0}, {"learning_rate": -1.0}]
+    "setting",
+    [{"initial_rms": 0.0}, {"num_steps": 0}, {"num_entries": 0}, {"learning_rate": -1.0}, {"learning_rate": 1e200}],
 )
 def test_settings_out_of_range(setting: dict[str, float]) -> None:
     with pytest.raises(InvalidParameter):

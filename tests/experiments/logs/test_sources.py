@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,41 @@ def test_what_is_missing_is_not_what_is_not_finite(tmp_path: Path) -> None:
         assert series(read_source(path, {}), "loss") == {1: 3.0, 3: float("inf"), 4: float("inf")}
 
 
+def test_a_name_that_stands_twice_in_the_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step,loss,seconds,seconds\n" + "".join(f"{step},3.0,1,2\n" for step in STEPS))
+    assert series(read_source(path, {}), "loss") == of([3.0] * len(STEPS))
+    path.write_text("step,loss,loss\n" + "".join(f"{step},3.0,4.0\n" for step in STEPS))
+    with pytest.raises(BadInput, match="column 'loss' stands 2 times in the header"):
+        read_source(path, {})
+
+
+LONG = 10**400  # beyond any float, and yet a number in JSON
+
+
+def test_whole_numbers_of_hundreds_of_digits_are_not_finite(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{**row, "other": LONG, "weight_norm": 20.0, "num_entries": LONG} for row in ROWS]
+    rows[3]["loss"] = rows[5]["step"] = LONG
+    log = read_source(write_json_lines(tmp_path / "log.jsonl", rows), {})
+    losses = [float("inf") if place == 3 else loss for place, loss in enumerate(LOSSES) if place != 5]
+    kept = np.isfinite(log.steps)
+    np.testing.assert_array_equal(log.series["loss", ""][1][kept], losses)
+    assert log.num_entries == {}
+    state = {"log_history": ROWS, "max_steps": LONG, "global_step": 1e300}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    log = read_source(tmp_path / "trainer_state.json", {})
+    assert (log.planned_steps, log.steps_done) == (None, None)
+
+
+def test_what_only_looks_like_an_object_or_a_count_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    odd = ["{[1]}", "{{}: 1}", r"{'step': 210, 'loss': 1.0, 'note': '\d \777'}", "{1if 1else 2}"]
+    path.write_text(text_lines(f"step {{step}}/{'9' * 5000} loss {{loss:.9g}}") + "".join(f"{one}\n" for one in odd))
+    log = read_source(path, {})
+    assert list(series(log, "loss")) == [*STEPS, 210]
+    assert log.planned_steps is None
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -196,6 +233,24 @@ def test_other_files_get_a_line_that_lists_what_is_read(name: str, content: byte
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=r"what is read: Hugging Face's trainer_state.json .* TensorBoard .* CSV"):
         read_source(tmp_path / name, {})
+
+
+LONG_LINES = {
+    "blanks behind a step": "step" + " " * 20_000 + "x",
+    "blanks behind a loss": "step 5 loss" + " " * 20_000 + "x",
+    "a number that is none": "step 5 loss " + "9" * 20_000 + "x",
+    "numbers behind numbers": "\n".join(f"step 5 loss 2.0 {'+1' * 40} {end}" for end in "xyz"),
+}
+
+
+@pytest.mark.parametrize("kind", LONG_LINES)
+def test_a_line_of_any_kind_is_soon_read(kind: str, tmp_path: Path) -> None:
+    """Each took ten seconds or did not end, since it could be divided in many ways that were all tried."""
+    path = tmp_path / "log.txt"
+    path.write_text(text_lines("step {step} loss {loss:.9g}") + LONG_LINES[kind] + "\n")
+    started = time.process_time()
+    assert read_source(path, {}).num_lines > len(STEPS)
+    assert time.process_time() - started < 2
 
 
 def test_bytes_that_only_look_like_events(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_losses_that_are_no_numbers() -> None:
 def test_losses_that_are_hardly_numbers() -> None:
     swinging = np.where(np.arange(20) % 2, 1.7e308, -1.7e308)
     assert ending_of(series(swinging)).outcome is RunOutcome.COMPLETED
+    assert ending_of(series(np.zeros(20))).outcome is RunOutcome.COMPLETED
 
 
 def test_why_a_gradient_norm_rises() -> None:

@@ -147,6 +147,24 @@ def test_tables_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path, text
     assert "\n" not in str(refused.value)
 
 
+ZEROS = {
+    "lr,schedule,steps,tokens,loss": ("1e-3,cos,0,1e6,3", "no tokens_per_step above 0"),
+    "lr,schedule,tokens,batch_size,seq_len,loss": ("1e-3,cos,0,0,128,3", "no tokens_per_step above 0"),
+    "lr,schedule,steps,cooldown_steps,loss": ("1e-3,wsd,0,0,3", "no num_steps above 0"),
+    "lr,schedule,steps,min_lr,loss": ("0,cos,10,0,3", "no learning_rate from 1e-12 to 10"),
+}
+
+
+@pytest.mark.parametrize("header", ZEROS)
+def test_a_zero_that_something_is_divided_by_costs_its_row_alone(header: str, tmp_path: Path) -> None:
+    zero, reason = ZEROS[header]
+    values = {"lr": "1e-3", "schedule": "cos", "steps": "10", "tokens": "1e4", "batch_size": "8", "seq_len": "128"}
+    values |= {"cooldown_steps": "5", "min_lr": "1e-4", "loss": "3"}
+    table = read(tmp_path, table_of(zero, ",".join(values[name] for name in header.split(",")), header=header))
+    assert len(table.runs) == 1
+    assert [(item.reason, item.count) for item in table.exclusions] == [(reason, 1)]
+
+
 def test_flags_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for how, says in (
         ({"columns": {"speed": "lr"}}, "--column speed: must be one of learning_rate, loss"),

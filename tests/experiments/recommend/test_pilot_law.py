@@ -71,6 +71,34 @@ def test_axes_that_move_together_are_answered_on_their_line_and_hardly_off_it() 
     assert half_width(off.answer.low, off.answer.high) > 10 * half_width(found.answer.low, found.answer.high)
 
 
+@pytest.mark.parametrize("power", [141.0, -60.0])
+def test_an_axis_that_moves_steeply_with_another_is_on_its_line(power: float) -> None:
+    """Whose factor no number holds: 1.05 in size is 1,000 in tokens."""
+    sizes = 1e8 * 1.05 ** np.arange(3)
+    rows = [
+        {"num_params": size, "num_tokens": 1e12 * (size / sizes[1]) ** power, "learning_rate": rate, "loss": loss}
+        for size in sizes
+        for rate, loss in zip(1e-3 * 2.0 ** np.arange(-2, 3), (3.08, 3.02, 3.0, 3.02, 3.08), strict=True)
+    ]
+    (found,) = recommend(pd.DataFrame(rows), TargetRun(num_params=sizes[2]), further=False)
+    assert found.answer is not None
+    assert found.answer.value == pytest.approx(1e-3, rel=0.05)
+    assert found.target["num_tokens"] == pytest.approx(1e12 * 1.05**power)
+    assert found.pilot is not None
+    assert str(found.pilot.lines[0]).startswith(f"num_tokens = e^{np.log(1e12) - power * np.log(sizes[1]):.3g} ")
+
+
+def test_a_batch_that_is_tuned_along_steeply_stays_a_number() -> None:
+    sizes = 1e8 * 1.02 ** np.arange(3)
+    rows = [
+        {"num_params": size, "batch_size": 1e3 * (size / 1e8) ** 340, "learning_rate": rate, "loss": loss}
+        for size in sizes
+        for rate, loss in zip(1e-3 * 2.0 ** np.arange(-2, 3), (3.08, 3.02, 3.0, 3.02, 3.08), strict=True)
+    ]
+    (found,) = recommend(pd.DataFrame(rows), TargetRun(num_params=1e9), batch="co-tuned", further=False, straight=True)
+    assert any("batch of about 1e+300" in note for note in found.notes)
+
+
 def test_batch_size_as_a_covariate_and_tuned_along() -> None:
     frames = []
     for place, batch in enumerate((2.0**17, 2.0**18, 2.0**19)):

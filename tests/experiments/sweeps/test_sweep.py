@@ -177,6 +177,8 @@ def test_the_hour_is_an_hour(tmp_path: Path) -> None:
     rows = [line for line in plan_in_words(found).splitlines() if line.startswith("adam")]
     assert {line.split()[0] for line in rows if line.endswith(" < 0.01")} == {"adamw-256-400", "adamh-256-400"}
     assert all(line[-1].isdigit() and len(line) == len(rows[0]) for line in rows)
+    nothing = replace(found, texts=(replace(found.texts[0], tokens_found=0, missing=None),))
+    assert "it is built at the first run" in plan_in_words(nothing)
 
 
 def test_the_ladder_is_planned_though_no_step_of_it_could_be_timed_here(

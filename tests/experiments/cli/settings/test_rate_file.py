@@ -1,5 +1,6 @@
 """A learning-rate series from a file as the schedule of predict, simulate and train."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,20 @@ def test_what_others_call_a_step(name: str, tmp_path: Path, capsys: pytest.Captu
     assert read_rates(written(tmp_path, f"{name},lr\n0,0\n500,1e-3\n900,0\n")).series.steps == (0, 500, 900)
     assert (capsys.readouterr().err != "") == (name != "Step")
     assert read_rates(written(tmp_path, "loss,lr\n3,0\n2,1e-3\n1,0\n")).series.steps == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "--schedule", "file:"],
+        ["convert", "--to", "adamh", "--schedule", "file:"],
+        ["convert", "--to", "adamh", "--measured", ""],
+    ],
+)
+def test_a_file_that_tells_of_more_steps_than_memory_holds_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything as long as that is made."""
+    path = written(tmp_path, "step,learning_rate,angular_update\n0,1e-3,1e-3\n20000,1e-3,1e-3\n")
+    monkeypatch.setattr(os, "sysconf", lambda name: 1000)
+    assert "not enough memory" in refusal([*words[:-1], f"{words[-1]}{path}"], capsys)

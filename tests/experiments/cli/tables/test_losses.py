@@ -143,6 +143,7 @@ def refused(rows: list[list[object]], column: int, value: object) -> list[list[o
         (["--num-steps", "4000", "--decay-fraction", "2"], "--decay-fraction 2.0: must be"),
         (["--num-steps", "40", "--warmup-steps", "41"], "--warmup-steps 41: must be"),
         (["--num-steps", "1e8"], "more than 1e+08 steps"),
+        (["--num-tokens", "1" + "0" * 299], "must be at most 1e+08 steps of 50000"),
         (["--confidence", "1"], "--confidence 1.0: must be"),
         (["--law", "momentum"], "--law momentum: is fitted to a folder of loss curves"),
         (
@@ -186,6 +187,8 @@ def test_files_that_are_not_there_or_no_tables(tmp_path: Path, capsys: pytest.Ca
     assert "no rows" in refusal(["losses", empty], capsys)
     said = refusal(["losses", empty, "--curves"], capsys)
     assert "not a folder" in said
+    said = refusal(["losses", str(tmp_path), "--curves", "--num-steps", "130M"], capsys)
+    assert "--num-steps 130000000: must be a whole number of at least 1 and at most 10000000" in said
 
 
 def test_the_command_needs_neither_torch_nor_drawing(table: str) -> None:
