@@ -21,7 +21,7 @@ TrainableOptimizer = AdamW | AdamH | AdamC | MuonH  # those that gpt.optim build
 TRAINABLE_OPTIMIZERS: dict[str, type[TrainableOptimizer]] = {cls.name: cls for cls in get_args(TrainableOptimizer)}
 NAMED_SOURCES = ("pysource", "zipf")
 Norm = Literal["fixed", "recorded"]
-LARGEST_RATE = 1e30  # learning rate of the block matrices: float32 ends at 3e38, and torch refuses what it has not
+LARGEST_RATE = 1e30  # of AdamH and MuonH: torch refuses to multiply by what float32 has not, above 3e38
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,8 @@ class TrainConfig:
     Parameters
     ----------
     model : what is trained.
-    optimizer : what trains the block matrices of attention and MLP, at its peak learning rate, at most `LARGEST_RATE`.
+    optimizer : what trains the block matrices of attention and MLP, at its peak learning rate; that of AdamH and MuonH
+        is at most `LARGEST_RATE`.
     non_matrix_learning_rate : peak learning rate of everything else (embeddings, which are also the head; gains;
         biases), trained by Adam without decay, with the betas and eps of ``optimizer``. Above 0.
     schedule : its multipliers apply to both learning rates; its length is the length of the run.
@@ -162,7 +163,8 @@ class TrainConfig:
         for name, kind in (("model", ModelConfig), ("optimizer", TrainableOptimizer), ("schedule", Schedule)):
             require_kind(name, getattr(self, name), kind)
         require_number("non_matrix_learning_rate", self.non_matrix_learning_rate, above=0)
-        require_number("learning_rate", self.optimizer.learning_rate, above=0, at_most=LARGEST_RATE)
+        if isinstance(self.optimizer, AdamH | MuonH):
+            require_number("learning_rate", self.optimizer.learning_rate, above=0, at_most=LARGEST_RATE)
         require_integer_field(self, "seed", at_least=0, at_most=2**32 - 1)
         for name in ("batch_size", "record_every", "eval_batches", "accumulation_steps"):
             require_integer_field(self, name, at_least=1)
