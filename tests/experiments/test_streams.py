@@ -24,7 +24,10 @@ import sys, time
 from argparse import Namespace
 from pathlib import Path
 from tqdm import tqdm
+from experiments import streams
 from experiments.cli import main as cli
+
+streams.PATIENCE = 0.5
 
 class Command:
     SUMMARY, EXAMPLES = "work", ()
