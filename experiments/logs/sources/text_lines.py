@@ -58,8 +58,9 @@ PROCESS = re.compile(r"\[(?:rank|default)[ _]?(\d+)\]:")  # as torchrun marks th
 COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
 RANKS = ("global", "step", "batch", "s", "it")  # beginnings of words for a step, the best first
 
-GAP = re.compile(r"(\s+|[+-]?\d[\d.]*(?:e[+-]?\d+)?)", re.IGNORECASE)
-BLANKS, NUMBERS = r"\s*+", r"[\d.e+-]++"
+PLAIN = r"[+-]?\d[\d.]*(?:e[+-]?\d+)?"
+GAP = re.compile(rf"(\s+|{PLAIN})", re.IGNORECASE)
+BLANKS, NUMBERS = r"\s*+", rf"(?:{PLAIN})++"
 MOST_FORMS = 8
 LONGEST_COUNT = 15  # characters of a number of steps
 LONGEST_OBJECT = 1 << 16

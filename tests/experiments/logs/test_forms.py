@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from experiments.logs.history import history_of
 from experiments.logs.settings import Setting
 from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
+from experiments.logs.sources.text_lines import Form
 
 STEPS = list(range(10, 210, 10))
 LOSSES = {step: round(8 / step**0.5, 5) for step in STEPS}
@@ -70,6 +72,17 @@ def test_lines_as_programs_print_them(form: str, tmp_path: Path) -> None:
     assert set(series(log, "gradient_norm").values()) == {2.5}
     assert log.num_broken == 0
     assert log.planned_steps == (200 if "/200" in FORMS[form] else None)
+
+
+def test_a_form_holds_for_lines_with_other_numbers() -> None:
+    """Letters and signs behind a number are not its own: it gives nothing back."""
+    line = "7epochs - 3- 1e-5x 2024-01-02 12:00.5 step {} loss {} - 8elapsed"
+    step, loss = (re.search(what, line.format(1, 2.5)) for what in (r"(step) (1)", r"(loss) (2\.5)"))
+    assert step is not None
+    assert loss is not None
+    form = Form(line.format(1, 2.5), step, [("loss", loss)])
+    assert form.match("12epochs - 0- 3.25e+10x 1999-10-31 01:59.75 step 20 loss 0.125 - 123elapsed")
+    assert not form.match("12epochs - 0- 3.25e+10x 1999-10-31 01:59.75 step 20 other 0.125 - 123elapsed")
 
 
 def test_steps_with_commas_between_thousands(tmp_path: Path) -> None:
