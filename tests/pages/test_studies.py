@@ -52,8 +52,12 @@ def assert_shift(shown: str, value: float, low: float, high: float) -> None:
 
 
 def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
-    fits = table_of("moved-optimum", "other-fits.csv").query("num_steps == 1600")
-    shifts = fits.set_index(["rows", "lengths"])[["value", "low", "high"]]
+    fits = table_of("moved-optimum", "other-fits.csv").set_index(["num_steps", "rows", "lengths"])
+    shifts = fits[["value", "low", "high"]]
+    for num_steps in (1600, 3200, 6400):
+        assert_shift(
+            *cells("moved-optimum", f"before: {num_steps:,} steps"), *shifts.loc[num_steps, "answers", "to 6400"]
+        )
     for start, key in {
         "as first answered": ("cores", "to 3200"),
         "rows of cores, seeds 0 to 2, 6,400": ("cores", "to 6400"),
@@ -61,7 +65,7 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
         "rows of a GPU, seeds 0 to 2, 6,400": ("GPU", "to 6400"),
         "all six seeds": ("answers", "alone"),
     }.items():
-        assert_shift(*cells("moved-optimum", start), *shifts.loc[key])
+        assert_shift(*cells("moved-optimum", start), *shifts.loc[1600, *key])
     assert (
         table_of("moved-optimum", "runs.csv").query("arm == 'start 14.4' and num_steps == 1600")["seed"].nunique() == 6
     )
@@ -77,10 +81,14 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
     assert is_rounded(scatter, scatters)
     assert f"upper end at {slopes['mean_angle'][2]:.4f} where" in page
     known = table_of("moved-optimum", "optima.csv").dropna(subset=["learning_rate"])
-    for account, outside in (("law", 2), ("mean_angle", 5)):
+    for account, outside in (("law", 3), ("mean_angle", 6)):
         assert ((known[account] < known["low"]) | (known[account] > known["high"])).sum() == outside
-    assert len(known) == 14
-    assert (known["low"].isna() | known["high"].isna()).sum() == 3
+    assert len(known) == 16
+    assert (known["low"].isna() | known["high"].isna()).sum() == 2
+    closed = known[known["error"] < WIDEST_ERROR]
+    miss, error = np.log(closed["learning_rate"] / closed["law"]), closed["error"]
+    (said,) = re.findall(r"is (\S+) by the law, and their own errors are (\S+), .*? chi\^2 is (\d+) on 14", page)
+    assert is_rounded(" ".join(said), [(miss**2).mean() ** 0.5, (error**2).mean() ** 0.5, ((miss / error) ** 2).sum()])
 
 
 def test_the_exponents_of_both_schedules() -> None:
@@ -190,18 +198,17 @@ def test_the_tables_of_both_laws_and_of_small_starts() -> None:
 def test_the_table_of_one_calibration() -> None:
     table = table_of("one-calibration").set_index(["quantity", "num_steps"])
     starts = (
-        "law against measured loss, median of 20 cells (nats)",
+        "law against measured loss, median (nats)",
         "limit: twice the noise between seeds",
         "AdamH's own loss at the same mean angle",
         "cells nearer to the law",
         "optimum, median factor",
     )
     law, limit, same, nearer, optima = (cells("one-calibration", start) for start in starts)
-    for i, steps in enumerate((1600, 3200, 6400)):
+    for i, steps in enumerate((1600, 3200, 6400, 12800)):
         row = table.loc["loss, law", steps]
-        assert row["cells"] == 20
         assert row["verdict"] == "predicted"
-        assert is_rounded(law[i], row[["value", "low", "high"]].tolist())
+        assert is_rounded(law[i], row[["value", "low", "high", "cells"]].tolist())
         assert is_rounded(limit[i], [row["limit"]])
         row = table.loc["optimum, law", steps]
         assert is_rounded(optima[i], [np.exp(row["value"]), row["cells"]])

@@ -12,7 +12,7 @@ import pandas as pd
 from experiments.studies.moved_optimum.answers import SHIFT, optima_of, shifts_of
 from experiments.studies.moved_optimum.runs import SEEDS
 
-SHORTER = (1600, 3200)  # lengths that were there before the longer ones
+FIRST, NEXT = (1600, 3200), (1600, 3200, 6400)  # lengths that were there when longer ones were taken up
 
 
 def other_shifts(runs: pd.DataFrame, cores: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
@@ -27,10 +27,13 @@ def other_shifts(runs: pd.DataFrame, cores: pd.DataFrame, predictions: pd.DataFr
     every = sorted(set(own["num_steps"]))
     rows = []
     for machine, table in (("GPU", early), ("cores", early.assign(loss=before.fillna(early["loss"])))):
-        for lengths in ([n for n in every if n in SHORTER], every):
+        for lengths in ([n for n in every if n in FIRST], [n for n in every if n in NEXT], every):
             found = _shifts(table[table["num_steps"].isin(lengths)], predictions)
             known = {"rows": machine, "seeds": "0 to 2", "lengths": f"to {lengths[-1]}"}
             rows += [known | shift for shift in found if shift["num_steps"] in twice]
+    if len(before_last := [n for n in every if n in NEXT]) < len(every):
+        known = {"rows": "answers", "seeds": "all", "lengths": f"to {before_last[-1]}"}
+        rows += [known | shift for shift in _shifts(own[own["num_steps"].isin(before_last)], predictions)]
     for num_steps in every:
         known = {"rows": "answers", "seeds": "all", "lengths": "alone"}
         rows += [known | shift for shift in _shifts(own[own["num_steps"] == num_steps], predictions)]
