@@ -200,7 +200,14 @@ STUDIES = {
             question="Is AdamW's best rate from a small start where a pilot had it, or where AdamH's laws have it?",
             cost="18 core-minutes",
             run=Later("small_starts.run", "run_study"),
-            options=(EARLIER, TABLE_ONLY, ENSEMBLES, SAME_ANGLE, results_of("angle-law", "law.csv, two-clocks.csv")),
+            options=(
+                EARLIER,
+                TABLE_ONLY,
+                ENSEMBLES,
+                SAME_ANGLE,
+                results_of("angle-law", "law.csv, two-clocks.csv"),
+                results_of("moved-optimum", "optima.csv"),
+            ),
         ),
         RegisteredStudy(
             name="transient-length",

@@ -91,6 +91,33 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
     assert is_rounded(" ".join(said), [(miss**2).mean() ** 0.5, (error**2).mean() ** 0.5, ((miss / error) ** 2).sum()])
 
 
+def test_the_shifts_at_other_widths_on_the_page_of_moved_optimum() -> None:
+    optima = table_of("bend", "optima.csv").set_index(["num_steps", "width", "arm"])
+    for num_steps in (2000, 4000):
+        *measured, law, mean_angle = cells("moved-optimum", f"bend, {num_steps:,} steps")
+        for width, shown in zip((16, 32, 64), measured, strict=True):
+            large, usual = (optima.loc[num_steps, width, f"{start} start"] for start in ("large", "usual"))
+            shift, error = np.log(large["learning_rate"] / usual["learning_rate"]), np.hypot(large.error, usual.error)
+            assert_shift(shown, shift, shift - 1.96 * error, shift + 1.96 * error)
+            assert is_rounded(law, [np.log(large["law"] / usual["law"])])
+            assert is_rounded(mean_angle, [np.log(large["mean_angle"] / usual["mean_angle"])])
+
+
+def test_what_a_right_law_would_meet_on_the_page_of_small_starts() -> None:
+    chances = table_of("small-starts", "chances.csv").set_index("quantity")["chance"]
+    optima = table_of("small-starts", "chances.csv").query("quantity == 'optimum'").set_index("initial_rms")["error"]
+    page = " ".join((DOCS / "small-starts" / "README.md").read_text(encoding="utf-8").split())
+    (errors, *said) = re.findall(
+        r"\(errors of (.*?) in ln .*?of (\S+) and (\S+) from these.*?chance of (\S+), and at least five with (\S+) "
+        r".*? chance of (\S+), four or fewer, as two clocks, with (\S+)\.",
+        page,
+    )[0]
+    large = optima[optima.index > 1]
+    assert is_rounded(errors, [large.min(), large.max()])
+    known = [optima.loc[0.53].max(), optima.loc[0.177], chances["at least 7"], chances["at least 5"]]
+    assert is_rounded(" ".join(said), [*known, 1 - chances["at least 4"], 1 - chances["at least 5"]])
+
+
 def test_the_exponents_of_both_schedules() -> None:
     table = table_of("schedule-exponent").set_index("quantity")
     rows = {"constant rate": "exponent, constant", "line": "exponent, line", "difference": "difference of exponents"}

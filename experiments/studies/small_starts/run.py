@@ -35,6 +35,7 @@ from experiments.studies.moved_optimum.runs import (
     tasks_of,
 )
 from experiments.studies.small_starts import ADAMH, ARMS, CONTROLS, NUM_STEPS
+from experiments.studies.small_starts.chances import pilot_chances
 from experiments.studies.workplace import Findings, Workplace, read_rows
 from gpt.config import TrainConfig
 from theory.final_loss import FinalLossLaw, best_learning_rate
@@ -50,26 +51,33 @@ def run_study(
     ensembles: bool = False,
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
+    moved_optimum: Path = Path("docs/moved-optimum"),
 ) -> Findings:
-    """``config.json`` and ``predictions.csv`` before the first run; then ``runs.csv``, ``optima.csv``, ``answers.csv``.
+    """``config.json`` and ``predictions.csv`` before the first run; then ``runs.csv``, ``optima.csv``, ``answers.csv``,
+    and ``chances.csv``, of a law that is right.
 
     earlier : a ``runs.csv`` of this study, whose rows stand for their runs. table_only : nothing is trained.
-    ensembles : make runs many at once, on a GPU if there is one. same_angle, angle_law : folders with the results of
-    those studies.
+    ensembles : make runs many at once, on a GPU if there is one. same_angle, angle_law, moved_optimum : folders with
+    the results of those studies.
     """
     laws = read_laws(angle_law)
     others = read_rows(same_angle / "runs.csv", numbers=SAME_ANGLE, texts=("arm",))
     predictions = begin(place, laws, earlier)
     if ensembles and not table_only:
         in_ensembles({"small-starts": partial(wanted, place, predictions)})
-    tables = [_made(place, arm, configs, table_only) for arm, configs in cells_of(predictions)]
-    runs = in_columns(pd.concat(tables, ignore_index=True))
+    made = [_made(place, arm, configs, table_only) for arm, configs in cells_of(predictions)]
+    runs = in_columns(pd.concat(made, ignore_index=True))
     place.write("runs.csv", runs.to_csv(index=False, float_format="%.8g"))
     optima = fitted_optima(runs[runs["seed"].isin(SEEDS)], [arm.name for arm in ARMS])
     if len(optima):
         optima = optima.merge(predictions, on=["arm", "num_steps"])
     answers = pd.DataFrame([*(answer_of(optima.loc[i]) for i in optima.index), *controls_of(runs, others, laws)])
-    for name, table in (("optima", optima), ("answers", answers)):
+    tables = {"optima": optima, "answers": answers}
+    if len(optima):
+        gaps = ("initial_rms", "error")
+        moved = read_rows(moved_optimum / "optima.csv", numbers=("num_steps",), gaps=gaps, texts=("arm",))
+        tables |= {"chances": pilot_chances(optima, moved)}
+    for name, table in tables.items():
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     return Findings(answers=answers)
 

@@ -11,6 +11,7 @@ from experiments.studies.moved_optimum.answers import fitted_optima
 from experiments.studies.moved_optimum.predictions import read_constants, read_law
 from experiments.studies.moved_optimum.runs import grid
 from experiments.studies.small_starts import ADAMH, ARMS, CONTROLS, NUM_STEPS
+from experiments.studies.small_starts.chances import chance_within, number_met, pilot_chances
 from experiments.studies.small_starts.run import answer_of, controls_of, predictions_of, run_study
 from experiments.studies.workplace import Workplace
 from theory.final_loss import FinalLossLaw
@@ -64,11 +65,37 @@ def test_the_control_is_paired_by_seed_and_judged_by_all_seeds(difference: float
     assert all("verdict" not in row for row in found[:2])
 
 
+def test_chances_of_a_right_law_are_those_of_draws() -> None:
+    """Two million draws: within four standard errors."""
+    measured = np.exp(0.2 * np.random.default_rng(4).normal(size=2_000_000))
+    met = np.abs(1 / measured - 1) <= 0.25
+    assert chance_within(0.25, 0.2) == pytest.approx(met.mean(), abs=4 * met.std() / np.sqrt(met.size))
+    assert number_met([0.5, 0.2]) == pytest.approx([0.4, 0.5, 0.1])
+
+
+def test_a_pilots_optimum_has_the_error_of_its_own_start_trained_again() -> None:
+    again = pd.DataFrame(
+        {"num_steps": 1600, "initial_rms": [0.177], "learning_rate": 0.02, "low": 0.02 * np.exp(-0.98)}
+    )
+    starts = {"arm": ["start 1.6", "start 14.4", "adamh"], "initial_rms": [1.6, 14.4, np.nan]}
+    moved = pd.DataFrame(starts | {"num_steps": 1600, "error": [0.1, 0.4, 0.01]})
+    found = pilot_chances(again, moved).set_index(["num_steps", "initial_rms"])["error"]
+    assert [found[1600, rms] for rms in (0.177, 1.6, 4.8)] == pytest.approx([0.5, 0.1, 0.2])
+    assert found[3200, 1.6] == found[1600, 0.53] == 0.1
+
+
 def test_committed_answers_follow_from_the_committed_runs(tmp_path: Path) -> None:
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
     folder = DOCS / "small-starts"
     same, law = DOCS / "same-angle", DOCS / "angle-law"
-    run_study(place, earlier=folder / "runs.csv", table_only=True, same_angle=same, angle_law=law)
-    for name in ("predictions", "runs", "optima", "answers"):
+    run_study(
+        place,
+        earlier=folder / "runs.csv",
+        table_only=True,
+        same_angle=same,
+        angle_law=law,
+        moved_optimum=DOCS / "moved-optimum",
+    )
+    for name in ("predictions", "runs", "optima", "answers", "chances"):
         one, other = (pd.read_csv(path / f"{name}.csv") for path in (place.results, folder))
         pd.testing.assert_frame_equal(one, other, rtol=1e-3, check_dtype=False)
