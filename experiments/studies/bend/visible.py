@@ -42,8 +42,9 @@ LAWS = {
 
 def visible_of(law: TwoClockLaw) -> pd.DataFrame:
     """A row per range, decay and start: the curvature of ln(best rate) of AdamW from that start, ``without`` its
-    transient, their difference ``transient``, the relaxations at both ends, and whether a difference of two arms that
-    large would be called by its name with an error of 0.12 or 0.04 of each ln(optimum), on four by four cells."""
+    transient, their difference ``transient``, the relaxations and best peak rates at both ends, whether any of those
+    lies ``outside`` the rates that the law was fitted to, and whether a difference of two arms that large would be
+    called by its name with an error of 0.12 or 0.04 of each ln(optimum), on four by four cells."""
     rows = [*_here(law), *_there()]
     for row in rows:
         for error in gpu.OPTIMUM_ERRORS:
@@ -62,18 +63,19 @@ def visible_of(law: TwoClockLaw) -> pd.DataFrame:
 
 def _here(law: TwoClockLaw) -> Iterator[dict[str, Any]]:
     for decay in DECAYS:
-        steady, _ = _optima(law, Arm("equilibrium", decay, None))
+        steady, *_ = _optima(law, Arm("equilibrium", decay, None))
         for start in STARTS:
-            curvature, relaxations = _optima(law, Arm("start", decay, start))
+            curvature, relaxations, rates = _optima(law, Arm("start", decay, start))
             row: dict[str, Any] = {"law": "two clocks", "axis": "num_tokens", "sizes": (25248.0,)}
             row |= {"tokens": tuple(1024.0 * steps for steps in LENGTHS), "weight_decay": decay, "initial_rms": start}
             row |= {"curvature": curvature, "without": steady, "transient": curvature - steady}
-            yield row | {"relaxations_first": relaxations[0], "relaxations_last": relaxations[-1]}
+            row |= {"relaxations_first": relaxations[0], "relaxations_last": relaxations[-1]}
+            yield row | {"rate_first": rates[0], "rate_last": rates[-1]}
 
 
-def _optima(law: TwoClockLaw, arm: Arm) -> tuple[float, Array]:
-    """Curvature of the law's optima over the study's lengths, NaN where one lies beyond the rates that are tried, and
-    the relaxations at each."""
+def _optima(law: TwoClockLaw, arm: Arm) -> tuple[float, Array, Array]:
+    """Curvature of the law's optima over the study's lengths, NaN where one lies beyond the rates that are tried, the
+    relaxations at each, and they themselves."""
     found, relaxations = [], []
     for steps in LENGTHS:
         multipliers = arm.scheduled(steps).multipliers()
@@ -83,7 +85,7 @@ def _optima(law: TwoClockLaw, arm: Arm) -> tuple[float, Array]:
             rate = np.nan
         found.append(rate)
         relaxations.append(2 * (arm.weight_decay or 0.0) * rate * multipliers.sum())
-    return _curvature(LENGTHS, found), np.array(relaxations)
+    return _curvature(LENGTHS, found), np.array(relaxations), np.array(found)
 
 
 def _curvature(scales: Sequence[float], rates: Sequence[float]) -> float:
@@ -116,4 +118,13 @@ def _there() -> Iterator[dict[str, Any]]:
             row: dict[str, Any] = {"law": name, "axis": axis, "sizes": sizes, "tokens": tokens}
             row |= {"weight_decay": decay, "initial_rms": start, "curvature": found.curvature, "without": 2 * sphere}
             row |= {"transient": found.curvature - 2 * sphere, "relaxations_first": found.num_relaxations[0]}
-            yield row | {"relaxations_last": found.num_relaxations[-1]}
+            row |= {"relaxations_last": found.num_relaxations[-1]}
+            row |= {"rate_first": found.learning_rates[0], "rate_last": found.learning_rates[-1]}
+            yield row | {"outside": _outside(law, found.learning_rates)}
+
+
+def _outside(law: AngleLaw, rates: Array) -> str | None:
+    """Whether any of the rates lies outside those that the law was fitted to; None if it was fitted to none."""
+    if law.fitted_rates is None:
+        return None
+    return "yes" if law.outside(rates, law.fitted_steps or ()) else "no"
