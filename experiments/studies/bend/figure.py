@@ -61,7 +61,8 @@ def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
         figure,
         width,
         "Best learning rates of four arms that a network cannot tell apart but by its angles",
-        "Marks: measured, with 95 % intervals; one without its bar has an open end. Dashed: the law of AdamH's runs at"
+        "Marks: measured, with 95 % intervals; one without its bar has an open end, one that is missing is flat or"
+        " was not run. Dashed: the law of AdamH's runs at"
         " width 32, which knows no number of parameters. Exponent and curvature with 95 % intervals, of all cells of an"
         " arm together.",
     )
@@ -113,7 +114,8 @@ def draw_differences(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
         width,
         "The start alone changes how AdamW's best learning rate goes with the length of training",
         "GPTs that differ in the norm of their block matrices alone, which no output sees. Marks: cells, with 95 %"
-        " intervals as of independent arms; one without its bar has an open end. Black: the registered least squares"
+        " intervals as of independent arms; one without its bar has an open end, one that is missing is flat or was"
+        " not run. Black: the registered least squares"
         " over all cells at the middle of N, with its 95 % band. Without a transient all starts would lie on the grey"
         " line.",
     )
@@ -167,7 +169,7 @@ def _legend(ax: Axes, values: Sequence[float], title: str) -> None:
 
 
 def _shades(values: Sequence[float]) -> Any:
-    return colormaps["viridis"](np.linspace(0, 0.9, len(values)))
+    return colormaps["viridis"](np.linspace(0, 0.82, len(values)))
 
 
 def _short(value: float) -> str:

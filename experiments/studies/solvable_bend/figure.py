@@ -35,7 +35,7 @@ def draw(optima: pd.DataFrame) -> bytes:
             ax = grid[line, column]
             (other,) = (name for name in AXES if name != axis)
             values = sorted(measured[other].unique())
-            colours = mpl.colormaps["viridis"](np.linspace(0, 0.9, len(values)))
+            colours = mpl.colormaps["viridis"](np.linspace(0, 0.82, len(values)))
             for value, shade in zip(values, colours, strict=True):
                 _points(ax, measured[measured[other] == value], axis, shade)
                 rows = predicted[predicted[other] == value].sort_values(axis)
