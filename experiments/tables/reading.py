@@ -273,10 +273,11 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
     read = {*found.places.values(), *found.axes.values(), *found.groups.values(), *found.so_far.values()}
     left = np.flatnonzero(rows.keep).tolist()
     others = unread.read_beside(table.labels)
-    beside = ((raw.header[p], [raw.columns[p][row] for row in left]) for p in range(len(raw.header)) if p not in read)
+    beside = [(raw.header[p], [raw.columns[p][row] for row in left]) for p in range(len(raw.header)) if p not in read]
     varying = unread.varying_columns([*others, *beside], cell, rate)
     unread_notes, unread_warnings = unread.unread_notes(
         varying,
+        beside,
         table.numbers["loss"],
         joined(cell, rate),
         [raw.lines[row] for row in left],

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.tables.keys import Codes, count, joined
+from experiments.tables.names import telling_word
 from experiments.tables.run_table import Array
 from experiments.tables.written import number
 
@@ -82,10 +83,17 @@ def _shown(distinct: Sequence[str]) -> str:
 
 
 def unread_notes(
-    found: Sequence[Varying], loss: Array, point: Codes, lines: Sequence[int], *, seeds: bool
+    found: Sequence[Varying],
+    names: Sequence[tuple[str, Sequence[Any]]],
+    loss: Array,
+    point: Codes,
+    lines: Sequence[int],
+    *,
+    seeds: bool,
 ) -> tuple[list[str], list[str]]:
-    """Notes and warnings. ``point`` (num_runs,): of cell and learning rate; ``lines``: where each run stands in its
-    source; ``seeds``: whether the table tells them."""
+    """Notes and warnings. ``names``: columns that were not read, as in `varying_columns`. ``point`` (num_runs,): of
+    cell and learning rate; ``lines``: where each run stands in its source; ``seeds``: whether the table tells them.
+    """
     settings, rest = ([one for one in found if one.apart is apart] for apart in (True, False))
     notes = [f"not read, though it differs inside cells: {_list(rest)}"] if rest else []
     warnings = []
@@ -99,6 +107,8 @@ def unread_notes(
         why = f"one of the runs failed, as it seems: --where loss!={loss[high]:.10g} leaves the worst out"
         if settings:
             why = f"they differ in {_list(settings)}, not read: {_advice(settings[0])}"
+        elif (word := telling_word(names, gaps.low, gaps.high, far)) is not None:
+            why = f"several series in one, told apart in {word}: {word.advice}"
         elif not seeds:
             why = f"no replicates, or {why}"
         warnings.append(f"{what}, {where}: {why}")
