@@ -200,6 +200,22 @@ def test_the_first_design() -> None:
         assert said(start, *first.loc[(PAIRS[2], "learning_rate", "num_tokens", quantity), ENDS].astype(float))
 
 
+def test_other_seeds() -> None:
+    halves = table_of("bend", "halves.csv").set_index(["who", "rate", "axis", "quantity"])
+    plain = halves.xs("learning_rate", level="rate")
+    inside = plain[["seeds 0, 1 inside", "seeds 2, 3 inside"]]
+    pairs = plain.loc[list(PAIRS[:2])]
+    assert f"In learning rate {inside.sum().iloc[0]} of {len(plain)} and {inside.sum().iloc[1]} of {len(plain)}" in PAGE
+    assert pairs[list(inside)].sum().tolist() == [8, 7]
+    assert all("equilibrium" in who for who in plain.index[~inside.all(axis=1)].get_level_values("who"))
+    first, other = ["seeds 0, 1", "seeds 2, 3"]
+    slope = plain.loc["equilibrium", "num_tokens", "exponent"]
+    assert f"{slope[first]:.2f} by the first seeds, {slope[other]:.2f} by the others" in PAGE
+    slope = plain.loc["large start over usual start", "num_tokens", "exponent"]
+    told = f"{slope[first]:.2f} and {slope[other]:.2f}, with all four {slope['value']:.2f}"
+    assert f"{told} [{slope['low']:.2f}, {slope['high']:.2f}]" in PAGE
+
+
 def test_the_two_machines() -> None:
     table = table_of("bend", "hardware.csv").set_index("line")
     starts = ("size: median", "bias: mean", "twin: root", "small angles: root", "outcomes that")

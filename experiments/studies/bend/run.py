@@ -15,6 +15,7 @@ from experiments.studies.bend.begin import begin
 from experiments.studies.bend.expected import expected_of
 from experiments.studies.bend.figure import draw, draw_differences
 from experiments.studies.bend.first_design import tables_of_first_design
+from experiments.studies.bend.halves import halves_of
 from experiments.studies.bend.predictions import centres_of
 from experiments.studies.bend.runs import COLUMNS, LAST_WIDTH, finished, make_runs, wanted
 from experiments.studies.bend.sensitivity import sensitivity_of
@@ -37,8 +38,8 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
-    ``answers.csv``, ``sensitivity.csv``, ``bend.png`` and ``differences.png`` from the cells that are finished, and the
-    first two of the first design too.
+    ``answers.csv``, ``sensitivity.csv``, ``bend.png`` and ``differences.png`` from the cells that are finished, the
+    first two of the first design too, and ``halves.csv``, once all cells have run.
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
@@ -78,6 +79,7 @@ def run_study(
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
     of_first = tables_of_first_design(runs, centres, predictions)
     tables = {"optima": optima, "answers": answers, "sensitivity": sensitivity_of(optima), **of_first}
+    tables |= {"halves": halves_of(whole, predictions)} if complete else {}
     for name, found in tables.items():
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))
     place.write("bend.png", draw(optima, answers))

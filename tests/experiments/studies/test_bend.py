@@ -258,7 +258,7 @@ def test_rows_of_another_study_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert "no column width" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # 4 core-seconds: predictions of all cells
+@pytest.mark.slow  # a core-minute: every arm fitted for the study, its first design and both halves of its seeds
 def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
     run_study(
         place_in(tmp_path), minutes=0, earlier=DOCS / "bend" / "runs.csv", expected=DOCS / "bend" / "expected.csv"
@@ -271,6 +271,7 @@ def test_committed_tables_are_those_of_the_code(tmp_path: Path) -> None:
         "sensitivity",
         "first-design-optima",
         "first-design-answers",
+        "halves",
     ):
         made, committed = (pd.read_csv(folder / f"{name}.csv") for folder in (tmp_path / "results", DOCS / "bend"))
         pd.testing.assert_frame_equal(made, committed, rtol=1e-3)
