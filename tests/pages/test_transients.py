@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.studies.held_out.readings import WITHIN
 from tests.pages.shown import DOCS, cells, is_rounded, table_of
 
 
@@ -92,3 +93,14 @@ def test_what_the_page_of_held_out_norms_says_of_the_domain() -> None:
     assert (sum(inside), len(inside)) == (2, 6)
     page = " ".join((DOCS / "held-out" / "README.md").read_text(encoding="utf-8").split())
     assert "by the rule of this page, which asks every setting, two of its six targets" in page
+
+
+def test_what_the_readme_says_of_first_passages() -> None:
+    table = table_of("transient-domain").query("half == 'held-out' and quantity == 'first_passage'")
+    values = 100 * table.set_index(["prediction", "architecture"])["value"]
+    own, white = (values[name] for name in ("predicted", "white_noise"))
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"to {own.max():.0f} % in the median by their theory" in readme
+    assert f"{own.min():.0f}" == f"{own.max():.0f}"
+    assert f"{white.min():.0f} and {white.max():.0f} % by white noise" in readme
+    assert f"within {100 * WITHIN:.0f} % of their own late norm" in readme
