@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from experiments.logs.norms import force_budget
 from gpt.adamc import AdamC
 from gpt.adamh import AdamH
 from gpt.muonh import MuonH, polar_factor
 from gpt.probe import Probe
+from theory.measured import measured_moments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -201,7 +203,7 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its loop, of at most 25 lines, lands on the theory; and so does the same loop wherever the README shows it."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     page, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/probe.md", "README.md"))
-    loop, resuming, *callbacks, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    loop, resuming, _, *callbacks, others = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     assert len(callbacks) == 2  # run by tests/gpt/loops/test_adapters.py
     assert len(loop.strip().splitlines()) <= 25
     assert all(shown == loop for shown in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "Probe(" in shown)
@@ -217,3 +219,29 @@ def test_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert session["noise"].trace > 0
     assert session["plain"].converged
     assert session["adam"].converged
+
+
+def test_the_force_budget_of_the_page_closes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its shares are those of the direction's measured cosine, and say that the loss drives the last layer alone."""
+    page = (ROOT / "docs" / "probe.md").read_text(encoding="utf-8")
+    (example,) = (part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "force_budget" in part)
+    assert len(example.strip().splitlines()) <= 25
+    torch.manual_seed(0)
+    session: dict[str, Any] = {}
+    exec(example, session)
+    run, eta, shrinkage = session["run"], session["eta"], session["shrinkage"]
+    assert capsys.readouterr().out.count("signal=") == len(run.matrices) == 2
+    for place in (0, 1):
+        u, r, start = run.update_rms[:, place], run.radial_gradient[:, place], run.weight_rms[0, place]
+        rho, p = measured_moments(eta, shrinkage, 0.9, u, r, start)
+        _, momentum = measured_moments(eta, shrinkage, 0.9, u, 0 * r, start)
+        budget = force_budget(u**2, p, momentum, eta, shrinkage, np.sqrt(rho), 0.9)
+        np.testing.assert_allclose(np.sqrt(rho[:-1]), run.weight_rms[:, place], rtol=0.05)
+        assert budget is not None
+        assert budget.noise + budget.momentum + budget.signal == pytest.approx(1)
+        outward = np.sum(eta**2 * u**2) / budget.noise
+        assert outward * (1 + budget.decay) == pytest.approx(rho[-1] - rho[0])
+        measured = run.cosine[:, place] * run.weight_rms[:, place] * u
+        direct = np.sum(-2 * (1 - shrinkage) * eta * (measured - momentum)) / outward
+        assert budget.signal == pytest.approx(direct, abs=0.07)
+        assert abs(budget.signal) < 0.1 if place == 0 else 0.6 < budget.signal < 0.73

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from experiments.studies.held_out.readings import WITHIN
 from tests.pages.shown import DOCS, cells, is_rounded, table_of
 
 
@@ -59,3 +60,47 @@ def test_what_the_page_of_the_domain_says() -> None:
         f"off by {relaxation.median():.0f} %, at worst by {relaxation.max():.0f} %",
     ):
         assert part in page, part
+
+
+def test_what_the_page_of_held_out_norms_says_of_the_domain() -> None:
+    there = table_of("transient-domain").query("half == 'held-out' and prediction == 'predicted'")
+    here = table_of("held-out").query("group == 'judged'").set_index(["architecture", "quantity"])
+    there = there.set_index(["architecture", "quantity"])
+    names = {
+        "angle": "angle",
+        "weight RMS": "rms",
+        "relaxation": "relaxation",
+        "first passage": "first_passage",
+        "rank correlation of first passages": "first_passage_rank",
+    }
+    inside = []
+    for architecture in ("scale-invariant", "gpt2"):
+        for name, quantity in names.items():
+            if (architecture, quantity) in (("scale-invariant", "first_passage"), ("gpt2", "relaxation")):
+                continue
+            row, is_rank = there.loc[(architecture, quantity)], quantity.endswith("rank")
+            known = [row["value"]] if is_rank else [100 * row["value"], 100 * row["worst"]]
+            target, median, *shown = cells("held-out", f"{architecture}, {name} ")
+            assert is_rounded(" ".join(shown), known), (architecture, name)
+            if (architecture, quantity) not in here.index:
+                assert target == median == ""
+                continue
+            of_here = here.loc[(architecture, quantity)]
+            assert is_rounded(target, [of_here["target"] * (1 if is_rank else 100)])
+            assert is_rounded(median, [of_here["value"] if is_rank else 100 * of_here["median"]])
+            inside.append(row["value"] >= of_here["target"] if is_rank else row["worst"] <= of_here["target"])
+            assert is_rank or row["value"] <= of_here["target"]
+    assert (sum(inside), len(inside)) == (2, 6)
+    page = " ".join((DOCS / "held-out" / "README.md").read_text(encoding="utf-8").split())
+    assert "by the rule of this page, which asks every setting, two of its six targets" in page
+
+
+def test_what_the_readme_says_of_first_passages() -> None:
+    table = table_of("transient-domain").query("half == 'held-out' and quantity == 'first_passage'")
+    values = 100 * table.set_index(["prediction", "architecture"])["value"]
+    own, white = (values[name] for name in ("predicted", "white_noise"))
+    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    assert f"to {own.max():.0f} % in the median by their theory" in readme
+    assert f"{own.min():.0f}" == f"{own.max():.0f}"
+    assert f"{white.min():.0f} and {white.max():.0f} % by white noise" in readme
+    assert f"within {100 * WITHIN:.0f} % of their own late norm" in readme
