@@ -61,8 +61,11 @@ def check_no_log(where: str, steps: Array, *, name: str) -> None:
         )
 
 
-def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
-    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it."""
+def sequence_length(table: RunTable, told: float | None = None) -> tuple[float | None, str | None]:
+    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it.
+
+    ``told``: the tokens in a sequence by a column of their own, None if there is none.
+    """
     numbers = table.numbers
     if not {"num_tokens", "batch_size"} <= set(numbers):
         return 1.0, None
@@ -71,6 +74,9 @@ def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
         steps, size = float(np.median(tokens / batch)), float(np.median(batch))
         if not any(size < few and steps > most for few, most in MOST_STEPS):
             return 1.0, None
+        if told is not None and told > 1:
+            said = f"the batch is in sequences, as it seems, and is read so: {told:g} tokens each, by their column"
+            return told, said
         return None, (
             f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"
             " steps count as unknown; give a column num_steps, or batch_size in tokens"
