@@ -18,7 +18,7 @@ from experiments.files import BadInput
 from experiments.tables.formats import RawTable
 from experiments.tables.numbers import is_empty, parse
 from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED, SCALES
-from experiments.tables.written import POWERS, WORDS, number
+from experiments.tables.written import POWERS, WORDS, Commas, number
 
 STATE = "state"
 MAPPABLE = (*COLUMNS, STATE)
@@ -288,7 +288,8 @@ def _can_be(raw: RawTable, name: str, place: int) -> bool:
         return False  # it would cost rows
     if number(values[0]) is not None:
         return True
-    return bool(parse(values, suffixes=True).text.mean() < NUMERIC_SHARE)
+    readings: tuple[Commas, ...] = ("thousands", "decimal")
+    return any(bool(parse(values, suffixes=True, commas=mark).text.mean() < NUMERIC_SHARE) for mark in readings)
 
 
 def _equal(one: Sequence[object], other: Sequence[object]) -> bool:

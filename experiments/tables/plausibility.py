@@ -19,6 +19,7 @@ UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
 MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
 AGREE = 0.05  # relative difference of tokens and steps times batch
+FEWEST_TOKENS = 1e4  # a step has as many
 TOKENS_PER_PARAM = (1e-3, 1e6)
 LOG_ROWS = 100  # at as many steps that never fall, rows are records of one run
 
@@ -130,6 +131,11 @@ def doubts(table: RunTable, cell: Codes) -> list[str]:
     steps = table.num_steps
     if steps is not None and steps.min() < 1:
         found.append(f"a run of {steps.min():.3g} steps: num_tokens and batch_size differ in unit; use tokens in both")
+    elif numbers.get("num_tokens", np.full(1, np.inf)).max() < FEWEST_TOKENS:
+        found.append(
+            f"no run has more than {numbers['num_tokens'].max():.3g} tokens: num_tokens in another unit (millions,"
+            " billions)? write 130M, 2.5B, or the numbers in full"
+        )
     if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
         found.append(
             "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.tables.columns import spelled
 from experiments.tables.keys import Codes, count, joined
 from experiments.tables.run_table import Array
 from experiments.tables.written import number, written
@@ -24,6 +25,7 @@ UNUSUAL = 10.0  # times the typical difference of two seeds
 DIVERGED = 1.0  # nats above the best replicate: another matter
 LEAST_USES = 3  # runs per value of a column of settings, on average
 SWEEP = 3  # learning rates
+TIMES = ("runtime", "_runtime", "train_runtime", "_timestamp", "duration", "walltime", "wall_time")  # measured, not set
 MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
 
 
@@ -46,7 +48,7 @@ def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, ra
     num_points, size, rates = count(point), len(cell), _number_by(cell, point)
     found = []
     for name, values in unread:
-        if "seed" in name.lower() or LEAST_USES * len(set(values)) > size:
+        if "seed" in name.lower() or spelled(name)[-1] in TIMES or LEAST_USES * len(set(values)) > size:
             continue
         distinct = list(dict.fromkeys(str(value).strip() for value in values))
         if len(distinct) < 2:

@@ -138,6 +138,8 @@ def test_units_that_do_not_fit(tmp_path: Path) -> None:
     assert "tokens per parameter" in warning
     (warning,) = read(tmp_path, sweep(num_tokens=100, batch_size=512)).warnings
     assert "a run of 0.195 steps" in warning
+    (warning,) = read(tmp_path, sweep(num_params=130, num_tokens=2.6)).warnings
+    assert "no run has more than 2.6 tokens: num_tokens in another unit" in warning
     (warning,) = read(tmp_path, sweep(weight_decay=100)).warnings
     assert "removes the weights in one step" in warning
 

@@ -63,6 +63,7 @@ def test_measurements_names_and_rates_in_disguise_are_left_alone(tmp_path: Path)
             "seed": seed,
             "Name": f"run-{seed}-{place}",
             "_runtime": rng.uniform(),
+            "Runtime": 100 * (1 + place % 2) + seed % 2,
             "adam_lr": run["learning_rate"] / 10 if size == 1 else "",
             "dataset": "web",
             "width": size,
