@@ -64,7 +64,10 @@ def in_mean_angle(runs: RunTable, how: AngleOf, *, adamh: bool = False) -> RunTa
     missing = [name for name in ("weight_decay", "initial_rms") if name not in numbers]
     steps = runs.num_steps
     if steps is None:
-        missing.append("num_steps, or num_tokens and batch_size in tokens")
+        tell = "num_tokens and batch_size in tokens"
+        if runs.sequence_length is None:
+            tell = "batch_size in tokens, not in sequences as it seems to be"
+        missing.append(f"num_steps, or {tell}")
     if missing or steps is None:
         raise BadInput(f"--effective: needs {'; '.join(missing)} (a column, or --constant NAME=VALUE)")
     if steps.min() < 1:

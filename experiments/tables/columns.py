@@ -18,7 +18,7 @@ from experiments.files import BadInput
 from experiments.tables.formats import RawTable
 from experiments.tables.numbers import is_empty, parse
 from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED, SCALES
-from experiments.tables.written import POWERS, WORDS, number
+from experiments.tables.written import POWERS, WORDS, Commas, number
 
 STATE = "state"
 MAPPABLE = (*COLUMNS, STATE)
@@ -37,7 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "num_tokens": (
         *("D", "tokens", "n_tokens", "num_train_tokens", "train_tokens", "training_tokens", "total_tokens"),
-        *("token_budget", "num_tokens"),
+        *("token_budget", "target_tokens", "tokens_target", "planned_tokens", "num_tokens"),
     ),
     "batch_size": ("batch", "bs", "global_batch_size", "global_batch", "batchsize", "train_batch_size", "batch_size"),
     "weight_decay": ("wd", "weight_decay", "weightdecay"),
@@ -51,10 +51,27 @@ ALIASES: dict[str, tuple[str, ...]] = {
     STATE: ("state", "status", "outcome", "run_state"),
 }
 SO_FAR: dict[str, tuple[str, ...]] = {
-    "num_steps": ("_step", "global_step", "trainer_global_step", "step", "iter", "iteration"),
-    "num_tokens": ("tokens_seen", "tokens_processed", "consumed_tokens", "total_tokens_seen", "train_tokens_seen"),
+    "num_steps": (
+        *("_step", "global_step", "trainer_global_step", "train_global_step", "step", "iter", "iteration"),
+        *("trainer_step", "train_step"),
+    ),
+    "num_tokens": (
+        *("tokens_seen", "tokens_processed", "consumed_tokens", "total_tokens_seen", "train_tokens_seen"),
+        *("num_tokens_seen", "n_tokens_seen", "num_input_tokens_seen", "train_num_input_tokens_seen"),
+        *("tokens_trained", "total_tokens_processed"),
+    ),
 }
+SEQUENCES = (
+    *("sequence_length", "seq_len", "seq_length", "seqlen", "context_length", "block_size", "context", "max_seq_len"),
+    *("ctx_len", "max_sequence_length", "max_position_embeddings"),
+)
+CALLS = "_step"  # counts what was logged; where steps of training are counted too, they count
+PROGRESS = (
+    *("epoch", "train_epoch", "trainer_epoch", "current_epoch", "epochs_done", "progress", "train_progress"),
+    *("fraction_done", "percent_done", "percent_complete"),
+)
 WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params")  # objects that say nothing of what is in them
+WRAPPED = re.compile(rf"(?:(?:{'|'.join(WRAPPERS)})/)+", re.IGNORECASE)  # summary/val_loss
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
 WITH_UNIT = re.compile(rf"(.*?[^\W_])[\W_]+(?:in[\W_]+)?({WORDS})s?[\W_]*|(.*[a-z])([KMBGT])", re.IGNORECASE)
 WITH_UNITS = (*SCALES, "num_steps")  # what is counted
@@ -65,12 +82,15 @@ NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numb
 @dataclass
 class Found:
     """``places`` of our columns in the source, of its ``axes`` and ``groups``; ``so_far`` of what a run has done, by
-    the name of ours that says what it was to do; ``units``, above 1, of the values of our columns; ``notes``."""
+    the name of ours that says what it was to do; ``progress`` of columns that say how far it came; ``sequences``
+    of those that tell the tokens in a sequence; ``units``, above 1, of the values of our columns; ``notes``."""
 
     places: dict[str, int] = field(default_factory=dict)
     axes: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     so_far: dict[str, int] = field(default_factory=dict)
+    progress: list[int] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
     units: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -118,9 +138,15 @@ def find_columns(
     found.axes = {name: _place(raw, f"--axis {name}={theirs}", theirs, ours) for name, theirs in axes.items()}
     found.groups = {name: _place(raw, f"--group {name}", name, ours) for name in groups}
     for name, names in SO_FAR.items():
-        done = [place for place in _candidates(raw, names, set()) if place != found.places.get(name)]
+        done = [
+            place for place in _without_calls(raw, _candidates(raw, names, set())) if place != found.places.get(name)
+        ]
         if len(done) == 1 and name in found.places and done[0] not in found.axes.values():
             found.so_far[name] = done[0]
+    read = {*found.places.values(), *found.axes.values(), *found.groups.values()}
+    progress = [place for place in _candidates(raw, PROGRESS, set(others)) if place not in read]
+    found.progress = [place for place in progress if _can_be(raw, "num_steps", place)]
+    found.sequences = _candidates(raw, SEQUENCES, set())
     for name in others:
         if name in COLUMNS or raw.times[name] != 1:
             raise BadInput(f"{raw.where}: {name!r} is not one further column of it; it has {raw.shown}")
@@ -147,6 +173,7 @@ def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: 
             for place in _candidates(raw, names, taken, in_units=in_units)
             if _can_be(raw, name, place) and (not in_units or name in WITH_UNITS)
         ]
+        places = _without_calls(raw, places)
         if not places:
             continue
         shown = " and ".join(raw.header[place] for place in places)
@@ -163,6 +190,12 @@ def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: 
         return
     if name in REQUIRED:
         missing.append(f"no column {name}: map one with --column {name}=NAME" + _hint(raw, name))
+
+
+def _without_calls(raw: RawTable, places: list[int]) -> list[int]:
+    """Without W&B's count of what was logged, if there is another count of steps."""
+    rest = [place for place in places if spelled(raw.header[place])[0] != CALLS]
+    return rest or places
 
 
 def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
@@ -237,7 +270,8 @@ def _candidates(raw: RawTable, names: Sequence[str], taken: set[str], *, in_unit
 @lru_cache(maxsize=MOST_REMEMBERED)
 def spelled(theirs: str) -> tuple[str, ...]:
     """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
-    parts = [part for part in theirs.split(".") if part not in WRAPPERS] or [theirs]
+    bare = theirs[match.end() :] if (match := WRAPPED.match(theirs)) else theirs
+    parts = [part for part in (bare or theirs).split(".") if part not in WRAPPERS] or [theirs]
     ends = [".".join(parts[place:]) for place in range(len(parts))]
     found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
     return (found[0], *(end for end in found[1:] if end != "loss"))  # train.loss is another one
@@ -254,7 +288,8 @@ def _can_be(raw: RawTable, name: str, place: int) -> bool:
         return False  # it would cost rows
     if number(values[0]) is not None:
         return True
-    return bool(parse(values, suffixes=True).text.mean() < NUMERIC_SHARE)
+    readings: tuple[Commas, ...] = ("thousands", "decimal")
+    return any(bool(parse(values, suffixes=True, commas=mark).text.mean() < NUMERIC_SHARE) for mark in readings)
 
 
 def _equal(one: Sequence[object], other: Sequence[object]) -> bool:

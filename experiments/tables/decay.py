@@ -49,7 +49,7 @@ def settle_decay(
         given = None
     by_pytorch, by_product = (_in_sweeps(setting, values, rate, rows) for values in (result[PYTORCH], own))
     if asked is None and by_product > by_pytorch and given is None:
-        column = _column_of(raw, product, rows)
+        column, values = _column_of(raw, product, rows)
         if column is None and not by_pytorch:
             raise BadInput(
                 f"{raw.where}: weight_decay falls as 1/learning_rate, so that no cell of one decay has {SWEEP} learning"
@@ -61,7 +61,7 @@ def settle_decay(
             )
             return result
         notes.append(f"the column {column} is learning_rate x weight_decay")
-        given = own
+        given = own = values
     if asked is not None and not (by_product if asked == "independent" else by_pytorch):
         held = PYTORCH if asked == "independent" else "learning_rate x weight_decay"
         if by_product or by_pytorch:
@@ -91,11 +91,11 @@ def _same(one: Array, other: Array, rows: Rows) -> bool:
     return bool(np.all(np.abs(one[kept] - other[kept]) <= PRODUCT_ROUNDING * np.abs(other[kept])))
 
 
-def _column_of(raw: RawTable, product: Array, rows: Rows) -> str | None:
-    """The column that holds the product, whatever its name."""
+def _column_of(raw: RawTable, product: Array, rows: Rows) -> tuple[str | None, Array]:
+    """The column that holds the product, whatever its name, and what stands in it."""
     for name, values in zip(raw.header, raw.columns, strict=True):
         found: Sequence[Any] = values
         parsed = parse(found)
         if np.isfinite(parsed.numbers[rows.keep]).all() and _same(parsed.numbers, product, rows):
-            return name
-    return None
+            return name, merge_close(parsed.numbers, PRODUCT_ROUNDING)[0]
+    return None, product

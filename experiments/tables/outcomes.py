@@ -7,6 +7,7 @@ is a setting that was not read, and averaging over it is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ ENDED_EARLY = frozenset(
     (
         *("crashed", "failed", "failure", "error", "killed", "running", "pending", "preempted", "stopped"),
         *("preempting", "interrupted", "cancelled", "canceled", "aborted", "timeout", "oom", "queued", "incomplete"),
+        *("suspended", "terminated", "out_of_memory", "node_fail", "timed out", "unfinished", "not finished"),
     )
 )
 
@@ -37,7 +39,7 @@ def apply_states(states: Sequence[Any], loss: Array, rows: Rows, notes: list[str
 
     A run that crashed without a finite loss is one that diverged. Unknown words count as finished, and are noted.
     """
-    words = np.array(["" if is_empty(word) or word != word else str(word).strip().lower() for word in states])
+    words = np.array([_as_word(state) for state in states])
     known = FINISHED | DIVERGED | ENDED_EARLY
     unknown = sorted(set(words.tolist()) - known - {""})
     if not set(words.tolist()) & known:
@@ -49,6 +51,16 @@ def apply_states(states: Sequence[Any], loss: Array, rows: Rows, notes: list[str
     if unknown:
         notes.append(f"{column} {', '.join(unknown[:3])[:60]}: not a word that is known, counts as finished")
     return np.where(diverged, np.nan, loss)
+
+
+def _as_word(state: Any) -> str:
+    """A state in lower case; one that goes on after a word for a run that ended badly is that word: failed (oom)."""
+    if is_empty(state) or state != state:
+        return ""
+    text = str(state).strip().lower()
+    first = re.match("[a-z]*", text)
+    word = first[0] if first else ""
+    return word if text not in FINISHED | DIVERGED | ENDED_EARLY and word in DIVERGED | ENDED_EARLY else text
 
 
 def drop_unfinished(name: str, done: Array, planned: Array, loss: Array, rows: Rows) -> None:

@@ -19,6 +19,7 @@ UNIT_WORDS = {"perplexity": "ppl|perplexity", "bits": "(?<![a-z])(bp[bct]|bits)(
 UNIFORM_LOSS = 12.0  # nats; a uniform guess over 50,257 tokens has 10.8, over 150,000 11.9
 MOST_STEPS = ((4096, 2e5), (16384, 1e6))  # of a run whose steps hold fewer tokens than this: beyond, it is doubtful
 AGREE = 0.05  # relative difference of tokens and steps times batch
+FEWEST_TOKENS = 1e4  # a step has as many
 TOKENS_PER_PARAM = (1e-3, 1e6)
 LOG_ROWS = 100  # at as many steps that never fall, rows are records of one run
 
@@ -61,8 +62,11 @@ def check_no_log(where: str, steps: Array, *, name: str) -> None:
         )
 
 
-def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
-    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it."""
+def sequence_length(table: RunTable, told: float | None = None) -> tuple[float | None, str | None]:
+    """Tokens in one unit of ``batch_size``, None if the table does not tell, and what there is to say of it.
+
+    ``told``: the tokens in a sequence by a column of their own, None if there is none.
+    """
     numbers = table.numbers
     if not {"num_tokens", "batch_size"} <= set(numbers):
         return 1.0, None
@@ -71,6 +75,9 @@ def sequence_length(table: RunTable) -> tuple[float | None, str | None]:
         steps, size = float(np.median(tokens / batch)), float(np.median(batch))
         if not any(size < few and steps > most for few, most in MOST_STEPS):
             return 1.0, None
+        if told is not None and told > 1:
+            said = f"the batch is in sequences, as it seems, and is read so: {told:g} tokens each, by their column"
+            return told, said
         return None, (
             f"num_tokens over batch_size makes {steps:.3g} steps of {size:g} tokens: is the batch in sequences?"
             " steps count as unknown; give a column num_steps, or batch_size in tokens"
@@ -124,6 +131,11 @@ def doubts(table: RunTable, cell: Codes) -> list[str]:
     steps = table.num_steps
     if steps is not None and steps.min() < 1:
         found.append(f"a run of {steps.min():.3g} steps: num_tokens and batch_size differ in unit; use tokens in both")
+    elif numbers.get("num_tokens", np.full(1, np.inf)).max() < FEWEST_TOKENS:
+        found.append(
+            f"no run has more than {numbers['num_tokens'].max():.3g} tokens: num_tokens in another unit (millions,"
+            " billions)? write 130M, 2.5B, or the numbers in full"
+        )
     if "weight_decay" in numbers and np.any(numbers["learning_rate"] * numbers["weight_decay"] >= 1):
         found.append(
             "learning_rate x weight_decay is 1 or more in some runs, which removes the weights in one step:"

@@ -252,6 +252,11 @@ def _drop_unfinished(
             rows,
             counted=is_so_far(theirs, "num_steps"),
         )
+    for place in found.progress:
+        done = parse(raw.columns[place]).numbers
+        outcomes.drop_shorter(
+            raw.header[place], done, cell, numbers["learning_rate"], numbers["loss"], rows, counted=True
+        )
 
 
 def _check_units(raw: RawTable, table: RunTable) -> None:
@@ -264,14 +269,22 @@ def _check_units(raw: RawTable, table: RunTable) -> None:
             )
 
 
+def _told_length(raw: RawTable, found: Found, left: Sequence[int]) -> float | None:
+    """Tokens in a sequence, where all the rows ``left`` agree on it."""
+    told = [parse([raw.columns[place][row] for row in left], suffixes=True).numbers for place in found.sequences]
+    values = np.unique(np.concatenate([*told, np.zeros(0)]))
+    return float(values[0]) if len(values) == 1 and np.isfinite(values[0]) else None
+
+
 def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: Codes) -> RunTable:
     """What was read from where, what was not, and what looks wrong."""
-    length, said = plausibility.sequence_length(table)
+    left = np.flatnonzero(rows.keep).tolist()
+    length, said = plausibility.sequence_length(table, _told_length(raw, found, left))
     table, told = replace(table, sequence_length=length), [said] if said else []
     size = len(table)
     rate = codes([table.numbers["learning_rate"]], size)
     read = {*found.places.values(), *found.axes.values(), *found.groups.values(), *found.so_far.values()}
-    left = np.flatnonzero(rows.keep).tolist()
+    read |= set(found.progress)
     others = unread.read_beside(table.labels)
     beside = [(raw.header[p], [raw.columns[p][row] for row in left]) for p in range(len(raw.header)) if p not in read]
     varying = unread.varying_columns([*others, *beside], cell, rate)
@@ -279,7 +292,8 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
         varying,
         beside,
         table.numbers["loss"],
-        joined(cell, rate),
+        cell,
+        rate,
         [raw.lines[row] for row in left],
         seeds="seed" in table.labels,
     )

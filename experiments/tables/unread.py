@@ -9,21 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.tables.columns import spelled
 from experiments.tables.keys import Codes, count, joined
 from experiments.tables.names import telling_word
 from experiments.tables.run_table import Array
-from experiments.tables.written import number
+from experiments.tables.written import number, written
 
 APART = 0.05  # nats between replicates that are none: seeds of one setting differ by a tenth of it
 UNUSUAL = 10.0  # times the typical difference of two seeds
 DIVERGED = 1.0  # nats above the best replicate: another matter
 LEAST_USES = 3  # runs per value of a column of settings, on average
 SWEEP = 3  # learning rates
+TIMES = ("runtime", "_runtime", "train_runtime", "_timestamp", "duration", "walltime", "wall_time")  # measured, not set
 MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
 
 
@@ -46,7 +49,7 @@ def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, ra
     num_points, size, rates = count(point), len(cell), _number_by(cell, point)
     found = []
     for name, values in unread:
-        if "seed" in name.lower() or LEAST_USES * len(set(values)) > size:
+        if "seed" in name.lower() or spelled(name)[-1] in TIMES or LEAST_USES * len(set(values)) > size:
             continue
         distinct = list(dict.fromkeys(str(value).strip() for value in values))
         if len(distinct) < 2:
@@ -86,14 +89,16 @@ def unread_notes(
     found: Sequence[Varying],
     names: Sequence[tuple[str, Sequence[Any]]],
     loss: Array,
-    point: Codes,
+    cell: Codes,
+    rate: Codes,
     lines: Sequence[int],
     *,
     seeds: bool,
 ) -> tuple[list[str], list[str]]:
-    """Notes and warnings. ``names``: columns that were not read, as in `varying_columns`. ``point`` (num_runs,): of
-    cell and learning rate; ``lines``: where each run stands in its source; ``seeds``: whether the table tells them.
-    """
+    """Notes and warnings. ``names``: columns that were not read, as in `varying_columns`. ``cell``, ``rate``
+    (num_runs,), the latter in the order of the learning rates; ``lines``: where each run stands in its source;
+    ``seeds``: whether the table tells them."""
+    point = joined(cell, rate)
     settings, rest = ([one for one in found if one.apart is apart] for apart in (True, False))
     notes = [f"not read, though it differs inside cells: {_list(rest)}"] if rest else []
     warnings = []
@@ -104,7 +109,8 @@ def unread_notes(
         low, high = int(gaps.low[most]), int(gaps.high[most])
         what = f"{int(far.sum())} of {len(far)} repeated learning rates have losses more than {APART:g} nats apart"
         where = f"most in lines {lines[low]} and {lines[high]} ({gaps.size[most]:.2g})"
-        why = f"one of the runs failed, as it seems: --where loss!={loss[high]:.10g} leaves the worst out"
+        odd = gaps.odd(most, loss, point, cell)
+        why = f"one of the runs failed, as it seems: --where loss!={loss[odd]:.10g} leaves it out"
         if settings:
             why = f"they differ in {_list(settings)}, not read: {_advice(settings[0])}"
         elif (word := telling_word(names, gaps.low, gaps.high, far)) is not None:
@@ -119,9 +125,9 @@ def unread_notes(
 
 def _advice(one: Varying) -> str:
     value = one.values.split(",")[0]
-    numeric = number(value) is not None
-    axis = f"--axis {_as_name(one.name)}={one.name} or " if numeric else ""
-    return f"{axis}--where {one.name}={value} or --group {one.name} tells them apart"
+    numeric = written(value, suffixes=True) is not None
+    axis = f"--axis {quote(f'{_as_name(one.name)}={one.name}')} or " if numeric else ""
+    return f"{axis}--where {quote(f'{one.name}={value}')} or --group {quote(one.name)} tells them apart"
 
 
 def _as_name(name: str) -> str:
@@ -153,6 +159,18 @@ class _Gaps:
         several = ends > starts
         low, high = order[starts[several]], order[ends[several]]
         return _Gaps(low, high, loss[high] - loss[low])
+
+    def odd(self, which: int, loss: Array, point: Codes, cell: Codes) -> int:
+        """The run of a gap that belongs there less: farther from the others of its point, else from the points beside
+        it in its cell; that of the higher loss if neither tells."""
+        low, high = int(self.low[which]), int(self.high[which])
+        kept = np.isfinite(loss)
+        others = loss[kept & (point == point[low])]
+        middle = float(np.median(others))
+        if len(others) == 2:
+            beside = [loss[kept & (cell == cell[low]) & (point == point[low] + step)] for step in (-1, 1)]
+            middle = float(np.mean([np.median(runs) for runs in beside if len(runs)] or [loss[low]]))
+        return low if middle - loss[low] > loss[high] - middle else high
 
 
 def read_beside(labels: Mapping[str, NDArray[np.str_]]) -> list[tuple[str, Sequence[Any]]]:

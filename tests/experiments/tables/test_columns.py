@@ -33,6 +33,7 @@ def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **col
             ("loss", name)
             for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "summary.loss")
         ),
+        ("loss", "summary/val/loss"),
         *(("num_params", name) for name in ("N", "params", "n_params", "model_size", "num_parameters")),
         *(("num_tokens", name) for name in ("D", "tokens", "n_tokens", "tokens_seen")),
         *(("batch_size", name) for name in ("bs", "batch", "global_batch_size")),

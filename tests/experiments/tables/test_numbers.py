@@ -97,6 +97,16 @@ def test_a_table_with_decimal_commas(tmp_path: Path) -> None:
     assert any("'2,5B' is read as 2500000000" in note for note in table.notes)
 
 
+def test_decimal_commas_under_other_names(tmp_path: Path) -> None:
+    rows = [
+        {"lr": f"{run['learning_rate']}".replace(".", ","), "val_loss": f"{run['loss']}".replace(".", ","), "D": "2,5B"}
+        for run in sweep()
+    ]
+    table = read_table(write_csv(tmp_path / "runs.csv", rows, ";"))
+    np.testing.assert_allclose(table.numbers["loss"], [run["loss"] for run in sweep()])
+    assert set(table.numbers["num_tokens"]) == {2.5e9}
+
+
 @pytest.mark.parametrize("values", [["1e300", "-1e308", "1e-310", "-5e-324"], [10**400, -(10**400), 1e-300, "1e-31"]])
 def test_sizes_that_no_quantity_has(values: list[object]) -> None:
     np.testing.assert_array_equal(parse(values).numbers, [np.inf, -np.inf, 0, 0])

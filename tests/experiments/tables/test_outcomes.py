@@ -31,6 +31,15 @@ def test_states(column: str, tmp_path: Path) -> None:
     assert any(f"1 run diverged by {column}" in note for note in table.notes)
 
 
+def test_a_state_that_goes_on_after_its_word(tmp_path: Path) -> None:
+    words = ["COMPLETED", "CRASHED (OOM)", "CANCELLED by 1000", "OUT_OF_MEMORY", "diverged: step 300"]
+    table = read(tmp_path, [{**run, "state": word} for run, word in zip(sweep(), words, strict=True)])
+    assert excluded(table) == {"state of a run that did not finish": 3}
+    np.testing.assert_array_equal(np.isnan(table.numbers["loss"]), [False, True])
+    table = read(tmp_path, [{**run, "state": "finished early"} for run in sweep()] + [{**sweep()[0], "state": "ok"}])
+    assert any("state finished early: not a word that is known" in note for note in table.notes)
+
+
 def test_a_column_of_other_words_says_nothing(tmp_path: Path) -> None:
     table = read(tmp_path, [{**run, "status": "interior"} for run in sweep()])
     assert len(table) == 5
@@ -48,6 +57,10 @@ def test_a_column_of_other_words_says_nothing(tmp_path: Path) -> None:
         ({}, {"_step": 4000}),
         ({}, {"tokens_seen": 2e9}),
         ({}, {"num_steps": 4000}),
+        ({"tokens_target": 2e9}, {"train/num_input_tokens_seen": 2e9}),
+        ({"config/max_steps": 4000}, {"summary/_step": 4000}),
+        ({"n_tokens": 2e9}, {"train/epoch": 3}),
+        ({}, {"progress": 100}),
     ],
 )
 def test_runs_cut_short(columns: dict[str, Any], done: dict[str, float], tmp_path: Path) -> None:
@@ -64,6 +77,14 @@ def test_runs_cut_short(columns: dict[str, Any], done: dict[str, float], tmp_pat
     assert name in table.exclusions[0].reason
 
 
+def test_steps_of_training_count_where_logged_ones_stand_beside_them(tmp_path: Path) -> None:
+    rows = [{**run, "_step": 40 + place, "train/global_step": 4000} for place, run in enumerate(sweep())]
+    rows[3]["train/global_step"] = 1500
+    table = read(tmp_path, rows)
+    assert excluded(table) == {"train/global_step below that of their cell": 1}
+    assert set(table.numbers["num_steps"]) == {4000}
+
+
 def test_a_run_that_diverged_early_stays(tmp_path: Path) -> None:
     rows = [{**run, "_step": 4000} for run in sweep()]
     rows.append({"learning_rate": 0.03, "loss": "NaN", "_step": 17})
@@ -72,7 +93,7 @@ def test_a_run_that_diverged_early_stays(tmp_path: Path) -> None:
     assert not table.exclusions
 
 
-@pytest.mark.parametrize("name", ["iterations", "_step"])
+@pytest.mark.parametrize("name", ["iterations", "_step", "epoch"])
 def test_sweeps_of_several_lengths_are_refused_and_an_axis_takes_them(name: str, tmp_path: Path) -> None:
     rows = [run for steps in (1000, 4000) for run in sweep(floor=3.0 - steps / 1e4, **{name: steps})]
     with pytest.raises(BadInput, match=f"{name} is 1000, 4000 within one cell: .*--axis horizon={name}"):

@@ -55,6 +55,18 @@ def test_a_batch_in_sequences_without_steps_tells_no_steps(tmp_path: Path) -> No
     assert "7.81e+06 steps of 512 tokens: is the batch in sequences?" in warning
 
 
+@pytest.mark.parametrize(("name", "value", "length"), [("seq_len", "1k", 1000), ("config.block_size", 2048, 2048)])
+def test_a_column_of_sequence_lengths_tells_the_steps(name: str, value: Any, length: int, tmp_path: Path) -> None:
+    rows = sweep(num_params=1e8, num_tokens=4e9, batch_size=512, **{name: value})
+    table = read(tmp_path, rows)
+    assert table.sequence_length == length
+    assert not table.warnings
+    rows[0][name] = 512
+    assert read(tmp_path, rows).sequence_length is None
+    rows = sweep(num_params=1e8, num_tokens=4e9, batch_size=524288, **{name: value})
+    assert read(tmp_path, rows).sequence_length == 1
+
+
 @pytest.mark.parametrize(("steps", "batch"), [(1600, 1024), (3e5, 12288), (5e6, 524288)])
 def test_long_runs_and_small_batches_are_believed_apart(steps: float, batch: int, tmp_path: Path) -> None:
     table = read(tmp_path, sweep(num_params=1e7, num_tokens=batch * steps, batch_size=batch))
@@ -126,6 +138,8 @@ def test_units_that_do_not_fit(tmp_path: Path) -> None:
     assert "tokens per parameter" in warning
     (warning,) = read(tmp_path, sweep(num_tokens=100, batch_size=512)).warnings
     assert "a run of 0.195 steps" in warning
+    (warning,) = read(tmp_path, sweep(num_params=130, num_tokens=2.6)).warnings
+    assert "no run has more than 2.6 tokens: num_tokens in another unit" in warning
     (warning,) = read(tmp_path, sweep(weight_decay=100)).warnings
     assert "removes the weights in one step" in warning
 

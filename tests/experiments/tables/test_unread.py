@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from experiments.tables.reading import How, read_table
 from experiments.tables.run_table import RunTable
@@ -62,6 +63,7 @@ def test_measurements_names_and_rates_in_disguise_are_left_alone(tmp_path: Path)
             "seed": seed,
             "Name": f"run-{seed}-{place}",
             "_runtime": rng.uniform(),
+            "Runtime": 100 * (1 + place % 2) + seed % 2,
             "adam_lr": run["learning_rate"] / 10 if size == 1 else "",
             "dataset": "web",
             "width": size,
@@ -85,7 +87,25 @@ def test_one_bad_replicate_is_named_by_its_line(tmp_path: Path) -> None:
         (warning,) = read(tmp_path, rows).warnings
         assert "1 of 5 repeated learning rates" in warning
         assert "most in lines 4 and 9 (0.8" in warning
-        assert f"--where loss!={rows[7]['loss']:.10g} leaves the worst out" in warning
+        assert f"--where loss!={rows[7]['loss']:.10g} leaves it out" in warning
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("off", [-0.5, 0.5])
+@pytest.mark.parametrize("place", [0, 3, 4])
+def test_the_run_that_does_not_belong_is_left_out_whichever_side_it_is_on(
+    seeds: int, off: float, place: int, tmp_path: Path
+) -> None:
+    rows = [{**run, "loss": run["loss"] + 1e-3 * seed} for seed in range(seeds) for run in sweep(seed=seed)]
+    rows[place]["loss"] = round(rows[place]["loss"] + off, 6)
+    (warning,) = read(tmp_path, rows).warnings
+    assert f"--where loss!={rows[place]['loss']:.10g} leaves it out" in warning
+
+
+def test_a_remedy_can_be_pasted_into_a_shell_and_sizes_make_an_axis(tmp_path: Path) -> None:
+    rows = [run for floor, size in ((3, "70 M"), (2.99, "1.3b")) for run in sweep(floor=floor, **{"which model": size})]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "--axis 'which_model=which model' or --where 'which model=1.3b' or --group 'which model'" in warning
 
 
 def test_seeds_of_a_noisy_table_are_not_bad_replicates(tmp_path: Path) -> None:
