@@ -4,7 +4,8 @@ r"""The best learning rate of one cell, with an interval that may be open, and a
 
 - ``too-few-points``: there are fewer than three usable learning rates, or fewer than two where other cells
   tell the curvature;
-- ``flat``: the losses do not differ from a constant at the 5 % level, nor does a parabola at 0.1 %;
+- ``flat``: the losses do not differ from a constant at the 5 % level, nor does a parabola at 0.1 %, and they do not
+  fall from rate to rate down to the best one and rise from there, in an order that chance makes once in 50 times;
 - ``censored-low``, ``censored-high``: the fitted optimum lies beyond the edge of the grid, or the lowest mean loss
   stands at the edge and the interval reaches past it, so that only a bound is known;
 - ``interior``.
@@ -23,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +37,7 @@ from experiments.joint.regression import regress
 from theory import InvalidParameter
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
+ORDERED_BELOW = 0.02  # the same of losses that fall to the best and rise from there: seven or more do
 ODD = "a run that is no part of its cell"
 FAR_OUTSIDE = 4.0  # ratio to the edge of the grid
 PINNED = 1e-3  # in ln: an optimum so close to the end of its range is held there by it
@@ -204,10 +207,19 @@ def _parabolic(cell: Cell) -> bool:
     return bool(inside and (whole - free * variance) / 2 > variance * fdtri(2, free, 1 - FLAT_BELOW))
 
 
+def _turns(cell: Cell) -> bool:
+    """Whether the losses fall to a best rate inside the grid and rise from there, and are too many to do so by chance:
+    of the n! orders of n losses, 2^(n - 1) do."""
+    size, best = len(cell.x), int(np.argmin(cell.loss))
+    steps = np.diff(cell.loss)
+    ordered = bool(0 < best < size - 1 and np.all(steps[:best] < 0) and np.all(steps[best:] > 0))
+    return ordered and 2.0 ** (size - 1) / factorial(size) < ORDERED_BELOW
+
+
 def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:
     if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or (found.gain < 1 and not _parabolic(whole)):
+    if found is None or (found.gain < 1 and not _parabolic(whole) and not _turns(whole)):
         return OptimumStatus.FLAT
     if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW

@@ -157,3 +157,29 @@ def test_bad_arguments() -> None:
         fit_bend(sweep_table(), delta=0.0)
     with pytest.raises(InvalidParameter, match="axes"):
         fit_bend(sweep_table(), axes=("depth",))
+
+
+def test_a_sweep_that_falls_to_a_best_rate_and_rises_from_there_is_not_flat() -> None:
+    """Six cells with a kink, 8 rates a factor of 1.6 apart, made with an exponent of -0.4 and noise 0.002: of most,
+    three rates are left near the best, which tell no noise. Five of the cells were flat, and no law was told."""
+    losses = {
+        5e7: (0.000389, 2.756, 2.7261, 2.7064, 2.6828, 2.6632, 2.7085, 2.8552, 3.0398),
+        1e8: (0.0002791, 2.5531, 2.5239, 2.5009, 2.4795, 2.4614, 2.4765, 2.524, 2.5774),
+        2e8: (0.0002327, 2.3818, 2.3578, 2.336, 2.3153, 2.3013, 2.3302, 2.4093, 2.4924),
+        4e8: (0.0001497, 2.2417, 2.2229, 2.206, 2.1911, 2.1781, 2.1925, 2.2973, 2.4265),
+        8e8: (0.0001264, 2.1573, 2.1306, 2.1095, 2.0892, 2.0756, 2.0998, 2.1713, 2.2618),
+        1.6e9: (0.0001258, 2.0725, 2.0489, 2.025, 2.0044, 2.0078, 2.1203, 2.2935, 2.4678),
+    }
+    rows = [
+        {"num_params": size, "learning_rate": float(f"{first * 1.6**place:.4g}"), "loss": loss}
+        for size, (first, *rest) in losses.items()
+        for place, loss in enumerate(rest)
+    ]
+    (group,) = fit_bend(pd.DataFrame(rows), sensitivity=False).groups
+    assert all(cell.status is OptimumStatus.INTERIOR for cell in group.cells)
+    exponent = group.exponents["num_params"]
+    assert exponent.low is not None
+    assert exponent.high is not None
+    assert exponent.low < -0.4 < exponent.high
+    for cell in group.cells:
+        assert cell.learning_rate == pytest.approx(0.0015 * (cell.key["num_params"] / 2e8) ** -0.4, rel=0.1)
