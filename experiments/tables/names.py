@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class Word:
     @property
     def advice(self) -> str:
         """The flags that leave one series out."""
-        leave = f"--where {self.column}!=*{self.text}*"
-        return f"{leave} leaves one out" + (f", --where {self.column}!=*{self.other}* the other" if self.other else "")
+        leave = f"--where {quote(f'{self.column}!=*{self.text}*')} leaves one out"
+        return leave + (f", --where {quote(f'{self.column}!=*{self.other}*')} the other" if self.other else "")
 
 
 def telling_word(

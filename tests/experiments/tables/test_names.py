@@ -1,6 +1,7 @@
 """Series that only the names of runs tell apart."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def test_the_words_of_two_series_are_named_and_either_flag_tells_them_apart(
     write_sweep(path, 0.3)
     (warning,) = (w for w in fit(path, capsys)["warnings"] if "nats apart" in w)
     assert "by the words decay and cosine in run_name" in warning
-    flag = warning.split("--where ")[1].split()[0]
+    _, flag = shlex.split(warning[warning.index("--where ") :])[:2]
     assert flag == "run_name!=*decay*"
     after = fit(path, capsys, "--where", flag)
     assert not [w for w in after["warnings"] if "nats apart" in w]
