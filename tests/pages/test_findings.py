@@ -90,7 +90,6 @@ def test_what_the_findings_say_of_the_bend() -> None:
 def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
     shift = table_of("moved-optimum").query("quantity == 'shift'").set_index("num_steps")
     curves = table_of("moved-optimum").set_index("quantity")
-    angles = table_of("schedule-exponent", "two-angles.csv").query("num_steps == 1600").set_index("arm")
     later = table_of("angle-law", "later-answers.csv").query("law == 'law'").set_index("quantity")["value"]
     held_by = later["optima of bend whose interval holds the law's"]
     classic = table_of("classic").query("quantity == 'ln rate, shift'").set_index("num_steps")
@@ -102,7 +101,6 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
     losses = calibrated.query("quantity == 'loss, law'").set_index("num_steps")["value"]
     *_, longest, _, together = calibrated.query("quantity == 'optimum, law'").itertuples()
     factor, lowest, highest = (math.exp(value) for value in (together.value, together.low, together.high))
-    line = angles["learning_rate"]
     for part in (
         f"higher by {interval(shift.loc[3200])} and {interval(shift.loc[6400])} at 3,200 and 6,400 steps,"
         f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}, each cell alone"
@@ -110,7 +108,6 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
         f"slope {interval(curves.loc['slope, law, all cells'])}, scatter"
         f" {curves.loc['scatter, law, all cells', 'value']:.2f} for 0.15, beyond",
         f"{held_by:.0f} of {len(table_of('angle-law', 'later-optima.csv'))} intervals hold it",
-        f"by two angles, fitted to these runs, exp({math.log(line['constant'] / line['adamh']):.2f}).",
         f"exp({interval(constant)}) of that of a line, by the law exp({constant['law']:.2f})",
         f"exponent is {interval(along_line)} along a line; that of a constant rate differs by {interval(lines)}, not by"
         f" the law's {lines['law']:.2f}",
