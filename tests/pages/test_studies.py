@@ -134,7 +134,8 @@ def test_the_exponents_of_both_schedules() -> None:
 
 
 def test_the_table_of_rivals() -> None:
-    rows = table_of("rivals").query("scope == 'AdamW'").set_index(["quantity", "moment"])
+    both = table_of("rivals").set_index(["scope", "quantity", "moment"])
+    rows, more = both.loc["AdamW"], both.loc["with AdamH"]
     names = {"mean angle": ("mean_angle", "run")}
     for name, moment in (("half way", "half"), ("at the end", "end")):
         names |= {
@@ -151,13 +152,23 @@ def test_the_table_of_rivals() -> None:
     }
     for name, key in names.items():
         row = rows.loc[key]
-        p, shift, verdict = cells("rivals", f"{name} ")
+        p, shift, verdict, with_adamh = cells("rivals", f"{name} ")
+        if key in more.index:
+            said, _, judged = with_adamh.partition(": ")
+            assert more.loc[key, "p"] < 0.001 if said.startswith("<") else is_rounded(said, [more.loc[key, "p"]]), name
+            assert judged == more.loc[key, "verdict"]
         assert row["p"] < 0.001 if p.startswith("<") else is_rounded(p, [row["p"]]), name
         assert is_rounded(shift, row[["shift", "shift_low", "shift_high"]].astype(float).tolist()), name
         assert verdict == row["verdict"]
     flat = rows.loc[["noise_scale", "update_rms", "sign_agreement", "output_norm", "logit_rms"]]
-    p, _, verdict = cells("rivals", "noise scale, Adam's update RMS and sign agreement, output norm, logits")
+    p, _, verdict, with_adamh = cells(
+        "rivals", "noise scale, Adam's update RMS and sign agreement, output norm, logits"
+    )
     assert flat["p"].min() > float(p.removeprefix("> "))
+    assert set(flat["verdict"]) == {verdict}
+    least, verdict = with_adamh.removeprefix("> ").split(": ")
+    flat = more.loc[list(set(flat.index.get_level_values("quantity")))]
+    assert flat["p"].min() > float(least)
     assert set(flat["verdict"]) == {verdict}
 
 

@@ -82,7 +82,7 @@ def log_values(runs: pd.DataFrame, quantity: str, moment: str) -> Array:
 
 def read(runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -> list[Reading]:
     """A reading per arm of `COMPARED` that has the quantity at two rates or more in two seeds or more; ``runs`` and
-    ``optima`` of one length. A rate that fewer seeds have than another does not count."""
+    ``optima`` of one length. Of a table with gaps counts the largest part without any."""
     table = runs.assign(value=log_values(runs, quantity, moment))
     best = dict(zip(optima["arm"], np.log(optima["learning_rate"].to_numpy(float)), strict=True))
     errors = dict(zip(optima["arm"], optima["error"].to_numpy(float), strict=True))
@@ -90,8 +90,8 @@ def read(runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -
     found, spreads = {}, []
     for arm in COMPARED:
         by_seed = table[table["arm"] == arm].pivot(index="seed", columns="learning_rate", values="value")
-        by_seed = by_seed.loc[:, by_seed.notna().sum() == by_seed.notna().sum().max()].dropna()
-        if len(by_seed) < 2 or by_seed.shape[1] < 2:
+        by_seed = _without_gaps(by_seed)
+        if by_seed.empty:
             continue
         rates, values = np.log(by_seed.columns.to_numpy(float)), by_seed.to_numpy(float)
         optimum = float(best[arm])
@@ -120,6 +120,14 @@ def read(runs: pd.DataFrame, optima: pd.DataFrame, quantity: str, moment: str) -
         )
         for arm, (optimum, error, value, slope, at_common_rate, num_seeds) in found.items()
     ]
+
+
+def _without_gaps(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """The most values at two rates or more, all of them in the same two seeds or more: rates that as many seeds have,
+    in the seeds that have all of them. Empty if there are none."""
+    counts = by_seed.notna().sum()
+    parts = [by_seed.loc[:, counts >= least].dropna() for least in sorted(set(counts), reverse=True)]
+    return max((part for part in parts if min(part.shape) > 1), key=lambda part: part.size, default=by_seed.iloc[:0])
 
 
 def _between(x: float, rates: Array, values: Array) -> Array:

@@ -75,6 +75,15 @@ def test_rates_that_a_seed_lacks_do_not_count() -> None:
     assert by_two != answers.read(table, OPTIMA, "sharpness", "end")
 
 
+def test_a_seed_that_was_begun_takes_nothing_away() -> None:
+    table = made(lambda arm, rate: 1.5 * math.log(rate / BEST[arm]))
+    first = table["learning_rate"] == table.groupby("arm")["learning_rate"].transform("median")
+    last = table["seed"] == table["seed"].max()
+    by_all_of_them = answers.read(table[~last], OPTIMA, "sharpness", "end")
+    assert answers.read(table[~last | first], OPTIMA, "sharpness", "end") == by_all_of_them
+    assert len(by_all_of_them) == len(answers.COMPARED)
+
+
 def test_the_numbers_beside_a_verdict() -> None:
     readings = answers.read(made(lambda arm, rate: 2 * math.log(rate / 0.01), noise=1e-6), OPTIMA, "sharpness", "end")
     row = answers.judge([one for one in readings if one.arm in answers.ADAMW])
