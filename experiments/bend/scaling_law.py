@@ -110,6 +110,7 @@ def fit_scaling_law(
                 for place, cell, one in zip(places, usable, intervals, strict=True)
             ]
         except np.linalg.LinAlgError:
+            usable, data, joint, shaped = [cells[place] for place in places], None, None, None
             found = [optimum_alone(cell) if len(cell.x) >= 3 else judge_optimum(cell, None) for cell in usable]
         for place, one in zip(places, found, strict=True):
             optima[place] = one

@@ -201,6 +201,7 @@ def leave_out(cell: Cell, first: int, end: int, reason: str, *, past_wall: bool 
         x=cell.x[first:end],
         loss=cell.loss[first:end],
         count=cell.count[first:end],
+        slack=cell.slack if np.ndim(cell.slack) == 0 else np.asarray(cell.slack)[first:end],
         ceiling=min(cell.ceiling, float(cell.x[end])) if end < len(cell.x) else cell.ceiling,
         num_past_wall=cell.num_past_wall + number * past_wall,
         num_out_of_reach=cell.num_out_of_reach + number * (not past_wall),

@@ -1,9 +1,11 @@
 """From runs to cells: what is dropped, and what seeds say of the noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from experiments.bend.evidence.cells import make_cell, stack
+from experiments.bend.evidence.cells import leave_out, make_cell, stack
 
 GRID = 1e-3 * 2.0 ** np.arange(-2, 3)
 
@@ -34,3 +36,10 @@ def test_seeds_shift_is_taken_out_and_tilt_found() -> None:
     noise = data.replicate_squares / data.replicate_freedom
     assert noise == pytest.approx(0.002**2, rel=4 * np.sqrt(2 / data.replicate_freedom))
     assert data.tilt[0] ** 2 == pytest.approx(0.02**2 / 4, rel=4 * np.sqrt(2 / 60))
+
+
+def test_the_errors_of_bounds_go_with_the_rates_that_are_left_out() -> None:
+    cell = make_cell(GRID, losses(1e-3), None, {})
+    bounded = replace(cell, slack=np.arange(5.0))
+    data, _ = stack([leave_out(bounded, 1, 4, "past a wall"), leave_out(cell, 0, 3, "past a wall")])
+    assert np.broadcast_to(data.slack, 6).tolist() == [1, 2, 3, 0, 0, 0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from experiments.bend.interval import _Losses
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from theory import InvalidParameter
 
@@ -12,6 +13,17 @@ GRID = 1e-3 * 2.0 ** np.arange(-2, 3)
 
 def losses(optimum: float, curvature: float = 0.1, rates: np.ndarray = GRID) -> np.ndarray:
     return 2.5 + curvature * np.log(rates / optimum) ** 2 / 2
+
+
+def test_collinear_columns_with_losses_almost_without_noise_have_a_fit() -> None:
+    """The prior's 1 is lost beside weights of 1e40, and the matrix is singular; the least coefficients are the same."""
+    x = np.array([-1.0, 0.0, 1.0])
+    cell = _Losses(x=x, y=x, weight=np.full(3, 1e40), typical=1.0, spread=1.0, tilt=1.0, shape=np.zeros((1, 4)))
+    design = np.stack([x, x], axis=-1)[None]
+    with pytest.raises(np.linalg.LinAlgError):
+        np.linalg.solve(np.eye(2) + 1e40 * design[0].T @ design[0], x[:2])
+    _, first = cell._ridge(design, 3 * x[:, None])
+    assert first == pytest.approx([1.5])
 
 
 def test_a_parabola_without_noise_is_found() -> None:
