@@ -139,7 +139,7 @@ def test_what_came_later_is_in_no_fit() -> None:
     )
     later = later_cells(bend, moved, flat)
     assert {(cell.shape, cell.num_steps) for cell in later} == {
-        *(("line", steps) for steps in (500, 1000, 2000, 4000, 6400)),
+        *(("line", steps) for steps in (500, 1000, 2000, 4000, 6400, 12800)),
         ("constant", 6400),
     }
     losses = later_losses(later, made_cells(ANGLES), {"law": ANGLES})
