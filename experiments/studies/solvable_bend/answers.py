@@ -8,6 +8,9 @@ The curvature in *effective* learning rate is the joint estimator's with the mea
 of its learning rate. Differences between two arms, ln(optimum of one / optimum of the other) by cell, share the data
 and what is not straight in the problem itself; their slopes and curvatures are those of least squares over the cells,
 with Student's t.
+
+The parts of an arm's bend (`experiments.attribution.parts`) are those of four arms: AdamW, AdamH turned by its angles
+as predicted, AdamW from its own equilibrium, and AdamH.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from experiments.attribution.arm_optima import optima_from_frame
+from experiments.attribution.parts import KNOWN_ARMS, PARTS, attribute
 from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus
 from experiments.bend.scaling_law import AXES
@@ -155,6 +160,24 @@ def optima_and_answers(
                 found_here = log_ratio_rows(by_arm[name], by_arm[arm.name], "over predicted")
                 answers.append(found_here.assign(problem=problem.name, arm=name))
     return _labels_first(pd.concat(optima)), _labels_first(pd.concat(answers))
+
+
+def parts_of(optima: pd.DataFrame) -> pd.DataFrame:
+    """What makes the bend of every arm that has a predicted one: a row per problem, arm, axis and part. ``optima``: as
+    from `optima_and_answers`."""
+    found = []
+    for problem, table in optima.groupby("problem", sort=False):
+        by_name = optima_from_frame(table)
+        for predicted in (name for name in by_name if name.endswith(" predicted")):
+            name = predicted.removesuffix(" predicted")
+            corners = dict(zip(KNOWN_ARMS, (name, predicted, "equilibrium start", "adamh"), strict=True))
+            arms = {arm: KNOWN_ARMS[corner] for corner, arm in corners.items()}
+            for axis, parts in attribute(by_name, arms).axes.items():
+                for part in PARTS:
+                    one = parts.parts[part]
+                    row = {"problem": problem, "arm": name, "axis": axis, "part": part, "curvature": one.value}
+                    found.append(row | {"low": one.low, "high": one.high, "verdict": one.verdict.value})
+    return pd.DataFrame(found)
 
 
 def _labels_first(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from experiments.files import to_json, write_whole
 from experiments.studies.solvable_bend import figure
 from experiments.studies.solvable_bend import study as study_module
-from experiments.studies.solvable_bend.answers import optima_and_answers
+from experiments.studies.solvable_bend.answers import optima_and_answers, parts_of
 from experiments.studies.solvable_bend.study import STUDY, Arm, Problem, SolvableBend, run_arm
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
@@ -25,7 +25,7 @@ GAPS = ("loss", "excess", "mean_angle", "final_rms")  # of runs that diverged
 
 
 def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
-    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv``, a figure per problem, and
+    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv``, ``parts.csv``, a figure per problem, and
     ``carried.png``."""
     place.make_folders()
     place.write("config.json", to_json(study, indent=1) + "\n")
@@ -35,7 +35,7 @@ def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
             for arm in study.arms[problem.name]:
                 tables[problem.name, arm.name] = _arm_table(study, problem, arm, place.runs)
     optima, answers = optima_and_answers(study, tables)
-    for name, table in (("optima", optima), ("answers", answers)):
+    for name, table in (("optima", optima), ("answers", answers), ("parts", parts_of(optima))):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     for problem in study.problems:
         place.write(f"{problem.name}.png", figure.draw(optima[optima["problem"] == problem.name]))
