@@ -171,7 +171,7 @@ def parts_of(optima: pd.DataFrame) -> pd.DataFrame:
         for predicted in (name for name in by_name if name.endswith(" predicted")):
             name = predicted.removesuffix(" predicted")
             corners = dict(zip(KNOWN_ARMS, (name, predicted, "equilibrium start", "adamh"), strict=True))
-            arms = {arm: KNOWN_ARMS[corner] for corner, arm in corners.items()}
+            arms = {arm: KNOWN_ARMS[corner] for corner, arm in corners.items() if arm in by_name}
             for axis, parts in attribute(by_name, arms).axes.items():
                 for part in PARTS:
                     one = parts.parts[part]

@@ -46,7 +46,7 @@ def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch:
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
     study_run.run_study(place, SMALL)
     written = sorted(file.name for file in place.results.iterdir())
-    assert written == ["answers.csv", "carried.png", "config.json", "eigenvectors.png", "optima.csv"]
+    assert written == ["answers.csv", "carried.png", "config.json", "eigenvectors.png", "optima.csv", "parts.csv"]
     assert len(list(place.runs.iterdir())) == 3
     optima, answers = (pd.read_csv(place.results / name) for name in ("optima.csv", "answers.csv"))
     assert len(optima) == 3 * 9
@@ -60,6 +60,9 @@ def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch:
         "mean angle over adamh",
         "over predicted",
     }
+    parts = pd.read_csv(place.results / "parts.csv")
+    assert parts.loc[parts["part"] == "both", "curvature"].notna().all()
+    assert parts.loc[parts["part"] == "angle", "curvature"].isna().all()  # no arm from its equilibrium
     before = (place.results / "answers.csv").read_bytes()
 
     def never(*_: object) -> None:
@@ -119,6 +122,31 @@ def test_a_planted_ratio_is_recovered() -> None:
             assert high - low < 0.1
     few = answers.log_ratio_rows(one.head(5), other, "q")
     assert "curvature" not in few.columns
+
+
+def test_planted_parts_are_told_apart() -> None:
+    """Curvature along N by 0.2 of the angles, 0.1 of the norm and 0.05 of the problem, twice in a learning rate."""
+    rng, tables = np.random.default_rng(0), []
+    for arm, angle, norm in (
+        ("reference", 1, 1),
+        ("reference predicted", 1, 0),
+        ("equilibrium start", 0, 1),
+        ("adamh", 0, 0),
+    ):
+        n, d = np.meshgrid(np.arange(-2.0, 3.0), np.arange(-2.0, 3.0))
+        ln_rate = (0.2 * angle + 0.1 * norm + 0.1) * n.ravel() ** 2 / 2 + 1e-4 * rng.normal(size=n.size)
+        rate = np.exp(ln_rate if arm != "adamh" else ln_rate / 2)
+        cells = {"num_params": np.exp(n.ravel()), "num_tokens": np.exp(d.ravel())}
+        rates = {"learning_rate": rate, "low": rate * 0.99, "high": rate * 1.01, "status": "interior"}
+        tables.append(pd.DataFrame(cells | rates).assign(problem="mixed", arm=arm))
+    parts = answers.parts_of(pd.concat(tables, ignore_index=True))
+    assert set(parts["arm"]) == {"reference"}
+    found = parts[parts["axis"] == "num_params"].set_index("part")["curvature"]
+    planted = {"bend": 0.4, "angle": 0.2, "norm": 0.1, "left": 0.1, "interaction": 0.0, "both": 0.3}
+    for part, value in planted.items():
+        assert found[part] == pytest.approx(value, abs=1e-3)
+    along_d = parts[parts["axis"] == "num_tokens"].set_index("part")["curvature"]
+    assert np.abs(along_d).max() < 1e-3
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
