@@ -25,8 +25,8 @@ GAPS = ("loss", "excess", "mean_angle", "final_rms")  # of runs that diverged
 
 
 def run_study(place: Workplace, study: SolvableBend = STUDY) -> Findings:
-    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv``, ``parts.csv``, a figure per problem, and
-    ``carried.png``."""
+    """A CSV file of runs per arm; ``config.json``, ``optima.csv``, ``answers.csv``, ``parts.csv``, a figure per
+    problem, and ``carried.png``."""
     place.make_folders()
     place.write("config.json", to_json(study, indent=1) + "\n")
     tables = {}
