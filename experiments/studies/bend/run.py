@@ -22,6 +22,7 @@ from experiments.studies.bend.sensitivity import sensitivity_of
 from experiments.studies.bend.visible import visible_of
 from experiments.studies.ensembles.many import in_ensembles
 from experiments.studies.gpu.bend import run_study as plan_gpu
+from experiments.studies.slices import slices_of
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
 
@@ -38,8 +39,8 @@ def run_study(
     angle_law: Path = Path("docs/angle-law"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every run; then ``optima.csv``,
-    ``answers.csv``, ``sensitivity.csv``, ``bend.png`` and ``differences.png`` from the cells that are finished, the
-    first two of the first design too, and ``halves.csv``, once all cells have run.
+    ``answers.csv``, ``sensitivity.csv``, ``slices.csv``, ``bend.png`` and ``differences.png`` from the cells that are
+    finished, the first two of the first design too, and ``halves.csv``, once all cells have run.
 
     scale : ``gpu`` for the plan of `experiments.studies.gpu.bend`. minutes : after which no run begins, 0 for tables of
     what there is. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. made : write
@@ -79,6 +80,9 @@ def run_study(
     answers = against_law(answers_of(optima, fits), foretold, complete=complete)
     of_first = tables_of_first_design(runs, centres, predictions)
     tables = {"optima": optima, "answers": answers, "sensitivity": sensitivity_of(optima), **of_first}
+    tables["slices"] = pd.concat(
+        [slices_of(optima, "num_params", "num_tokens"), slices_of(optima, "num_tokens", "num_params")]
+    )
     tables |= {"halves": halves_of(whole, predictions)} if complete else {}
     for name, found in tables.items():
         place.write(f"{name}.csv", found.to_csv(index=False, float_format="%.5g"))

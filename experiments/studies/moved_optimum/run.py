@@ -17,6 +17,7 @@ from experiments.studies.moved_optimum.figure import draw
 from experiments.studies.moved_optimum.other_fits import other_shifts
 from experiments.studies.moved_optimum.predictions import SAME_ANGLE, adamh_rows, predictions_of, read_law
 from experiments.studies.moved_optimum.runs import (
+    ADAMH,
     ARMS,
     GAPS,
     LENGTHS,
@@ -32,7 +33,16 @@ from experiments.studies.moved_optimum.runs import (
     tasks_of,
     wanted_of_cells,
 )
+from experiments.studies.slices import exponent_differences, slices_of
 from experiments.studies.workplace import Findings, Workplace, read_rows
+
+APART = (  # whose exponents along tokens are compared
+    ("start 1.6", "equilibrium"),
+    ("start 14.4", "equilibrium"),
+    ("start 14.4", "start 1.6"),
+    ("start 1.6", ADAMH.name),
+    ("equilibrium", ADAMH.name),
+)
 
 
 def run_study(
@@ -45,7 +55,7 @@ def run_study(
     cores: Path = Path("docs/bend/core-runs.csv"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every cell; then ``optima.csv``,
-    ``answers.csv``, ``other-fits.csv`` and ``moved_optimum.png``.
+    ``answers.csv``, ``other-fits.csv``, ``exponents.csv`` and ``moved_optimum.png``.
 
     lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
     of this study, whose rows stand for their runs. ensembles : make runs many at once, on a GPU if there is one.
@@ -61,7 +71,9 @@ def run_study(
     optima = optima_of(runs, others, predictions)
     answers = answers_of(runs, optima)
     fits = other_shifts(runs, read_rows(cores, numbers=(), gaps=("loss",), texts=("run",)), predictions)
-    for name, table in (("optima", optima), ("answers", answers), ("other-fits", fits)):
+    along = slices_of(optima, "num_steps")
+    exponents = pd.concat([along, pd.DataFrame(exponent_differences(along, APART))])
+    for name, table in (("optima", optima), ("answers", answers), ("other-fits", fits), ("exponents", exponents)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
     return Findings(answers=answers)
