@@ -1,12 +1,19 @@
-"""A calibration: sweeps of every scenario made, judged and counted, and the table of the counts."""
+"""A calibration: sweeps of every scenario made, judged and counted, and the table of the counts.
+
+The row of a scenario is kept beside the table as soon as it is counted, and goes when the table is written: a call that
+was stopped, or met an error, is gone on with by the next one, if neither the code nor the scenario has changed.
+"""
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +67,17 @@ def calibrate(
     except OSError as error:
         raise BadInput(f"{out}: cannot be written ({error.strerror})") from None
     start = time.perf_counter()
-    rows = []
+    rows, kept, code = [], out / f".{Path(what.table).stem}", _code()
     with joblib.Parallel(n_jobs=num_workers) as parallel:
         for scenario in what.scenarios:
             seeds = range(first, first + number * (4 if scenario.named_bend else 1))
-            judged = parallel(joblib.delayed(what.judge)(scenario, seed) for seed in seeds)
-            rows.append(what.summarise(scenario, judged))
+            told_by = to_json([what.table, asdict(scenario), seeds.start, seeds.stop, code]).encode()
+            file = kept / f"{sha256(told_by).hexdigest()[:16]}.json"
+            if not file.exists():
+                judged = parallel(joblib.delayed(_judge)(what.judge, scenario, seed) for seed in seeds)
+                kept.mkdir(exist_ok=True)
+                write_whole(file, to_json(what.summarise(scenario, judged)).encode())
+            rows.append(json.loads(file.read_bytes()))
             told = [f"{key} {value:.3f}" for key in what.shown if (value := rows[-1][key]) is not None]
             print(f"{scenario.name:34}", *told, file=sys.stderr, flush=True)
     table = pd.DataFrame(rows).round(DIGITS)
@@ -81,4 +93,20 @@ def calibrate(
     }
     write_whole(out / what.table, table.to_csv(index=False).encode())
     write_whole(out / what.config, (to_json(made, indent=2) + "\n").encode())
+    shutil.rmtree(kept, ignore_errors=True)
     return table
+
+
+def _judge(judge: Callable[[Scenario, int], Any], scenario: Scenario, seed: int) -> Any:
+    try:
+        return judge(scenario, seed)
+    except Exception as error:
+        error.add_note(f"in the sweep of scenario {scenario.name!r} by seed {seed}")
+        raise
+
+
+def _code() -> str:
+    """What the counts depend on beside the scenarios: the sources of the theory and of everything that fits."""
+    root = Path(__file__).parents[2]
+    files = [file for room in ("theory", "experiments") for file in sorted((root / room).rglob("*.py"))]
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -259,8 +259,12 @@ def summarise(scenario: Scenario, results: Sequence[Mapping[str, Any]]) -> dict[
         return float(np.median(judged)) if judged else None
 
     number = sum(result["num_optima"] for result in results)
+    told = {
+        name: value if value is None or isinstance(value, int | float) else str(value)
+        for name, value in asdict(scenario).items()
+    }
     return {
-        **asdict(scenario),
+        **told,
         "num_sweeps": len(results),
         "interior": number / sum(result["num_cells"] for result in results),
         "optimum_coverage": sum(result["optima"] for result in results) / number if number else None,

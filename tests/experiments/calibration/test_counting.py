@@ -11,7 +11,7 @@ import pytest
 
 from experiments.calibration import fit, recommend
 from experiments.calibration.counting import Calibration, calibrate
-from experiments.calibration.made_sweeps import run_sweep
+from experiments.calibration.made_sweeps import Scenario, run_sweep
 from experiments.cli.main import main
 from tests.experiments.cli.said import refusal, strict_json
 
@@ -65,6 +65,36 @@ def test_rows_are_those_of_the_seeds(tmp_path: Path) -> None:
     row = what.summarise(scenario, [run_sweep(scenario, seed) for seed in (11, 12)])
     for name in ("optimum_coverage", "half_width", "smallest_bend"):
         assert table.loc[0, name] == pytest.approx(row[name], abs=5e-5)
+
+
+def test_a_sweep_that_fails_is_named_and_costs_no_other_row(tmp_path: Path) -> None:
+    """The second scenario fails; what the first one counted is there for the next call, and gone after it."""
+    first, second = small("fit").scenarios
+    judged: list[tuple[str, int]] = []
+
+    def judge(scenario: Scenario, seed: int) -> int:
+        judged.append((scenario.name, seed))
+        if scenario is second and broken:
+            raise ValueError("no minimum")
+        return seed
+
+    what = replace(
+        small("fit"), judge=judge, summarise=lambda scenario, found: {"name": scenario.name, "sum": sum(found)}
+    )
+    what, broken = replace(what, shown=("sum",)), True
+    with pytest.raises(ValueError, match="no minimum") as failed:
+        calibrate(what, tmp_path, num_workers=1, num_sweeps=2, first_seed=11)
+    assert f"in the sweep of scenario {second.name!r} by seed 11" in failed.value.__notes__
+    assert not (tmp_path / what.table).exists()
+    broken = False
+    judged.clear()
+    table = calibrate(what, tmp_path, num_workers=1, num_sweeps=2, first_seed=11)
+    assert judged == [(second.name, seed) for seed in range(11, 19)]
+    assert table["sum"].tolist() == [11 + 12, sum(range(11, 19))]
+    assert {path.name for path in tmp_path.iterdir()} == {what.table, what.config}
+    judged.clear()
+    calibrate(what, tmp_path, num_workers=1, num_sweeps=2, first_seed=12)
+    assert judged[0] == (first.name, 12)
 
 
 @pytest.mark.parametrize(
