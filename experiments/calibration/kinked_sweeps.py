@@ -71,7 +71,8 @@ class Design:
     cell; more than one brings terms in ln batch, its square, and ln batch by ln tokens. num_rates, factor : learning
     rates, on one lattice for all cells. off : farthest that the middle of a grid is from the optimum, ln. noise :
     nats. bend : second derivative along num_params or num_tokens, whichever is drawn. kind : of the rise, mixed if
-    None. slopes : range of the lower slope, nats per unit of ln(learning rate).
+    None. slopes : range of the lower slope, nats per unit of ln(learning rate). by_budget : whether all cells of a
+    budget have one curve.
     """
 
     num_cells: int = 17
@@ -84,6 +85,7 @@ class Design:
     scatter: float = 0.0
     kind: str | None = None
     slopes: tuple[float, float] = (0.02, 0.06)
+    by_budget: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,7 @@ def make_kinked(design: Design, seed: int, draw: int) -> Kinked:
     lattice = math.log(design.factor)
     rows: list[tuple[float, ...]] = []
     optima: dict[tuple[float, ...], float] = {}
+    of_budget: dict[float, KinkedLoss] = {}
     for size, budget in pairs:
         n, d = math.log(size) - middle[0], math.log(budget) - middle[1]
         place = math.log(budget / budgets[0]) / math.log(budgets[-1] / budgets[0])
@@ -125,6 +128,8 @@ def make_kinked(design: Design, seed: int, draw: int) -> Kinked:
             optimum = law + design.scatter * noise.normal()
             kind = design.kind or KINDS[int(rng.integers(2))]
             curve = draw_kinked(rng, typical, place, kind)
+            if design.by_budget:
+                curve = of_budget.setdefault(budget, curve)
             first = round((optimum + rng.uniform(-design.off, design.off)) / lattice - (design.num_rates - 1) / 2)
             x = lattice * (first + np.arange(design.num_rates))
             floor = 1.7 + 0.5 * (size / 1e8) ** -0.3 + 0.6 * (budget / 1e9) ** -0.3

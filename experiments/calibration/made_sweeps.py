@@ -206,6 +206,8 @@ SCENARIOS = (
     Scenario(name="kinked, four batch sizes", noise=0.003, kinked=Design(batch_sizes=(32.0, 128.0, 512.0, 2048.0))),
     Scenario(name="kinked, bend of 2 delta", noise=0.002, bend=-2 * DELTA, kinked=Design(num_cells=25)),
     Scenario(name="kinked, bend that power names", noise=0.003, named_bend=True, kinked=Design()),
+    Scenario(name="kinked by the budget", noise=0.0015, kinked=Design(by_budget=True)),
+    Scenario(name="kinked by the budget, scatter 0.07", noise=0.0015, scatter=0.07, kinked=Design(by_budget=True)),
     *(
         replace(scenario, held_out=True)
         for scenario in (

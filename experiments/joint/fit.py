@@ -51,6 +51,7 @@ NEGLIGIBLE = 1e-3  # movement of an optimum in a round that settles it from then
 MOST_LEFT_OUT = 200
 NO_MISFIT = 1e-3  # per rise
 SOME_LEAN = 0.25  # scatter of the skew: over whole grids cells with kinks of their own have .1 to .5
+SOME_TREND = 0.5  # of the skew, per unit of the logarithm of a scale: kinks that go with a budget make .3 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +197,23 @@ def lean_evidence(
         for v in (fit.variances, own)
     ]
     return deviances[0] - deviances[1]
+
+
+def skew_trend_evidence(
+    cells: StackedLosses, fit: JointFit, regressors: Array, trend: Array, priors: Priors, tau: float | None = None
+) -> float:
+    """The same if the skew follows the columns of ``trend`` but its first, 0 +- `SOME_TREND` each. ``fit`` has none."""
+    design, rise = linearise(cells, fit.state, regressors, trend, priors)
+    number = trend.shape[1] - 1
+    rules, state = replace(priors, skew_trend=SOME_TREND), replace(fit.state, skew_trend=np.zeros(number))
+    wider, _ = linearise(cells, state, regressors, trend, rules)
+    follows = restricted_variances(cells, wider, rise, fit.variances, rules, tau)
+    deviances = [
+        float(solve_with(cells, columns, rise, v).deviance) + prior_deviance(cells, v, priors)
+        for columns, v in ((design, fit.variances), (wider, follows))
+    ]
+    # of the slopes' prior the deviance has all but its own determinant
+    return deviances[0] - deviances[1] - 2 * number * float(np.log(SOME_TREND))
 
 
 def _step(

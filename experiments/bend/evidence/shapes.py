@@ -24,8 +24,13 @@ sweeps.
    than 5 without it: at high noise a :math:`\gamma` of 0.1 comes by chance, or
 3. the restricted deviance falls by more than 3 if every cell has a skew of its own
    (`experiments.joint.fit.lean_evidence`): where optima scatter, kinks hide in the scatter from the first two, or
-4. the fitted split is above 0.5: the shape stretches to a wall, and optima move along, or
-5. a shared optimum lies farther from the best rate of its cell than the neighbour, and noise does not explain it.
+4. it falls by more than 4 if the skew follows the scales (`experiments.joint.fit.skew_trend_evidence`): kinks that go
+   with the budget, and leave cells of one budget alike, or
+5. the fitted split is above 0.5: the shape stretches to a wall, and optima move along, or
+6. a shared optimum lies farther from the best rate of its cell than the neighbour, and noise does not explain it, or
+   past the first rate that was left out as past a wall, or
+7. of 15 % of the cells, and two at least, the rate right above the best one is taken for a wall: nothing is left there
+   for the shared shape to be seen wrong by.
 
 Of 270 made sweeps whose cells share a smooth shape, or walls far above it, 11 were taken for shapes of their own; of 70
 with walls close above the optimum 21; of 188 with a kink of its own in each cell 169. The third reason came later: of
@@ -45,7 +50,7 @@ from experiments.bend.evidence.cells import Cell, stack
 from experiments.bend.evidence.walls import without_walls
 from experiments.bend.evidence.windows import near_the_best, rough_noise
 from experiments.joint.averages import Averages
-from experiments.joint.fit import JointFit, fit_jointly, lean_evidence, misfit_evidence
+from experiments.joint.fit import JointFit, fit_jointly, lean_evidence, misfit_evidence, skew_trend_evidence
 from experiments.joint.model import Priors
 
 Array = NDArray[np.float64]
@@ -57,6 +62,8 @@ LARGEST_MISFIT = 0.05  # per rise
 LARGEST_SPLIT = 0.5  # a curvature three times that of the other side
 MISFIT_EVIDENCE = 5.0  # of restricted deviance
 LEAN_EVIDENCE = 3.0
+TREND_EVIDENCE = 4.0
+NEXT_TO_WALLS = 0.15  # share of the cells
 WIDE = (0.0, 0.002, 0.005)  # error of level, slopes and second derivatives over the squared width of the windows, in ln
 COARSE = (0.0, 0.04, 0.1)  # the same over the squared spacing of the grids
 COARSE_OPTIMUM = 0.12  # of one cell's optimum over the spacing
@@ -114,10 +121,14 @@ def fit_shapes(
         reason = misses if evidence > MISFIT_EVIDENCE else None
     if reason is None and lean_evidence(stack(shared)[0], one, regressors, trend, rules, tau) > LEAN_EVIDENCE:
         reason = "a skew of each cell's own explains the losses better than a shared one"
+    if reason is None and skew_trend_evidence(stack(shared)[0], one, regressors, trend, rules, tau) > TREND_EVIDENCE:
+        reason = "a skew that goes with the scales explains the losses better than a shared one"
     if reason is None and abs(one.shape[2]) > LARGEST_SPLIT:
         reason = f"one shape would rise like a wall {'above' if one.shape[2] > 0 else 'below'} the optimum"
     if reason is None:
-        reason = _optima_beyond_neighbours(shared, one)
+        reason = (
+            _optima_beyond_neighbours(shared, one) or _optima_past_walls(shared, one) or _best_next_to_walls(shared)
+        )
     order = np.zeros(regressors.shape[1], int) if orders is None else orders
     width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
     each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
@@ -156,6 +167,18 @@ def _optima_beyond_neighbours(cells: Sequence[Cell], one: JointFit) -> str | Non
     noise = max(rough_noise(cells), one.variances.sigma)
     off = sum(not beside_the_best(cell, float(best), noise) for cell, best in zip(cells, one.optimum, strict=True))
     return f"one shape puts {off} optima beyond the neighbours of the best rates" if off else None
+
+
+def _optima_past_walls(cells: Sequence[Cell], one: JointFit) -> str | None:
+    off = sum(cell.num_past_wall > 0 and best > cell.closed_at for cell, best in zip(cells, one.optimum, strict=True))
+    return f"one shape puts {off} optima past walls" if off else None
+
+
+def _best_next_to_walls(cells: Sequence[Cell]) -> str | None:
+    number = sum(cell.num_past_wall > 0 and int(np.argmin(cell.loss)) == len(cell.loss) - 1 for cell in cells)
+    if number < max(2, NEXT_TO_WALLS * len(cells)):
+        return None
+    return f"the rates right above the best ones of {number} of {len(cells)} cells would be walls"
 
 
 def beside_the_best(cell: Cell, optimum: float, noise: float) -> bool:

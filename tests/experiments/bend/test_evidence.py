@@ -1,6 +1,7 @@
 """Which losses count, and what is said where few do: kinks of a cell's own, odd runs, single cells, pairs of rates."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,15 +9,15 @@ import pytest
 
 from experiments.bend.evidence.cells import Cell, make_cell, stack
 from experiments.bend.evidence.screening import odd_runs
-from experiments.bend.evidence.shapes import LEAN_EVIDENCE, OWN, beside_the_best, fit_shapes
+from experiments.bend.evidence.shapes import LEAN_EVIDENCE, OWN, TREND_EVIDENCE, beside_the_best, fit_shapes
 from experiments.bend.evidence.windows import near_the_best, rough_noise
 from experiments.bend.fit import GroupFit, fit_bend
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from experiments.bend.scaling_law import group_cells
-from experiments.calibration.kinked_sweeps import Design
+from experiments.calibration.kinked_sweeps import Design, KinkedLoss
 from experiments.calibration.made_sweeps import Scenario, make_sweep
 from experiments.joint import loss_shape
-from experiments.joint.fit import fit_jointly, lean_evidence
+from experiments.joint.fit import fit_jointly, lean_evidence, skew_trend_evidence
 from experiments.joint.model import Priors
 from experiments.joint.regressors import Regressors
 from experiments.recommend.recommendation import recommend
@@ -118,6 +119,51 @@ def test_skews_of_their_own_are_told_from_one_that_is_shared(scatter: float, own
     data, _ = stack(cells)
     one = fit_jointly(data, model.columns, model.trend, priors=rules)
     assert (lean_evidence(data, one, model.columns, model.trend, rules) > LEAN_EVIDENCE) is own
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_skew_that_goes_with_the_budget_is_told_from_one_that_is_shared(follows: bool) -> None:
+    """Cells of one budget are alike, so that no cell's own skew is wanted."""
+    rng, cells = np.random.default_rng(5), []
+    for size in np.geomspace(1e8, 8e8, 4):
+        for budget in np.geomspace(2e9, 5e10, 4):
+            optimum = -6 - 0.5 * np.log(size / 1e8) + 0.07 * rng.normal()
+            x = optimum + rng.uniform(-0.3, 0.3) + 0.35 * (np.arange(9) - 4)
+            skew = 0.8 - (0.4 * np.log(budget / 2e9) if follows else 0.0)
+            loss = 3 + 0.05 * loss_shape.rise(x - optimum, np.array([skew, 0.0, 0.0])) + 1e-3 * rng.normal(size=9)
+            cells.append(make_cell(np.exp(x), loss, None, {"num_params": size, "num_tokens": budget}))
+    model = Regressors.of([cell.key for cell in cells], ("num_params", "num_tokens"), skip_batch=True)
+    data, rules = stack(cells)[0], Priors()
+    one = fit_jointly(data, model.columns, model.trend, priors=rules)
+    evidence = skew_trend_evidence(data, one, model.columns, model.trend, rules)
+    assert (evidence > TREND_EVIDENCE) is follows
+
+
+@pytest.mark.parametrize(
+    ("kink", "width", "seed", "why"), [(0.1, 0.1, 0, "past walls"), (0.28, 0.25, 0, "right above the best ones")]
+)
+def test_where_all_above_the_best_would_be_walls_no_shape_is_shared(
+    kink: float, width: float, seed: int, why: str
+) -> None:
+    """A kink just above the optima of the least budget, and none elsewhere: without the rates above it the shape of the
+    other budgets puts the optima there up to 0.4 too high in ln, and the law bends."""
+    rng, rows = np.random.default_rng(seed), []
+    rest: dict[str, Any] = {"above": 0.8, "diverges": 9.0, "kind": "step"}
+    low = KinkedLoss(slope=0.03, width=width, kink=kink, height=0.06, **rest)
+    high = KinkedLoss(slope=0.024, width=0.75, kink=1.6, height=0.015, **rest)
+    for size in np.geomspace(1e8, 8e8, 4):
+        optimum = -6 - 0.6 * np.log(size / 1e8)
+        for budget, curve in ((2e9, low), (9e9, high), (4e10, high)):
+            x = 0.35 * np.arange(round(optimum / 0.35) - 6, round(optimum / 0.35) + 5)
+            losses = 2.5 + curve.rise(x - optimum) + 1.4e-3 * rng.normal(size=len(x))
+            rows += [(size, budget, float(rate), loss) for rate, loss in zip(np.exp(x), losses, strict=True)]
+    group = one_group(pd.DataFrame(rows, columns=["num_params", "num_tokens", "learning_rate", "loss"]))
+    assert group.law.shaped is not None
+    assert why in (group.law.shaped.reason or "shared")
+    for cell in group.cells:
+        assert cell.learning_rate is not None
+        assert abs(np.log(cell.learning_rate) + 6 + 0.6 * np.log(cell.key["num_params"] / 1e8)) < 0.25
+    assert group.curvature["num_tokens"].verdict not in (Direction.UP, Direction.DOWN)
 
 
 def test_the_error_that_more_cells_leave_goes_with_the_window(
