@@ -68,10 +68,11 @@ test-browser: .venv/browser
 test-adapters: .venv/adapters
 	$(BIN)/pytest -q -rs tests/gpt/loops/test_adapters.py
 
+# mypy gives its workers three seconds to start, which is not enough on a busy machine; alone it has nobody to wait for.
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --num-workers 2
+	$(BIN)/mypy --num-workers 2 || $(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Jupyter refuses to run as root, as one is in a container, unless it is told to.

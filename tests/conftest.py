@@ -1,5 +1,6 @@
 """One hypothesis profile for all tests: reproducible, no deadline on a shared machine; and one thread for torch."""
 
+import gc
 import os
 import sys
 
@@ -9,6 +10,13 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("lrbend", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("lrbend")
+gc.disable()  # a sixth of the time that imports take, and they leave nothing to collect
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is there until the end, and is not looked through again."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import shlex
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli.main import COMMANDS, build_parser, main
+from experiments.cli.parser import Parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
@@ -56,6 +58,11 @@ def complete(line: str) -> list[str] | None:
     return None if placeholders or len(words) < 2 else words
 
 
+@functools.cache
+def parser() -> Parser:
+    return build_parser()
+
+
 def test_commands_are_found() -> None:
     assert len(commands()) >= LEAST
 
@@ -67,7 +74,7 @@ def test_it_is_a_command(where: str, line: str) -> None:
     words = complete(line)
     if words is not None and "--help" not in words:
         try:
-            build_parser().parse_args(words)
+            parser().parse_args(words)
         except SystemExit as stop:
             raise AssertionError(f"{where}: lrbend {line}") from stop
 

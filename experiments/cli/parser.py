@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeGuard
 
 from experiments.cli.interrupts import was_heard
 from experiments.cli.suggestions import plain, suggested
@@ -22,6 +22,9 @@ from experiments.files import BadInput, one_line
 from experiments.streams import Stream
 from experiments.tables.written import whole, written
 from experiments.text import flag
+
+if TYPE_CHECKING:
+    from theory import InvalidParameter
 
 REQUIRED = "the following arguments are required: "
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -172,7 +175,6 @@ def answer(
 ) -> int:
     """Run a command; returns its exit code, or says what was wrong with what it was given, or with its ``output``."""
     from gpt.memory import is_out_of_memory
-    from theory import InvalidParameter
 
     where = f"{prog}: error:"
     try:
@@ -185,7 +187,7 @@ def answer(
         if was_heard() or came_of_ctrl_c(error):  # first: what Ctrl-C broke off can look like a damaged file
             _fail(f"{prog}: stopped; {when_stopped}")
             return EXIT_INTERRUPTED
-        if isinstance(error, InvalidParameter | BadInput):
+        if isinstance(error, BadInput) or _is_invalid_parameter(error):
             return _fail(f"{where} {told(error, options)}")
         if isinstance(error, MemoryError):
             return _fail(f"{where} not enough memory; ask for fewer steps, replicas or dimensions")
@@ -209,11 +211,15 @@ def came_of_ctrl_c(error: BaseException) -> bool:
     return False
 
 
-def told(error: ValueError, options: argparse.Namespace) -> str:
-    """What an `InvalidParameter` or a `BadInput` says, with the flag where the parameter is one of ``options``."""
-    from theory import InvalidParameter
+def _is_invalid_parameter(error: BaseException) -> TypeGuard[InvalidParameter]:
+    """Whoever raised one has imported the theory, which takes a second; who has not need not for this."""
+    checks = sys.modules.get("theory.checks")
+    return checks is not None and isinstance(error, checks.InvalidParameter)
 
-    if not isinstance(error, InvalidParameter):
+
+def told(error: BaseException, options: argparse.Namespace) -> str:
+    """What an `InvalidParameter` or a `BadInput` says, with the flag where the parameter is one of ``options``."""
+    if not _is_invalid_parameter(error):
         return str(error)
     name = flag(error.name) if hasattr(options, error.name) else error.name
     value = "" if error.value is None else f" {str(error.value)[:400]}"

@@ -10,7 +10,18 @@ import pandas as pd
 
 CURVATURE = ("curvature", "curvature_low", "curvature_high")
 DOCS = Path(__file__).parents[2] / "docs"
-FINDINGS = " ".join((DOCS / "findings.md").read_text(encoding="utf-8").split())
+
+
+def on_one_line(path: Path) -> str:
+    """The text of a page, its line breaks as spaces, so that a sentence is found wherever it was broken."""
+    return " ".join(path.read_text(encoding="utf-8").split())
+
+
+FINDINGS, README = on_one_line(DOCS / "findings.md"), on_one_line(DOCS.parent / "README.md")
+
+
+def page_of(study: str) -> str:
+    return on_one_line(DOCS / study / "README.md")
 
 
 def table_of(study: str, name: str = "answers.csv") -> pd.DataFrame:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.pages.shown import DOCS, cells, is_rounded, table_of
+from tests.pages.shown import cells, is_rounded, page_of, table_of
 
-PAGE = " ".join((DOCS / "bend" / "README.md").read_text(encoding="utf-8").split())
+PAGE = page_of("bend")
 KEYS = ["who", "rate", "axis", "quantity"]
 ANSWERS = table_of("bend").set_index(KEYS)
 PAIRS = ("large start over usual start", "usual start over equilibrium", "large start over equilibrium")

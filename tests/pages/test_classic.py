@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from tests.pages.shown import DOCS, cells, is_rounded, table_of
+from tests.pages.shown import cells, is_rounded, page_of, table_of
 
 
 def test_the_losses_of_classic() -> None:
@@ -51,7 +51,7 @@ def test_the_optima_of_classic() -> None:
 
 
 def test_the_verdicts_of_classic() -> None:
-    page = " ".join((DOCS / "classic" / "README.md").read_text(encoding="utf-8").split())
+    page = page_of("classic")
     table = table_of("classic").set_index(["quantity", "num_steps"]).query("learning_rate.isna()")
 
     def shown(quantity: str, steps: int = 800, digits: int = 3) -> str:

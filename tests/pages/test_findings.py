@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.pages.shown import CURVATURE, DOCS, FINDINGS, is_rounded, table_of
+from tests.pages.shown import CURVATURE, DOCS, FINDINGS, README, is_rounded, table_of
 from theory.networks import SCALE_INVARIANT, gpt2_matrices
 from theory.radial import KINDS
 
@@ -209,7 +209,7 @@ def test_what_the_readme_says_of_held_out_norms() -> None:
     assert (
         f"norms lie {-norm.median():.0f} % below in the median, from {-norm.min():.0f} % below to {norm.max():.0f} %"
         f" above, and angles {angle.median():.1f} % off, {angle.max():.0f} % at worst"
-    ) in " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
+    ) in README
 
 
 def test_the_hours_of_the_planned_bend() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.pages.shown import DOCS, cells, is_rounded, table_of
+from tests.pages.shown import DOCS, cells, is_rounded, page_of, table_of
 from theory.valley import Valley
 
 EARLY, LATE = "error_before_5000", "error_from_5000"
@@ -24,10 +24,6 @@ VALLEY_ROWS = {
     "width 64": {"d_model": 64},
 }
 PREDICTORS = ("constant", "same", "noise", "shares", "fisher", "gamma")
-
-
-def page_of(study: str) -> str:
-    return " ".join((DOCS / study / "README.md").read_text(encoding="utf-8").split())
 
 
 def at(table: pd.DataFrame, changed: dict[str, float]) -> pd.DataFrame:

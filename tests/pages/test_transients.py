@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.studies.held_out.readings import WITHIN
-from tests.pages.shown import DOCS, cells, is_rounded, table_of
+from tests.pages.shown import README, cells, is_rounded, page_of, table_of
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_table_of_transients(study: str, shown: tuple[str, ...]) -> None:
 
 
 def test_what_the_page_of_the_domain_says() -> None:
-    page = " ".join((DOCS / "transient-domain" / "README.md").read_text(encoding="utf-8").split())
+    page = page_of("transient-domain")
     answers, settings = table_of("transient-domain"), table_of("transient-domain", "settings.csv")
     assert answers["met"].dropna().astype(bool).sum() == 6
     held = answers.query("half == 'held-out'").set_index(["architecture", "quantity", "prediction"])
@@ -91,7 +91,7 @@ def test_what_the_page_of_held_out_norms_says_of_the_domain() -> None:
             inside.append(row["value"] >= of_here["target"] if is_rank else row["worst"] <= of_here["target"])
             assert is_rank or row["value"] <= of_here["target"]
     assert (sum(inside), len(inside)) == (2, 6)
-    page = " ".join((DOCS / "held-out" / "README.md").read_text(encoding="utf-8").split())
+    page = page_of("held-out")
     assert "by the rule of this page, which asks every setting, two of its six targets" in page
 
 
@@ -99,8 +99,7 @@ def test_what_the_readme_says_of_first_passages() -> None:
     table = table_of("transient-domain").query("half == 'held-out' and quantity == 'first_passage'")
     values = 100 * table.set_index(["prediction", "architecture"])["value"]
     own, white = (values[name] for name in ("predicted", "white_noise"))
-    readme = " ".join((DOCS.parent / "README.md").read_text(encoding="utf-8").split())
-    assert f"to {own.max():.0f} % in the median by their theory" in readme
+    assert f"to {own.max():.0f} % in the median by their theory" in README
     assert f"{own.min():.0f}" == f"{own.max():.0f}"
-    assert f"{white.min():.0f} and {white.max():.0f} % by white noise" in readme
-    assert f"within {100 * WITHIN:.0f} % of their own late norm" in readme
+    assert f"{white.min():.0f} and {white.max():.0f} % by white noise" in README
+    assert f"within {100 * WITHIN:.0f} % of their own late norm" in README

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from tests.theory.symbolic import number
 from theory import InvalidParameter, NoEquilibrium, adam_l2, second_moment
 
-EXACT = adam_l2.derive_equilibrium()
-LIMITS = adam_l2.derive_limits()
+derive_equilibrium = functools.cache(adam_l2.derive_equilibrium)
+derive_limits = functools.cache(adam_l2.derive_limits)
 settings_ = (st.floats(1e-4, 1e-2), st.floats(1e-3, 1.0), st.floats(0.0, 0.98), st.floats(1e-3, 1.0))
 
 
@@ -21,11 +23,11 @@ settings_ = (st.floats(1e-4, 1e-2), st.floats(1e-3, 1.0), st.floats(0.0, 0.98), 
 def test_equilibrium_equals_its_derivation(rate: float, decay: float, beta1: float, sigma: float) -> None:
     y = float(adam_l2.decay_per_step(rate, decay, beta1, gradient_rms=sigma))
     at = {"eta": rate, "lambda": decay, "beta_1": beta1, "y": y}
-    assert number(sp.sqrt(EXACT["squared_gradient"]), **at) == pytest.approx(sigma, rel=1e-10)
+    assert number(sp.sqrt(derive_equilibrium()["squared_gradient"]), **at) == pytest.approx(sigma, rel=1e-10)
     rms = adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma)
-    assert rms == pytest.approx(number(sp.sqrt(EXACT["rho"]), **at), rel=1e-10)
+    assert rms == pytest.approx(number(sp.sqrt(derive_equilibrium()["rho"]), **at), rel=1e-10)
     angle = adam_l2.angular_update_equilibrium(rate, decay, beta1, gradient_rms=sigma)
-    sine = number(sp.sqrt(1 - EXACT["cosine"] ** 2), **at)
+    sine = number(sp.sqrt(1 - derive_equilibrium()["cosine"] ** 2), **at)
     assert np.sin(angle) == pytest.approx(sine, rel=1e-10)
     cosine = adam_l2.cosine_equilibrium(rate, decay, beta1, gradient_rms=sigma)
     assert cosine == pytest.approx(np.sin(angle / 2), rel=1e-10)
@@ -34,11 +36,11 @@ def test_equilibrium_equals_its_derivation(rate: float, decay: float, beta1: flo
 def test_the_stated_limits() -> None:
     rate, decay, beta1, sigma = 1e-4, 0.1, 0.9, 0.1
     at = {"eta": rate, "lambda": decay, "beta_1": beta1, "sigma": sigma}
-    assert number(LIMITS["product"], **at) == pytest.approx((rate**4 * decay**2 / (2 * sigma**2)) ** (1 / 3))
-    assert number(LIMITS["rms"], **at) == pytest.approx((rate * sigma / (2 * decay)) ** (1 / 3))
-    assert number(LIMITS["growth"], **at) == pytest.approx(rate**2)
-    assert number(LIMITS["rho_without_momentum"], eta=rate, y=0.2) == pytest.approx(rate**2 / 0.4)
-    assert number(LIMITS["cosine_without_momentum"], y=0.2) == pytest.approx(0.8)
+    assert number(derive_limits()["product"], **at) == pytest.approx((rate**4 * decay**2 / (2 * sigma**2)) ** (1 / 3))
+    assert number(derive_limits()["rms"], **at) == pytest.approx((rate * sigma / (2 * decay)) ** (1 / 3))
+    assert number(derive_limits()["growth"], **at) == pytest.approx(rate**2)
+    assert number(derive_limits()["rho_without_momentum"], eta=rate, y=0.2) == pytest.approx(rate**2 / 0.4)
+    assert number(derive_limits()["cosine_without_momentum"], y=0.2) == pytest.approx(0.8)
     for name, function, accuracy in (
         ("product", adam_l2.decay_per_step, 1e-3),
         ("rms", adam_l2.equilibrium_rms, 1e-3),
@@ -46,7 +48,7 @@ def test_the_stated_limits() -> None:
         ("relaxation_steps", adam_l2.relaxation_steps, 1e-3),
     ):
         exact = float(function(rate, decay, beta1, gradient_rms=sigma))
-        assert number(LIMITS[name], **at) == pytest.approx(exact, rel=accuracy), name
+        assert number(derive_limits()[name], **at) == pytest.approx(exact, rel=accuracy), name
 
 
 @given(*settings_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,8 +15,8 @@ from tests.theory.symbolic import number
 from theory import AdamW, Cosine, adamc, adamw, predict_trajectory
 from theory.optimizers import AdamC
 
-EXACT = adamc.derive_equilibrium()
-LIMITS = adamc.derive_limits()
+derive_equilibrium = functools.cache(adamc.derive_equilibrium)
+derive_limits = functools.cache(adamc.derive_limits)
 
 
 @settings(max_examples=25)
@@ -22,21 +24,21 @@ LIMITS = adamc.derive_limits()
 def test_numbers_equal_the_derivation(peak: float, decay: float, beta1: float, fraction: float) -> None:
     at = {"eta": peak, "lambda": decay, "beta_1": beta1, "f": fraction, "U": np.sqrt((1 - beta1) / (1 + beta1))}
     rms = adamc.equilibrium_rms(fraction * peak, peak, decay, beta1)
-    assert rms == pytest.approx(number(EXACT["rms"], **at), rel=1e-10)
+    assert rms == pytest.approx(number(derive_equilibrium()["rms"], **at), rel=1e-10)
     angle = adamc.angular_update_equilibrium(fraction * peak, peak, decay, beta1)
-    assert np.sin(angle) == pytest.approx(number(EXACT["sine"], **at), rel=1e-10)
+    assert np.sin(angle) == pytest.approx(number(derive_equilibrium()["sine"], **at), rel=1e-10)
     assert adamc.relaxation_steps(fraction * peak, peak, decay) == pytest.approx(1 / (2 * peak * decay * fraction**2))
 
 
 def test_limits() -> None:
     eta, lam, beta1, f = adamw.eta, adamw.lam, adamw.beta1, sp.Symbol("f", positive=True)
-    assert sp.simplify(LIMITS["rms"] ** 2 - eta / (2 * lam)) == 0
+    assert sp.simplify(derive_limits()["rms"] ** 2 - eta / (2 * lam)) == 0
     q = (1 - beta1) / (1 + beta1)
-    assert sp.simplify(LIMITS["angle"] ** 2 - f**2 * 2 * eta * lam * q) == 0
-    assert sp.simplify(LIMITS["rms_correction"] - (sp.Rational(1, 4) - beta1 / (1 - beta1**2))) == 0
+    assert sp.simplify(derive_limits()["angle"] ** 2 - f**2 * 2 * eta * lam * q) == 0
+    assert sp.simplify(derive_limits()["rms_correction"] - (sp.Rational(1, 4) - beta1 / (1 - beta1**2))) == 0
     x = 1e-5
     exact = adamc.equilibrium_rms(x, x, 1.0, 0.9) / np.sqrt(x / 2) - 1
-    assert exact == pytest.approx(x * number(LIMITS["rms_correction"], beta_1=0.9), rel=1e-3)
+    assert exact == pytest.approx(x * number(derive_limits()["rms_correction"], beta_1=0.9), rel=1e-3)
 
 
 def test_the_norm_stays_while_the_rate_decays() -> None:

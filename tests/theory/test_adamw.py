@@ -1,5 +1,7 @@
 """AdamW: derivations solved again, exact symmetries, limits, and the order at which the recursion tends to the ODE."""
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,17 +15,17 @@ learning_rates = st.floats(1e-5, 0.05)
 weight_decays = st.floats(1e-3, 1.0)
 beta1s = st.floats(0.0, 0.98)
 
-
-EQUILIBRIUM = adamw.derive_equilibrium()
-SLOW_RMS = adamw.derive_slow_rms()
-TRANSIENT = adamw.derive_transient_steps()
+derive_equilibrium, derive_slow_rms, derive_transient_steps = (
+    functools.cache(derive)
+    for derive in (adamw.derive_equilibrium, adamw.derive_slow_rms, adamw.derive_transient_steps)
+)
 
 
 @settings(max_examples=30)
 @given(learning_rates, weight_decays, beta1s)
 def test_equilibrium_forms_equal_the_solved_recursion(rate: float, decay: float, beta1: float) -> None:
     U = 0.7
-    exact = EQUILIBRIUM
+    exact = derive_equilibrium()
     at = {"eta": rate, "lambda": decay, "beta_1": beta1, "U": U}
     assert adamw.equilibrium_rms(rate, decay, beta1, update_rms=U) == pytest.approx(
         number(exact["rms"], **at), rel=1e-10
@@ -90,7 +92,7 @@ def test_the_recursion_settles_at_the_closed_form(rate: float, decay: float, bet
 @given(st.floats(1, 1e4), learning_rates, weight_decays, st.floats(0.01, 1.0))
 def test_slow_rms_equals_the_solved_equation(steps: float, rate: float, decay: float, initial: float) -> None:
     at = {"t": steps, "eta": rate, "lambda": decay, "rho_0": initial**2}
-    assert adamw.slow_rms(steps, rate, decay, initial) == pytest.approx(number(SLOW_RMS, **at), rel=1e-10)
+    assert adamw.slow_rms(steps, rate, decay, initial) == pytest.approx(number(derive_slow_rms(), **at), rel=1e-10)
 
 
 def test_without_decay_the_squared_norm_grows_by_the_squared_rates() -> None:
@@ -102,7 +104,7 @@ def test_without_decay_the_squared_norm_grows_by_the_squared_rates() -> None:
 @given(st.floats(1e-4, 1e-2), weight_decays, st.floats(1e-3, 0.9), st.sampled_from([0.01, 0.05, 0.2]))
 def test_transient_equals_the_solved_equation(rate: float, decay: float, fraction: float, tolerance: float) -> None:
     initial = fraction * np.sqrt(rate / (2 * decay)) * (1 - tolerance)
-    solved = number(TRANSIENT, **{"eta": rate, "lambda": decay, "rho_0": initial**2, "f": 1 - tolerance})
+    solved = number(derive_transient_steps(), **{"eta": rate, "lambda": decay, "rho_0": initial**2, "f": 1 - tolerance})
     assert adamw.slow_transient_steps(rate, decay, initial, tolerance) == pytest.approx(solved, rel=1e-9)
 
 

@@ -1,5 +1,7 @@
 """Effective learning rate: the triangle on real vectors, conversions both ways, rules, whole models, batches."""
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -20,9 +22,10 @@ from theory import (
     predict_trajectory,
 )
 
-TRIANGLE = effective_lr.derive_triangle()
-FACTORS = effective_lr.derive_rule_factors()
-SIGNAL = effective_lr.derive_signal()
+derive_triangle, derive_rule_factors, derive_signal = (
+    functools.cache(derive)
+    for derive in (effective_lr.derive_triangle, effective_lr.derive_rule_factors, effective_lr.derive_signal)
+)
 
 shrinks = st.floats(0.5, 1.0)
 cosines = st.floats(-0.95, 0.95)
@@ -35,15 +38,15 @@ def test_the_triangle_equals_its_derivation(step: float, cosine: float, shrink: 
     at = {"h": step, "c": cosine, "a": shrink}
     angle = effective_lr.angle_from_norm_ratio(step / norm, norm, shrink=shrink, cosine=cosine)
     growth = effective_lr.norm_growth(step / norm, norm, shrink=shrink, cosine=cosine)
-    assert angle == pytest.approx(number(TRIANGLE["angle"], **at), rel=1e-10)
-    assert growth == pytest.approx(number(TRIANGLE["growth"], **at), rel=1e-10)
+    assert angle == pytest.approx(number(derive_triangle()["angle"], **at), rel=1e-10)
+    assert growth == pytest.approx(number(derive_triangle()["growth"], **at), rel=1e-10)
     relative = effective_lr.relative_update_from_angle(angle, growth)
-    exact = number(TRIANGLE["relative_from_angle"], theta=float(angle), G=float(growth))
+    exact = number(derive_triangle()["relative_from_angle"], theta=float(angle), G=float(growth))
     assert relative == pytest.approx(exact, rel=1e-10)
-    assert relative == pytest.approx(number(TRIANGLE["relative_update"], **at), rel=1e-9, abs=1e-15)
+    assert relative == pytest.approx(number(derive_triangle()["relative_update"], **at), rel=1e-9, abs=1e-15)
     back = effective_lr.norm_ratio_from_angle(angle, norm, shrink=shrink, cosine=cosine)
     assert back == pytest.approx(
-        number(TRIANGLE["norm_ratio"], theta=float(angle), c=cosine, a=shrink) / norm, rel=1e-10
+        number(derive_triangle()["norm_ratio"], theta=float(angle), c=cosine, a=shrink) / norm, rel=1e-10
     )
     assert back == pytest.approx(step / norm, rel=1e-9)
 
@@ -142,7 +145,7 @@ def test_rules_equal_their_formulas(name: str, rate: float, decay: float, beta1:
 
 @given(beta1s)
 def test_factors_between_rules_tend_to_their_limits(beta1: float) -> None:
-    for name, factor in FACTORS.items():
+    for name, factor in derive_rule_factors().items():
         limit = number(factor, beta_1=beta1)
         assert effective_lr.rule_factor(name, 1e-9, 1e-3, beta1) == pytest.approx(limit, rel=1e-8)
 
@@ -204,11 +207,9 @@ def test_cutting_a_matrix_leaves_the_model_angle_alone() -> None:
 
 @given(st.floats(1e-4, 1e3), beta1s)
 def test_signal_forms_equal_their_derivation(ratio: float, beta1: float) -> None:
-    at = {"b": ratio, "beta_1": beta1}
-    assert effective_lr.update_rms(ratio, 1.0, beta1) == pytest.approx(number(SIGNAL["update_rms"], **at), rel=1e-10)
-    assert effective_lr.signal_share(ratio, 1.0, beta1) == pytest.approx(
-        number(SIGNAL["signal_share"], **at), rel=1e-10
-    )
+    update, share = (number(derive_signal()[name], b=ratio, beta_1=beta1) for name in ("update_rms", "signal_share"))
+    assert effective_lr.update_rms(ratio, 1.0, beta1) == pytest.approx(update, rel=1e-10)
+    assert effective_lr.signal_share(ratio, 1.0, beta1) == pytest.approx(share, rel=1e-10)
 
 
 def test_a_persistent_signal_is_the_limit_of_one_that_turns() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,7 +15,7 @@ from tests.theory import monte_carlo as mc
 from tests.theory.symbolic import number
 from theory import InvalidParameter, Muon, equilibrium, muon, stationary
 
-SUM = muon.derive_sum(3)
+derive_sum = functools.cache(muon.derive_sum)
 
 
 def test_square_weights_equal_their_derivation_and_the_stated_form() -> None:
@@ -58,7 +60,7 @@ def test_correlation_of_polar_factors_of_correlated_matrices(shape: tuple[int, i
 
 @given(st.floats(0.05, 0.9), st.floats(1e-4, 0.1))
 def test_the_sum_equals_its_derivation_term_by_term(beta: float, product: float) -> None:
-    derived = number(SUM, beta_2=beta, alpha=1 - product)
+    derived = number(derive_sum(3), beta_2=beta, alpha=1 - product)
     powers = np.array([1, 3, 5])
     summed = np.sum(muon.weights(3) * beta**powers / (1 - (1 - product) * beta**powers))
     assert summed == pytest.approx(derived, rel=1e-10)

@@ -1,5 +1,6 @@
 """The optimal learning rate: closed forms, brute force, flat windows and edges, and the exact recursion."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ BATCH = 2.0**19
 LAW = AngleLaw(C1=1.0, a1=0.43, C2=5.0, a2=1.4, B2=0.3, noise_growth=0.25)
 SHORT_MEMORY = AngleLaw(C1=1.0, a1=0.43, C2=1.0, a2=3.0, B2=1e-3, noise_growth=0.25)
 CONSTANT, WSD_, COSINE = Constant(num_steps=1000), WSD(num_steps=1000, warmup_steps=20), Cosine(num_steps=1000)
-ASYMPTOTIC = optimal_lr.derive_asymptotic_optimum()
+derive_asymptotic_optimum = functools.cache(optimal_lr.derive_asymptotic_optimum)
 
 
 def setting(schedule: Schedule = CONSTANT, steps: float = 2e4, **changes: object) -> Setting:
@@ -52,7 +53,7 @@ def test_closed_forms_equal_their_derivation(
     symbols = {"C_1": C1, "a_1": a1, "C_2": C2, "a_2": a2, "B_2": 0.02, "T": steps}
     symbols |= {"lambda": decay + 0.01, "R_0": 0.03, "q": 0.1 / 1.9}
     for name, value in optimal_lr.asymptotic_optimum(law, setup).items():
-        assert value == pytest.approx(number(ASYMPTOTIC[name], **symbols), rel=1e-10)
+        assert value == pytest.approx(number(derive_asymptotic_optimum()[name], **symbols), rel=1e-10)
 
 
 def test_brute_force_finds_the_closed_forms_at_both_ends() -> None:

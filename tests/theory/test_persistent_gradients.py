@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,14 +15,23 @@ from tests.theory.symbolic import number
 from theory import InvalidParameter, adamw, momentum, persistent_gradients, stationary
 
 X = stationary.x  # 1 - alpha, which keeps digits
-FREE_UPDATE, FREE_SUM = (
-    e.subs(stationary.alpha, 1 - X)
-    for e in (persistent_gradients.derive_free_update(), persistent_gradients.derive_free_sum())
-)
-FREE_RHO = sp.factor((FREE_UPDATE + 2 * (1 - X) * FREE_SUM) / (X * (2 - X)))
-FREE_SQUARED_SINE = 1 - ((1 - X) + FREE_SUM / FREE_RHO) ** 2
-TANGENT = {name: value.subs(stationary.alpha, 1 - X) for name, value in persistent_gradients.derive_tangent().items()}
 beta1s, snrs, persistences, products = st.floats(0, 0.95), st.floats(0, 30), st.floats(0, 0.999), st.floats(1e-4, 0.1)
+
+
+@functools.cache
+def derive_free() -> dict[str, sp.Expr]:
+    """Of free gradients: the square of the update, rho, and the square of the sine of the angle."""
+    update, later = (
+        form.subs(stationary.alpha, 1 - X)
+        for form in (persistent_gradients.derive_free_update(), persistent_gradients.derive_free_sum())
+    )
+    rho = sp.factor((update + 2 * (1 - X) * later) / (X * (2 - X)))
+    return {"U2": update, "rho": rho, "squared sine": 1 - ((1 - X) + later / rho) ** 2}
+
+
+@functools.cache
+def derive_tangent() -> dict[str, sp.Expr]:
+    return {name: form.subs(stationary.alpha, 1 - X) for name, form in persistent_gradients.derive_tangent().items()}
 
 
 @settings(max_examples=30)
@@ -29,9 +40,9 @@ def test_free_gradients_equal_their_derivation(beta1: float, snr: float, persist
     at = {"beta_1": beta1, "S": snr, "gamma": persistence, "x": product}
     setting = {"beta1": beta1, "snr": snr, "persistence": persistence, "tangent": False}
     rms = persistent_gradients.equilibrium_rms(1.0, product, **setting)
-    assert rms == pytest.approx(np.sqrt(number(FREE_RHO, **at)), rel=1e-10)
+    assert rms == pytest.approx(np.sqrt(number(derive_free()["rho"], **at)), rel=1e-10)
     angle = persistent_gradients.angular_update_equilibrium(1.0, product, **setting)
-    assert np.sin(angle) ** 2 == pytest.approx(number(FREE_SQUARED_SINE, **at), rel=1e-10)
+    assert np.sin(angle) ** 2 == pytest.approx(number(derive_free()["squared sine"], **at), rel=1e-10)
 
 
 @settings(max_examples=30)
@@ -41,14 +52,14 @@ def test_tangent_gradients_equal_their_derivation(beta1: float, snr: float, pers
     assert 0 <= c < 1
     at = {"beta_1": beta1, "gamma": persistence, "x": product, "k": np.sqrt(snr / (1 + snr))}
     # the quadratic vanishes at c, to ten digits of c
-    low, high = (number(TANGENT["quadratic"], **at, c=c * factor) for factor in (1 - 1e-10, 1 + 1e-10))
+    low, high = (number(derive_tangent()["quadratic"], **at, c=c * factor) for factor in (1 - 1e-10, 1 + 1e-10))
     assert low * high < 0
-    square = number(TANGENT["U2"], **at, c=c) / (1 - at["k"] ** 2 * c)
+    square = number(derive_tangent()["U2"], **at, c=c) / (1 - at["k"] ** 2 * c)
     assert persistent_gradients.tangent_update_rms(product, beta1, snr, persistence) ** 2 == pytest.approx(
         square, rel=1e-10
     )
     rms = persistent_gradients.equilibrium_rms(1.0, product, beta1, snr=snr, persistence=persistence)
-    assert rms**2 == pytest.approx(number(TANGENT["rho"], **at, U2=square), rel=1e-10)
+    assert rms**2 == pytest.approx(number(derive_tangent()["rho"], **at, U2=square), rel=1e-10)
 
 
 @given(beta1s, snrs, persistences, products, st.booleans())
@@ -66,7 +77,7 @@ def test_without_signal_or_memory_it_is_noise(
 def test_a_signal_shorter_than_the_relaxation_is_the_same_in_both(beta1: float, snr: float, persistence: float) -> None:
     q = float(momentum.stationary_update_rms(beta1)) ** 2
     short = q * (1 + snr * (1 + beta1 * persistence) / (1 - beta1 * persistence)) / (1 + snr)
-    assert number(FREE_UPDATE, beta_1=beta1, S=snr, gamma=persistence) == pytest.approx(short, rel=1e-10)
+    assert number(derive_free()["U2"], beta_1=beta1, S=snr, gamma=persistence) == pytest.approx(short, rel=1e-10)
     assert persistent_gradients.tangent_update_rms(1e-12, beta1, snr, persistence) ** 2 == pytest.approx(
         short, rel=1e-6
     )

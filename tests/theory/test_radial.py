@@ -1,5 +1,6 @@
 """Radial gradients: the recursion against weights that feel one, the reduced theory against its derivations."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def test_growth_per_step_is_what_the_law_says() -> None:
 
 
 positive = st.floats(0.05, 5)
-EQUILIBRIUM, CUBIC = radial.derive_equilibrium(), radial.derive_fixed_point()
+derive_equilibrium = functools.cache(radial.derive_equilibrium)
+derive_fixed_point = functools.cache(radial.derive_fixed_point)
 
 
 @settings(max_examples=20, deadline=None)
@@ -123,9 +125,10 @@ def test_closed_forms_are_the_derived_ones(eta: float, lam: float, D: float, f: 
     values = dict(zip(sp.symbols("eta lambda D f z_v", positive=True), (eta, lam, D, f, z_v), strict=True))
     law = Law(outward=f, valley=z_v)
     found = radial.equilibrium_rms(eta, lam, direction_ratio=D, law=law)
-    assert float(found) == pytest.approx(float(EQUILIBRIUM["rms"].evalf(40, subs=values)), rel=1e-9)
+    exact = derive_equilibrium()
+    assert float(found) == pytest.approx(float(exact["rms"].evalf(40, subs=values)), rel=1e-9)
     steps = radial.relaxation_steps(eta, lam, direction_ratio=D, law=law)
-    assert float(steps) == pytest.approx(float(EQUILIBRIUM["relaxation_steps"].evalf(40, subs=values)), rel=1e-8)
+    assert float(steps) == pytest.approx(float(exact["relaxation_steps"].evalf(40, subs=values)), rel=1e-8)
 
 
 @pytest.mark.parametrize("start", [0.02, 0.8])
@@ -163,7 +166,7 @@ def test_the_recursion_comes_to_rest_at_the_fixed_point(eta: float, lam: float, 
     settled = radial.equilibrium(eta, lam, beta1, direction_ratio=0.8, law=law)
     symbols = sp.symbols("eta alpha beta_1 D f b", positive=True)
     values = dict(zip(symbols, (eta, 1 - eta * lam, beta1, 0.8, law.outward, eta / law.valley), strict=True))
-    cubic = [float(each.subs(values)) for each in CUBIC.values()]
+    cubic = [float(each.subs(values)) for each in derive_fixed_point().values()]
     residual = np.polyval(cubic, float(settled.weight_rms))
     assert abs(residual) < 1e-9 * float(settled.weight_rms) ** 3
     rates = np.full(int(40 / (eta * lam)) + 400, eta)

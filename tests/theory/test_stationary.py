@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -13,14 +15,25 @@ from theory import InvalidParameter, NoEquilibrium, adamh, adamw, driven, moment
 from theory.stationary import Autocovariance
 
 C0, C1, C2 = LAGS = sp.symbols("c_0:3")
-EXACT = stationary.derive_equilibrium(C0, C1 + stationary.alpha * C2)
-IN_X = {name: value.subs(stationary.alpha, 1 - stationary.x) for name, value in EXACT.items()}  # keeps digits
-RMS, SINE = sp.sqrt(sp.factor(IN_X["rho"])), sp.sqrt(sp.factor(1 - IN_X["cosine"] ** 2))
-COSINE = IN_X["p"] / sp.sqrt(IN_X["rho"] * C0)
-SPHERE = stationary.derive_sphere_learning_rate().subs(stationary.alpha, 1 - stationary.x)
-
 products = st.floats(1e-6, 0.3)
 beta1s = st.floats(0.0, 0.98)
+
+
+@functools.cache
+def derive_equilibrium() -> dict[str, sp.Expr]:
+    return stationary.derive_equilibrium(C0, C1 + stationary.alpha * C2)
+
+
+@functools.cache
+def derive_in_x() -> dict[str, sp.Expr]:
+    """In x = 1 - alpha, which keeps digits: the RMS, the sine and cosine of the angle, and the rate on the sphere."""
+    exact = {name: value.subs(stationary.alpha, 1 - stationary.x) for name, value in derive_equilibrium().items()}
+    return {
+        "rms": sp.sqrt(sp.factor(exact["rho"])),
+        "sine": sp.sqrt(sp.factor(1 - exact["cosine"] ** 2)),
+        "cosine": exact["p"] / sp.sqrt(exact["rho"] * C0),
+        "sphere": stationary.derive_sphere_learning_rate().subs(stationary.alpha, 1 - stationary.x),
+    }
 
 
 @st.composite
@@ -39,8 +52,8 @@ def moving_averages(draw: st.DrawFn) -> Autocovariance:
 
 def test_the_fixed_point_is_the_sum_over_all_that_is_left_of_the_updates() -> None:
     sums = stationary.derive_sums(2)
-    assert sp.simplify(EXACT["rho"] - sums["rho"]) == 0
-    assert sp.simplify(EXACT["p"] - sums["p"]) == 0
+    assert sp.simplify(derive_equilibrium()["rho"] - sums["rho"]) == 0
+    assert sp.simplify(derive_equilibrium()["p"] - sums["p"]) == 0
 
 
 def test_on_the_sphere_the_fixed_point_has_the_norm_of_the_sphere() -> None:
@@ -66,11 +79,12 @@ def test_numbers_equal_the_derivation(rate: float, product: float, c1: float, c2
     at = {"eta": rate, "x": product, "c_0": 1.0, "c_1": c1, "c_2": c2}
     update = Autocovariance.from_lags([1.0, c1, c2])
     decay = product / rate
-    assert stationary.equilibrium_rms(update, rate, decay) == pytest.approx(number(RMS, **at), rel=1e-10)
+    rms, sine, exact = (number(derive_in_x()[name], **at) for name in ("rms", "sine", "cosine"))
+    assert stationary.equilibrium_rms(update, rate, decay) == pytest.approx(rms, rel=1e-10)
     angle = stationary.angular_update_equilibrium(update, rate, decay)
-    assert np.sin(angle) == pytest.approx(number(SINE, **at), rel=1e-10)
+    assert np.sin(angle) == pytest.approx(sine, rel=1e-10)
     cosine = stationary.cosine_equilibrium(update, rate, decay)
-    assert cosine == pytest.approx(number(COSINE, **at), rel=1e-10, abs=1e-300)
+    assert cosine == pytest.approx(exact, rel=1e-10, abs=1e-300)
 
 
 @settings(max_examples=30)
@@ -101,7 +115,7 @@ def test_it_contains_adamw_and_adamh(product: float, beta1: float) -> None:
     rate = stationary.sphere_learning_rate(update, product)
     assert rate == pytest.approx(adamh.matching_learning_rate(1 - product, beta1), rel=1e-10)
     s = float(update.weighted_sum(1 - product)) / update.variance
-    assert rate == pytest.approx(number(SPHERE, x=product, s=s), rel=1e-10)
+    assert rate == pytest.approx(number(derive_in_x()["sphere"], x=product, s=s), rel=1e-10)
     assert stationary.equivalent_decay(update, rate) == pytest.approx(product, rel=1e-9)
 
 

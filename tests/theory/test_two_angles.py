@@ -1,5 +1,6 @@
 """The law in two angles: kernels, noise and optimum by their closed forms, a run by quadrature, what is worth when."""
 
+import functools
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,15 +11,11 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 
 from tests.theory.symbolic import number
-from theory import Constant, InvalidParameter, Linear
+from theory import Constant, InvalidParameter, Linear, two_angles
 from theory.final_loss import best_learning_rate
 from theory.two_angles import (
     LEARNING,
     TwoAngleLaw,
-    derive_kernels,
-    derive_noise,
-    derive_optimum,
-    derive_other_angle,
     noise_of,
     other_angles,
 )
@@ -36,7 +33,10 @@ LAW = TwoAngleLaw(
 )
 PROMPT = replace(LAW, lag=0.0, half_angle=1e-3)  # everything has arrived before the first angle
 QUIET = {"blur": 1e-12, "other_blur": 1e-12}
-KERNELS, NOISE, OPTIMUM, OTHER = derive_kernels(), derive_noise(), derive_optimum(), derive_other_angle()
+derive_kernels, derive_noise, derive_optimum = (
+    functools.cache(derive)
+    for derive in (two_angles.derive_kernels, two_angles.derive_noise, two_angles.derive_optimum)
+)
 
 
 def falling(num_steps: int) -> np.ndarray:
@@ -48,8 +48,8 @@ def falling(num_steps: int) -> np.ndarray:
 def test_noise_has_the_closed_forms_of_a_constant_angle_and_of_a_line(num_steps: int) -> None:
     angle = 0.013
     flat, sloped = np.full(num_steps, angle), angle * falling(num_steps)
-    assert noise_of(flat) == pytest.approx(number(NOISE["constant"], theta=angle, T=num_steps), rel=1e-12)
-    assert noise_of(sloped) == pytest.approx(number(NOISE["line"], theta=angle, T=num_steps), rel=1e-12)
+    assert noise_of(flat) == pytest.approx(number(derive_noise()["constant"], theta=angle, T=num_steps), rel=1e-12)
+    assert noise_of(sloped) == pytest.approx(number(derive_noise()["line"], theta=angle, T=num_steps), rel=1e-12)
     assert noise_of(np.zeros((num_steps, 2))).tolist() == [0.0, 0.0]
 
 
@@ -57,18 +57,18 @@ def test_what_blurs_is_what_was_learned_to_the_power_of_the_noise() -> None:
     """Two runs that differ in the blur alone; the share that is learned is that of the kernel at once."""
     angles, clock = np.full(400, 0.01), np.ones(400)
     quiet, loud = (LAW.start - law.loss(angles, clock) for law in (replace(PROMPT, **QUIET), PROMPT))
-    kernel = number(KERNELS["learning"], S=0.01 * 399.5, B=LAW.angle_scale, a=LEARNING)
+    kernel = number(derive_kernels()["learning"], S=0.01 * 399.5, B=LAW.angle_scale, a=LEARNING)
     assert quiet == pytest.approx(LAW.gain * (1 - kernel), rel=1e-6)
     noise = LAW.blur * noise_of(angles) + LAW.other_blur * noise_of(other_angles(clock, LAW.growth_steps))
-    scatter = number(KERNELS["blur"], sigma=np.sqrt(2 * noise))
+    scatter = number(derive_kernels()["blur"], sigma=np.sqrt(2 * noise))
     assert loud == pytest.approx(quiet * scatter, rel=1e-9)
-    assert number(KERNELS["noise"], S=0.4) == pytest.approx(2.5)
+    assert number(derive_kernels()["noise"], S=0.4) == pytest.approx(2.5)
 
 
 def test_the_other_angle_goes_like_the_root_of_the_steps() -> None:
     for steps in (100, 4000):
         turned = other_angles(np.ones(steps), 50.0).sum()
-        assert turned == pytest.approx(number(OTHER, T=steps, tau_0=50.0), rel=0.01)
+        assert turned == pytest.approx(number(two_angles.derive_other_angle(), T=steps, tau_0=50.0), rel=0.01)
     halved = other_angles(np.full(400, 0.5), 50.0).sum()  # half the rate over four times the steps
     assert halved == pytest.approx(other_angles(np.ones(400), 200.0).sum(), rel=1e-12)
 
@@ -103,11 +103,11 @@ def test_the_best_constant_angle_over_that_of_a_line_is_the_closed_form_of_many_
     rates, best = np.geomspace(1e-4, 0.1, 61), {}
     for name, kappa, shape in (("flat", 1.0, np.ones(num_steps)), ("line", 0.5, falling(num_steps))):
         best[name] = best_learning_rate(law, rates, shape[:, None] * rates, np.ones(num_steps))[0]
-        noise = number(NOISE["constant" if kappa == 1 else "line"], theta=1.0, T=num_steps)
+        noise = number(derive_noise()["constant" if kappa == 1 else "line"], theta=1.0, T=num_steps)
         at = {"T": num_steps, "B": law.angle_scale, "C": law.blur, "kappa": kappa, "n": noise, "a": LEARNING}
-        assert best[name] == pytest.approx(number(OPTIMUM["angle"], **at), rel=0.08)
-    flat = number(NOISE["constant"], theta=1.0, T=num_steps)
-    ratio = number(OPTIMUM["ratio"], kappa_1=1.0, n_1=flat, kappa_2=0.5, n_2=2.0, a=LEARNING)
+        assert best[name] == pytest.approx(number(derive_optimum()["angle"], **at), rel=0.08)
+    flat = number(derive_noise()["constant"], theta=1.0, T=num_steps)
+    ratio = number(derive_optimum()["ratio"], kappa_1=1.0, n_1=flat, kappa_2=0.5, n_2=2.0, a=LEARNING)
     assert np.log(ratio) == pytest.approx({1600: -1.33, 3200: -1.38}[num_steps], abs=0.01)
     assert np.log(best["flat"] / best["line"]) == pytest.approx(np.log(ratio), rel=0.03)
 

@@ -57,18 +57,19 @@ def test_a_cell_of_another_shape_has_no_wall() -> None:
     assert [cell.num_past_wall for cell in kept] == [0] * len(cells)
 
 
-def test_walls_in_most_cells_do_not_pass_for_the_shape() -> None:
-    """Of the optima of ten sweeps with such walls; without the second rule 0.72 of them are covered."""
+@pytest.mark.parametrize("num_sweeps", [4, pytest.param(10, marks=pytest.mark.slow)])
+def test_walls_in_most_cells_do_not_pass_for_the_shape(num_sweeps: int) -> None:
+    """Of the optima of sweeps with such walls; without the second rule 0.72 of those of ten are covered."""
     wall = Scenario(name="wall", shape="early wall", noise=0.007, curvature=(0.04, 0.16))
     inside = number = 0
-    for seed in range(10):
+    for seed in range(num_sweeps):
         sweep = make_sweep(wall, seed)
         for cell in fit_bend(sweep.table, sensitivity=False).groups[0].cells:
             if cell.learning_rate is not None:
                 truth = sweep.optima[cell.key["num_params"], cell.key["num_tokens"]]
                 inside += (cell.low or 0) <= truth <= (cell.high or np.inf)
                 number += 1
-    assert number > 100
+    assert number > 10 * num_sweeps
     assert inside / number > 0.87
 
 

@@ -1,5 +1,6 @@
 """The schedule-and-scale law: its diffusion, its rules, and planted laws."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from theory import InvalidParameter
 
 # The diffusion
 
-MODE_LOSS = features.derive_mode_loss()
+derive_mode_loss = functools.cache(features.derive_mode_loss)
 
 
 def test_progress_is_the_laplace_transform_of_a_power_law_spectrum() -> None:
@@ -27,8 +28,12 @@ def test_progress_is_the_laplace_transform_of_a_power_law_spectrum() -> None:
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 3.0), st.floats(0.1, 10.0))
 def test_a_mode_at_constant_rate(relaxation: float, progress: float, rate: float) -> None:
-    exact = MODE_LOSS.subs({features.e0: 0, features.c: 1}).subs(
-        {features.h: sp.Float(relaxation, 40), features.S: sp.Float(progress, 40), features.r: sp.Float(rate, 40)}
+    exact = (
+        derive_mode_loss()
+        .subs({features.e0: 0, features.c: 1})
+        .subs(
+            {features.h: sp.Float(relaxation, 40), features.S: sp.Float(progress, 40), features.r: sp.Float(rate, 40)}
+        )
     )
     (feature,) = noise_features([rate, rate], [0.3 * progress, 0.7 * progress], [relaxation])
     assert feature == pytest.approx(float(exact.evalf(30)), rel=1e-10)
