@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.tables.columns import ALIASES, SO_FAR, spelled, unit_of
+from experiments.tables.aliases import ALIASES, SO_FAR, spelled, unit_of
 from experiments.tables.formats import RawTable
 from experiments.tables.numbers import Parsed, is_empty, parse
 from experiments.tables.written import number

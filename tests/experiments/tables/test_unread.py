@@ -105,7 +105,7 @@ def test_the_run_that_does_not_belong_is_left_out_whichever_side_it_is_on(
 def test_a_remedy_can_be_pasted_into_a_shell_and_sizes_make_an_axis(tmp_path: Path) -> None:
     rows = [run for floor, size in ((3, "70 M"), (2.99, "1.3b")) for run in sweep(floor=floor, **{"which model": size})]
     (warning,) = read(tmp_path, rows).warnings
-    assert "--axis 'which_model=which model' or --where 'which model=1.3b' or --group 'which model'" in warning
+    assert "--axis 'which_model=which model' or --where 'which model=70 M' or --group 'which model'" in warning
 
 
 def test_seeds_of_a_noisy_table_are_not_bad_replicates(tmp_path: Path) -> None:
