@@ -136,6 +136,9 @@ class _Top:
                 comment = place
             elif text:
                 separator = told or _separator(line)
+                below = next((other.split() for other in lines[place + 1 :] if other.strip()), [])
+                if separator == BLANK and len(below) != len(line.split()):
+                    separator = SEPARATORS[0]  # a sentence
                 if comment >= 0 and all(number(cell) is not None for cell in _fields(line, separator)):
                     above = lines[comment].lstrip(COMMENT + " ")
                     if len(_fields(above, separator)) == len(_fields(line, separator)):

@@ -194,7 +194,7 @@ def torn_cells(table: RunTable, group: Codes, rate: Codes) -> list[str]:
             shown = ", ".join(f"{value:.6g}" for value in values[:4])
             return [
                 f"no cell has {SWEEP} learning rates, since {name} differs from run to run ({len(values)} values:"
-                f" {shown}, ...): was it measured? --column {name}=NAME reads what was planned, or round it in the table"
+                f" {shown}, ...): was it measured? --column {name}=NAME reads what was planned, or round it"
             ]
     return []
 
