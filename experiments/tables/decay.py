@@ -27,7 +27,8 @@ PRODUCT_ROUNDING = 0.05  # of a product of two rounded numbers
 PRODUCT_SPAN = 0.11  # from the lowest to the highest of such products: decays of two digits
 SWEEP = 3  # learning rates
 SHARE_BESIDE = 0.2  # of the runs, from which on sweeps of the other kind are told
-MOST_BY_CHANCE = 0.5  # of the runs: so many of unrelated rates and decays may have products alike
+MOST_IN_SWEEPS = 0.5  # of the runs
+FALLS = -0.5  # slope of ln(decay) in ln(rate): -1 where the product is held, 0 where they are drawn at random
 
 
 def settle_decay(
@@ -57,15 +58,13 @@ def settle_decay(
         given = None
     held, held_product = (_in_sweeps(setting, values, rate, rows) for values in (result[PYTORCH], own))
     by_pytorch, by_product = int(held.sum()), int(held_product.sum())
-    many = by_product >= MOST_BY_CHANCE * len(held)
-    if asked is None and by_product + by_pytorch < MOST_BY_CHANCE * len(held):
-        alone = _in_sweeps(setting, np.ones(len(rate)), rate, rows)
-        if not by_pytorch and alone.mean() >= MOST_BY_CHANCE:
+    if asked is None and given is None and not by_pytorch and not _falls(setting, result[PYTORCH], rate, rows):
+        if _in_sweeps(setting, np.ones(len(rate)), rate, rows).mean() >= MOST_IN_SWEEPS:
             raise BadInput(
                 f"{raw.where}: weight_decay differs from run to run, so that no cell of one decay has {SWEEP} learning"
                 " rates; --decay ignored makes cells of runs with every decay, whose effect then counts as noise"
             )
-    if asked is None and by_product > by_pytorch and many and given is None:
+    elif asked is None and by_product > by_pytorch and given is None:
         column, values = _column_of(raw, product, rows)
         if column is None and not by_pytorch:
             raise BadInput(
@@ -107,6 +106,15 @@ def _in_sweeps(setting: Codes, decay: Array, rate: Array, rows: Rows) -> NDArray
     cell = joined(setting[rows.keep], codes([decay[rows.keep]], size))
     several = np.bincount(np.unique(np.stack([cell, codes([rate[rows.keep]], size)]), axis=1)[0]) >= SWEEP
     return np.asarray(several[cell], bool)
+
+
+def _falls(setting: Codes, decay: Array, rate: Array, rows: Rows) -> bool:
+    """Whether decay goes as one over the learning rate within the settings."""
+    kept = rows.keep & (decay > 0)
+    x, y, place = np.log(rate[kept]), np.log(decay[kept]), setting[kept]
+    number = np.maximum(np.bincount(place), 1)
+    x, y = (values - (np.bincount(place, values) / number)[place] for values in (x, y))
+    return bool(x @ y <= FALLS * (x @ x))
 
 
 def _same(one: Array, other: Array, rows: Rows) -> bool:

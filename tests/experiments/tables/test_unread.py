@@ -117,3 +117,24 @@ def test_seeds_of_a_noisy_table_are_not_bad_replicates(tmp_path: Path) -> None:
 def test_a_replicate_that_diverged_is_not_far_apart(tmp_path: Path) -> None:
     rows = [*sweep(), {"learning_rate": 16e-3, "loss": 7.1}, {"learning_rate": 16e-3, "loss": "nan"}]
     assert not read(tmp_path, rows).warnings
+
+
+def test_a_remedy_with_a_decimal_comma_chooses_those_rows(tmp_path: Path) -> None:
+    from experiments.tables.filters import Condition
+
+    rows = [
+        {name: str(value).replace(".", ",") for name, value in {**run, "init_std": std}.items()}
+        for floor, std in ((3, "0,02"), (2.7, "0,1"))
+        for run in sweep(floor=floor)
+    ]
+    path = write_csv(tmp_path / "runs.csv", rows, ";")
+    (warning,) = read_table(path).warnings
+    assert "--axis init_std=init_std or --where init_std=0,02 or" in warning
+    assert len(read_table(path, How(where=[Condition.read("init_std=0,02")]))) == len(RATES)
+    assert read_table(path, How(axes={"init_std": "init_std"})).scales == ("init_std",)
+
+
+def test_numbers_come_before_names_that_join_them(tmp_path: Path) -> None:
+    rows = [run for width in (64, 128) for run in sweep(floor=3 - width / 500, name=f"w{width}", width=width)]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "they differ in width (64, 128), name (w128, w64), not read: --axis width=width" in warning
