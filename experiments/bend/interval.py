@@ -8,8 +8,8 @@ a small linear problem, and
 
 is the interval: for a parabola with free curvature Fieller's, exact, and open on a side where the losses allow it.
 Nothing of the law across cells enters, only the shape, the typical curvature and the noise. The shape comes from all
-cells but this one: what the data say of it beyond the prior is reduced by one cell's share. In one cell, or two, the
-noise is at least what third differences of the losses show.
+cells but this one: what the data say of it beyond the prior is reduced by one cell's share. In a table of one cell
+the noise is at least what third differences of its losses show.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
 FEWEST_FREE = 4  # numbers that a parabola and its misfit spend: what the shape takes more, its prior gives back
-FEW_FREE = 10.0  # degrees of freedom of the noise, up to which a shape may have followed it
 AT_ONCE = 200_000  # candidates times points held in memory
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
@@ -127,7 +126,7 @@ def optimum_intervals(
     ``data`` and ``tilt_freedom`` are what `experiments.bend.evidence.cells.stack` makes of the ``cells``; ``level``, in
     (0, 1), is that of the intervals; ``further``: standard deviation of an optimum in ln beside what the losses say.
     """
-    if fit.freedom < FEW_FREE:
+    if len(cells) == 1:
         fit = _with_noise(fit, cells)
     centre, root = _shape_by_the_others(fit, len(cells))
     omega = np.minimum(fit.variances.omega / np.sqrt(np.maximum(1 - fit.trend_leverage, 1e-6)), WIDEST_CURVATURE)
@@ -161,8 +160,8 @@ def optimum_intervals(
 
 
 def _with_noise(fit: JointFit, cells: Sequence[Cell]) -> JointFit:
-    """The fit with no less noise than neighbouring losses have about a smooth curve: a shape with as many numbers as a
-    cell or two have losses can follow all of them, and leaves no noise."""
+    """The fit with no less noise than neighbouring losses have about a smooth curve: a shape with almost as many numbers
+    as one cell has losses follows them all, and leaves no noise."""
     noise = rough_noise(cells)
     if not fit.variances.sigma < noise < np.inf:
         return fit
