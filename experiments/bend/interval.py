@@ -160,8 +160,8 @@ def optimum_intervals(
 
 
 def _with_noise(fit: JointFit, cells: Sequence[Cell]) -> JointFit:
-    """The fit with no less noise than neighbouring losses have about a smooth curve: a shape with almost as many numbers
-    as one cell has losses follows them all, and leaves no noise."""
+    """The fit with no less noise than neighbouring losses have about a smooth curve: a shape with almost as many
+    numbers as one cell has losses follows them all, and leaves no noise."""
     noise = rough_noise(cells)
     if not fit.variances.sigma < noise < np.inf:
         return fit

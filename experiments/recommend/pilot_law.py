@@ -165,7 +165,7 @@ def fit_pilot_law(
         )
         raise BadInput(f"no cell shows an optimum inside its grid of learning rates ({shown}): {advice}")
     for name in rekeyed[0].key:
-        number = len(values_inside(law, name))
+        number = len(values_inside(law, name, pairs=True))
         if name in model.lost:
             raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
         if name in model.slopes and number < 2:
