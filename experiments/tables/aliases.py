@@ -13,16 +13,18 @@ STATE = "state"
 ALIASES: dict[str, tuple[str, ...]] = {
     "learning_rate": (
         *("lr", "learning_rate", "peak_lr", "max_lr", "peak_learning_rate", "max_learning_rate", "base_lr"),
-        *("params_lr", "params_learning_rate"),
+        *("params_lr", "params_learning_rate", "lr_max", "lr_peak"),
     ),
     "loss": (
         "loss",
         *("val_loss", "eval_loss", "valid_loss", "validation_loss", "loss_val", "loss_eval", "loss_validation"),
+        *("val_loss_nats", "loss_nats"),
         *("final_loss", "final_val_loss", "final_eval_loss", "last_val_loss", "final_validation_loss"),
     ),
     "num_params": (
         *("N", "params", "n_params", "nparams", "num_parameters", "n_parameters", "parameters", "param_count"),
-        *("parameter_count", "model_size", "size", "model_params", "non_embedding_params", "num_params"),
+        *("parameter_count", "model_size", "model_params", "non_embedding_params", "num_params"),
+        *("total_params", "total_parameters", "non_emb_params", "num_non_embedding_params", "n_non_embedding_params"),
     ),
     "num_tokens": (
         *("D", "tokens", "n_tokens", "num_train_tokens", "train_tokens", "training_tokens", "total_tokens"),
@@ -51,6 +53,7 @@ SO_FAR: dict[str, tuple[str, ...]] = {
         *("tokens_trained", "total_tokens_processed", "tokens_done"),
     ),
 }
+IF_NOTHING_ELSE: dict[str, tuple[str, ...]] = {"num_params": ("size",)}
 SEQUENCES = (
     *("sequence_length", "seq_len", "seq_length", "seqlen", "context_length", "block_size", "context", "max_seq_len"),
     *("ctx_len", "max_sequence_length", "max_position_embeddings"),
@@ -67,7 +70,10 @@ FLAGS: dict[str, bool | None] = {  # what stands in a column where a run is thro
     **dict.fromkeys(("exit_code", "exitcode", "return_code", "returncode"), None),
 }
 # objects that say nothing of what is in them
-WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params", "parameters", "hyperparameters", "sys", "run")
+WRAPPERS = (
+    *("config", "summary", "metrics", "hparams", "args", "params", "parameters", "hyperparameters", "sys", "run"),
+    *("hparam", "hp", "model", "data"),
+)
 WRAPPED = re.compile(rf"(?:(?:{'|'.join(WRAPPERS)})/)+", re.IGNORECASE)  # summary/val_loss
 MOST_REMEMBERED = 100_000  # names, of which a table may have as many as it likes
 WITH_UNIT = re.compile(rf"(.*?[^\W_])[\W_]+(?:in[\W_]+)?({WORDS})s?[\W_]*|(.*[a-z])([KMBGT])", re.IGNORECASE)
@@ -79,11 +85,12 @@ WITH_POWER = re.compile(  # tokens [10^9], N (x1e6), params/1e6
 @lru_cache(maxsize=MOST_REMEMBERED)
 def spelled(theirs: str) -> tuple[str, ...]:
     """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
+    theirs = theirs.lstrip("# ") or theirs
     bare = theirs[match.end() :] if (match := WRAPPED.match(theirs)) else theirs
     *objects, last = (bare or theirs).split(".")
     parts = [*(part for part in objects if part not in WRAPPERS), last]
     ends = [".".join(parts[place:]) for place in range(len(parts))]
-    found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
+    found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()).rstrip("_") for end in ends]
     return (found[0], *(end for end in found[1:] if end != "loss"))  # train.loss is another one
 
 

@@ -12,12 +12,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from experiments.files import BadInput
 from experiments.tables.aliases import (
     ALIASES,
     CALLS,
     FLAGS,
+    IF_NOTHING_ELSE,
     PROGRESS,
     SEQUENCES,
     SO_FAR,
@@ -136,8 +138,8 @@ def _place(raw: RawTable, what: str, theirs: str, columns: Mapping[str, str]) ->
 
 def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: list[str]) -> None:
     """Take the only column that has one of the other names; complain where there are two, or none and one is needed."""
-    planned, so_far = ALIASES.get(name, ()), SO_FAR.get(name, ())
-    for names, in_units in ((planned, False), (planned, True), (so_far, False), (so_far, True)):
+    known = (ALIASES.get(name, ()), SO_FAR.get(name, ()), IF_NOTHING_ELSE.get(name, ()))
+    for names, in_units in product(known, (False, True)):
         places = [
             place
             for place in _candidates(raw, names, taken, units_of=name if in_units else None)
@@ -172,7 +174,7 @@ def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
     """Whether the name of a column tells the unit of its values, which is noted; values that tell their own have it."""
     place = found.places[name]
     base, unit = unit_of(raw.header[place], small=name in SMALL)
-    known = {*ALIASES.get(name, ()), *SO_FAR.get(name, ())}
+    known = {*ALIASES.get(name, ()), *SO_FAR.get(name, ()), *IF_NOTHING_ELSE.get(name, ())}
     values = [value for value in raw.columns[place] if not is_empty(value)]
     if name not in WITH_UNITS or unit == 1 or not set(spelled(base)) & known:
         return False

@@ -7,6 +7,7 @@ measurement or a name, and one that goes with the learning rate is part of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -28,6 +29,7 @@ DIVERGED = 1.0  # nats above the best replicate: another matter
 LEAST_USES = 3  # runs per value of a column of settings, on average
 SWEEP = 3  # learning rates
 TIMES = ("runtime", "_runtime", "train_runtime", "_timestamp", "duration", "walltime", "wall_time")  # measured, not set
+SIZE = re.compile(r"(?<![A-Za-z0-9.])\d+(?:\.\d+)?[KMB](?![A-Za-z0-9])", re.IGNORECASE)  # the 160m of pythia-160m
 MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
 
 
@@ -137,6 +139,11 @@ def unread_notes(
 
 
 def _advice(one: Varying) -> str:
+    if (size := SIZE.search(one.first)) is not None and not one.numeric:
+        return (
+            f"its names tell sizes, as it seems ({one.first[:30]}: {size[0]}): put those into a column num_params; or"
+            f" --group {quote(one.name)} tells them apart"
+        )
     axis = f"--axis {quote(f'{_as_name(one.name)}={one.name}')} or " if one.numeric else ""
     return f"{axis}--where {quote(f'{one.name}={one.first}')} or --group {quote(one.name)} tells them apart"
 

@@ -17,13 +17,14 @@ from typing import Literal
 Commas = Literal["thousands", "decimal"]
 
 POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}
-WORDS = "k|thousand|m|million|b|bn|billion|g|t|trillion"
+WORDS = "k|thousand|m|mio|million|b|bn|billion|g|t|trillion"
 UNITS = r"(?:\s*(?:param(?:eter)?s|tokens|steps))?"
 LARGEST_WHOLE = 2**53  # beyond it a fraction cannot be told from a whole number
 THOUSANDS = re.compile(rf"[+-]?[1-9]\d{{0,2}}(,\d{{3}})+(\.\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
 DECIMAL = re.compile(rf"[+-]?\d+,\d+(e[+-]?\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
 SUFFIXED = re.compile(rf"([+-]?[\d.]+(?:e[+-]?\d+)?)\s*({WORDS})?{UNITS}", re.IGNORECASE)
 POWER = re.compile(r"(?:([\d.]+)\s*[x*]\s*)?([\d.]+)\s*(?:\^|\*\*)\s*([+-]?\d+(?:\.\d+)?)")
+WITH_ERROR = re.compile("(.*\\d)\\s*(?:\N{PLUS-MINUS SIGN}|\\+/-|\\+-)\\s*[\\d.,]+(?:e-?\\d+)?")
 FRACTION = re.compile(r"([\d.]+)\s*/\s*([\d.]+)")
 MARKS = " '\N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"  # of thousands
 MARKED = re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:[{MARKS}]\d{{3}})+(?:[.,]\d+)?\s*({WORDS})?{UNITS}", re.IGNORECASE)
@@ -46,7 +47,9 @@ def number(value: object) -> float | None:
 def written(text: str, *, suffixes: bool = False, commas: Commas = "thousands", dots: bool = False) -> float | None:
     """A number as people write it, None where it is none; ``suffixes``: whether 130M is one; ``dots``: whether 1.000 is
     a thousand."""
-    text = text.replace("\N{MINUS SIGN}", "-")
+    text = text.replace("\N{MINUS SIGN}", "-").lstrip("~\N{ALMOST EQUAL TO} ")
+    if error := WITH_ERROR.fullmatch(text):
+        text = error[1]
     if MARKED.fullmatch(text):
         text = re.sub(rf"(?<=\d)[{MARKS}](?=\d{{3}})", "", text)
     if SURELY_DOTTED.fullmatch(text) or (dots and DOTTED.fullmatch(text)):

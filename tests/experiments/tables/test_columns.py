@@ -34,8 +34,9 @@ def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **col
             for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "summary.loss")
         ),
         ("loss", "summary/val/loss"),
-        *(("num_params", name) for name in ("hparams.params", "parameters/n_params", "size")),
-        ("learning_rate", "params_lr"),
+        *(("num_params", name) for name in ("hparams.params", "parameters/n_params", "size", "# Params", "hp/params")),
+        *(("learning_rate", name) for name in ("params_lr", "hparam/lr", "LR_max")),
+        ("loss", "Val Loss (nats)"),
         *(("num_params", name) for name in ("N", "params", "n_params", "model_size", "num_parameters")),
         *(("num_tokens", name) for name in ("D", "tokens", "n_tokens", "tokens_seen")),
         *(("batch_size", name) for name in ("bs", "batch", "global_batch_size")),
@@ -226,3 +227,9 @@ def test_a_learning_rate_in_thousandths(theirs: str, tmp_path: Path) -> None:
     for how in (None, How(columns={"learning_rate": theirs})):
         table = read_table(write_csv(tmp_path / "runs.csv", rows), how)
         np.testing.assert_allclose(table.numbers["learning_rate"], [run["learning_rate"] for run in sweep()])
+
+
+def test_a_size_is_that_of_the_model_if_nothing_else_is(tmp_path: Path) -> None:
+    table = read(tmp_path, {"num_params": "params", "num_tokens": "size"}, num_params=1e8, num_tokens=512)
+    assert set(table.numbers["num_params"]) == {1e8}
+    assert "num_params is read from params" in table.notes

@@ -138,3 +138,9 @@ def test_numbers_come_before_names_that_join_them(tmp_path: Path) -> None:
     rows = [run for width in (64, 128) for run in sweep(floor=3 - width / 500, name=f"w{width}", width=width)]
     (warning,) = read(tmp_path, rows).warnings
     assert "they differ in width (64, 128), name (w128, w64), not read: --axis width=width" in warning
+
+
+def test_sizes_in_names_are_to_become_a_column(tmp_path: Path) -> None:
+    rows = [run for floor, name in ((3, "pythia-160m"), (2.7, "pythia-1.4B")) for run in sweep(floor=floor, model=name)]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "its names tell sizes, as it seems (pythia-1.4B: 1.4B): put those into a column num_params" in warning
