@@ -1,4 +1,4 @@
-"""Exponents of the law, at the middle of the table and at each batch size."""
+"""Exponents of the law, at the middle of the table, at each batch size, and of scales that nearly move together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from experiments.bend.evidence.cells import Cell
 from experiments.bend.verdict import Exponent
 from experiments.joint.fit import JointFit
 from experiments.joint.regressors import Regressors
+
+OPEN = 0.3  # half width of the interval of an exponent that is as good as unknown
+CLOSED = 0.2  # of that, what is left of it where only the sum is known
+NEARLY = 0.2  # largest distance from a line, over the standard deviation along it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,3 +67,26 @@ def batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes
             why = model.lost.get(f"{axis} by batch_size", "not offered")
             notes.append(f"the exponent of {axis} is taken to be the same at every batch size: {why}")
     return notes
+
+
+def together_notes(model: Regressors, joint: JointFit) -> list[str]:
+    """A phrase where scales lie so near a line that their exponents are not known one by one, with that of the line."""
+    halves = {name: float(np.diff(joint.known.interval(which, 0.95))[0]) / 2 for name, which in model.slopes.items()}
+    names = [name for name, half in halves.items() if half > OPEN]
+    if len(names) < 2:
+        return []
+    logs = model.columns[:, [model.slopes[name] for name in names]]
+    powers = logs[:, 0] @ logs / (logs[:, 0] @ logs[:, 0])
+    off = logs - np.outer(logs[:, 0], powers)
+    if np.any(np.abs(off).max(axis=0)[1:] > NEARLY * logs.std(axis=0)[1:]):
+        return []
+    direction = np.zeros(len(model.terms))
+    direction[[model.slopes[name] for name in names]] = powers
+    value, low, high = joint.known.along(direction, 0.95)
+    if (high - low) / 2 > CLOSED * halves[names[0]]:
+        return []
+    line = " and ".join(f"{name} = {names[0]}^{power:.2f}" for name, power in zip(names[1:], powers[1:], strict=True))
+    return [
+        f"{' and '.join(names)} nearly move together, so that their exponents are not known one by one: along"
+        f" {line} it is {value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    ]

@@ -20,7 +20,8 @@ import numpy as np
 
 from experiments.bend.alternatives import Estimate, other_estimates
 from experiments.bend.evidence.cells import Cell
-from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of
+from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of, together_notes
+from experiments.bend.low_runs import low_run_notes
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
 from experiments.bend.optimum import CellOptimum, OptimumStatus
 from experiments.bend.power import Power, power
@@ -207,6 +208,7 @@ def fit_group(
     if model is not None and joint is not None:
         for covariate in model.covariates:
             exponents[covariate] = exponent_of(covariate, model, joint)
+        notes += together_notes(model, joint)
     at_batch: tuple[BatchExponents, ...] = ()
     if model is not None and joint is not None and "batch_size" in model.covariates:
         at_batch = tuple(by_batch(usable, model, joint, axes))
@@ -217,6 +219,7 @@ def fit_group(
     notes += _counts(law, len(runs))
     notes += ceiling_notes(law)
     notes += scatter_notes(law)
+    notes += low_run_notes(runs, cells)
     ratios = _noise_ratios(usable, data, joint, axes) if data is not None and joint is not None else {}
     notes += [
         f"noise differs by a factor of {ratio:.2g} between the two halves of {axis}: a single noise level is assumed"

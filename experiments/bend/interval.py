@@ -8,7 +8,8 @@ a small linear problem, and
 
 is the interval: for a parabola with free curvature Fieller's, exact, and open on a side where the losses allow it.
 Nothing of the law across cells enters, only the shape, the typical curvature and the noise. The shape comes from all
-cells but this one: what the data say of it beyond the prior is reduced by one cell's share.
+cells but this one: what the data say of it beyond the prior is reduced by one cell's share. In a table of one cell
+the noise is at least what third differences of its losses show.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtri, stdtrit
+from scipy.special import fdtri, ndtri, stdtrit
 
-from experiments.bend.evidence.cells import Cell
+from experiments.bend.evidence.cells import Cell, leave_out
+from experiments.bend.evidence.windows import ENOUGH, rough_noise
 from experiments.joint import loss_shape
 from experiments.joint.fit import JointFit
 from experiments.joint.model import StackedLosses, error_variances
@@ -32,6 +34,7 @@ MARGIN = np.log(64.0)  # how far outside its grid an optimum is looked for
 GRID = 121
 PASSES = 6
 FEWEST_FREE = 4  # numbers that a parabola and its misfit spend: what the shape takes more, its prior gives back
+KINKED = 0.1  # nats above the lowest loss, from which on a kink would pass for noise
 AT_ONCE = 200_000  # candidates times points held in memory
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
@@ -124,6 +127,8 @@ def optimum_intervals(
     ``data`` and ``tilt_freedom`` are what `experiments.bend.evidence.cells.stack` makes of the ``cells``; ``level``, in
     (0, 1), is that of the intervals; ``further``: standard deviation of an optimum in ln beside what the losses say.
     """
+    if len(cells) == 1:
+        fit = _with_noise(fit, cells[0])
     centre, root = _shape_by_the_others(fit, len(cells))
     omega = np.minimum(fit.variances.omega / np.sqrt(np.maximum(1 - fit.trend_leverage, 1e-6)), WIDEST_CURVATURE)
     distance = data.x - data.spread_out(fit.optimum)
@@ -153,6 +158,20 @@ def optimum_intervals(
         found = _search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level)
         result.append(_wider(found, further * float(stdtrit(freedom, (1 + level) / 2))))
     return result
+
+
+def _with_noise(fit: JointFit, cell: Cell) -> JointFit:
+    """The fit with no less noise than neighbouring losses have about a smooth curve: a shape with almost as many
+    numbers as one cell has losses follows them all, and leaves no noise."""
+    low = cell.loss <= cell.loss.min() + KINKED
+    fours = [leave_out(cell, k, k + 4, "") for k in range(len(cell.x) - 3) if low[k : k + 4].all()]
+    noises = np.array([rough_noise([four]) for four in fours])
+    if cell.freedom < ENOUGH:
+        noises *= ndtri(0.75)  # each from a single difference, of which it was taken for the median
+    noise = float(np.sqrt(np.mean(noises**2))) if len(fours) else 0.0
+    if not fit.variances.sigma < noise < np.inf:
+        return fit
+    return replace(fit, variances=replace(fit.variances, sigma=noise), freedom=max(fit.freedom, float(len(fours))))
 
 
 def _wider(found: OptimumInterval, by: float) -> OptimumInterval:

@@ -27,7 +27,7 @@ from enum import Enum
 from math import factorial
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtri
 
 from experiments.bend.evidence.cells import Cell, make_cell, stack
@@ -35,6 +35,8 @@ from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
 from experiments.bend.interval import OptimumInterval, optimum_intervals
 from experiments.joint.regression import regress
 from theory import InvalidParameter
+
+Array = NDArray[np.float64]
 
 FLAT_BELOW = 1e-3  # level at which a parabola is no accident
 ORDERED_BELOW = 0.02  # the same of losses that fall to the best and rise from there: seven or more do
@@ -193,17 +195,18 @@ def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterva
     return replace(found, best=value, low=low, high=high)
 
 
-def _parabolic(cell: Cell) -> bool:
-    """Whether a parabola with its minimum inside the rates explains the losses better than a constant, by an F test."""
-    free = len(cell.x) - 3
+def parabolic(points: Array, loss: Array, count: Array) -> bool:
+    """Whether a parabola with its minimum inside the ``points``, ln(learning rate), explains the mean losses of so many
+    runs better than a constant, by an F test; all (num_points,)."""
+    free = len(points) - 3
     if free < 1:
         return False
-    x = cell.x - cell.x.mean()
-    fit = regress(np.vander(x, 3), cell.loss[:, None], cell.count)
+    x = points - points.mean()
+    fit = regress(np.vander(x, 3), loss[:, None], count)
     square, slope, _ = fit.coefficients[:, 0]
     inside = square > 0 and x[0] < -slope / (2 * square) < x[-1]
     variance = fit.spread[0, 0]
-    whole = float(np.sum(fit.weights * (cell.loss - np.average(cell.loss, weights=cell.count)) ** 2))
+    whole = float(np.sum(fit.weights * (loss - np.average(loss, weights=count)) ** 2))
     return bool(inside and (whole - free * variance) / 2 > variance * fdtri(2, free, 1 - FLAT_BELOW))
 
 
@@ -219,7 +222,7 @@ def _turns(cell: Cell) -> bool:
 def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:
     if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or (found.gain < 1 and not _parabolic(whole) and not _turns(whole)):
+    if found is None or (found.gain < 1 and not parabolic(whole.x, whole.loss, whole.count) and not _turns(whole)):
         return OptimumStatus.FLAT
     if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW

@@ -151,14 +151,26 @@ def ceiling_notes(law: ScalingLaw) -> list[str]:
     return [f"{where}, so that only a lower bound of the optimum is known"]
 
 
-def values_inside(law: ScalingLaw, axis: str) -> set[float]:
-    """The values of an axis at which an optimum lies inside its grid."""
-    pairs = zip(law.usable, law.inside, strict=True)
-    return {cell.key[axis] for cell, inside in pairs if inside and axis in cell.key}
+def values_inside(law: ScalingLaw, axis: str, *, pairs: bool = False) -> set[float]:
+    """The values of an axis at which an optimum lies inside its grid; with ``pairs`` also those where by the law it
+    lies between the two rates of a cell, or no farther outside than half their distance: there the difference of their
+    losses, and the curvature that other cells have, tell where."""
+    told = zip(
+        law.usable, [one or (pairs and _between(law, place)) for place, one in enumerate(law.inside)], strict=True
+    )
+    return {cell.key[axis] for cell, inside in told if inside and axis in cell.key}
+
+
+def _between(law: ScalingLaw, place: int) -> bool:
+    x = law.usable[place].x
+    if law.joint is None or len(x) != 2:
+        return False
+    return bool(abs(law.joint.optimum[place] - x.mean()) <= x[1] - x[0])
 
 
 def why_not(axis: str, runs: RunTable, law: ScalingLaw, needed: int = LEAST_VALUES) -> str | None:
-    """Why the curvature along an axis is not identified, None if it may be; with ``needed`` 2 the same of its slope."""
+    """Why the curvature along an axis is not identified, None if it may be; with ``needed`` 2 the same of its slope, of
+    which cells with two rates speak too."""
     if axis not in runs.numbers:
         return f"no column {axis}"
     values = len(np.unique(runs.numbers[axis]))
@@ -166,7 +178,7 @@ def why_not(axis: str, runs: RunTable, law: ScalingLaw, needed: int = LEAST_VALU
         return f"{values} distinct value{'s' if values > 1 else ''} of {axis}, {needed} are needed"
     if law.model is None:
         return "no cell has three usable learning rates"
-    inside = values_inside(law, axis)
+    inside = values_inside(law, axis, pairs=needed < LEAST_VALUES)
     if len(inside) < needed:
         plural = "" if len(inside) == 1 else "s"
         return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, {needed} are needed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-OTHER_NAMES = {  # beside those of `experiments.tables.columns`, which are names of columns
+OTHER_NAMES = {  # beside those of `experiments.tables.aliases`, which are names of columns
     "final_fraction": ("min_lr_ratio", "final_lr_ratio", "min_ratio", "lr_min_ratio", "final_ratio"),
     "initial_rms": ("init_rms", "init_std", "init_scale", "sigma", "std", "initializer_range"),
     "warmup_steps": ("warmup", "warmup_iters", "num_warmup_steps", "warmup_iterations"),
@@ -44,7 +44,7 @@ def suggested(name: str, flags: Sequence[str]) -> str | None:
     >>> suggested("--lr", ["--learning-rate", "--num-steps"])
     '--learning-rate'
     """
-    from experiments.tables.columns import ALIASES
+    from experiments.tables.aliases import ALIASES
 
     wanted, known = plain(name), {plain(flag): flag for flag in flags}
     if wanted in known:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.tables.columns import ALIASES, SO_FAR, spelled, unit_of
+from experiments.tables.aliases import ALIASES, SO_FAR, spelled, unit_of
 from experiments.tables.formats import RawTable
-from experiments.tables.numbers import Parsed, is_empty, parse
+from experiments.tables.numbers import Parsed, commas, is_empty, parse
+from experiments.tables.outcomes import share_done
 from experiments.tables.written import number
 
 Array = NDArray[np.float64]
@@ -64,6 +65,8 @@ CURVE: dict[str, tuple[str, ...]] = {
     "learning_rate": ALIASES["learning_rate"],
     "loss": ("train_loss", "training_loss", *NUMBERS["loss"]),
 }
+FRACTIONS = ("warmup_fraction", "decay_fraction", "final_fraction")  # 20% is one
+RATES = ("learning_rate", "final_learning_rate")  # 1/512 is one, and 3m none
 COUNTED = ("num_steps", "num_tokens", "num_params", "tokens_per_step", "warmup_steps", "decay_steps")
 LARGEST = 1e20  # beyond it, and below one over it, a number is none
 
@@ -100,14 +103,21 @@ def find_cells(raw: RawTable, columns: Mapping[str, str], constants: Mapping[str
             if name not in known:
                 raise BadInput(f"{flag} {name}: must be one of {', '.join(known)}")
     cells = Cells(len(raw.lines))
-    for name, others in known.items():
-        values = _values(raw, name, others, columns, constants, cells.read_from)
-        if values is None:
-            continue
+    found_values = {
+        name: values
+        for name, others in known.items()
+        if (values := _values(raw, name, others, columns, constants, cells.read_from)) is not None
+    }
+    own = [values for name, values in found_values.items() if name in NUMBERS and name not in constants]
+    mark = commas(raw.where, own, raw.separator)
+    for name, values in found_values.items():
+        others = known[name]
         if name in TEXTS:
             cells.texts[name] = ["" if value is None else str(value).strip() for value in values]
             continue
-        found = parse(values, suffixes=True)
+        found = parse(values, suffixes=name not in RATES, commas="thousands" if name in constants else mark)
+        if name in FRACTIONS and (share := share_done(values)) is not None:
+            found = Parsed(share, np.zeros(len(share), bool), np.isnan(share))
         unit = _unit(columns.get(name, cells.read_from.get(name, "")), name, others, values)
         if unit != 1:
             found = replace(found, numbers=found.numbers * unit)

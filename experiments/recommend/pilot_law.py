@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.bend.evidence.cells import Cell, usable_places
+from experiments.bend.low_runs import low_run_notes
 from experiments.bend.scaling_law import (
     AXES,
     Batch,
@@ -25,7 +26,7 @@ from experiments.joint.fit import JointFit
 from experiments.joint.model import Variances
 from experiments.joint.regressors import SLOPE
 from experiments.recommend.prediction import ASSUMED_BEND, Coefficients, Predicted
-from experiments.recommend.target_run import LARGEST_LOG, Line, TargetRun, complete, independent, off_lines
+from experiments.recommend.target_run import LARGEST_LOG, ON_LINE, Line, TargetRun, complete, independent, off_lines
 from experiments.tables.run_table import RunTable
 from experiments.text import counted
 
@@ -98,7 +99,9 @@ class PilotLaw:
         """
         coefficients, setting = self.coefficients, self.setting(target)
         off = np.array(list(off_lines(self.whole(target), self.lines).values()))
-        further = float(np.sum((SLOPE * off) ** 2))
+        leverage, largest = coefficients.leverage(setting)
+        # what the axes on lines would do beside them, at the target and in the cells that the law was fitted to
+        further = float(SLOPE**2 * (np.sum(off**2) + leverage * sum(line.off**2 for line in self.lines)))
         found = coefficients.predict(coefficients.row(setting), confidence, scatter=True, further=further)
         if found.high - found.low > np.log(WIDEST):
             raise BadInput(
@@ -106,7 +109,6 @@ class PilotLaw:
                 f" 10^{(found.high - found.low) / np.log(10):.1f}"
             )
         whole, middle = found.factor(), dict(coefficients.model.centre)
-        leverage, largest = coefficients.leverage(setting)
         return Answer(
             value=whole.value,
             low=whole.low,
@@ -143,12 +145,14 @@ def fit_pilot_law(
             f"{counted(pairs, 'cell')} with two usable learning rates: {speak} through the shape of the other cells"
         )
     rekeyed, lines = independent(usable, treated)
-    notes += [f"{line} in the table: the answer holds there, what {line.name} does counts along" for line in lines]
+    for line in lines:
+        within = f" to {100 * line.off:.2g} %" if line.off > ON_LINE else ""
+        notes.append(f"{line} in the table{within}: the answer holds there, what {line.name} does counts along")
     if target is not None:
         complete(usable, target, treated, lines)
     axes = (*AXES, *runs.axes)
     law = fit_scaling_law(rekeyed, axes, treated, straight=straight)
-    notes += scatter_notes(law)
+    notes += [*scatter_notes(law), *low_run_notes(runs, usable)]
     model, joint = law.model, law.joint
     if model is None or joint is None:
         raise BadInput("the losses do not determine a law of the optimum")
@@ -161,7 +165,7 @@ def fit_pilot_law(
         )
         raise BadInput(f"no cell shows an optimum inside its grid of learning rates ({shown}): {advice}")
     for name in rekeyed[0].key:
-        number = len(values_inside(law, name))
+        number = len(values_inside(law, name, pairs=True))
         if name in model.lost:
             raise BadInput(f"{name}: {model.lost[name]}, so the table gives no slope along it")
         if name in model.slopes and number < 2:

@@ -17,9 +17,8 @@ from theory.checks import require_number
 LARGEST_LOG = float(np.log(1e300))
 SAME = 1e-6  # relative difference below which two values are one
 KEYS = (*SCALES, DECAYS[0])  # that have a flag of their own
-ON_LINE = (
-    0.01  # in ln: axes that stay so close to a line are one; farther off it, the priors of the law tell them apart
-)
+ON_LINE = 0.01  # in ln: axes so close to a line are one; farther off it, the priors of the law tell them apart
+NEAR_LINE = 0.1  # the same of cells that carry no more than the slopes, and so no bend along the line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +57,14 @@ class TargetRun:
 class Line:
     """An axis that moves with others in the table: name = scale times the product of theirs to their powers.
 
-    name : of the axis. log_scale : ln of the factor. powers : by the name of the other axis.
+    name : of the axis. log_scale : ln of the factor. powers : by the name of the other axis. off : how far the cells
+    lie off it, root mean square in ln.
     """
 
     name: str
     log_scale: float
     powers: Mapping[str, float]
+    off: float = 0.0
 
     def log_value(self, setting: Mapping[str, float]) -> float:
         """ln of the axis, on the line."""
@@ -140,14 +141,16 @@ def independent(cells: Sequence[Cell], batch: Batch) -> tuple[list[Cell], list[L
     logs = {name: np.log([cell.key[name] for cell in cells]) for name in names}
     kept: list[str] = []
     lines: list[Line] = []
+    near = NEAR_LINE if len(cells) <= len(names) + 1 else ON_LINE
     for name in names:
         design = np.stack([np.ones(len(cells)), *(logs[other] for other in kept)], axis=1)
         solved, *_ = np.linalg.lstsq(design, logs[name], rcond=None)
-        if not kept or np.abs(logs[name] - design @ solved).max() > ON_LINE:
+        off = logs[name] - design @ solved
+        if not kept or np.abs(off).max() > near:
             kept.append(name)
             continue
         used = {other: float(power) for other, power in zip(kept, solved[1:], strict=True) if abs(power) > 1e-3}
-        lines.append(Line(name=name, log_scale=float(solved[0]), powers=used))
+        lines.append(Line(name=name, log_scale=float(solved[0]), powers=used, off=float(np.sqrt(np.mean(off**2)))))
     left_out = {line.name for line in lines} | tuned
     return [replace(cell, key={n: v for n, v in cell.key.items() if n not in left_out}) for cell in cells], lines
 

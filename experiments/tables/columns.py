@@ -12,84 +12,48 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import product
 
 from experiments.files import BadInput
+from experiments.tables.aliases import (
+    ALIASES,
+    CALLS,
+    FLAGS,
+    IF_NOTHING_ELSE,
+    PROGRESS,
+    SEQUENCES,
+    SO_FAR,
+    STATE,
+    spelled,
+    unit_of,
+)
 from experiments.tables.formats import RawTable
 from experiments.tables.numbers import is_empty, parse
+from experiments.tables.outcomes import share_done
 from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED, SCALES
-from experiments.tables.written import POWERS, WORDS, Commas, number
+from experiments.tables.written import Commas, number
 
-STATE = "state"
 MAPPABLE = (*COLUMNS, STATE)
 
-# lower case, with _ for everything that is no letter or digit; one capital letter stands for itself
-ALIASES: dict[str, tuple[str, ...]] = {
-    "learning_rate": ("lr", "learning_rate", "peak_lr", "max_lr", "peak_learning_rate", "max_learning_rate", "base_lr"),
-    "loss": (
-        "loss",
-        *("val_loss", "eval_loss", "valid_loss", "validation_loss", "loss_val", "loss_eval", "loss_validation"),
-        *("final_loss", "final_val_loss", "final_eval_loss", "last_val_loss", "final_validation_loss"),
-    ),
-    "num_params": (
-        *("N", "params", "n_params", "nparams", "num_parameters", "n_parameters", "parameters", "param_count"),
-        *("parameter_count", "model_size", "model_params", "non_embedding_params", "num_params"),
-    ),
-    "num_tokens": (
-        *("D", "tokens", "n_tokens", "num_train_tokens", "train_tokens", "training_tokens", "total_tokens"),
-        *("token_budget", "target_tokens", "tokens_target", "planned_tokens", "num_tokens"),
-    ),
-    "batch_size": ("batch", "bs", "global_batch_size", "global_batch", "batchsize", "train_batch_size", "batch_size"),
-    "weight_decay": ("wd", "weight_decay", "weightdecay"),
-    "independent_weight_decay": ("independent_wd", "indep_wd", "wd_indep", "independent_decay"),
-    "num_steps": (
-        *("steps", "n_steps", "num_train_steps", "train_steps", "training_steps", "max_steps", "total_steps"),
-        *("iterations", "num_iterations", "n_iterations", "iters", "max_iters", "num_steps"),
-    ),
-    "optimizer": ("opt", "optim", "optimizer_name", "optimizer_type", "optimiser", "optimizer"),
-    "seed": ("random_seed", "rng_seed", "seed"),
-    STATE: ("state", "status", "outcome", "run_state"),
-}
-SO_FAR: dict[str, tuple[str, ...]] = {
-    "num_steps": (
-        *("_step", "global_step", "trainer_global_step", "train_global_step", "step", "iter", "iteration"),
-        *("trainer_step", "train_step"),
-    ),
-    "num_tokens": (
-        *("tokens_seen", "tokens_processed", "consumed_tokens", "total_tokens_seen", "train_tokens_seen"),
-        *("num_tokens_seen", "n_tokens_seen", "num_input_tokens_seen", "train_num_input_tokens_seen"),
-        *("tokens_trained", "total_tokens_processed"),
-    ),
-}
-SEQUENCES = (
-    *("sequence_length", "seq_len", "seq_length", "seqlen", "context_length", "block_size", "context", "max_seq_len"),
-    *("ctx_len", "max_sequence_length", "max_position_embeddings"),
-)
-CALLS = "_step"  # counts what was logged; where steps of training are counted too, they count
-PROGRESS = (
-    *("epoch", "train_epoch", "trainer_epoch", "current_epoch", "epochs_done", "progress", "train_progress"),
-    *("fraction_done", "percent_done", "percent_complete"),
-)
-WRAPPERS = ("config", "summary", "metrics", "hparams", "args", "params")  # objects that say nothing of what is in them
-WRAPPED = re.compile(rf"(?:(?:{'|'.join(WRAPPERS)})/)+", re.IGNORECASE)  # summary/val_loss
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
-WITH_UNIT = re.compile(rf"(.*?[^\W_])[\W_]+(?:in[\W_]+)?({WORDS})s?[\W_]*|(.*[a-z])([KMBGT])", re.IGNORECASE)
-WITH_UNITS = (*SCALES, "num_steps")  # what is counted
-MOST_REMEMBERED = 100_000  # names, of which a table may have as many as it likes
+SMALL = ("learning_rate",)  # what is below 1
+WITH_UNITS = (*SCALES, "num_steps", *SMALL)
 NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numbers
 
 
 @dataclass
 class Found:
     """``places`` of our columns in the source, of its ``axes`` and ``groups``; ``so_far`` of what a run has done, by
-    the name of ours that says what it was to do; ``progress`` of columns that say how far it came; ``sequences``
-    of those that tell the tokens in a sequence; ``units``, above 1, of the values of our columns; ``notes``."""
+    the name of ours that says what it was to do; ``progress`` of columns that say how far it came; ``flags`` of those
+    that say by yes and no whether it is through; ``sequences`` of those that tell the tokens in a sequence; ``units``,
+    other than 1, of the values of our columns; ``notes``."""
 
     places: dict[str, int] = field(default_factory=dict)
     axes: dict[str, int] = field(default_factory=dict)
     groups: dict[str, int] = field(default_factory=dict)
     so_far: dict[str, int] = field(default_factory=dict)
     progress: list[int] = field(default_factory=list)
+    flags: dict[int, bool | None] = field(default_factory=dict)
     sequences: list[int] = field(default_factory=list)
     units: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -133,19 +97,27 @@ def find_columns(
         f"{name!r} is not one further column" for name in others if name not in raw.header and name not in COLUMNS
     ]
     if missing:
-        raise BadInput(f"{raw.where}: {'; '.join(missing)}; it has {raw.shown}")
+        empty = [
+            f"; no row can be read: {e.count} with {e.reason} ({e.example})" for e in raw.exclusions if not raw.lines
+        ]
+        raise BadInput(f"{raw.where}: {'; '.join(missing)}; it has {raw.shown}{''.join(empty)}")
     ours = {name: raw.header[place] for name, place in found.places.items()}
     found.axes = {name: _place(raw, f"--axis {name}={theirs}", theirs, ours) for name, theirs in axes.items()}
     found.groups = {name: _place(raw, f"--group {name}", name, ours) for name in groups}
+    read = {*found.places.values(), *found.axes.values(), *found.groups.values()}
     for name, names in SO_FAR.items():
-        done = [
-            place for place in _without_calls(raw, _candidates(raw, names, set())) if place != found.places.get(name)
-        ]
+        counts = [place for place in _candidates(raw, names, set(), units_of=name) if _can_be(raw, name, place)]
+        done = [place for place in _without_calls(raw, counts) if place != found.places.get(name)]
         if len(done) == 1 and name in found.places and done[0] not in found.axes.values():
             found.so_far[name] = done[0]
-    read = {*found.places.values(), *found.axes.values(), *found.groups.values()}
-    progress = [place for place in _candidates(raw, PROGRESS, set(others)) if place not in read]
-    found.progress = [place for place in progress if _can_be(raw, "num_steps", place)]
+    progress = _candidates(raw, (*PROGRESS, *(other for names in SO_FAR.values() for other in names)), set(others))
+    found.progress = [
+        place
+        for place in progress
+        if place not in read and (share_done(raw.columns[place]) is not None or _progress(raw, place))
+    ]
+    for other, good in FLAGS.items():
+        found.flags |= dict.fromkeys(set(_candidates(raw, (other,), set(others))) - read, good)
     found.sequences = _candidates(raw, SEQUENCES, set())
     for name in others:
         if name in COLUMNS or raw.times[name] != 1:
@@ -166,12 +138,12 @@ def _place(raw: RawTable, what: str, theirs: str, columns: Mapping[str, str]) ->
 
 def _by_alias(raw: RawTable, name: str, taken: set[str], found: Found, missing: list[str]) -> None:
     """Take the only column that has one of the other names; complain where there are two, or none and one is needed."""
-    planned, so_far = ALIASES.get(name, ()), SO_FAR.get(name, ())
-    for names, in_units in ((planned, False), (planned, True), (so_far, False), (so_far, True)):
+    known = (ALIASES.get(name, ()), SO_FAR.get(name, ()), IF_NOTHING_ELSE.get(name, ()))
+    for names, in_units in product(known, (False, True)):
         places = [
             place
-            for place in _candidates(raw, names, taken, in_units=in_units)
-            if _can_be(raw, name, place) and (not in_units or name in WITH_UNITS)
+            for place in _candidates(raw, names, taken, units_of=name if in_units else None)
+            if _can_be(raw, name, place)
         ]
         places = _without_calls(raw, places)
         if not places:
@@ -201,8 +173,8 @@ def _without_calls(raw: RawTable, places: list[int]) -> list[int]:
 def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
     """Whether the name of a column tells the unit of its values, which is noted; values that tell their own have it."""
     place = found.places[name]
-    base, unit = unit_of(raw.header[place])
-    known = {*ALIASES.get(name, ()), *SO_FAR.get(name, ())}
+    base, unit = unit_of(raw.header[place], small=name in SMALL)
+    known = {*ALIASES.get(name, ()), *SO_FAR.get(name, ()), *IF_NOTHING_ELSE.get(name, ())}
     values = [value for value in raw.columns[place] if not is_empty(value)]
     if name not in WITH_UNITS or unit == 1 or not set(spelled(base)) & known:
         return False
@@ -212,18 +184,6 @@ def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
     first = f": {values[0]} is {float(values[0]) * unit:g}" if values else ""
     found.notes.append(f"{name} is read from {raw.header[place]}, in units of {unit:g} by its name{first}")
     return True
-
-
-@lru_cache(maxsize=MOST_REMEMBERED)
-def unit_of(theirs: str) -> tuple[str, float]:
-    """A name without its unit, and that unit: ("params", 1e6) of params_M, params (millions) and paramsM; 1 if none."""
-    match = WITH_UNIT.fullmatch(theirs.strip())
-    if match is None or (match[3] and not (match[3][-1].islower() and match[4].isupper())):
-        return theirs, 1.0
-    base, unit = (match[3], match[4]) if match[3] else (match[1], match[2])
-    if len(base) == 1 and len(unit) == 1 and unit.islower():
-        return theirs, 1.0  # N_t is an index
-    return base, 10.0 ** POWERS[unit[0].lower()]
 
 
 def _hint(raw: RawTable, name: str) -> str:
@@ -252,29 +212,16 @@ def _tell_beside(raw: RawTable, name: str, taken: set[str], found: Found) -> Non
         found.notes.append(f"{name} is read, {shown} is not: choose with --column {name}=NAME")
 
 
-def is_so_far(theirs: str, name: str) -> bool:
-    """Whether a column, by its name, tells what a run has done and not what it was to do."""
-    return bool({*spelled(theirs), *spelled(unit_of(theirs)[0])} & set(SO_FAR[name]))
-
-
-def _candidates(raw: RawTable, names: Sequence[str], taken: set[str], *, in_units: bool = False) -> list[int]:
-    """Columns of one of those names, or of one and a unit."""
-    bare = {theirs: unit_of(theirs)[0] if in_units else theirs for theirs in raw.header}
+def _candidates(raw: RawTable, names: Sequence[str], taken: set[str], *, units_of: str | None = None) -> list[int]:
+    """Columns of one of those names, or of one and a unit that ``units_of``, one of ours, may have."""
+    bare = {theirs: theirs for theirs in raw.header}
+    if units_of in WITH_UNITS:
+        bare = {theirs: unit_of(theirs, small=units_of in SMALL)[0] for theirs in raw.header}
     return [
         place
         for place, theirs in enumerate(raw.header)
         if theirs not in taken and raw.times[theirs] == 1 and (set(spelled(bare[theirs])) & set(names))
     ]
-
-
-@lru_cache(maxsize=MOST_REMEMBERED)
-def spelled(theirs: str) -> tuple[str, ...]:
-    """A name as it is compared: whole, and the ends of one with dots, such as config.model.n_params."""
-    bare = theirs[match.end() :] if (match := WRAPPED.match(theirs)) else theirs
-    parts = [part for part in (bare or theirs).split(".") if part not in WRAPPERS] or [theirs]
-    ends = [".".join(parts[place:]) for place in range(len(parts))]
-    found = [end if len(end) == 1 else re.sub("[^a-z0-9_]+", "_", end.lower()) for end in ends]
-    return (found[0], *(end for end in found[1:] if end != "loss"))  # train.loss is another one
 
 
 def _can_be(raw: RawTable, name: str, place: int) -> bool:
@@ -289,7 +236,13 @@ def _can_be(raw: RawTable, name: str, place: int) -> bool:
     if number(values[0]) is not None:
         return True
     readings: tuple[Commas, ...] = ("thousands", "decimal")
-    return any(bool(parse(values, suffixes=True, commas=mark).text.mean() < NUMERIC_SHARE) for mark in readings)
+    counted = name in (*SCALES, "num_steps")
+    return any(bool(parse(values, suffixes=counted, commas=mark).text.mean() < NUMERIC_SHARE) for mark in readings)
+
+
+def _progress(raw: RawTable, place: int) -> bool:
+    """Whether a column holds numbers that say how far runs came, by its name."""
+    return bool(set(spelled(raw.header[place])) & set(PROGRESS)) and _can_be(raw, "num_steps", place)
 
 
 def _equal(one: Sequence[object], other: Sequence[object]) -> bool:

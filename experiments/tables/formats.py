@@ -1,29 +1,39 @@
 """Files of runs as they come: separated values, JSON lines, a JSON list. Nothing is interpreted yet.
 
 What the file is, is told by its first character: ``{`` begins JSON lines, one run each, ``[`` a list of objects. Else
-the header's most frequent separator counts, of comma, semicolon, tab and bar. Objects in objects become columns with
-dots in their names.
+the header's most frequent separator counts, of comma, semicolon, tab and bar; where it has none, blanks separate.
+Objects in objects become columns with dots in their names.
+
+Above the header may stand comments (``#``), empty lines and what Excel writes there, ``sep=;``. A comment just above
+rows of numbers is the header itself. Fields beyond the header's, if there is nothing in them, are none.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import BadInput, one_line, open_regular
 from experiments.tables.run_table import Exclusion
+from experiments.tables.written import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SEPARATORS = ",;\t|"
+BLANK = " "  # any number of blanks
+TOLD = re.compile("sep=(.)")  # by Excel, in a line above the header
+COMMENT = "#"
 DEEPEST = 20  # objects in objects
 
 
@@ -73,17 +83,21 @@ def read_raw(path: Path) -> RawTable:
 
 def _read(path: Path) -> RawTable:
     try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
-            start = file.read(1 << 16)
-            file.seek(0)
-            first = start.lstrip()[:1]
-            if first == "[":
-                return _from_objects(str(path), _listed(path, file))
-            if first == "{":
-                return _from_objects(str(path), _lines(path, file))
-            return _separated(str(path), file, _separator(start))
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8 text") from None
+        with open_regular(path) as binary:
+            wide = binary.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Excel's Unicode text
+            encoding = "utf-16" if wide else "utf-8-sig"
+            with io.TextIOWrapper(binary, encoding=encoding, newline="") as file:
+                start = file.read(1 << 16)
+                file.seek(0)
+                first = start.lstrip()[:1]
+                if first == "[":
+                    return _from_objects(str(path), _listed(path, file))
+                if first == "{":
+                    return _from_objects(str(path), _lines(path, file))
+                return _separated(str(path), file, _Top.of(start))
+    except UnicodeError as error:
+        where = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+        raise BadInput(f"{path}: not UTF-8{where}; save it as UTF-8 text") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -100,29 +114,76 @@ def raw_from_frame(frame: pd.DataFrame) -> RawTable:
     )
 
 
-def _separator(start: str) -> str:
-    header = next(iter(start.splitlines()), "")
+@dataclass(frozen=True)
+class _Top:
+    """What stands above the rows: ``skipped`` lines, then a header, which begins with the sign of a comment or not; and
+    what separates the fields."""
+
+    skipped: int
+    is_comment: bool
+    separator: str
+
+    @staticmethod
+    def of(start: str) -> _Top:
+        """From the beginning of a file."""
+        told, comment = "", -1
+        lines = start.splitlines()
+        for place, line in enumerate(lines):
+            text = line.strip()
+            if found := TOLD.fullmatch(text):
+                told = found[1]
+            elif text.startswith(COMMENT):
+                comment = place
+            elif text:
+                separator = told or _separator(line)
+                below = next((other.split() for other in lines[place + 1 :] if other.strip()), [])
+                if separator == BLANK and len(below) != len(line.split()):
+                    separator = SEPARATORS[0]  # a sentence
+                if comment >= 0 and all(number(cell) is not None for cell in _fields(line, separator)):
+                    above = lines[comment].lstrip(COMMENT + " ")
+                    if len(_fields(above, separator)) == len(_fields(line, separator)):
+                        return _Top(comment, True, separator)
+                return _Top(place, False, separator)
+        return _Top(0, False, told or _separator(start))
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return line.split() if separator == BLANK else line.split(separator)
+
+
+def _separator(line: str) -> str:
+    header = next(iter(line.splitlines()), "")
     bare = "".join(header.split('"')[::2])  # what stands in quotes separates nothing
-    return max(SEPARATORS, key=bare.count)
+    best = max(SEPARATORS, key=bare.count)
+    return BLANK if not bare.count(best) and len(bare.split()) > 1 and '"' not in header else best
 
 
-def _separated(where: str, file: io.TextIOWrapper, separator: str) -> RawTable:
+def _separated(where: str, file: io.TextIOWrapper, top: _Top) -> RawTable:
     rows: list[list[str]] = []
     lines: list[int] = []
-    num_rows, ragged, example = 0, 0, ""
+    num_rows, ragged, example, separator = 0, 0, "", top.separator
+    source: Iterable[str] = islice(file, top.skipped, None)
+    if separator == BLANK:
+        source = (BLANK.join(line.split()) for line in source)
     try:
-        reader = csv.reader(file, strict=True, delimiter=separator)  # else an open quote swallows the rest
+        reader = csv.reader(source, strict=True, delimiter=separator)  # else an open quote swallows the rest
         header = tuple(name.strip() for name in next(reader, []))
+        if top.is_comment:
+            header = (header[0].lstrip(COMMENT).strip(), *header[1:])
+            header = header[1:] if separator == BLANK and not header[0] else header
         for row in reader:
-            if not row:
+            if not any(cell.strip() for cell in row):
                 continue
             num_rows += 1
+            line = reader.line_num + top.skipped
+            if len(row) > len(header) and not any(cell.strip() for cell in row[len(header) :]):
+                row = row[: len(header)]
             if len(row) != len(header):
                 ragged += 1
-                example = example or f"line {reader.line_num} has {len(row)}"
+                example = example or f"line {line} has {len(row)}"
                 continue
             rows.append(row)
-            lines.append(reader.line_num)
+            lines.append(line)
     except csv.Error as error:
         raise BadInput(f"{where}: not a CSV file ({error}, after line {max(lines, default=1)})") from None
     reason = f"another number of fields than the header's {len(header)}"

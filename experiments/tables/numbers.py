@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.files import BadInput
-from experiments.tables.written import DECIMAL, THOUSANDS, Commas, number, written
+from experiments.tables.written import DECIMAL, DOTTED, SURELY_DOTTED, THOUSANDS, Commas, number, written
 
 Array = NDArray[np.float64]
 
@@ -36,10 +36,13 @@ class Parsed:
 
 
 def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "thousands") -> Parsed:
-    """A column; ``suffixes``: whether 130M is a number in it."""
+    """A column; ``suffixes``: whether 130M is a number in it, and 1.000 a thousand where ``commas`` are decimal points
+    or another of its values has two such points."""
     nothing = np.zeros(len(values), bool)
+    dotted = [value for value in values if isinstance(value, str) and value.count(".") > (commas == "thousands")]
+    dots = suffixes and any(DOTTED.fullmatch(value.strip()) for value in dotted)
     try:
-        if bool not in set(map(type, values)):
+        if not dots and bool not in set(map(type, values)):
             return Parsed(possible(np.array([float(value) for value in values], np.float64)), nothing, nothing)
     except (TypeError, ValueError, OverflowError):
         pass
@@ -50,8 +53,8 @@ def parse(values: Sequence[Any], *, suffixes: bool = False, commas: Commas = "th
             empty[place] = True
             continue
         plain = number(value)
-        if plain is None:
-            plain = written(str(value).strip(), suffixes=suffixes, commas=commas)
+        if plain is None or (dots and isinstance(value, str) and "." in value):
+            plain = written(str(value).strip(), suffixes=suffixes, commas=commas, dots=dots)
             if plain is not None and rewritten is None:
                 rewritten = str(value).strip(), plain
         if plain is None:
@@ -83,7 +86,9 @@ def commas(where: str, columns: Iterable[Sequence[Any]], separator: str) -> Comm
                 continue
             text = value.strip()
             any_comma = True
-            if SURELY_THOUSANDS.fullmatch(text):
+            if SURELY_DOTTED.fullmatch(text):
+                decimal = decimal or text
+            elif SURELY_THOUSANDS.fullmatch(text):
                 thousands = thousands or text
             elif DECIMAL.fullmatch(text) and not THOUSANDS.fullmatch(text):
                 decimal = decimal or text

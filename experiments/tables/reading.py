@@ -19,7 +19,8 @@ import numpy as np
 
 from experiments.files import BadInput
 from experiments.tables import outcomes, plausibility, unread
-from experiments.tables.columns import STATE, Found, check_names, find_columns, is_so_far
+from experiments.tables.aliases import STATE, is_so_far, unit_of
+from experiments.tables.columns import Found, check_names, find_columns
 from experiments.tables.decay import Decay, settle_decay
 from experiments.tables.filters import Condition, select_rows
 from experiments.tables.formats import RawTable, raw_from_frame, read_raw
@@ -34,6 +35,7 @@ from experiments.tables.run_table import (
     Rows,
     RunTable,
 )
+from experiments.text import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +102,11 @@ def clean(raw: RawTable, how: How) -> RunTable:
     if STATE in found.places:
         states = raw.columns[found.places[STATE]]
         numbers["loss"] = outcomes.apply_states(states, numbers["loss"], rows, found.notes, names[STATE])
+    found.flags = {
+        place: good
+        for place, good in found.flags.items()
+        if outcomes.drop_flagged(raw.columns[place], good, numbers["loss"], rows, raw.header[place])
+    }
     _drop_repeated(raw, found.places["learning_rate"], rows, numbers, labels)
     _require_rows(raw, rows)
     size = len(raw.lines)
@@ -119,11 +126,13 @@ def clean(raw: RawTable, how: How) -> RunTable:
     but_length = joined(group, codes([numbers[name] for name in kept.scales if name != "num_tokens"], size))
     _drop_unfinished(raw, found, rows, numbers, cell, but_length)
     _require_rows(raw, rows)
+    empty = np.array([is_empty(value) for value in raw.columns[found.places["loss"]]], bool)
+    found.notes += plausibility.missing_above(numbers["learning_rate"], numbers["loss"], cell, empty)
     cell, table = cell[rows.keep], replace(kept.select(rows.keep), exclusions=tuple(rows.exclusions))
     _check_units(raw, table)
     if how.loss_unit is None:
         plausibility.check_losses(raw.where, table.numbers["loss"], cell, name=names["loss"])
-    return _with_notes(raw, found, rows, table, cell)
+    return _with_notes(raw, found, rows, table, cell, group[rows.keep])
 
 
 def _refuse_log(raw: RawTable, found: Found) -> None:
@@ -146,13 +155,19 @@ def _numbers(raw: RawTable, found: Found, rows: Rows, how: How) -> dict[str, Arr
         parsed = parse(values, suffixes=name in scales or name in found.axes, commas=mark)
         if not (name == "loss" and raw.missing_is_nan):
             rows.drop(parsed.empty, f"no {name}", values)
-        rows.drop(parsed.text, f"text in {name}", values)
+        lost = parsed.text & outcomes.lost_by_word(values) if name == "loss" and parsed.text.any() else None
+        if lost is not None and lost.any():
+            first = values[int(np.argmax(lost))]
+            found.notes.append(f"{counted(int(lost.sum()), 'run')} diverged by a word in loss: {first}")
+        rows.drop(parsed.text if lost is None else parsed.text & ~lost, f"text in {name}", values)
         number = parsed.numbers * found.units.get(name, 1.0)
         if parsed.rewritten is not None:
             found.notes.append(f"{name}: {parsed.rewritten[0]!r} is read as {parsed.rewritten[1]:.10g}")
         if name == "learning_rate":
             plausibility.check_rates(raw.where, number, rows.keep, name=raw.header[place])
         if name == "loss":
+            failed = plausibility.failed_marks(np.where(rows.keep, number, np.nan))
+            rows.drop(failed, "a loss of 0 or below, as of a run that failed", values)
             number = _in_nats(number, how.loss_unit)
         elif name in DECAYS:
             rows.drop(~(np.isfinite(number) & (number >= 0)), f"{name} negative or not finite", values)
@@ -236,7 +251,7 @@ def _drop_unfinished(
     raw: RawTable, found: Found, rows: Rows, numbers: Mapping[str, Array], cell: Codes, setting: Codes
 ) -> None:
     for name, place in found.so_far.items():
-        done = parse(raw.columns[place], suffixes=True).numbers
+        done = parse(raw.columns[place], suffixes=True).numbers * unit_of(raw.header[place])[1]
         outcomes.drop_unfinished(raw.header[place], done, numbers[name], numbers["loss"], rows)
     if "num_tokens" in found.places and is_so_far(raw.header[found.places["num_tokens"]], "num_tokens"):
         theirs = raw.header[found.places["num_tokens"]]
@@ -253,7 +268,8 @@ def _drop_unfinished(
             counted=is_so_far(theirs, "num_steps"),
         )
     for place in found.progress:
-        done = parse(raw.columns[place]).numbers
+        share = outcomes.share_done(raw.columns[place])
+        done = parse(raw.columns[place]).numbers if share is None else share
         outcomes.drop_shorter(
             raw.header[place], done, cell, numbers["learning_rate"], numbers["loss"], rows, counted=True
         )
@@ -269,14 +285,15 @@ def _check_units(raw: RawTable, table: RunTable) -> None:
             )
 
 
-def _told_length(raw: RawTable, found: Found, left: Sequence[int]) -> float | None:
-    """Tokens in a sequence, where all the rows ``left`` agree on it."""
+def _told_length(raw: RawTable, found: Found, left: Sequence[int]) -> Array | None:
+    """(num_left,) tokens in a sequence by the one column, or several that agree, that tells them for all rows left."""
     told = [parse([raw.columns[place][row] for row in left], suffixes=True).numbers for place in found.sequences]
-    values = np.unique(np.concatenate([*told, np.zeros(0)]))
-    return float(values[0]) if len(values) == 1 and np.isfinite(values[0]) else None
+    if not told or not all(np.array_equal(told[0], other) for other in told) or not np.all(told[0] > 0):
+        return None
+    return told[0]
 
 
-def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: Codes) -> RunTable:
+def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: Codes, group: Codes) -> RunTable:
     """What was read from where, what was not, and what looks wrong."""
     left = np.flatnonzero(rows.keep).tolist()
     length, said = plausibility.sequence_length(table, _told_length(raw, found, left))
@@ -284,7 +301,7 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
     size = len(table)
     rate = codes([table.numbers["learning_rate"]], size)
     read = {*found.places.values(), *found.axes.values(), *found.groups.values(), *found.so_far.values()}
-    read |= set(found.progress)
+    read |= {*found.progress, *found.flags}
     others = unread.read_beside(table.labels)
     beside = [(raw.header[p], [raw.columns[p][row] for row in left]) for p in range(len(raw.header)) if p not in read]
     varying = unread.varying_columns([*others, *beside], cell, rate)
@@ -300,5 +317,10 @@ def _with_notes(raw: RawTable, found: Found, rows: Rows, table: RunTable, cell: 
     return replace(
         table,
         notes=(*found.notes, *(told if length else ()), *plausibility.derived(table), *unread_notes),
-        warnings=(*unread_warnings, *(() if length else told), *plausibility.doubts(table, cell)),
+        warnings=(
+            *unread_warnings,
+            *(() if length else told),
+            *plausibility.doubts(table, cell),
+            *plausibility.torn_cells(table, group, rate),
+        ),
     )

@@ -7,6 +7,7 @@ measurement or a name, and one that goes with the learning rate is part of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -15,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.tables.columns import spelled
+from experiments.tables.aliases import spelled
 from experiments.tables.keys import Codes, count, joined
 from experiments.tables.names import telling_word
+from experiments.tables.numbers import is_empty
 from experiments.tables.run_table import Array
 from experiments.tables.written import number, written
 
@@ -27,17 +29,20 @@ DIVERGED = 1.0  # nats above the best replicate: another matter
 LEAST_USES = 3  # runs per value of a column of settings, on average
 SWEEP = 3  # learning rates
 TIMES = ("runtime", "_runtime", "train_runtime", "_timestamp", "duration", "walltime", "wall_time")  # measured, not set
+SIZE = re.compile(r"(?<![A-Za-z0-9.])\d+(?:\.\d+)?[KMB](?![A-Za-z0-9])", re.IGNORECASE)  # the 160m of pythia-160m
 MOST_VALUES, MOST_COLUMNS = 6, 8  # that are shown
 
 
 @dataclass(frozen=True)
 class Varying:
     """A column that differs inside cells; ``apart``: it tells apart runs of one learning rate, or whole sweeps.
-    ``values``: shown."""
+    ``values``: shown, the ``first`` of them as it stands in the table; ``numeric``: whether all are numbers."""
 
     name: str
     values: str
     apart: bool
+    first: str
+    numeric: bool
 
     def __str__(self) -> str:
         return f"{self.name} ({self.values})"
@@ -61,8 +66,12 @@ def varying_columns(unread: Iterable[tuple[str, Sequence[Any]]], cell: Codes, ra
         repeats = count(joined(point, own)) > num_points
         if not repeats and np.all((parts == 1) | (parts == rates)):
             continue  # one value, or another at every learning rate
-        found.append(Varying(name, _shown(distinct), repeats or _own_sweeps(cell, part, rate)))
-    return found
+        numbers = {text: _number(text) for text in distinct}
+        ordered = sorted(distinct, key=lambda text: (numbers.get(text) is None, numbers.get(text) or 0.0, text))
+        numeric = None not in numbers.values()
+        apart = repeats or _own_sweeps(cell, part, rate)
+        found.append(Varying(name, _shown(ordered), apart, "" if is_empty(ordered[0]) else ordered[0], numeric))
+    return sorted(found, key=lambda one: not one.numeric)  # names that join several settings come last
 
 
 def _number_by(cell: Codes, other: Codes) -> Codes:
@@ -77,12 +86,18 @@ def _own_sweeps(cell: Codes, part: Codes, rate: Codes) -> bool:
     return bool((np.bincount(cells[place][number >= SWEEP]) > 1).any())
 
 
+def _number(text: str) -> float | None:
+    """Of a value of a setting, 130M and 0,02 included; None where it is none, or not finite."""
+    read = (written(text, suffixes=True, commas=mark) for mark in ("thousands", "decimal"))
+    plain = next((value for value in read if value is not None), None)
+    return plain if plain is not None and np.isfinite(plain) else None
+
+
 def _shown(distinct: Sequence[str]) -> str:
-    numbers = {text: number(text) for text in distinct}
-    finite = [n for n in numbers.values() if n is not None and np.isfinite(n)]
-    words = [text or "none" for text in distinct if numbers[text] is None or not np.isfinite(numbers[text] or 0.0)]
-    texts = [f"{n:g}" for n in sorted(set(finite))] + sorted(words)
-    return ", ".join(text[:20] for text in texts[:MOST_VALUES]) + (", ..." if len(texts) > MOST_VALUES else "")
+    plain = {text: number(text) for text in distinct}
+    texts = [f"{value:g}" if (value := plain[text]) is not None and np.isfinite(value) else text for text in distinct]
+    texts = [text[:20] or "none" for text in dict.fromkeys(texts)]
+    return ", ".join(texts[:MOST_VALUES]) + (", ..." if len(texts) > MOST_VALUES else "")
 
 
 def unread_notes(
@@ -124,10 +139,13 @@ def unread_notes(
 
 
 def _advice(one: Varying) -> str:
-    value = one.values.split(",")[0]
-    numeric = written(value, suffixes=True) is not None
-    axis = f"--axis {quote(f'{_as_name(one.name)}={one.name}')} or " if numeric else ""
-    return f"{axis}--where {quote(f'{one.name}={value}')} or --group {quote(one.name)} tells them apart"
+    if (size := SIZE.search(one.first)) is not None and not one.numeric:
+        return (
+            f"its names tell sizes, as it seems ({one.first[:30]}: {size[0]}): put those into a column num_params; or"
+            f" --group {quote(one.name)} tells them apart"
+        )
+    axis = f"--axis {quote(f'{_as_name(one.name)}={one.name}')} or " if one.numeric else ""
+    return f"{axis}--where {quote(f'{one.name}={one.first}')} or --group {quote(one.name)} tells them apart"
 
 
 def _as_name(name: str) -> str:

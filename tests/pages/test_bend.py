@@ -191,7 +191,7 @@ def test_the_first_design() -> None:
         ((both["value_first"] < both["low"]) | (both["value_first"] > both["high"]))
         & ((both["value"] < both["low_first"]) | (both["value"] > both["high_first"]))
     ]
-    assert (len(apart), len(both)) == (7, 112)
+    assert (len(apart), len(both)) == (10, 112)
     page = PAGE.partition("rows: along D")[2].partition("In pairs")[0]
     shown = {tuple(float(number) for number in re.findall(r"-?[0-9.]+", text)) for text in re.findall(RANGE, page)}
     columns = ["value_first", "low_first", "high_first"]

@@ -56,8 +56,8 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
     )
     group.add_argument(
         "--decay",
-        choices=("pytorch", "independent"),
-        help="what a sweep holds: weight_decay, or learning_rate times it (default: what the columns tell)",
+        choices=("pytorch", "independent", "ignored"),
+        help="what a sweep holds: weight_decay, learning_rate times it, or neither (default: what the columns tell)",
     )
     group.add_argument(
         "--loss-unit",

@@ -1,5 +1,7 @@
 """The joint fit and its verdicts: planted laws, the order of the rule, what cannot be identified."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -183,3 +185,21 @@ def test_a_sweep_that_falls_to_a_best_rate_and_rises_from_there_is_not_flat() ->
     assert exponent.low < -0.4 < exponent.high
     for cell in group.cells:
         assert cell.learning_rate == pytest.approx(0.0015 * (cell.key["num_params"] / 2e8) ** -0.4, rel=0.1)
+
+
+def test_scales_that_nearly_move_together_have_one_exponent() -> None:
+    rows = []
+    for place, size in enumerate((1e8, 2e8, 4e8, 8e8)):
+        best, rng = 3e-3 * (size / 1e8) ** -0.5, np.random.default_rng(place)
+        for rate in best * 1.6 ** (np.arange(7) - 3.2):
+            loss = 3 + 0.05 * np.log(rate / best) ** 2 + 0.001 * rng.normal()
+            tokens = 20 * size * (1.08, 0.95, 1, 1.03)[place]
+            rows.append({"num_params": size, "num_tokens": tokens, "learning_rate": rate, "loss": loss})
+    (group,) = fit_bend(pd.DataFrame(rows), sensitivity=False).groups
+    (note,) = (note for note in group.notes if "nearly move together" in note)
+    found = re.search(r"along num_tokens = num_params\^(0.99|1.00) it is -0.(\d+) \[", note)
+    assert found is not None
+    assert abs(int(found[2]) - 500) < 40
+    apart = [{**row, "num_tokens": budget} for row in rows for budget in (2e9, 2e10)]
+    (group,) = fit_bend(pd.DataFrame(apart), sensitivity=False).groups
+    assert not any("nearly move together" in note for note in group.notes)

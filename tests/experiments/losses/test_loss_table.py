@@ -175,3 +175,14 @@ def test_flags_that_cannot_be_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=says):
             read(tmp_path, table_of(*ROWS), **how)
+
+
+def test_decimal_commas_and_percentages(tmp_path: Path) -> None:
+    header = "lr;schedule;tokens;tokens_per_step;decay_fraction;loss"
+    table = read(
+        tmp_path, table_of("0,001;wsd;1.000.000;1.000;20%;3,25", "1/512;cosine;1.000.000;1.000;;3,5", header=header)
+    )
+    assert [run.loss for run in table.runs] == [3.25, 3.5]
+    assert [run.peak_learning_rate for run in table.runs] == pytest.approx([1e-3, 1 / 512])
+    assert {run.num_steps for run in table.runs} == {1000}
+    assert table.runs[0].schedule == "wsd 0.2"

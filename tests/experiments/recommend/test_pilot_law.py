@@ -144,3 +144,43 @@ def test_refusals_name_what_is_missing() -> None:
             replace(target, **{name: value})
     with pytest.raises(InvalidParameter):
         recommend(pilot, target, confidence=1.0)
+
+
+def test_three_cells_near_a_line_are_answered_on_it() -> None:
+    """One of three is 5 % off: exponents of both axes and three assumed bends made the interval a factor of 2 wide."""
+    rows = []
+    for size, off in ((1e8, 1.0), (3e8, 1.05), (9e8, 1.0)):
+        best, rng = 3e-3 * (size / 1e8) ** -0.5, np.random.default_rng(int(size))
+        for rate in best * 1.6 ** (np.arange(7) - 3.2):
+            loss = 3 + 0.05 * np.log(rate / best) ** 2 + 0.001 * rng.normal()
+            rows.append({"num_params": size, "num_tokens": 20 * size * off, "learning_rate": rate, "loss": loss})
+    (found,) = recommend(pd.DataFrame(rows), TargetRun(num_params=2.7e9), further=False)
+    assert found.answer is not None
+    assert found.answer.low < 3e-3 * 27**-0.5 < found.answer.high
+    assert half_width(found.answer.low, found.answer.high) < 0.5
+    assert any("num_params^1 in the table to 2.3 %: the answer holds there" in note for note in found.notes)
+    (exact,) = recommend(
+        pd.DataFrame(rows).assign(num_tokens=lambda table: 20 * table.num_params), TargetRun(num_params=2.7e9)
+    )
+    assert exact.answer is not None
+    assert half_width(exact.answer.low, exact.answer.high) < half_width(found.answer.low, found.answer.high)
+
+
+def test_cells_of_two_rates_speak_where_one_size_has_three() -> None:
+    """Training diverges above; the curvature of the smallest size tells where the others' optima lie."""
+    rows = []
+    rng = np.random.default_rng(5)
+    for place, size in enumerate((1e8, 3e8, 9e8)):
+        for budget in (2e9, 8e9):
+            best = 3e-3 * (size / 1e8) ** -0.5 * (budget / 2e9) ** -0.1
+            exponents = np.array([-1.3, -0.3, 0.7] if place == 0 else [-0.6, 0.4])
+            for rate in best * 2.0**exponents:
+                loss = 3 + 0.05 * np.log(rate / best) ** 2 + 0.001 * rng.normal()
+                rows.append({"num_params": size, "num_tokens": budget, "learning_rate": rate, "loss": loss})
+            rows.append({"num_params": size, "num_tokens": budget, "learning_rate": 8 * best, "loss": np.nan})
+    target = TargetRun(num_params=2.7e9, num_tokens=8e9)
+    (found,) = recommend(pd.DataFrame(rows), target, further=False)
+    assert found.answer is not None
+    assert found.answer.low < 3e-3 * 27**-0.5 * 4**-0.1 < found.answer.high
+    assert half_width(found.answer.low, found.answer.high) < 0.6
+    assert any("4 cells with two usable learning rates: they speak" in note for note in found.notes)

@@ -34,6 +34,9 @@ def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **col
             for name in ("val_loss", "val/loss", "eval/loss", "final_loss", "validation_loss", "summary.loss")
         ),
         ("loss", "summary/val/loss"),
+        *(("num_params", name) for name in ("hparams.params", "parameters/n_params", "size", "# Params", "hp/params")),
+        *(("learning_rate", name) for name in ("params_lr", "hparam/lr", "LR_max")),
+        ("loss", "Val Loss (nats)"),
         *(("num_params", name) for name in ("N", "params", "n_params", "model_size", "num_parameters")),
         *(("num_tokens", name) for name in ("D", "tokens", "n_tokens", "tokens_seen")),
         *(("batch_size", name) for name in ("bs", "batch", "global_batch_size")),
@@ -207,3 +210,26 @@ def test_a_table_of_very_many_columns_is_soon_read(tmp_path: Path) -> None:
     table = read_table(write_csv(tmp_path / "runs.csv", [{**run, **others} for run in sweep()]))
     assert time.process_time() - started < 5
     assert len(table) == len(sweep())
+
+
+@pytest.mark.parametrize(
+    ("theirs", "unit"), [("tokens [10^9]", 1e9), ("D (1e9)", 1e9), ("tokens (x1e-9)", 1e9), ("n_tokens/10**6", 1e6)]
+)
+def test_units_as_powers_of_ten(theirs: str, unit: float, tmp_path: Path) -> None:
+    table = read(tmp_path, {"num_tokens": theirs}, num_tokens=2)
+    assert set(table.numbers["num_tokens"]) == {2 * unit}
+    assert f"in units of {unit:g} by its name" in table.notes[0]
+
+
+@pytest.mark.parametrize("theirs", ["lr [1e-3]", "lr (x1e3)", "peak_lr/1e-3"])
+def test_a_learning_rate_in_thousandths(theirs: str, tmp_path: Path) -> None:
+    rows = [{theirs: 1000 * run["learning_rate"], "loss": run["loss"]} for run in sweep()]
+    for how in (None, How(columns={"learning_rate": theirs})):
+        table = read_table(write_csv(tmp_path / "runs.csv", rows), how)
+        np.testing.assert_allclose(table.numbers["learning_rate"], [run["learning_rate"] for run in sweep()])
+
+
+def test_a_size_is_that_of_the_model_if_nothing_else_is(tmp_path: Path) -> None:
+    table = read(tmp_path, {"num_params": "params", "num_tokens": "size"}, num_params=1e8, num_tokens=512)
+    assert set(table.numbers["num_params"]) == {1e8}
+    assert "num_params is read from params" in table.notes

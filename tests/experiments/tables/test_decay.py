@@ -15,7 +15,7 @@ HELD = 1e-4
 
 
 def read(
-    tmp_path: Path, rows: list[dict[str, Any]], decay: Literal["pytorch", "independent"] | None = None
+    tmp_path: Path, rows: list[dict[str, Any]], decay: Literal["pytorch", "independent", "ignored"] | None = None
 ) -> RunTable:
     return read_table(write_csv(tmp_path / "runs.csv", rows), How(decay=decay))
 
@@ -81,3 +81,27 @@ def test_a_column_of_that_name_that_is_another_thing(tmp_path: Path) -> None:
     table = read(tmp_path, sweep(weight_decay=0.1, independent_wd=0.3))
     assert table.scales == ("weight_decay",)
     assert any("independent_weight_decay is not learning_rate x weight_decay" in note for note in table.notes)
+
+
+def test_decays_of_two_digits_have_one_product(tmp_path: Path) -> None:
+    rates = [float(f"{1e-3 * 1.37**k:.3g}") for k in range(12)]
+    rows = [{**run, "weight_decay": float(f"{HELD / run['learning_rate']:.2g}")} for run in sweep(rates=rates)]
+    assert len(set(read(tmp_path, rows, "independent").numbers["independent_weight_decay"])) == 1
+
+
+def test_a_decay_of_its_own_in_every_run_may_be_ignored(tmp_path: Path) -> None:
+    """A random search: neither decay makes cells, and products that agree by chance are no convention."""
+    rng = np.random.default_rng(0)
+    rates = 4e-3 * np.exp(rng.uniform(-1, 1, 40))
+    decays = 10 ** rng.uniform(-2, -0.5, 40)
+    rows = [{**run, "weight_decay": decay} for run, decay in zip(sweep(rates=rates), decays, strict=True)]
+    with pytest.raises(BadInput, match=r"weight_decay differs from run to run.*--decay ignored"):
+        read(tmp_path, rows)
+    table = read(tmp_path, rows, "ignored")
+    assert table.scales == ()
+    assert len(table) == 40
+
+
+def test_sweeps_of_either_kind_in_one_table_are_told(tmp_path: Path) -> None:
+    rows = [*independent_rows(), *(run for size in (1e8, 1e9) for run in sweep(num_params=size, weight_decay=0.1))]
+    assert any("falls as 1/learning_rate in the sweeps of 8 other runs" in note for note in read(tmp_path, rows).notes)

@@ -85,3 +85,43 @@ def test_a_separator_in_quotes_separates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
     path.write_text('learning_rate;loss;"a, b, c, d"\n1e-3;2;1\n')
     assert read_raw(path).header == ("learning_rate", "loss", "a, b, c, d")
+
+
+def test_what_stands_above_and_beside_a_table(tmp_path: Path) -> None:
+    """Comments, Excel's line, blanks for separators, empty fields behind the last one: the same runs."""
+    plain = write_csv(tmp_path / "plain.csv", [{"learning_rate": run["learning_rate"], **run} for run in sweep()])
+    text = plain.read_text()
+    head, *rows = text.splitlines()
+    texts = {
+        "comments": f"# exported\n\n# by hand\n{text}",
+        "excel": "sep=;\r\n" + text.replace(",", ";"),
+        "blanks": "\n".join("  ".join(f"{cell:>14}" for cell in line.split(",")) for line in [head, *rows]),
+        "trailing": "\n".join([head, *(f"{row},,," for row in rows)]),
+        "empty rows": "\n".join([head, ",,", *rows, ","]),
+        "header in a comment": "\n".join(["# units: nats", f"# {head.replace(',', ' ')}", *rows]).replace(",", " "),
+    }
+    wanted = read_table(plain)
+    for name, other in texts.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text(other)
+        table = read_table(path)
+        assert table.num_rows == len(rows), name
+        for column, values in wanted.numbers.items():
+            np.testing.assert_array_equal(table.numbers[column], values, err_msg=name)
+    wide = tmp_path / "unicode.txt"
+    wide.write_text(text.replace(",", "\t"), encoding="utf-16")
+    np.testing.assert_array_equal(read_table(wide).numbers["loss"], wanted.numbers["loss"])
+
+
+def test_lines_are_counted_from_the_top_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("# a comment\nlearning_rate,loss\n1e-3,3.1\nfast,3.2\n")
+    (left_out,) = read_table(path).exclusions
+    assert left_out.example == "'fast' in line 4"
+
+
+def test_rows_that_no_separator_divides_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("lr;loss\n1e-3,3.1\n2e-3,3.0\n")
+    with pytest.raises(BadInput, match=r"read: 2 with another number of fields than the header's 2 \(line 2 has 1\)"):
+        read_table(path)

@@ -38,6 +38,20 @@ WRITTEN = {
     "1.2.3M": None,
     "M": None,
     "2^2^2": None,
+    "2^-7.5": 2**-7.5,
+    "1/512": None,
+    "1 000 000": 1e6,
+    "60'000'000": 6e7,
+    "2\N{NARROW NO-BREAK SPACE}500\N{NARROW NO-BREAK SPACE}000": 2.5e6,
+    "1 00": None,
+    "60.000.000": 6e7,
+    "1.234,5": 1234.5,
+    "60.00.000": None,
+    "~130M": 1.3e8,
+    "100 Mio": 1e8,
+    "3.08 +- 0.01": 3.08,
+    "3.08\N{PLUS-MINUS SIGN}0.01": 3.08,
+    "+-3": None,
     "10^99999": None,
     "2^" + "9" * 5000: None,
     "1e999999k": np.inf,
@@ -60,6 +74,20 @@ def test_written(text: str, value: float | None) -> None:
 
 def test_a_learning_rate_has_no_suffix() -> None:
     assert parse(["3m"]).text.all()
+
+
+def test_a_learning_rate_may_be_a_fraction() -> None:
+    np.testing.assert_allclose(parse(["1/512", "1/0", "3/4/5"]).numbers, [1 / 512, np.nan, np.nan])
+
+
+def test_points_of_thousands() -> None:
+    """In what is counted, where commas are decimal or another value has two such points; never in a loss."""
+    np.testing.assert_array_equal(parse(["125.000", "1.250"], suffixes=True, commas="decimal").numbers, [125000, 1250])
+    np.testing.assert_array_equal(parse(["125.000", "2.000.000"], suffixes=True).numbers, [125000, 2e6])
+    np.testing.assert_array_equal(parse(["1.234,5M"], suffixes=True, commas="decimal").numbers, [1234.5e6])
+    np.testing.assert_array_equal(parse(["125.000", "1.5"], suffixes=True).numbers, [125, 1.5])
+    np.testing.assert_array_equal(parse(["3.769", "0,5"], commas="decimal").numbers, [3.769, 0.5])
+    assert commas("table", [["1.234,5"]], ",") == "decimal"
 
 
 def test_words_for_nothing_and_for_infinity() -> None:

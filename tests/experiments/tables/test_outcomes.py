@@ -32,7 +32,7 @@ def test_states(column: str, tmp_path: Path) -> None:
 
 
 def test_a_state_that_goes_on_after_its_word(tmp_path: Path) -> None:
-    words = ["COMPLETED", "CRASHED (OOM)", "CANCELLED by 1000", "OUT_OF_MEMORY", "diverged: step 300"]
+    words = ["COMPLETED", "CRASHED (OOM)", "CANCELLED by 1000", "PRUNED", "diverged: step 300"]
     table = read(tmp_path, [{**run, "state": word} for run, word in zip(sweep(), words, strict=True)])
     assert excluded(table) == {"state of a run that did not finish": 3}
     np.testing.assert_array_equal(np.isnan(table.numbers["loss"]), [False, True])
@@ -61,6 +61,8 @@ def test_a_column_of_other_words_says_nothing(tmp_path: Path) -> None:
         ({"config/max_steps": 4000}, {"summary/_step": 4000}),
         ({"n_tokens": 2e9}, {"train/epoch": 3}),
         ({}, {"progress": 100}),
+        ({"max_steps": 4000}, {"last_step": 4000}),
+        ({"tokens_B": 2}, {"tokens_seen_M": 2000}),
     ],
 )
 def test_runs_cut_short(columns: dict[str, Any], done: dict[str, float], tmp_path: Path) -> None:
@@ -116,3 +118,46 @@ def test_all_lengths_may_differ_in_unit(tmp_path: Path) -> None:
     """Tokens seen in billions, planned in full: no run is short."""
     table = read(tmp_path, sweep(num_tokens=2e9, tokens_seen=2.0))
     assert len(table) == len(RATES)
+
+
+def test_terminated_is_the_end_or_not(tmp_path: Path) -> None:
+    """Ray Tune calls a run that is through so; others one that is not."""
+    for good, left in (("TERMINATED", 4), ("finished", 3)):
+        words = [good, "TERMINATED", good, good, "ERROR"]
+        table = read(tmp_path, [{**run, "status": word} for run, word in zip(sweep(), words, strict=True)])
+        assert len(table) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("finished", [True, "True", True, False, True]),
+        ("sys/failed", [0, 0, 0, 1, 0]),
+        ("exit_code", [0, "", 0, 137, 0]),
+        ("run.active", ["no", "no", "no", "yes", "no"]),
+        ("progress", ["100%", "100%", "100%", "37 %", "100%"]),
+        ("steps_completed", ["4000/4000", "4000/4000", "4000/4000", "1200/4000", "4000/4000"]),
+    ],
+)
+def test_columns_that_say_yes_or_no_or_how_far(name: str, values: list[Any], tmp_path: Path) -> None:
+    rows = [{**run, name: value} for run, value in zip(sweep(), values, strict=True)]
+    table = read(tmp_path, rows)
+    (left_out,) = table.exclusions
+    assert name in left_out.reason
+    assert left_out.count == 1
+    assert 8e-3 not in table.numbers["learning_rate"]
+    assert not any("not read" in note for note in table.notes)
+
+
+def test_a_flag_that_leaves_nothing_or_is_none_says_nothing(tmp_path: Path) -> None:
+    for value in ("False", "maybe"):
+        assert len(read(tmp_path, [{**run, "finished": value} for run in sweep()])) == 5
+
+
+def test_a_loss_that_is_a_word_for_divergence(tmp_path: Path) -> None:
+    words = ("diverged", "Div.", "nan (step 1200)", "> 10", "OOM", "n.d.")
+    rows = [*sweep(), *({"learning_rate": 0.1 + place, "loss": word} for place, word in enumerate(words))]
+    table = read(tmp_path, rows)
+    assert excluded(table) == {"text in loss": 2}
+    assert np.isnan(table.numbers["loss"]).sum() == 4
+    assert any("4 runs diverged by a word in loss: diverged" in note for note in table.notes)

@@ -165,3 +165,43 @@ def test_steps_of_a_batch_in_any_unit() -> None:
     for length, steps in ((1.0, 7812500.0), (2048.0, 3814.697265625), (None, None)):
         table = RunTable(numbers=numbers, labels={}, num_rows=1, exclusions=(), sequence_length=length)
         assert (None if table.num_steps is None else table.num_steps.tolist()) == (None if steps is None else [steps])
+
+
+def test_sequences_of_two_lengths_are_told_by_their_column(tmp_path: Path) -> None:
+    rows = [
+        run
+        for size, length in ((1e8, 1024), (1e9, 2048))
+        for run in sweep(num_params=size, num_tokens=4e9, batch_size=256, seq_len=length, steps=4e9 / 256 / length)
+    ]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "num_steps x batch_size x 1024 to 2048: the batch is in sequences whose length differs" in warning
+    (warning,) = read(tmp_path, [{**row, "seq_len": 512} for row in rows]).warnings
+    assert "one of the three is another quantity" in warning
+
+
+@pytest.mark.parametrize("mark", [0, -1])
+def test_marks_of_a_failed_run_are_no_losses(mark: float, tmp_path: Path) -> None:
+    rows = sweep()
+    rows[1]["loss"] = mark
+    (left_out,) = read(tmp_path, rows).exclusions
+    assert left_out.reason == "a loss of 0 or below, as of a run that failed"
+
+
+def test_losses_above_the_best_may_be_0(tmp_path: Path) -> None:
+    rows = [{**run, "loss": run["loss"] - 3} for run in sweep()]
+    assert len(read(tmp_path, rows)) == 5
+    assert len(read(tmp_path, [{**run, "loss": run["loss"] - 9} for run in sweep()])) == 5
+
+
+def test_missing_losses_above_the_best_may_have_diverged(tmp_path: Path) -> None:
+    dead = [{"learning_rate": 0.05 * 2**k, "loss": ""} for k in range(3)]
+    assert any("3 of the 3 rows without a loss" in note for note in read(tmp_path, [*sweep(), *dead]).notes)
+    below = [{**run, "learning_rate": run["learning_rate"] / 100} for run in dead]
+    assert not any("without a loss" in note for note in read(tmp_path, [*sweep(), *below]).notes)
+
+
+def test_a_scale_that_differs_from_run_to_run_tears_the_cells(tmp_path: Path) -> None:
+    rows = [{**run, "num_tokens": 2e9 * (1 + 0.03 * k), "num_params": 1e8} for k, run in enumerate(sweep())]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "no cell has 3 learning rates, since num_tokens differs from run to run (5 values" in warning
+    assert not read(tmp_path, sweep(rates=(1e-3, 2e-3), num_tokens=2e9)).warnings

@@ -27,7 +27,6 @@ REFUSED = {
     "neither": ("a,final\n1,2\n", "no column learning_rate.*; no column loss"),
     "column twice": ("learning_rate,loss,loss\n1,2,3\n", "stands 2 times"),
     "Latin-1": ("learning_rate,loss,näme\n1,2,3\n".encode("latin-1"), "not UTF-8"),
-    "UTF-16": (GOOD.encode("utf-16"), "not UTF-8"),
     "tokens in words": (GOOD.replace("1e9", "many"), "text in num_tokens"),
     "two units": (GOOD + "4e-3,2.6,1,0\n", "mixed units"),
     "only text": ("learning_rate,loss\nfast,low\n", "none of 1 rows"),

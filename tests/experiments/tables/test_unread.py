@@ -105,7 +105,7 @@ def test_the_run_that_does_not_belong_is_left_out_whichever_side_it_is_on(
 def test_a_remedy_can_be_pasted_into_a_shell_and_sizes_make_an_axis(tmp_path: Path) -> None:
     rows = [run for floor, size in ((3, "70 M"), (2.99, "1.3b")) for run in sweep(floor=floor, **{"which model": size})]
     (warning,) = read(tmp_path, rows).warnings
-    assert "--axis 'which_model=which model' or --where 'which model=1.3b' or --group 'which model'" in warning
+    assert "--axis 'which_model=which model' or --where 'which model=70 M' or --group 'which model'" in warning
 
 
 def test_seeds_of_a_noisy_table_are_not_bad_replicates(tmp_path: Path) -> None:
@@ -117,3 +117,30 @@ def test_seeds_of_a_noisy_table_are_not_bad_replicates(tmp_path: Path) -> None:
 def test_a_replicate_that_diverged_is_not_far_apart(tmp_path: Path) -> None:
     rows = [*sweep(), {"learning_rate": 16e-3, "loss": 7.1}, {"learning_rate": 16e-3, "loss": "nan"}]
     assert not read(tmp_path, rows).warnings
+
+
+def test_a_remedy_with_a_decimal_comma_chooses_those_rows(tmp_path: Path) -> None:
+    from experiments.tables.filters import Condition
+
+    rows = [
+        {name: str(value).replace(".", ",") for name, value in {**run, "init_std": std}.items()}
+        for floor, std in ((3, "0,02"), (2.7, "0,1"))
+        for run in sweep(floor=floor)
+    ]
+    path = write_csv(tmp_path / "runs.csv", rows, ";")
+    (warning,) = read_table(path).warnings
+    assert "--axis init_std=init_std or --where init_std=0,02 or" in warning
+    assert len(read_table(path, How(where=[Condition.read("init_std=0,02")]))) == len(RATES)
+    assert read_table(path, How(axes={"init_std": "init_std"})).scales == ("init_std",)
+
+
+def test_numbers_come_before_names_that_join_them(tmp_path: Path) -> None:
+    rows = [run for width in (64, 128) for run in sweep(floor=3 - width / 500, name=f"w{width}", width=width)]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "they differ in width (64, 128), name (w128, w64), not read: --axis width=width" in warning
+
+
+def test_sizes_in_names_are_to_become_a_column(tmp_path: Path) -> None:
+    rows = [run for floor, name in ((3, "pythia-160m"), (2.7, "pythia-1.4B")) for run in sweep(floor=floor, model=name)]
+    (warning,) = read(tmp_path, rows).warnings
+    assert "its names tell sizes, as it seems (pythia-1.4B: 1.4B): put those into a column num_params" in warning
