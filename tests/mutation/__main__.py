@@ -64,12 +64,15 @@ def survey(scratch: Path) -> Known:
                 raise SystemExit(f"the tests fail without a bug: {bench.failed}")
             for file in new:
                 found = bench.survey([test for test in bench.tests if test.startswith(f"{file}::")])
+                for test in [test for test, one in found.items() if one is None]:
+                    print(f"{test} fails without a bug and is left out", file=sys.stderr, flush=True)
+                    del found[test]
                 found |= {name: bench.at_import[name] for name in (file, "theory")}
-                kept[file].write_text(json.dumps({test: asdict(one) for test, one in found.items()}))
-    found = {name: Survey(**one) for file in files for name, one in json.loads(kept[file].read_text()).items()}
+                kept[file].write_text(json.dumps({test: asdict(one) for test, one in found.items() if one}))
+    known = {name: Survey(**one) for file in files for name, one in json.loads(kept[file].read_text()).items()}
     return Known(
-        {name: one for name, one in found.items() if "::" in name},
-        {name: one for name, one in found.items() if "::" not in name},
+        {name: one for name, one in known.items() if "::" in name},
+        {name: one for name, one in known.items() if "::" not in name},
     )
 
 
@@ -83,18 +86,19 @@ def judge(mutant: Mutant, scratch: Path, known: Known, bench: Bench) -> tuple[st
     code, before = mutant.code(), mutant.code(planted=False)
     if code == before:
         return "same", ""
-    changed = unit.find(code)
     used = [name for name, one in known.at_import.items() if not set(unit.lines).isdisjoint(one.lines.get(module, ()))]
-    at_import = not unit.name or changed == unit.find(before)
-    lines = set(unit.lines if at_import else mutant.lines)
+    function = unit.find(code)
+    defaults = function == unit.find(before)
+    lines = set(unit.lines if defaults else mutant.lines)
     reach = {test for test, one in known.tests.items() if not lines.isdisjoint(one.lines.get(module, ()))}
     if not unit.name or "theory" in used:  # anybody may have what was made with it
         reach = set(known.tests)
     reach |= {test for test in known.tests if test.split("::")[0] in used}
     if not reach:
         return "unreached", ""
-    if not at_import and not used:
-        by = bench.meet(_quickest(known, reach), mutant.path, changed)
+    if unit.name and not used:
+        place = str(mutant.path), function.co_qualname, function.co_firstlineno
+        by = bench.meet(_quickest(known, reach), place, code if defaults else function)
         return ("killed" if by else "survived"), by
     own = {test for test in reach if test.startswith(f"{TESTS}/test_{module}.py")}
     near = {test for test in reach - own if module in known.tests[test].lines}
@@ -221,6 +225,7 @@ def main() -> None:
             for name, own in waiting.items():
                 own[:] = [unit for unit in own if (table.open(unit) if given.again else unit not in table.tried)]
                 random.Random(f"{given.seed} {name}").shuffle(own)
+                own.sort(key=lambda unit: bool(unit.name))  # from the end; a bug outside of functions costs an import
             work(scratch, waiting, units, table, given)
     print("\n".join(table.summary(numbers)))
     raise SystemExit(1 if any(table.open(unit) for unit in table.tried) else 0)

@@ -10,6 +10,7 @@ import builtins
 import functools
 import gc
 import importlib
+import inspect
 import marshal
 import os
 import resource
@@ -38,6 +39,9 @@ SLOWER = 5.0  # times its seconds in the survey
 SET_UP = "set up"
 
 
+Place = tuple[str, str, int]  # of a function: its file, name and first line
+
+
 @dataclass
 class Survey:
     """Of one test, or of the import of a file of tests: which lines of functions of `theory` run, by module; its CPU
@@ -57,6 +61,15 @@ class Server:
         self._at_import: dict[str, Survey] = {}
         self._failed: str | None = None
         setattr(builtins, HIT, self._hits.add)
+        signature = inspect.signature
+
+        def noted_signature(function: Any, **options: Any) -> inspect.Signature:
+            """Who asks for it reads the defaults, though no line runs."""
+            if str(getattr(function, "__module__", "")).startswith("theory.") and hasattr(function, "__code__"):
+                self._hits.add((Path(function.__code__.co_filename).stem, function.__code__.co_firstlineno))
+            return signature(function, **options)
+
+        inspect.signature = noted_signature  # type: ignore[assignment]
         for path in sorted((scratch / "theory").glob("[!_]*.py")):
             importlib.import_module(f"theory.{path.stem}")
         self._at_import["theory"] = self._survey()
@@ -90,12 +103,11 @@ class Server:
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
         self._items = {item.nodeid: item for item in session.items}
         gc.collect()
-        self._functions: defaultdict[tuple[str, str, int], list[FunctionType]] = defaultdict(list)
+        self._functions: defaultdict[Place, list[FunctionType]] = defaultdict(list)
         self._caches = []
         for each in gc.get_objects():
             if isinstance(each, FunctionType) and each.__module__ and each.__module__.startswith("theory"):
-                code = each.__code__
-                self._functions[code.co_filename, code.co_qualname, code.co_firstlineno].append(each)
+                self._functions[_place(each)].append(each)
             if isinstance(each, functools._lru_cache_wrapper) and each.__module__.split(".")[0] in ROOMS:
                 self._caches.append(each)
         gc.freeze()
@@ -126,26 +138,23 @@ class Server:
             slow = os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) in (signal.SIGPROF, signal.SIGKILL)
             self._connection.send("too long" if slow else "the process died")
 
-    def survey(self, tests: list[str]) -> dict[str, Survey] | str:
-        """Of each by itself: nothing is remembered from another."""
-        found = {}
+    def survey(self, tests: list[str]) -> dict[str, Survey | None]:
+        """Of each by itself: nothing is remembered from another; `None` of one that fails."""
+        found: dict[str, Survey | None] = {}
         for name in tests:
             for cache in self._caches:
                 cache.cache_clear()
                 self._hits.clear()
             began = time.process_time()
             self._run(name)
-            found[name] = self._survey(time.process_time() - began)
-            if self._failed:
-                return self._failed
+            survey = self._survey(time.process_time() - began)
+            found[name], self._failed = None if self._failed else survey, None
         return found
 
-    def meet(self, tests: dict[str, float], place: tuple[str, str, int], code: bytes) -> str:
-        """The first of the tests (their seconds are given) that fails with that code in that function, or `""`."""
-        if code and place not in self._functions:
-            raise LookupError(place)
-        for function in self._functions[place] if code else ():
-            function.__code__ = marshal.loads(code)
+    def meet(self, tests: dict[str, float], place: Place, code: bytes) -> str:
+        """The first of the tests (their seconds are given) that fails with that code, or `""`."""
+        if code:
+            self._plant(place, marshal.loads(code))
         for name, following in zip(tests, [*list(tests)[1:], None], strict=True):
             signal.setitimer(signal.ITIMER_PROF, PATIENCE + SLOWER * tests[name])  # ends the process
             self._run(name, following)
@@ -153,9 +162,29 @@ class Server:
                 return self._failed
         return ""
 
+    def _plant(self, place: Place, code: CodeType) -> None:
+        """Into the functions of that place: their code, or that of the statement around them, for their defaults."""
+        functions = self._functions.get(place)
+        if not functions:
+            raise LookupError(place)
+        if code.co_name != "<module>":
+            for function in functions:
+                function.__code__ = code
+            return
+        space = dict(functions[0].__globals__)
+        exec(code, space)
+        (new,) = [each for each in gc.get_objects() if isinstance(each, FunctionType) and _place(each) == place]
+        for function in functions:
+            function.__defaults__, function.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
+
     def _run(self, name: str, following: str | None = None) -> None:
         item, after = self._items[name], self._items[following] if following else None
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+
+
+def _place(function: FunctionType) -> Place:
+    code = function.__code__
+    return code.co_filename, code.co_qualname, code.co_firstlineno
 
 
 class Bench:
@@ -186,15 +215,11 @@ class Bench:
         except EOFError:
             self.failed, self.tests, self.at_import = SET_UP, [], {}
 
-    def survey(self, tests: list[str]) -> dict[str, Survey]:
-        found = self._ask("survey", tests)
-        if isinstance(found, str):
-            raise SystemExit(f"the tests fail without a bug: {found}")
-        return found
+    def survey(self, tests: list[str]) -> dict[str, Survey | None]:
+        return self._ask("survey", tests)
 
-    def meet(self, tests: dict[str, float], path: Path | None = None, code: CodeType | None = None) -> str:
-        """The first of the tests that fails, given that code for the function of that file, its name and first line."""
-        place = (str(path), code.co_qualname, code.co_firstlineno) if code else ("", "", 0)
+    def meet(self, tests: dict[str, float], place: Place = ("", "", 0), code: CodeType | None = None) -> str:
+        """The first of the tests that fails, given a code for a function, or of its statement for its defaults."""
         return self._ask("meet", tests, place, marshal.dumps(code) if code else b"")
 
     def _ask(self, *question: Any) -> Any:
