@@ -1,5 +1,6 @@
 """Bugs that may be planted in a file of `theory`, one at a time: operators, comparisons, constants, signs, swapped
-arguments, functions taken for their neighbours. Annotations, decorators, imports and messages of errors are left alone.
+arguments, functions taken for their neighbours. Annotations, decorators, imports and messages of errors are left alone,
+and so are assumptions of symbols, which decide about the form of an expression and not about its value.
 """
 
 from __future__ import annotations
@@ -151,29 +152,42 @@ def mutants(path: Path) -> list[Mutant]:
     found: list[Mutant] = []
 
     def walk(node: ast.AST, top: ast.stmt, unit: Unit, lines: range) -> None:
-        if isinstance(node, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom) or _is_overload(node):
             return
-        if isinstance(node, ast.stmt):
-            last = max(node.lineno, node.body[0].lineno - 1) if isinstance(node, HEADED) else node.end_lineno or 0
-            lines = range(node.lineno, last + 1)
+        left = ("annotation", "returns", "decorator_list", *(["keywords"] if _makes_symbols(node) else []))
         unit = units.get(id(node), unit)
         for name, value in ast.iter_fields(node):
-            if name in ("annotation", "returns", "decorator_list"):
+            if name in left:
                 continue
             for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if not isinstance(child, ast.AST):
                     continue
+                own = _lines(child) if isinstance(child, ast.stmt) else lines
                 for change, replacement in changes(child) if hasattr(child, "lineno") else ():
                     short, line = " ".join(change.split()), getattr(child, "lineno", 0)
                     number = counts[unit, short]
                     counts[unit, short] += 1
                     place = node, name, index
-                    found.append(Mutant(unit, path, line, lines, short, number, tree, top, place, replacement))
-                walk(child, top, unit, lines)
+                    found.append(Mutant(unit, path, line, own, short, number, tree, top, place, replacement))
+                walk(child, top, unit, own)
 
     for top in tree.body:
-        walk(top, top, outside, range(0))
+        walk(top, top, outside, _lines(top))
     return found
+
+
+def _is_overload(node: ast.AST) -> bool:
+    """A signature for type checkers alone."""
+    return isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "overload" for one in node.decorator_list)
+
+
+def _makes_symbols(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("sp.Symbol", "sp.symbols", "sp.Dummy")
+
+
+def _lines(node: ast.stmt) -> range:
+    last = max(node.lineno, node.body[0].lineno - 1) if isinstance(node, HEADED) else node.end_lineno or 0
+    return range(node.lineno, last + 1)
 
 
 def _functions(body: list[ast.stmt], names: list[str]) -> Iterator[tuple[ast.FunctionDef, list[str]]]:

@@ -151,6 +151,11 @@ def test_every_letter_of_a_formula_has_a_name() -> None:
         assert not re.search(r"\\[xu][0-9a-f]{2}", spelled(text, "ascii")), name
 
 
+def test_what_an_encoding_holds_stays_as_it_is() -> None:
+    assert spelled("ρη², née", "utf-8") == "ρη², née"
+    assert spelled("ρη², née", "latin-1") == "rho eta², née"
+
+
 def test_a_reader_that_stops_is_no_error() -> None:
     """As in ``python -m theory.momentum | head -0``."""
     command = f"{shlex.quote(sys.executable)} -m theory.momentum | true"
