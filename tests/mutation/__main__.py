@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -123,16 +123,17 @@ def _quickest(known: Known, tests: set[str]) -> dict[str, float]:
 
 
 class Table:
-    """The two files: what was tried, and what survived. Rows of what is no longer in the sources fall out."""
+    """The two files: what was tried, and what survived. Rows of what is no longer in the sources fall out, and those of
+    functions in which by now other bugs are planted."""
 
-    def __init__(self, folder: Path, units: Iterable[Unit]) -> None:
+    def __init__(self, folder: Path, units: Mapping[Unit, list[Mutant]]) -> None:
         self._files = folder / "functions.csv", folder / "survivors.csv"
         self._units = {(unit.module, unit.name): unit for unit in units}
         self.tried: dict[Unit, dict[str, int]] = {}
         self.why: defaultdict[Unit, dict[tuple[str, int], str]] = defaultdict(dict)
         for row in _read(self._files[0]):
             unit = self._units.get((row["module"], row["function"]))
-            if unit is not None and unit.digest == row["digest"]:
+            if unit and (unit.digest, len(units[unit])) == (row["digest"], int(row["mutants"])):
                 self.tried[unit] = {name: int(row[name]) for name in FUNCTIONS[3:]}
         for row in _read(self._files[1]):
             if unit := self._units.get((row["module"], row["function"])):

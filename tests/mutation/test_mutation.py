@@ -132,14 +132,14 @@ def test_a_table_is_continued_and_keeps_its_reasons(scratch: Path, tmp_path: Pat
     area = next(mutant.unit for mutant in found if mutant.unit.name == "area")
     own = [mutant for mutant in found if mutant.unit == area]
     outcomes = {mutant: "survived" if mutant.change.startswith("8") else "killed" for mutant in own}
-    table = mutation.Table(tmp_path, [area])
+    table = mutation.Table(tmp_path, {area: own})
     table.put(area, outcomes)
     table.write()
     file = tmp_path / "survivors.csv"
     assert file.read_text() == "module,function,change,number,why\nplane,area,8 -> 9,0,\n"
-    assert mutation.Table(tmp_path, [area]).open(area) == {("8 -> 9", 0)}
+    assert mutation.Table(tmp_path, {area: own}).open(area) == {("8 -> 9", 0)}
     file.write_text(file.read_text().replace(",0,", ",0,eight is nine"))
-    table = mutation.Table(tmp_path, [area])
+    table = mutation.Table(tmp_path, {area: own})
     assert table.tried == {area: {"mutants": len(own), "killed": len(own) - 1, "same": 0, "survived": 1}}
     assert table.open(area) == set()
     table.put(area, {})  # nothing tried again
@@ -149,4 +149,4 @@ def test_a_table_is_continued_and_keeps_its_reasons(scratch: Path, tmp_path: Pat
     assert table.tried[area]["killed"] == len(own)
     assert "plane" in list(table.summary({"plane": 13}))[1]
     changed = next(mutant.unit for mutant in found if mutant.unit.name == "start")
-    assert mutation.Table(tmp_path, [changed]).tried == {}
+    assert mutation.Table(tmp_path, {changed: own[:1]}).tried == {}
