@@ -1,6 +1,6 @@
 """Plants one bug at a time in `theory` and counts those that no test notices.
 
-    python -m tests.mutation [--module valley ...] [--budget 900] [--seed 0] [--again] [--out FILE] [--list]
+    python -m tests.mutation [--module valley ...] [--budget 900] [--limit 60] [--seed 0] [--again] [--list]
 
 In a copy of the repository each test of ``tests/theory`` runs once while the lines of `theory` that it runs are noted.
 Then a mutant meets the tests that run its line, the quickest first, up to the first that fails. The work is done by
@@ -19,6 +19,7 @@ import argparse
 import csv
 import hashlib
 import json
+import math
 import random
 import shutil
 import sys
@@ -27,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from tests.mutation.bench import Bench, Survey
@@ -80,7 +82,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def judge(mutant: Mutant, scratch: Path, known: Known, bench: Bench) -> tuple[str, str]:
+def judge(mutant: Mutant, scratch: Path, known: Known, bench: Bench, *, limit: float = math.inf) -> tuple[str, str]:
     """``killed`` with the test that noticed; ``survived``; ``unreached`` by any test; ``same`` bytecode."""
     unit, module = mutant.unit, mutant.unit.module
     code, before = mutant.code(), mutant.code(planted=False)
@@ -91,35 +93,40 @@ def judge(mutant: Mutant, scratch: Path, known: Known, bench: Bench) -> tuple[st
     defaults = function == unit.find(before)
     lines = set(unit.lines if defaults else mutant.lines)
     reach = {test for test, one in known.tests.items() if not lines.isdisjoint(one.lines.get(module, ()))}
+    if unit.name and reach:
+        place = str(mutant.path), function.co_qualname, function.co_firstlineno
+        if by := bench.meet(_quickest(known, reach, limit), place, code if defaults else function):
+            return "killed", by
+    if unit.name and not used:
+        return ("survived" if reach else "unreached"), ""
     if not unit.name or "theory" in used:  # anybody may have what was made with it
         reach = set(known.tests)
     reach |= {test for test in known.tests if test.split("::")[0] in used}
-    if not reach:
-        return "unreached", ""
-    if unit.name and not used:
-        place = str(mutant.path), function.co_qualname, function.co_firstlineno
-        by = bench.meet(_quickest(known, reach), place, code if defaults else function)
-        return ("killed" if by else "survived"), by
     own = {test for test in reach if test.startswith(f"{TESTS}/test_{module}.py")}
     near = {test for test in reach - own if module in known.tests[test].lines}
     for chosen in (own, near, reach - own - near):
-        if chosen and (by := _meet_anew(mutant, scratch, known, chosen)):
+        if chosen and (by := _meet_anew(mutant, scratch, known, chosen, limit)):
             return "killed", by
     return "survived", ""
 
 
-def _meet_anew(mutant: Mutant, scratch: Path, known: Known, chosen: set[str]) -> str:
+def _meet_anew(mutant: Mutant, scratch: Path, known: Known, chosen: set[str], limit: float) -> str:
     files = sorted({test.split("::")[0] for test in chosen})
     with Bench(scratch, files, {mutant.path: mutant.code(whole=True)}) as bench:
         if bench.failed:
             return bench.failed
         new = set(bench.tests) - set(known.tests)  # parameters can be part of a name
-        return bench.meet(_quickest(known, (chosen | new) & set(bench.tests)))
+        return bench.meet(_quickest(known, (chosen | new) & set(bench.tests), limit))
 
 
-def _quickest(known: Known, tests: set[str]) -> dict[str, float]:
+def _quickest(known: Known, tests: set[str], limit: float) -> dict[str, float]:
+    """With their seconds, which sum to the limit at most, but for the first."""
     seconds = {test: known.tests[test].seconds if test in known.tests else 0.0 for test in tests}
-    return dict(sorted(seconds.items(), key=lambda item: item[1]))
+    names = sorted(tests, key=seconds.__getitem__)
+    spent = accumulate(seconds[name] for name in names)
+    return {
+        name: seconds[name] for name, so_far in zip(names, spent, strict=True) if name == names[0] or so_far < limit
+    }
 
 
 class Table:
@@ -207,6 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.splitlines()[0])
     parser.add_argument("--module", action="append", metavar="NAME", help="of theory; repeat for more (default: all)")
     parser.add_argument("--budget", type=float, default=900.0, metavar="SECONDS", help="no function is begun after it")
+    parser.add_argument("--limit", type=float, default=60.0, metavar="SECONDS", help="of tests that a mutant meets")
     parser.add_argument("--seed", type=int, default=0, help="of the order of functions")
     parser.add_argument("--again", action="store_true", help="survivors without a reason, and nothing else")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a line for each mutant is appended")
@@ -253,7 +261,7 @@ def work(
                 if given.again and mutant.key not in table.open(unit):
                     continue
                 began = time.monotonic()
-                outcomes[mutant], by = judge(mutant, scratch, known, bench)
+                outcomes[mutant], by = judge(mutant, scratch, known, bench, limit=given.limit)
                 where = f"theory/{unit.module}.py:{mutant.line}"
                 if outcomes[mutant] in OUTLIVED and not table.why[unit].get(mutant.key):
                     print(f"{outcomes[mutant]}: {where}: {mutant.change}", flush=True)

@@ -16,7 +16,17 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-SYMMETRIC = ("Eq", "minimum", "maximum", "min", "max", "hypot", "isclose", "allclose")  # in their two arguments
+SYMMETRIC = (
+    "Eq",
+    "minimum",
+    "maximum",
+    "min",
+    "max",
+    "hypot",
+    "isclose",
+    "allclose",
+    "broadcast_shapes",
+)  # in their two arguments
 
 OPERATORS: dict[type, type] = {
     ast.Add: ast.Sub,

@@ -19,6 +19,7 @@ from theory import (
     Muon,
     Optimizer,
     Tabulated,
+    effective_lr,
     muon,
     predict,
     second_moment,
@@ -26,6 +27,7 @@ from theory import (
     transient,
 )
 from theory.angle_law import EXAMPLE, Setting
+from theory.bernoulli import power_law_rms
 from theory.loss_laws import condense
 from theory.models import model_of
 from theory.networks import DirectionHistory, EarlyGradients, Network
@@ -112,6 +114,8 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
     add("steps", lambda v: Tabulated(num_steps=9, steps=(v,), values=(1.0,)), [0], [-1])
     add("values", lambda v: Tabulated(num_steps=9, steps=(0, 1), values=(1.0, v)), [0.0, 1.0], [-NEXT, 1 + NEXT])
 
+    decayed = {"steps": 1, "learning_rate": 1e-3, "weight_decay": 0.1, "initial_rms": 0.02, "growth": 1.0}
+    add("step_exponent", lambda v: power_law_rms(**decayed, step_exponent=v), [1.99], [2.0])
     above("dof", lambda v: second_moment.StudentT(dof=v), 2.0)
     for law in (second_moment.autocovariance, lambda beta1, beta2: ExactDirection(1, beta1, beta2)):
         add("beta1", lambda v, law=law: law(v, 0.5), [0.0, 0.5], [-NEXT, 1.0])
@@ -133,6 +137,10 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
     add("weight_decay", lambda v: slow_angular_updates([1e-3], weight_decay=v, initial_rms=0.02), [0.0], [-NEXT])
     above("initial_rms", lambda v: slow_angular_updates([1e-3], weight_decay=0.1, initial_rms=v))
     share("beta1", lambda v: slow_angular_updates([1e-3], weight_decay=0.1, initial_rms=0.02, beta1=v))
+
+    for angle in (effective_lr.angle_from_norm_ratio, effective_lr.norm_ratio_from_angle, effective_lr.norm_growth):
+        above("update_norm", lambda v, angle=angle: angle(0.1, v))
+        add("cosine", lambda v, angle=angle: angle(0.1, 1.0, cosine=v), [NEXT - 1, 1 - NEXT], [-1.0, 1.0])
 
     share("beta1", lambda v: replace(VALLEY, beta1=v))
     above("mean", lambda v: Valley.gamma(v, 1.0, 0.9))

@@ -24,10 +24,18 @@ DEFAULTS = {
     "update_ratio": 1.0,
     "variance": 1.0,
     "stretch": 1.0,
+    "hold": 1.0,
+    "aspect": 1.0,
     "power": 1.0,
     "factor": 1.0,
     "share": 0.0,
+    "weight_decay": 0.0,
     "noise_growth": 0.0,
+    "rms_exponent": 0.0,
+    "L_inf": 0.0,
+    "A": 0.0,
+    "a": 0.0,
+    "B1": 0.0,
     "shrink": 1.0,  # without weight decay
     "growth": 1.0,
     "cosine": 0.0,
@@ -39,6 +47,8 @@ DEFAULTS = {
     "straight_within": 0.07,  # the README's smallest bend
     "kurtosis": 3.0,  # of a Gaussian
     "lag": 0,
+    "block": 1,  # exact sums
+    "negligible": 1e-12,
     "absolute": 0.0,
     "keep_decay": True,
     "total_angle": False,
@@ -49,6 +59,7 @@ OTHERS = {
     ("muon", "beta1"): 0.95,
     ("Muon", "beta1"): 0.95,
     ("MuonH", "beta1"): 0.95,
+    ("Setting", "weight_decay"): 0.1,  # arXiv 2005.14165, appendix B
     ("lion", "beta2"): 0.99,  # arXiv 2302.06675
     ("Lion", "beta2"): 0.99,
 }

@@ -48,7 +48,9 @@ def test_every_module_prints_when_it_is_run() -> None:
 
 
 def test_the_list_holds_every_module_in_the_part_that_it_belongs_to() -> None:
-    first, second = "\n".join(listed()).split("Without;")
+    lines = list(listed())
+    assert all(line.count("\n") == line.startswith("\nWithout;") for line in lines)  # one of them each
+    first, second = "\n".join(lines).split("Without;")
     assert re.findall(r"\n  (\w+)", first) == DERIVING
     assert re.findall(r"\n  (\w+)", second) == [name for name in MODULES if name not in DERIVING]
 
