@@ -179,7 +179,8 @@ class Table:
     def _reasons(self) -> Iterator[tuple[object, ...]]:
         for (module, name), unit in self._units.items():
             for (change, number), why in self.why[unit].items():
-                yield module, name, change, number, why
+                if why or unit in self.tried:
+                    yield module, name, change, number, why
 
     def summary(self, modules: dict[str, int]) -> Iterator[str]:
         """A line for each module: how many bugs there are, were tried, killed, change nothing, are left."""
