@@ -30,7 +30,7 @@
 # make valley      Adam's direction at other settings from curvatures at one: docs/valley, minutes, resumes
 # make fuzz         hostile commands, damaged files, kills, small disks: ten minutes (FUZZ="--tries 5000 --budget 9000")
 # make attack      kills of all that writes, small disks, streams that nobody takes, 40,000 reads, 1,000 bits: an hour
-# make mutate      planted bugs in theory that no test notices: a sample of 15 minutes, continued by the next (MUTATE=...)
+# make mutate      planted bugs in theory that no test notices: 15 minutes, continued by the next (tests/mutation, MUTATE=...)
 # make samples    small tables with planted laws to try the commands on: docs/samples
 # make conversion   AdamW against AdamH under the converted schedule, real text: docs/conversion, goes on from its table
 # make sim-grid   simulation against theory on 200 settings per optimizer: docs/sim, about ten minutes
@@ -140,7 +140,7 @@ valley: .venv/core
 	$(BIN)/lrbend study valley --results docs/valley
 
 mutate: .venv/dev
-	$(BIN)/python tests/mutate.py $(MUTATE)
+	$(BIN)/python -m tests.mutation $(MUTATE)
 conversion: .venv/core
 	$(BIN)/lrbend study conversion --results docs/conversion --option earlier=docs/conversion/losses.csv
 

@@ -67,9 +67,7 @@ def grow(optimizer: Optimizer, schedule: ScheduleLike, *, initial_rms: float, **
     schedule, found = as_schedule(schedule), model_of(optimizer, **model)
     if isinstance(found, OnSphere) or pytorch_decay(optimizer):
         raise InvalidParameter("optimizer", optimizer.name, "one without weight decay whose norm is not held")
-    last = predict_trajectory(
-        optimizer, schedule, initial_rms=initial_rms, record_every=max(1, schedule.num_steps - 1), **model
-    )
+    last = predict_trajectory(optimizer, schedule, initial_rms=initial_rms, record_every=schedule.num_steps, **model)
     per_step = outgrown = None
     if isinstance(found, Decoupled):
         per_step = optimizer.learning_rate * float(np.sqrt(found.autocovariance().total))

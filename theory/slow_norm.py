@@ -156,20 +156,6 @@ def weight_rms_at_nodes(
     return np.sqrt(rho)
 
 
-def angular_update(
-    schedule: ScheduleLike,
-    x: ArrayLike,
-    *,
-    learning_rate: ArrayLike,
-    weight_decay: ArrayLike,
-    initial_rms: ArrayLike,
-    beta1: ArrayLike = 0.9,
-) -> Array:
-    r"""Angle per step in radians in the slow limit, :math:`\theta = \eta_t\sqrt{q/\rho}`."""
-    rms = weight_rms(schedule, x, learning_rate=learning_rate, weight_decay=weight_decay, initial_rms=initial_rms)
-    return np.asarray(learning_rate) * as_schedule(schedule).value(x) * stationary_update_rms(beta1) / rms
-
-
 def slow_angular_updates(
     learning_rates: ArrayLike,
     *,
@@ -178,7 +164,7 @@ def slow_angular_updates(
     beta1: float = 0.9,
     hold: ArrayLike = 1.0,
 ) -> Array:
-    r"""Angle per step in radians for rates in a list, where `angular_update` wants a schedule: the ODE, rate by rate.
+    r"""Angle per step in radians in the slow limit, for rates in a list: the ODE, rate by rate.
 
     :math:`\theta_t = \eta_t\sqrt{q/\rho_t}`, :math:`q = (1-\beta_1)/(1+\beta_1)`, with each rate held for a step or
     more. The start-up of the moments is left out; `theory.predict_trajectory` has it.

@@ -96,6 +96,12 @@ def test_a_small_deviation_relaxes_three_times_per_decay() -> None:
     assert measured == pytest.approx(stated, rel=0.01)
 
 
+def test_bias_corrections_hold_from_the_first_step() -> None:
+    """m is g, then the mean of two gradients that weighs the later 1/beta1 as much; v is the mean square of both."""
+    _, _, s = adam_l2.moments(np.full((2, 1), 1e-6), 0.0, 0.9, 0.95, 0.5, gradient_rms=3.0)
+    assert s[:, 0] == pytest.approx([1, (1 + 0.9**2) / (1 + 0.9) ** 2], rel=1e-5)
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(NoEquilibrium):
         adam_l2.decay_per_step(1e-3, 0.0)

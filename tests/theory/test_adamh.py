@@ -19,6 +19,7 @@ from theory import (
     predict,
     predict_trajectory,
 )
+from theory.models import model_of
 
 MATCHING = adamh.derive_matching_learning_rate()
 
@@ -107,3 +108,8 @@ def test_rates_for_angles_invert_the_recursion(rate: float, beta1: float, num_st
 def test_an_angle_that_no_rate_gives_is_named() -> None:
     with pytest.raises(InvalidParameter, match="angles"):
         adamh.rates_for_angles([0.1, 1.6])
+
+
+def test_the_norm_is_held_before_each_step_and_after_the_last() -> None:
+    held = model_of(AdamH(learning_rate=1e-2)).moments(np.full(5, 1e-2), np.array([0.1, 0.3]))
+    np.testing.assert_allclose(held.rho, np.tile([0.01, 0.09], (6, 1)), rtol=1e-15)

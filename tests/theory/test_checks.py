@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory import Constant, InvalidParameter, Linear
-from theory.checks import require_integer, require_kind
+from theory.checks import require_delta, require_integer, require_kind
 
 
 @pytest.mark.parametrize("kind", [int, np.int64, np.int16, np.uint64])
@@ -33,3 +33,16 @@ def test_kinds() -> None:
     for kind, allowed in ((Constant | Linear, "Constant or Linear"), (Constant, "Constant")):
         with pytest.raises(InvalidParameter, match=f"schedule = 3 must be an object of type {allowed}$"):
             require_kind("schedule", 3, kind)
+
+
+def test_a_curvature_that_counts_as_straight_has_both_its_bounds() -> None:
+    assert (require_delta(1e-6), require_delta(100)) == (1e-6, 100.0)
+    for value in (0.99e-6, 100.5):
+        with pytest.raises(InvalidParameter, match="delta = "):
+            require_delta(value)
+
+
+def test_a_count_ends_where_floats_stop_to_hold_all_whole_numbers() -> None:
+    assert require_integer("num_steps", 2**53, at_least=1) == float(2**53)
+    with pytest.raises(InvalidParameter, match=r"at least 1$"):
+        require_integer("num_steps", 2**53 + 1, at_least=1)

@@ -27,6 +27,7 @@ from theory import (
     predict_trajectory,
 )
 from theory.conversion import convert, rates_for_angles
+from theory.driven import decoupled_rate
 from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, DirectionHistory, EarlyGradients, Network
 
 ADAMW = AdamW(learning_rate=0.01, weight_decay=0.3)
@@ -185,3 +186,14 @@ def test_what_cannot_be_converted_is_refused() -> None:
         rates_for_angles(ADAMW, np.array([0.1, 1.6]), initial_rms=0.05)
     with pytest.raises(InvalidParameter, match="within reach of adamw at step"):
         rates_for_angles(AdamW(learning_rate=1e-3, weight_decay=0.1, beta1=0.99), np.full(40, 1.5), initial_rms=0.05)
+
+
+def test_a_step_along_the_weights_turns_only_so_far() -> None:
+    """Of direction u with W u = -1, W^2 = 2, u^2 = 1: W - eta u turns by less than 45 degrees, whatever eta."""
+    turns = np.array([0.0, 0.999, 1.0, 1.5])
+    rates = decoupled_rate(turns, np.array(2.0), np.array(-1.0), 1.0)
+    assert rates[0] == 0
+    assert rates[1] == pytest.approx(2 * 0.999 / 0.001)
+    assert np.isnan(rates[2:]).all()
+    assert decoupled_rate(np.array(1.5), np.array(2.0), np.array(1.0), 1.0) == pytest.approx(3 / 2.5)
+    assert decoupled_rate(np.array(0.0), np.array(1.0), np.array(1.0), 1.0) == 0  # along W itself no rate turns

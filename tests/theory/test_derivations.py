@@ -48,7 +48,9 @@ def test_every_module_prints_when_it_is_run() -> None:
 
 
 def test_the_list_holds_every_module_in_the_part_that_it_belongs_to() -> None:
-    first, second = "\n".join(listed()).split("Without;")
+    lines = list(listed())
+    assert all(line.count("\n") == line.startswith("\nWithout;") for line in lines)  # one of them each
+    first, second = "\n".join(lines).split("Without;")
     assert re.findall(r"\n  (\w+)", first) == DERIVING
     assert re.findall(r"\n  (\w+)", second) == [name for name in MODULES if name not in DERIVING]
 
@@ -149,6 +151,11 @@ def test_every_letter_of_a_formula_has_a_name() -> None:
     for name in MODULES:
         text = plain(importlib.import_module(f"theory.{name}").__doc__ or "")
         assert not re.search(r"\\[xu][0-9a-f]{2}", spelled(text, "ascii")), name
+
+
+def test_what_an_encoding_holds_stays_as_it_is() -> None:
+    assert spelled("ρη², née", "utf-8") == "ρη², née"
+    assert spelled("ρη², née", "latin-1") == "rho eta², née"
 
 
 def test_a_reader_that_stops_is_no_error() -> None:

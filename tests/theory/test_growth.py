@@ -26,6 +26,7 @@ def test_the_rms_grows_like_the_root_of_the_steps(optimizer: Optimizer) -> None:
     started = grow(optimizer, Constant(num_steps=40_000), initial_rms=run.final_rms, shape=SHAPE)
     assert started.outgrown_steps == pytest.approx(40_000, rel=0.01)
     assert started.final_rms == pytest.approx(2**0.5 * run.final_rms, rel=5e-3)
+    assert started.final_angular_update == pytest.approx(run.final_angular_update / 2**0.5, rel=5e-3)
 
 
 def test_sgdm_grows_like_the_fourth_root() -> None:

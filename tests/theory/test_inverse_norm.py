@@ -187,3 +187,15 @@ def test_larger_early_gradients_against_monte_carlo() -> None:
 def test_refused(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter, match=name):
         run(10, 0.01, 0.3, 0.05, **{name: value})
+
+
+def test_a_row_of_rates_or_of_decays_is_as_many_runs() -> None:
+    row, same = np.tile([1e-3, 4e-3], (40, 1)), np.full(40, 2e-3)
+    for rates, taken in ((row, same), (same, row)):
+        both = inverse_norm.moments(rates, taken, 0.9, 0.95, 0.02)
+        assert both.rho.shape == (41, 2)
+        for k in range(2):
+            single = [each if each.ndim == 1 else each[:, k] for each in (rates, taken)]
+            alone = inverse_norm.moments(*single, 0.9, 0.95, 0.02)
+            for found, expected in zip(both, alone, strict=True):
+                np.testing.assert_allclose(found[:, k], expected, rtol=1e-6)

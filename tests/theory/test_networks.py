@@ -32,6 +32,7 @@ from theory.networks import (
     DirectionHistory,
     EarlyGradients,
     Network,
+    gpt2_matrices,
     model_of,
 )
 from theory.predict import final_rms, num_relaxations
@@ -230,3 +231,15 @@ def test_only_scale_invariant_takes_a_history_of_the_direction(network: Network)
     told = replace(network, direction_history=DirectionHistory(steps=(0,), ratios=(1.0,)))
     with pytest.raises(InvalidParameter, match="direction_history"):
         model_of(OPTIMIZER, told)
+
+
+@pytest.mark.parametrize("kind", radial.KINDS)
+def test_a_network_knows_the_kind_of_its_law(kind: str) -> None:
+    assert gpt2_matrices(kind).kind == kind
+    assert replace(WHITE_NOISE, law=radial.KINDS[kind]).kind is None
+    assert replace(GPT2, law=replace(GPT2.law, outward=2.0)).kind is None
+
+
+def test_without_decay_nothing_relaxes_in_any_network() -> None:
+    optimizer = AdamW(learning_rate=1e-2, weight_decay=0)
+    assert num_relaxations(optimizer, Constant(num_steps=100), network=GPT2) == 0

@@ -30,9 +30,9 @@ from theory import (
     predict,
     predict_trajectory,
 )
-from theory.networks import SCALE_INVARIANT
-from theory.predict import final_rms, num_relaxations
-from theory.settling import passes_equilibrium, transient_steps
+from theory.networks import SCALE_INVARIANT, WHITE_NOISE, model_of
+from theory.predict import final_rms, num_relaxations, predict_run
+from theory.settling import passes_equilibrium, reaches_equilibrium, transient_steps
 from theory.transient import slow_transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
@@ -164,6 +164,8 @@ def test_a_decaying_run_is_judged_by_its_decay_time(schedule: type, num_steps: i
     prediction = predict(OPTIMIZER, schedule(num_steps=length), initial_rms=0.02)
     assert prediction.num_relaxations == pytest.approx(num_steps / 1e4, rel=1e-3)
     assert prediction.reaches_equilibrium is reached
+    model, rates = model_of(OPTIMIZER, WHITE_NOISE), 1e-3 * schedule(num_steps=length).multipliers()
+    assert reaches_equilibrium(model, rates, np.array([0.02])) is reached
 
 
 @pytest.mark.parametrize("initial_rms", [0.005, 0.03, 0.2])
@@ -205,6 +207,18 @@ def test_thinning_keeps_the_same_records_and_the_last() -> None:
     thin = predict_trajectory(OPTIMIZER, Cosine(num_steps=105, warmup_steps=5), initial_rms=0.02, record_every=10)
     assert thin.steps[-1] == 104
     np.testing.assert_array_equal(thin.weight_rms, full.at(thin.steps).weight_rms)
+
+
+def test_a_run_is_its_prediction_and_its_trajectory() -> None:
+    setting = {"initial_rms": 0.02, "gradient_rms": 3.0}
+    prediction, run = predict_run(OPTIMIZER, Cosine(num_steps=300), tolerance=0.2, **setting)
+    assert prediction == predict(OPTIMIZER, Cosine(num_steps=300), tolerance=0.2, **setting)
+    whole = predict_trajectory(OPTIMIZER, Cosine(num_steps=300), **setting)
+    np.testing.assert_array_equal(run.weight_rms, whole.weight_rms)
+    for name, bad in (("initial_rms", -1.0), ("tolerance", 0.0), ("tolerance", 1.0)):
+        with pytest.raises(InvalidParameter, match=f"^{name} = "):
+            predict_run(OPTIMIZER, Cosine(num_steps=300), **{"initial_rms": 0.02, name: bad})
+    assert predict_run(OPTIMIZER, Cosine(num_steps=300), initial_rms=0.05, tolerance=0.999)[0].transient_steps == 0
 
 
 def test_a_trajectory_checks_itself() -> None:
