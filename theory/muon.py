@@ -150,7 +150,9 @@ def newton_schulz_rms(shape: tuple[int, int], num_iterations: int = 5) -> float:
     phi = (np.arange(4000) + 0.5) * np.pi / 4000
     squares = 1 + y + 2 * math.sqrt(y) * np.cos(phi)  # of singular values, in units of the long side
     density = np.sin(phi) ** 2 / squares
-    sigma = np.sqrt(squares / min(shape))
+    if min(shape) == 1:
+        squares = np.ones_like(squares)  # a vector has one singular value
+    sigma = np.minimum(np.sqrt(squares / min(shape)), 1.0)  # of a matrix of norm 1
     for _ in range(require_integer("num_iterations", num_iterations, at_least=0)):
         sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
     return float(np.sqrt(np.sum(density * sigma**2) / np.sum(density)))

@@ -123,3 +123,13 @@ def test_a_factor_scales_the_norm_and_not_the_angle() -> None:
     )
     assert other.weight_rms == pytest.approx(0.8 * plain.weight_rms, rel=1e-12)
     assert other.angular_update == pytest.approx(plain.angular_update, rel=1e-12)
+
+
+def test_newton_schulz_of_the_narrowest_matrices() -> None:
+    """A vector of norm 1 has the singular value 1, from which the iteration goes; no singular value is above 1."""
+    sigma = 1.0
+    for iterations in range(6):
+        for shape in ((4, 1), (1, 4), (1, 1)):
+            assert muon.newton_schulz_rms(shape, iterations) == pytest.approx(abs(sigma), rel=1e-12)
+        sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
+    assert 0.6 < muon.newton_schulz_rms((2, 2)) < 1.3
