@@ -16,6 +16,7 @@ from experiments.studies.options import (
     CLOCKS,
     CORES,
     EARLIER,
+    EARLIER_WIDTHS,
     ENSEMBLES,
     LENGTHS,
     MOVED,
@@ -226,7 +227,7 @@ STUDIES = {
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
             cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
             run=Later("moved_optimum.run", "run_study"),
-            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
+            options=(LENGTHS, EARLIER, EARLIER_WIDTHS, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
         ),
         RegisteredStudy(
             name="classic",
