@@ -225,7 +225,7 @@ STUDIES = {
         RegisteredStudy(
             name="moved-optimum",
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
-            cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
+            cost="7 core-hours with all lengths and widths (estimated), 1 up to 3,200 steps at one width",
             run=Later("moved_optimum.run", "run_study"),
             options=(LENGTHS, EARLIER, EARLIER_WIDTHS, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
         ),

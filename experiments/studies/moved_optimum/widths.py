@@ -104,16 +104,17 @@ def optima_at(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers_at(runs: pd.DataFrame, optima: pd.DataFrame, predictions: pd.DataFrame, at_32: Shift) -> pd.DataFrame:
-    """The shift at each width, each less that of width 32 (``at_32``, a row of `shifts_of`), width 64 less 16; and the
-    shifts of widths that are fitted each by itself."""
+    """The shift at each width, each less that of width 32 (``at_32``, a row of `shifts_of`), width 64 less 16; and,
+    where there are two widths, the shifts of each that is fitted by itself."""
     found = {int(str(width)): next(shifts_of(rows)) for width, rows in optima.groupby(OWN)}
     known = {width: shift for width, shift in (found | {32: at_32}).items() if "value" in shift}
     pairs = [pair for pair in ((16, 32), (64, 32), (64, 16)) if set(pair) <= set(known)]
-    alone = {width: next(shifts_of(optima_at(rows, predictions))) for width, rows in runs.groupby(OWN)}
+    by_width = runs.groupby(OWN) if len(found) > 1 else ()
+    alone = {width: next(shifts_of(optima_at(rows, predictions))) for width, rows in by_width}
     rows = [
         *(shift | {"quantity": f"shift, width {width}"} for width, shift in found.items()),
         *(_less(known, *pair) for pair in pairs),
-        *(shift | {"quantity": f"shift, width {width} alone"} for width, shift in alone.items()),
+        *(shift | {"quantity": f"alone, width {width}"} for width, shift in alone.items()),
     ]
     return pd.DataFrame(rows, columns=list(ANSWERS))
 
