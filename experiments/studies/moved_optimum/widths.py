@@ -110,7 +110,7 @@ def answers_at(runs: pd.DataFrame, optima: pd.DataFrame, predictions: pd.DataFra
     known = {width: shift for width, shift in (found | {32: at_32}).items() if "value" in shift}
     pairs = [pair for pair in ((16, 32), (64, 32), (64, 16)) if set(pair) <= set(known)]
     by_width = runs.groupby(OWN) if len(found) > 1 else ()
-    alone = {width: next(shifts_of(optima_at(rows, predictions))) for width, rows in by_width}
+    alone = {int(str(width)): next(shifts_of(optima_at(rows, predictions))) for width, rows in by_width}
     rows = [
         *(shift | {"quantity": f"shift, width {width}"} for width, shift in found.items()),
         *(_less(known, *pair) for pair in pairs),

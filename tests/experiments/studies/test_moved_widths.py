@@ -101,12 +101,11 @@ def test_the_shift_at_each_width_and_what_it_is_less_others(growth: float, verdi
     assert optima[["width", "arm"]].to_numpy().tolist() == [[w, a] for w in (16, 64) for a in reversed(CENTRES)]
     at_32 = {"value": 0.3, "error": 0.05, "law": 0.45, "mean_angle": 0.42}
     found = widths.answers_at(runs, optima, PREDICTIONS, at_32).set_index("quantity")
+    values = found["value"].to_dict()
     for width, value in shift.items():
         for name in (f"shift, width {width}", f"alone, width {width}"):
-            assert abs(found.loc[name, "value"] - value) < 0.1
-        assert found.loc[f"width {width} less 32", "value"] == pytest.approx(
-            found.loc[f"shift, width {width}", "value"] - 0.3
-        )
+            assert abs(values[name] - value) < 0.1
+        assert values[f"width {width} less 32"] == pytest.approx(values[f"shift, width {width}"] - 0.3)
     assert found.loc["shift, width 16", "law"] == pytest.approx(np.log(0.044737 / 0.028594), abs=1e-3)
     assert found.loc["width 64 less 16", "verdict"] == verdict
     assert found.loc["width 64 less 16", "law"] == 0
@@ -128,7 +127,7 @@ def test_a_width_is_all_that_changes() -> None:
 def test_rows_of_other_widths_are_their_runs_and_not_among_those_of_the_study() -> None:
     table = pd.read_csv(DOCS / "moved-optimum" / "width-runs.csv")
     arms = {(arm.width, arm.name): arm for width in widths.WIDTHS for arm in widths.arms_of(width)}
-    for row in table.itertuples():
-        config = config_of(arms[row.width, row.arm], row.num_steps, row.learning_rate, row.seed)  # type: ignore[index]
-        assert config_hash(config) == row.run
+    for row in table.to_dict("records"):
+        arm = arms[row["width"], row["arm"]]
+        assert config_hash(config_of(arm, row["num_steps"], row["learning_rate"], row["seed"])) == row["run"]
     assert not set(table["run"]) & set(pd.read_csv(DOCS / "moved-optimum" / "runs.csv")["run"])
