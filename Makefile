@@ -116,7 +116,7 @@ transient-domain: .venv/core
 	$(BIN)/lrbend study transient-domain --results docs/transient-domain
 
 moved-optimum: .venv/core
-	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv
+	$(BIN)/lrbend study moved-optimum --results docs/moved-optimum --option earlier=docs/moved-optimum/runs.csv --option earlier-widths=docs/moved-optimum/width-runs.csv
 
 classic: .venv/core
 	$(BIN)/lrbend study classic --results docs/classic --option earlier=docs/classic/runs.csv

@@ -79,6 +79,7 @@ def tables(text: str) -> tuple[Path, ...]:
 SEEDS = Option("seeds", "NUMBER", "of those registered, from the first on (default: all)", whole_number)
 TABLE = Option("table", "FILE.csv", "runs to answer in place of the study's own; trains nothing", Path)
 EARLIER = Option("earlier", "FILE.csv", "a runs.csv whose rows count as finished runs", Path)
+EARLIER_WIDTHS = Option("earlier-widths", "FILE.csv", "the same, a width-runs.csv", Path)
 
 
 TABLE_ONLY = Option("table-only", "yes|no", "tables from the finished runs, trains nothing (default: no)", yes_or_no)

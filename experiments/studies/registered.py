@@ -16,6 +16,7 @@ from experiments.studies.options import (
     CLOCKS,
     CORES,
     EARLIER,
+    EARLIER_WIDTHS,
     ENSEMBLES,
     LENGTHS,
     MOVED,
@@ -224,9 +225,9 @@ STUDIES = {
         RegisteredStudy(
             name="moved-optimum",
             question="Does the transient of the norm move AdamW's best learning rate, by as much as the theory says?",
-            cost="5 core-hours for all lengths (estimated), 1 up to 3,200 steps",
+            cost="7 core-hours with all lengths and widths (estimated), 1 up to 3,200 steps at one width",
             run=Later("moved_optimum.run", "run_study"),
-            options=(LENGTHS, EARLIER, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
+            options=(LENGTHS, EARLIER, EARLIER_WIDTHS, ENSEMBLES, SAME_ANGLE, CLOCKS, CORES),
         ),
         RegisteredStudy(
             name="classic",

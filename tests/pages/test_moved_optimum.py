@@ -74,6 +74,12 @@ def test_other_fits_of_the_shift_and_the_one_curve_of_moved_optimum() -> None:
 
 
 def test_the_shifts_at_other_widths_on_the_page_of_moved_optimum() -> None:
+    answers = table_of("moved-optimum", "width-answers.csv")
+    for row in answers.itertuples():
+        measured, law, mean_angle = cells("moved-optimum", row.quantity)
+        assert_shift(measured, row.value, row.low, row.high)
+        assert is_rounded(law, [row.law])
+        assert is_rounded(mean_angle, [row.mean_angle])
     optima = table_of("bend", "optima.csv").set_index(["num_steps", "width", "arm"])
     for num_steps in (2000, 4000):
         *measured, law, mean_angle = cells("moved-optimum", f"bend, {num_steps:,} steps")

@@ -16,7 +16,7 @@ from experiments.studies.ensembles.tasks import Making, Run, Task, made_alone
 from experiments.studies.moved_optimum import runs as moved
 from experiments.studies.moved_optimum.runs import Arm, grid, in_columns, rate_beyond
 from experiments.studies.workplace import Workplace
-from gpt.config import TrainConfig, cpu_model
+from gpt.config import TrainConfig
 
 WIDTHS, LENGTHS = (8, 16, 32, 64, 128), (500, 1000, 2000, 4000)
 CORNER = 3  # of both, which come first
@@ -41,8 +41,7 @@ COLUMNS = ("arm", *NUMBERS[:6], *GAPS, "outcome", *NUMBERS[6:], "run")
 
 def config_of(arm: Arm, width: int, num_steps: int, learning_rate: float, seed: int) -> TrainConfig:
     """One run: that of moved-optimum at another width."""
-    config = moved.config_of(arm, num_steps, learning_rate, seed)
-    return replace(config, model=cpu_model(width, "scale-invariant"))
+    return moved.config_of(replace(arm, width=width), num_steps, learning_rate, seed)
 
 
 def rates_of(arm: Arm, centre: float) -> tuple[float, ...]:

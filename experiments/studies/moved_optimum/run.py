@@ -12,6 +12,7 @@ from experiments.files import to_json
 from experiments.runs.configs import config_to_dict
 from experiments.studies.ensembles.many import in_ensembles
 from experiments.studies.ensembles.tasks import Task
+from experiments.studies.moved_optimum import widths
 from experiments.studies.moved_optimum.answers import answers_of, optima_of
 from experiments.studies.moved_optimum.figure import draw
 from experiments.studies.moved_optimum.other_fits import other_shifts
@@ -49,25 +50,32 @@ def run_study(
     place: Workplace,
     lengths: Sequence[int] = LENGTHS,
     earlier: Path | None = None,
+    earlier_widths: Path | None = None,
     ensembles: bool = False,
     same_angle: Path = Path("docs/same-angle"),
     angle_law: Path = Path("docs/angle-law"),
     cores: Path = Path("docs/bend/core-runs.csv"),
 ) -> Findings:
     """``config.json`` and ``predictions.csv`` before the first run; ``runs.csv`` after every cell; then ``optima.csv``,
-    ``answers.csv``, ``other-fits.csv``, ``exponents.csv`` and ``moved_optimum.png``.
+    ``answers.csv``, ``other-fits.csv``, ``exponents.csv`` and ``moved_optimum.png``, and the tables of
+    `widths.tell_widths`.
 
-    lengths : of the cells that are made; others that an earlier call has finished count too. earlier : a ``runs.csv``
-    of this study, whose rows stand for their runs. ensembles : make runs many at once, on a GPU if there is one.
+    lengths : of the cells that are made, those of other widths with 3,200; others that an earlier call has finished
+    count too. earlier : a ``runs.csv`` of this study, whose rows stand for their runs. earlier_widths : the same, a
+    ``width-runs.csv``. ensembles : make runs many at once, on a GPU if there is one.
     same_angle, angle_law : folders with the results of those studies. cores : rows of runs that cores made, and that
     were made again since.
     """
     predictions, others = begin(place, ARMS, LENGTHS, angle_law, same_angle, earlier)
+    if earlier_widths is not None:
+        plant(place, read_rows(earlier_widths, numbers=NUMBERS, gaps=GAPS, texts=("arm", *TEXTS)))
     if ensembles:
         in_ensembles({"moved-optimum": partial(wanted, place, predictions, lengths)})
     symmetry = list(symmetry_configs())
     twins = run_rows(place, [config for _, config in symmetry]).assign(arm=[label for label, _ in symmetry])
     runs = make_cells(place, predictions, ARMS, lengths, [twins])
+    if widths.NUM_STEPS in lengths:
+        widths.make_widths(place, predictions, ensembles)
     optima = optima_of(runs, others, predictions)
     answers = answers_of(runs, optima)
     fits = other_shifts(runs, read_rows(cores, numbers=(), gaps=("loss",), texts=("run",)), predictions)
@@ -76,6 +84,7 @@ def run_study(
     for name, table in (("optima", optima), ("answers", answers), ("other-fits", fits), ("exponents", exponents)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("moved_optimum.png", draw(runs, others, optima))
+    widths.tell_widths(place, predictions, optima)
     return Findings(answers=answers)
 
 

@@ -13,7 +13,7 @@ from experiments.runs.configs import config_hash
 from experiments.studies.ensembles.tasks import Making, Run, Task, Trained, made_alone
 from experiments.studies.workplace import Workplace
 from gpt.arms import adamc, at_equilibrium
-from gpt.config import Architecture, TrainConfig, preset
+from gpt.config import Architecture, TrainConfig, cpu_model
 from theory import AdamH, AdamW, Constant, Linear
 from theory.networks import GPT2, WHITE_NOISE
 
@@ -45,7 +45,8 @@ class Arm:
     """``weight_decay`` None for AdamH, which keeps its ``initial_rms`` (None: as drawn).
 
     initial_rms : of AdamW, None for a start at the equilibrium of the run's own rate, for gpt2 that of its MLP.
-    schedule : of all parameters, after a warmup of a twentieth of the run. corrected : AdamC in place of AdamW.
+    schedule : of all parameters, after a warmup of a twentieth of the run. corrected : AdamC in place of AdamW. width :
+    of the model, which has two layers.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Arm:
     schedule: type[Linear] | type[Constant] = Linear
     architecture: Architecture = "scale-invariant"
     corrected: bool = False
+    width: int = 32
 
     def scheduled(self, num_steps: int) -> Linear | Constant:
         """Its schedule over ``num_steps``."""
@@ -75,7 +77,7 @@ def config_of(arm: Arm, num_steps: int, learning_rate: float, seed: int) -> Trai
     """One run."""
     decay = arm.weight_decay
     config = TrainConfig(
-        model=preset("cpu-32", arm.architecture),
+        model=cpu_model(arm.width, arm.architecture),
         optimizer=AdamH(learning_rate=learning_rate)
         if decay is None
         else AdamW(learning_rate=learning_rate, weight_decay=decay),
@@ -97,12 +99,14 @@ def grid(centre: float, num_rates: int = NUM_RATES, factor: float = FACTOR) -> t
     return tuple(float(f"{rate:.3g}") for rate in centre * factor**powers)
 
 
-def configs_of_cell(place: Workplace, arm: Arm, num_steps: int, centre: float) -> list[TrainConfig]:
-    """The runs of a cell, its grid widened where the lowest mean loss of `SEEDS` stands at an end, then its added
+def configs_of_cell(
+    place: Workplace, arm: Arm, num_steps: int, centre: float, seeds: Sequence[int] = SEEDS
+) -> list[TrainConfig]:
+    """The runs of a cell, its grid widened where the lowest mean loss of ``seeds`` stands at an end, then its added
     seeds, as far as finished runs tell: where one is missing, it is not known yet whether more are wanted."""
     rates, added = list(grid(centre)), ADDED_SEEDS.get((arm.name, num_steps), ())
     while True:
-        configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in SEEDS]
+        configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in seeds]
         if missing_of(place, configs):
             return configs
         beyond = None if len(rates) >= NUM_RATES + MOST_ADDED else rate_beyond(run_rows(place, configs))

@@ -72,7 +72,14 @@ def test_what_runs_a_study_takes_its_options(
 
     import_module: Callable[[str], Any] = registered.import_module
     monkeypatch.setattr(registered, "import_module", lambda path: Module(import_module(path)))
-    values = {"table": "a.csv", "earlier": "b.csv", "table-only": "yes", "settings": "7", "optimizers": "lion,sgdm"}
+    values = {
+        "table": "a.csv",
+        "earlier": "b.csv",
+        "earlier-widths": "c.csv",
+        "table-only": "yes",
+        "settings": "7",
+        "optimizers": "lion,sgdm",
+    }
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
     values |= {"bend": "docs/bend"}
