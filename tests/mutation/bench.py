@@ -106,9 +106,9 @@ class Server:
         self._functions: defaultdict[Place, list[FunctionType]] = defaultdict(list)
         self._caches = []
         for each in gc.get_objects():
-            if isinstance(each, FunctionType) and each.__module__ and each.__module__.startswith("theory"):
+            if type(each) is FunctionType and each.__module__ and each.__module__.startswith("theory"):
                 self._functions[_place(each)].append(each)
-            if isinstance(each, functools._lru_cache_wrapper) and each.__module__.split(".")[0] in ROOMS:
+            if type(each) is functools._lru_cache_wrapper and each.__module__.split(".")[0] in ROOMS:
                 self._caches.append(each)
         gc.freeze()
         self._connection.send((self._failed, list(self._items), self._at_import))
