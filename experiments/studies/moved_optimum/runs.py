@@ -100,13 +100,14 @@ def grid(centre: float, num_rates: int = NUM_RATES, factor: float = FACTOR) -> t
 
 
 def configs_of_cell(
-    place: Workplace, arm: Arm, num_steps: int, centre: float, seeds: Sequence[int] = SEEDS
+    place: Workplace, arm: Arm, num_steps: int, centre: float, seeds: Sequence[int] | None = None
 ) -> list[TrainConfig]:
-    """The runs of a cell, its grid widened where the lowest mean loss of ``seeds`` stands at an end, then its added
-    seeds, as far as finished runs tell: where one is missing, it is not known yet whether more are wanted."""
+    """The runs of a cell, its grid widened where the lowest mean loss of ``seeds`` (`SEEDS`) stands at an end, then its
+    added seeds, as far as finished runs tell: where one is missing, it is not known yet whether more are wanted."""
     rates, added = list(grid(centre)), ADDED_SEEDS.get((arm.name, num_steps), ())
+    chosen = SEEDS if seeds is None else seeds
     while True:
-        configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in seeds]
+        configs = [config_of(arm, num_steps, rate, seed) for rate in rates for seed in chosen]
         if missing_of(place, configs):
             return configs
         beyond = None if len(rates) >= NUM_RATES + MOST_ADDED else rate_beyond(run_rows(place, configs))
