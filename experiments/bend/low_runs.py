@@ -10,6 +10,7 @@ with their own scatter about it, it is named.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,11 +30,15 @@ FEWEST_OTHERS = 5  # learning rates beside that of the run
 def low_run_notes(runs: RunTable, cells: Sequence[Cell]) -> list[str]:
     """A phrase for every such run of the ``cells`` that were made of ``runs``."""
     notes = []
-    rates, losses = runs.numbers["learning_rate"], runs.numbers["loss"]
+    finite = np.flatnonzero(np.isfinite(runs.numbers["loss"]))
+    rates, losses = runs.numbers["learning_rate"][finite], runs.numbers["loss"][finite]
+    members: defaultdict[tuple[float, ...], list[int]] = defaultdict(list)
+    names = tuple(cells[0].key) if cells else ()
+    settings = np.stack([runs.numbers[name][finite] for name in names], axis=1) if names else np.zeros((len(finite), 0))
+    for row, setting in enumerate(map(tuple, settings.tolist())):
+        members[setting].append(row)
     for cell in cells:
-        own = np.isfinite(losses)
-        for name, value in cell.key.items():
-            own &= runs.numbers[name] == value
+        own = members[tuple(cell.key.values())]
         place = low_run(np.log(rates[own]), losses[own])
         if place is not None:
             where = "".join(f", {name} {value:.4g}" for name, value in cell.key.items())
