@@ -24,13 +24,14 @@ sweeps.
    than 5 without it: at high noise a :math:`\gamma` of 0.1 comes by chance, or
 3. the restricted deviance falls by more than 3 if every cell has a skew of its own
    (`experiments.joint.fit.lean_evidence`): where optima scatter, kinks hide in the scatter from the first two, or
-4. it falls by more than 4 if the skew follows the scales (`experiments.joint.fit.skew_trend_evidence`): kinks that go
-   with the budget, and leave cells of one budget alike, or
+4. it falls by more than 4 if the skew follows the scales (`experiments.joint.fit.skew_trend_evidence`), of nine cells
+   or more: kinks that go with the budget, and leave cells of one budget alike, or
 5. the fitted split is above 0.5: the shape stretches to a wall, and optima move along, or
 6. a shared optimum lies farther from the best rate of its cell than the neighbour, and noise does not explain it, or
    past the first rate that was left out as past a wall, or
-7. of 15 % of the cells, and two at least, the rate right above the best one is taken for a wall: nothing is left there
-   for the shared shape to be seen wrong by.
+7. of 15 % of the cells, two at least, and 30 % of those that have a wall, the rate right above the best one is taken
+   for it: nothing is left there for the shared shape to be seen wrong by. Walls that are real, and grids that fall as
+   they will about the optimum, make fewer.
 
 Of 270 made sweeps whose cells share a smooth shape, or walls far above it, 11 were taken for shapes of their own; of 70
 with walls close above the optimum 21; of 188 with a kink of its own in each cell 169. The third reason came later: of
@@ -63,7 +64,8 @@ LARGEST_SPLIT = 0.5  # a curvature three times that of the other side
 MISFIT_EVIDENCE = 5.0  # of restricted deviance
 LEAN_EVIDENCE = 3.0
 TREND_EVIDENCE = 4.0
-NEXT_TO_WALLS = 0.15  # share of the cells
+ENOUGH_FOR_TRENDS = 9  # cells: of few without noise, small differences of shape would pass for a trend
+NEXT_TO_WALLS = 0.15, 0.3  # share of the cells, and of those with a wall
 WIDE = (0.0, 0.002, 0.005)  # error of level, slopes and second derivatives over the squared width of the windows, in ln
 COARSE = (0.0, 0.04, 0.1)  # the same over the squared spacing of the grids
 COARSE_OPTIMUM = 0.12  # of one cell's optimum over the spacing
@@ -121,8 +123,10 @@ def fit_shapes(
         reason = misses if evidence > MISFIT_EVIDENCE else None
     if reason is None and lean_evidence(stack(shared)[0], one, regressors, trend, rules, tau) > LEAN_EVIDENCE:
         reason = "a skew of each cell's own explains the losses better than a shared one"
-    if reason is None and skew_trend_evidence(stack(shared)[0], one, regressors, trend, rules, tau) > TREND_EVIDENCE:
-        reason = "a skew that goes with the scales explains the losses better than a shared one"
+    if reason is None and len(cells) >= ENOUGH_FOR_TRENDS:
+        evidence = skew_trend_evidence(stack(shared)[0], one, regressors, trend, rules, tau)
+        follows = "a skew that goes with the scales explains the losses better than a shared one"
+        reason = follows if evidence > TREND_EVIDENCE else None
     if reason is None and abs(one.shape[2]) > LARGEST_SPLIT:
         reason = f"one shape would rise like a wall {'above' if one.shape[2] > 0 else 'below'} the optimum"
     if reason is None:
@@ -175,8 +179,9 @@ def _optima_past_walls(cells: Sequence[Cell], one: JointFit) -> str | None:
 
 
 def _best_next_to_walls(cells: Sequence[Cell]) -> str | None:
-    number = sum(cell.num_past_wall > 0 and int(np.argmin(cell.loss)) == len(cell.loss) - 1 for cell in cells)
-    if number < max(2, NEXT_TO_WALLS * len(cells)):
+    walled = [cell for cell in cells if cell.num_past_wall > 0]
+    number = sum(int(np.argmin(cell.loss)) == len(cell.loss) - 1 for cell in walled)
+    if number < max(2, NEXT_TO_WALLS[0] * len(cells), NEXT_TO_WALLS[1] * len(walled)):
         return None
     return f"the rates right above the best ones of {number} of {len(cells)} cells would be walls"
 

@@ -166,6 +166,40 @@ def test_where_all_above_the_best_would_be_walls_no_shape_is_shared(
     assert group.curvature["num_tokens"].verdict not in (Direction.UP, Direction.DOWN)
 
 
+def test_a_few_cells_without_noise_share_their_shape() -> None:
+    """Parabolas on one lattice of powers of 2: the optima are known to two per cent."""
+    sizes = {1e8: -7, 4e8: -8, 1.6e9: -10}
+    rows = [
+        (size, 2.0**power, 3 - 0.1 * place + 0.012 * (power - best) ** 2)
+        for place, (size, best) in enumerate(sizes.items())
+        for power in range(-12, -4)
+    ]
+    group = one_group(pd.DataFrame(rows, columns=["num_params", "learning_rate", "loss"]))
+    assert group.law.shaped is not None
+    assert group.law.shaped.reason is None
+    for cell, best in zip(group.cells, sizes.values(), strict=True):
+        assert cell.low is not None
+        assert cell.high is not None
+        assert 2.0**best / 1.02 < cell.low < 2.0**best < cell.high < 1.02 * 2.0**best
+
+
+@pytest.mark.parametrize("seed", [18, 20, 39])
+def test_real_walls_above_most_optima_leave_the_shape_shared(seed: int) -> None:
+    """A step 1.7 rates above the optimum of all cells of two budgets; in two of these eight right above the best."""
+    rng, rows = np.random.default_rng(seed), []
+    for size in np.geomspace(1e8, 8e8, 4):
+        optimum = -6 - 0.6 * np.log(size / 1e8)
+        for budget, step in ((2e9, 0.06), (9e9, 0.06), (4e10, 0.0)):
+            first = 0.35 * (round(optimum / 0.35) - 6) - optimum + rng.uniform(-0.17, 0.17)
+            z = first + 0.35 * np.arange(11)
+            losses = 2.5 + 0.015 * z**2 + step * (z > 0.6) + 1.5e-3 * rng.normal(size=len(z))
+            rows += [(size, budget, float(rate), loss) for rate, loss in zip(np.exp(z + optimum), losses, strict=True)]
+    group = one_group(pd.DataFrame(rows, columns=["num_params", "num_tokens", "learning_rate", "loss"]))
+    assert group.law.shaped is not None
+    assert group.law.shaped.reason is None
+    assert group.curvature["num_tokens"].verdict is Direction.STRAIGHT
+
+
 def test_the_error_that_more_cells_leave_goes_with_the_window(
     kinked: list[tuple[GroupFit, dict[tuple[float, ...], float]]],
 ) -> None:
