@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import subprocess
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,10 +99,8 @@ def run(work: Path, *, stdout: int | None, stderr: int | None) -> int:
 
 @pytest.mark.parametrize("output", list(OUTPUTS))
 def test_progress_never_stops_work(output: str, tmp_path: Path) -> None:
-    began = time.monotonic()
     assert run(tmp_path / "work", stdout=subprocess.DEVNULL, stderr=OUTPUTS[output]()) == 0
     assert (tmp_path / "work").read_text() == "done"
-    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("output", list(OUTPUTS))
@@ -113,14 +112,28 @@ def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: s
 
 def test_a_reader_who_is_gone_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    waits: list[float] = []
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = select.poll()
+
+        def register(self, descriptor: int, events: int) -> None:
+            self._poll.register(descriptor, events)
+
+        def poll(self, milliseconds: float) -> list[tuple[int, int]]:
+            waits.append(milliseconds)
+            return self._poll.poll(milliseconds)
+
+    monkeypatch.setattr(streams, "select", SimpleNamespace(poll=Poll, POLLOUT=select.POLLOUT))
     with os.fdopen(pipe_that_nobody_reads(), "w") as pipe:
         errors = Stream(pipe, patient=False)
         for _ in range(100):  # the pipe takes 65,536 letters
             errors.write(999 * "x" + "\n")
-        began = time.monotonic()
+        waits.clear()
         for _ in range(20):
             errors.write("one more\n")
-        assert time.monotonic() - began < 0.2
+        assert waits == [0.0] * 20
         os.read(KEPT[0], 65536)
         errors.write("heard again\n")
         assert os.read(KEPT[0], 65536) == b"heard again\n"

@@ -14,6 +14,7 @@ from experiments.files import BadInput
 from experiments.logs.sources.detect import read_source
 from experiments.logs.sources.raw_log import RawLog
 from tests.experiments.logs.made_logs import event_file, write_csv, write_json_lines, write_trainer_state
+from tests.patience import HANGS
 
 STEPS = range(10, 210, 10)
 LOSSES = [float(np.float32(8 / step**0.5)) for step in STEPS]
@@ -236,21 +237,21 @@ def test_other_files_get_a_line_that_lists_what_is_read(name: str, content: byte
 
 
 LONG_LINES = {
-    "blanks behind a step": "step" + " " * 20_000 + "x",
-    "blanks behind a loss": "step 5 loss" + " " * 20_000 + "x",
-    "a number that is none": "step 5 loss " + "9" * 20_000 + "x",
+    "blanks behind a step": "step" + " " * 100_000 + "x",
+    "blanks behind a loss": "step 5 loss" + " " * 100_000 + "x",
+    "a number that is none": "step 5 loss " + "9" * 100_000 + "x",
     "numbers behind numbers": "\n".join(f"step 5 loss 2.0 {'+1' * 40} {end}" for end in "xyz"),
 }
 
 
 @pytest.mark.parametrize("kind", LONG_LINES)
 def test_a_line_of_any_kind_is_soon_read(kind: str, tmp_path: Path) -> None:
-    """Each took ten seconds or did not end, since it could be divided in many ways that were all tried."""
+    """Each would take minutes or not end if it could be divided in many ways that were all tried."""
     path = tmp_path / "log.txt"
     path.write_text(text_lines("step {step} loss {loss:.9g}") + LONG_LINES[kind] + "\n")
     started = time.process_time()
     assert read_source(path, {}).num_lines > len(STEPS)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < HANGS
 
 
 def test_bytes_that_only_look_like_events(tmp_path: Path) -> None:

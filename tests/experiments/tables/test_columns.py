@@ -14,6 +14,7 @@ from experiments.tables.filters import Condition
 from experiments.tables.reading import How, read_table, table_from_frame
 from experiments.tables.run_table import RunTable
 from tests.experiments.tables.made import sweep, write_csv
+from tests.patience import HANGS
 
 
 def read(tmp_path: Path, names: Mapping[str, str], how: How | None = None, **columns: Any) -> RunTable:
@@ -204,12 +205,13 @@ def test_no_unit_is_seen_where_there_is_none(theirs: str, tmp_path: Path) -> Non
 
 
 def test_a_table_of_very_many_columns_is_soon_read(tmp_path: Path) -> None:
-    """A minute and more for twice as many, when each name was looked for among all others."""
-    others = {f"metrics.c{place} (M)": place for place in range(10_000)}
+    """A minute and more, on a fast machine, when each name was looked for among all others."""
+    others = {f"metrics.c{place} (M)": place for place in range(20_000)}
+    rows = [{**run, **others} for run in sweep()[:3]]
     started = time.process_time()
-    table = read_table(write_csv(tmp_path / "runs.csv", [{**run, **others} for run in sweep()]))
-    assert time.process_time() - started < 5
-    assert len(table) == len(sweep())
+    table = read_table(write_csv(tmp_path / "runs.csv", rows))
+    assert time.process_time() - started < HANGS
+    assert len(table) == len(rows)
 
 
 @pytest.mark.parametrize(

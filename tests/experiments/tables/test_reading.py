@@ -9,6 +9,7 @@ import pytest
 
 from experiments.files import LARGEST_FILE, BadInput
 from experiments.tables.reading import How, read_table, table_from_frame
+from tests.patience import HANGS
 
 GOOD = "learning_rate,loss,num_tokens,seed\n1e-3,2.5,1e9,0\n2e-3,2.4,1e9,0\n4e-3,2.6,1e9,0\n"
 
@@ -96,15 +97,15 @@ def test_columns_and_constants(tmp_path: Path) -> None:
             read_table(path, How(columns=columns, constants=constants))
 
 
-def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
-    """Most of it is parsing: 1 to 2 seconds of one core, sizes written out among them."""
+def test_a_hundred_thousand_rows_end(tmp_path: Path) -> None:
+    """Two seconds of one core, sizes written out among them; row against row, hours."""
     rows = (
         f"{1e-4 * 2 ** (k % 7):g},{2 + k % 13 / 100},{22 + k // 5000}M,{k % 3},run-{k},{k % 4}" for k in range(100_000)
     )
     path = write(tmp_path, "\n".join(["learning_rate,loss,num_params,seed,Name,kind", *rows]))
     start = time.process_time()
     table = read_table(path)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < HANGS
     assert table.num_rows == 100_000
     assert len(np.unique(table.numbers["num_params"])) == 20
 

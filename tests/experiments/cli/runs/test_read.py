@@ -12,6 +12,7 @@ import pytest
 from experiments.cli.main import main
 from tests.experiments.cli.said import refusal, strict_json
 from tests.experiments.logs.made_logs import white_noise_rows, write_csv, write_trainer_state
+from tests.patience import HANGS
 from theory import AdamW, Constant
 
 ADAMW = AdamW(learning_rate=0.01, weight_decay=0.1, beta1=0.9, beta2=0.95)
@@ -125,8 +126,8 @@ def test_refusals(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert said in refusal(["read", *arguments], capsys)
 
 
-def test_a_long_log_is_read_in_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A million lines take 5 s of processor time, or 30 s on a slow machine; read twice over each other, hours."""
+def test_a_long_log_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A million lines take 5 s of processor time, or 30 s on a slow machine; read again at each fault, hours."""
     log = tmp_path / "log.txt"
     with log.open("w") as file:
         for step in range(1, 200_001):
@@ -137,7 +138,7 @@ def test_a_long_log_is_read_in_seconds(tmp_path: Path, capsys: pytest.CaptureFix
                 file.write("step 20001/200000 | lo\n")
     start = time.process_time()
     assert main(["read", str(log), *FLAGS, "--json"]) == 0
-    assert time.process_time() - start < 6
+    assert time.process_time() - start < HANGS
     found = strict_json(capsys.readouterr().out)
     assert found["num_steps"] == 200_000
     assert found["num_broken"] == 10
