@@ -182,7 +182,8 @@ def test_what_the_findings_say_of_lengths_models_and_tables() -> None:
     for part in (
         f"no, by {replay[0.00125]:.3f}, {replay[0.005]:.3f} nats",
         f"angles add {angle.min():.3f} to {angle.max():.3f} in all four, told from 0; the rest, {left.min():.2f} to"
-        f" {left.max():.2f}, is not. Another basis: {other['value']:.3f} [{other['low']:.3f}, {other['high']:.3f}]",
+        f" {left.max():.2f}, is not. Another basis, one arm: {other['value']:.3f} [{other['low']:.3f},"
+        f" {other['high']:.3f}]",
         f"over that predicted from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to"
         f" {math.exp(same['high']):.2f}",
     ):
