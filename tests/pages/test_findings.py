@@ -153,7 +153,7 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
         f"higher by {interval(shift.loc[3200])} and {interval(shift.loc[6400])} at 3,200 and 6,400 steps,"
         f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}; at width 16,"
         f" 3,200 steps, {interval(narrower)} (",
-        f"scatter about the law's by {curves.loc['scatter, law, all cells', 'value']:.2f}, asked 0.15: open",
+        f"scatter about the law's by {curves.loc['scatter, law, all cells', 'value']:.2f}, asked 0.15, p 0.01",
         f"{held_by:.0f} of {len(table_of('angle-law', 'later-optima.csv'))} intervals hold it",
         f"exp({rows['value'].max():.2f}) to exp({rows['value'].min():.2f}) of that of a line, by the law"
         f" exp({rows['law'].max():.2f}) to exp({rows['law'].min():.2f})",
