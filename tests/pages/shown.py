@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.studies.slices import slices_of
+
 CURVATURE = ("curvature", "curvature_low", "curvature_high")
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -26,6 +28,19 @@ def page_of(study: str) -> str:
 
 def table_of(study: str, name: str = "answers.csv") -> pd.DataFrame:
     return pd.read_csv(DOCS / study / name)
+
+
+def accounts_of_exponents() -> pd.DataFrame:
+    """Exponents along the length that both accounts have in `moved-optimum`, a row per arm, a column per account.
+
+    In the cells of the measured optima, weighted by the errors of these.
+    """
+    optima = table_of("moved-optimum", "optima.csv").dropna(subset=["learning_rate"])
+    found = {
+        name: slices_of(optima.assign(learning_rate=optima[name]), "num_steps").set_index("arm")["exponent"]
+        for name in ("law", "mean_angle")
+    }
+    return pd.DataFrame(found)
 
 
 def cells(study: str, start: str) -> list[str]:

@@ -74,7 +74,11 @@ def test_the_counts_of_intervals() -> None:
     assert excludes_0(pairs[pairs["who"].isin(PAIRS[:2])]).sum() == 3
     angles = pairs[pairs["rate"] == "mean_angle"]
     assert (excludes_0(angles).sum(), len(angles)) == (2, 12)
-    assert f"at least one excludes 0 by chance in up to {100 * (1 - 0.95**12):.0f} %" in PAGE
+    none, one = 0.95**12, 12 * 0.05 * 0.95**11
+    assert (
+        f"at least one excludes 0 by chance in {100 * (1 - none):.0f} %, two in {100 * (1 - none - one):.0f} %, if they"
+        " were independent"
+    ) in PAGE
     starts = pairs[pairs["who"].isin(PAIRS)]
     refuted = starts[starts["verdict"].str.contains("refutes mean angle")]
     assert (len(refuted), (refuted["axis"] == "num_tokens").sum()) == (6, 3)

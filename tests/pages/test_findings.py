@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tests.pages.shown import CURVATURE, DOCS, FINDINGS, README, is_rounded, table_of
+from experiments.studies.slices import slices_of
+from tests.pages.shown import CURVATURE, DOCS, FINDINGS, README, accounts_of_exponents, is_rounded, table_of
 from theory.networks import SCALE_INVARIANT, gpt2_matrices
 from theory.radial import KINDS
 
@@ -35,7 +36,6 @@ def test_what_the_findings_say_of_the_bend() -> None:
     shares = answers.query("axis == 'num_tokens' and quantity == 'curvature'").set_index("who")
     slower = between.loc["large start over usual start", *EXPONENT_OF_D]
     bent = between.loc["large start over equilibrium", "num_tokens", "curvature"]
-    steeper = between.loc["large start over equilibrium", "num_params", "exponent"]
     untold = between.loc["usual start over equilibrium", *EXPONENT_OF_D]
     designed = table_of("bend", "first-design-answers.csv").set_index(["who", "rate", "axis", "quantity"])
     first = designed.loc["large start over usual start", "learning_rate", *EXPONENT_OF_D]
@@ -47,10 +47,6 @@ def test_what_the_findings_say_of_the_bend() -> None:
     moved = table_of("moved-optimum", "optima.csv")
     moved = moved[moved["num_steps"].isin([1600, 3200, 6400])]  # where a shift is shown
     largest = moved["initial_rms"] / (moved["learning_rate"] / (2 * moved["weight_decay"])) ** 0.5
-    slices = table_of("bend", "slices.csv").query("arm == 'adamh' and axis == 'num_params'").set_index("at")
-    up, down = ({end: slices.loc[at, name] for end, name in ENDS.items()} for at in (512000, 2048000))
-    exponents = table_of("moved-optimum", "exponents.csv").set_index("arm")
-    longer = {end: exponents.loc["start 1.6 less equilibrium", name] for end, name in ALONG.items()}
     missed = (optima["learning_rate"] / optima["law"]).map(math.log).pow(2).groupby(optima["width"]).mean() ** 0.5
     of_arms = between.xs(("num_params", "curvature"), level=("axis", "quantity")).dropna(subset=["smallest_bend"])
     choices = table_of("bend", "sensitivity.csv").query("quantity == 'curvature'")
@@ -60,43 +56,82 @@ def test_what_the_findings_say_of_the_bend() -> None:
     visible = table_of("bend", "visible.csv")
     fitted = visible.query("law == 'angle law, fitted' and axis == 'num_params'")
     fitted_n = fitted.query("visible.str.startswith('at')")["transient"]
-    there = visible.query("law == 'angle law, made up' and sizes == '22M to 708M' and tokens == '9000M'")
-    bent_up = there.query("visible.str.startswith('at')")["transient"] > 0
+    made_up = visible.query("law == 'angle law, made up' and axis == 'num_params'")
+    seen = made_up.query("visible.str.startswith('at')")
+    there = seen.query("sizes == '22M to 708M' and tokens == '9000M'")["transient"] > 0
     planned = visible.query("axis == 'num_params' and sizes == '22M to 708M' and tokens in ('1000M', '9000M')")
     planned = planned.query("weight_decay == 0.1 and initial_rms == 0.02")["curvature"]
-    false = table_of("bend", "expected.csv").query("axis == 'num_params' and who.str.contains(' over ')")["excludes_0"]
+    expected = table_of("bend", "expected.csv")
+    false = expected.query("axis == 'num_params' and who.str.contains(' over ')")["excludes_0"]
+    made = expected.query("rate == 'learning_rate'").set_index(["who", "axis", "quantity"])["width"]
+    found = between.loc[list(along_n.index)]
+    wide = (found["high"] - found["low"]) / made.reindex(found.index)
     assert set(fitted["outside"]) == {"yes"}
     assert not fitted.query("sizes == '22M to 708M' and tokens == '9000M'")["visible"].str.startswith("at").any()
-    assert bent_up.all()
+    assert there.all()
+    assert len(made_up) == len(fitted)
     assert (fitted_n < 0).all()
     assert sorted(along_n["sum"]) == [0, 0, 3]  # of one pair
     assert choices.query("apart")["value"].loc["num_params", "large start over equilibrium"].min() > 0
     assert along_n.loc["large start over equilibrium", "sum"] == 3
     assert between["law"].xs(("num_params", "curvature"), level=("axis", "quantity")).abs().max() < 0.005
     for part in (
-        f"shown {norms.min()['large start']:.1f} to {largest.max():.0f} times above equilibrium",
-        f"bends up at 0.5M tokens**, by {interval(up)}, and down at 2M, {interval(down)}, through width 8 (",
-        f"RMS 1.6 less equilibrium {interval(longer)}, both near -0.7",
-        f"up to {of_arms['high'].min():.2f} to {of_arms['high'].max():.2f}, by arm, is not excluded"
-        f" ({of_arms['smallest_bend'].min():.2f} to {of_arms['smallest_bend'].max():.2f} would be named)",
-        f"bends up in {along_n['sum'].max()} of {along_n['size'].max()} choices; its exponent is higher by"
-        f" {interval(steeper)}, as AdamH's, {between.loc['adamh', 'num_params', 'exponent']['value']:.2f}, predicts",
+        f"shown {norms.min()['large start']:.1f} to {largest.max():.0f} times above equilibrium, and, to 4M tokens,"
+        f" its exponent along D, shown {norms.min()['large start']:.1f} to {norms.max()['large start']:.1f} times"
+        f" above; at {norms.min()['usual start']:.1f} to {norms.max()['usual start']:.1f} times nothing",
+        f"up to {of_arms['high'].min():.2f} to {of_arms['high'].max():.2f}, by arm, is not excluded.",
         f"It is {between.loc['usual start', *EXPONENT_OF_D]['value']:.2f} from the usual start, from the large one",
-        f"lower by {-slower['value']:.2f} [{-slower['high']:.2f}, {-slower['low']:.2f}]; the law (two clocks)",
-        f"had {-slower['made']:.2f}, one mean angle {-slower['mean_angle']:.2f}, the first design on these runs"
-        f" {-first['value']:.2f} [{-first['high']:.2f}, {-first['low']:.2f}]: sure",
+        f"lower by {-slower['value']:.2f} [{-slower['high']:.2f}, {-slower['low']:.2f}]; the law",
+        f"had {-slower['made']:.2f}, one mean angle {-slower['mean_angle']:.2f}, the first design (amended after 58"
+        f" runs) {-first['value']:.2f} [{-first['high']:.2f}, {-first['low']:.2f}]: sure",
         f"hangs on the design**: {interval(untold)}, first {interval(first_untold)}.",
         f"the law by {missed.drop(32).min():.2f} to {missed.max():.2f} in ln, at its own {missed[32]:.2f}",
         f"less** than from equilibrium, by {interval(bent)}, p 0.03: one",
         f"apart from 0 in {along_d.sum()} of {len(along_d)} choices",
-        f"Along D it adds +{interval(shares.loc['large start: angle, norm own'])} to the large start's line,"
-        f" {shares.loc['large start: bend', 'value']:.2f}, *straightening* it; to the usual one's"
+        f"adds +{interval(shares.loc['large start: angle, norm own'])} to the large start's"
+        f" {shares.loc['large start: bend', 'value']:.2f}, *straightening* it; to the usual start's,"
         f" +{interval(shares.loc['usual start: angle, norm own'])}",
         f"public runs {len(fitted_n)} of {len(fitted)} settings bend visibly, all *down*, none from",
-        f"learning rates, up to {fitted['rate_first'].max():.1f}, lie outside that fit",
-        f"({there['rate_last'].min():.1g} to {there['rate_first'].max():.1g}) {len(bent_up)} of {len(there)} there",
+        f"at best rates up to {fitted['rate_first'].max():.1f}, outside that fit; with made-up ones"
+        f" {(seen['transient'] > 0).sum()} bend *up*, {len(there)} of them there, and"
+        f" {(seen['transient'] < 0).sum()} down",
         f"bend its usual start by {planned.min():.2f} to {planned.max():.2f}",
         f"Differences along N: {100 * false.min():.0f} to {100 * false.max():.0f} % [false]",
+        f"half widths {wide.min():.1f} to {wide.max():.1f} times the registered",
+    ):
+        assert part in FINDINGS, part
+
+
+def test_what_the_findings_say_of_starts_along_size_and_of_longer_runs() -> None:
+    between = table_of("bend").query("rate == 'learning_rate' and who.str.contains(' over ')")
+    between = between.set_index(["axis", "quantity", "who"]).sort_index()
+    bends, slopes = (between.loc["num_params", quantity] for quantity in ("curvature", "exponent"))
+    large, usual = (f"{start} start over equilibrium" for start in ("large", "usual"))
+    choices = table_of("bend", "sensitivity.csv").query("axis == 'num_params'").set_index(["quantity", "who"])
+    choices = choices.sort_index()
+    chosen, near = choices.loc[("curvature", large)], choices.loc[("exponent", usual)]
+    optima = table_of("bend", "optima.csv")
+    slices, wider = (
+        slices_of(rows, "num_params", "num_tokens").set_index(["arm", "at"]).loc[("adamh", 512000)]
+        for rows in (optima, optima[optima["width"] > 8])
+    )
+    up, kept = ({end: row[name] for end, name in ENDS.items()} for row in (slices, wider))
+    exponents = table_of("moved-optimum", "exponents.csv").set_index("arm")
+    longer = {end: exponents.loc["start 1.6 less equilibrium", name] for end, name in ALONG.items()}
+    accounts = accounts_of_exponents()
+    law, angle = accounts.loc["start 1.6"] - accounts.loc["equilibrium"]
+    last = exponents["exponent"]
+    assert max(law, angle) < longer["low"]
+    for part in (
+        f"is a difference between starts shown**: by {bends['value'].min():.2f} to {bends['value'].max():.2f},"
+        f" intervals from {bends['low'].min():.2f} to {bends['high'].max():.2f}; large start over equilibrium bends up"
+        f" in {(chosen['low'] > 0).sum()} of {len(chosen)} choices.",
+        f"the large start's by {interval(slopes.loc[large])}, the usual one's by {interval(slopes.loc[usual])}"
+        f" ({(near['low'] > 0).sum()} of {len(near)} choices;",
+        f"bends up at 0.5M tokens**, by {interval(up)}; without width 8, {interval(kept)}.",
+        f"less equilibrium, {interval(between.loc[(*EXPONENT_OF_D, large)])} before, is {interval(longer)}, by the"
+        f" accounts {law:.2f} and {angle:.2f} (after looking; {last['start 1.6']:.2f}, {last['equilibrium']:.2f}, AdamH"
+        f" {last['adamh']:.2f}:",
     ):
         assert part in FINDINGS, part
 
@@ -107,9 +142,8 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
     later = table_of("angle-law", "later-answers.csv").query("law == 'law'").set_index("quantity")["value"]
     held_by = later["optima of bend whose interval holds the law's"]
     classic = table_of("classic").query("quantity == 'ln rate, shift'").set_index("num_steps")
-    alone = table_of("moved-optimum", "other-fits.csv").query("rows == 'answers' and lengths == 'alone'").iloc[0]
-    constant, *_, lines = table_of("schedule-exponent").to_dict("records")
-    along_line = table_of("schedule-exponent").set_index("quantity").loc["exponent, line"]
+    rows = table_of("schedule-exponent").query("quantity == 'ln constant/line'")
+    narrower = table_of("moved-optimum", "width-answers.csv").set_index("quantity").loc["shift, width 16"]
     said = classic.loc[[800, 1600], ["law", "mean_angle"]].to_numpy(float)
     calibrated = table_of("one-calibration").query("quantity in ('loss, law', 'optimum, law')")
     losses = calibrated.query("quantity == 'loss, law'").set_index("num_steps")["value"]
@@ -117,20 +151,18 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
     factor, lowest, highest = (math.exp(value) for value in (together.value, together.low, together.high))
     for part in (
         f"higher by {interval(shift.loc[3200])} and {interval(shift.loc[6400])} at 3,200 and 6,400 steps,"
-        f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}, each cell alone"
-        f" {interval(alone)} (",
-        f"slope {interval(curves.loc['slope, law, all cells'])}, scatter"
-        f" {curves.loc['scatter, law, all cells', 'value']:.2f}, asked 0.15, beyond",
+        f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}; at width 16,"
+        f" 3,200 steps, {interval(narrower)} (",
+        f"scatter about the law's by {curves.loc['scatter, law, all cells', 'value']:.2f}, asked 0.15, p 0.01",
         f"{held_by:.0f} of {len(table_of('angle-law', 'later-optima.csv'))} intervals hold it",
-        f"exp({interval(constant)}) of that of a line, by the law exp({constant['law']:.2f})",
-        f"exponent is {interval(along_line)} along a line; that of a constant rate differs by {interval(lines)}, not by"
-        f" the law's {lines['law']:.2f}",
+        f"exp({rows['value'].max():.2f}) to exp({rows['value'].min():.2f}) of that of a line, by the law"
+        f" exp({rows['law'].max():.2f}) to exp({rows['law'].min():.2f})",
         f"by the {said.min():.1f} to {said.max():.1f} that angles say: {interval(classic.loc[800])},"
         f" {interval(classic.loc[1600])} at 800, 1,600 steps",
         f"AdamW's losses to {losses[1600]:.3f}, {losses[3200]:.3f} and, blind, {losses[6400]:.3f}, {losses[12800]:.3f}"
         " nats",
-        f"its optima to a factor of {factor:.2f} [{lowest:.2f}, {highest:.2f}], at 6,400 steps to"
-        f" {math.exp(longest.value):.2f}, beyond its limit of {math.exp(longest.limit):.2f}.",
+        f"its optima to a factor of {factor:.2f} [{lowest:.2f}, {highest:.2f}], limit {math.exp(longest.limit):.2f}, at"
+        f" 6,400 steps {math.exp(longest.value):.2f}, missed.",
     ):
         assert part in FINDINGS, part
 
@@ -140,15 +172,20 @@ def test_what_the_findings_say_of_lengths_models_and_tables() -> None:
     held = table_of("transient-length").dropna(subset=["met"])
     same = table_of("same-angle").set_index("quantity").loc["pooled"]
     parts = table_of("solvable-bend", "parts.csv").query("axis == 'num_params'").set_index(["problem", "part"])
-    angle, left = (parts.loc[("mixed", part), "curvature"] for part in ("angle", "left"))
+    angles, rest = (parts.loc[("mixed", part)] for part in ("angle", "left"))
+    angle, left = angles["curvature"], rest["curvature"]
     (other,) = parts.loc[[("eigenvectors", "angle")]].rename(columns={"curvature": "value"}).to_dict("records")
     assert [bool(met) for met in held["met"]].count(False) == 4
     assert len(held) == 6
+    assert (angles["low"] > 0).all()
+    assert ((rest["low"] < 0) & (rest["high"] > 0)).all()
     for part in (
         f"no, by {replay[0.00125]:.3f}, {replay[0.005]:.3f} nats",
-        f"angles add {angle.min():.3f} to {angle.max():.3f} in all four, hidden by the problem's own {left.max():.2f};"
-        f" in another basis {other['value']:.3f} [{other['low']:.3f}, {other['high']:.3f}]",
-        f"over AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to {math.exp(same['high']):.2f}",
+        f"angles add {angle.min():.3f} to {angle.max():.3f} in all four, told from 0; the rest, {left.min():.2f} to"
+        f" {left.max():.2f}, is not. Another basis, one arm: {other['value']:.3f} [{other['low']:.3f},"
+        f" {other['high']:.3f}]",
+        f"over that predicted from AdamH's {math.exp(same['value']):.2f}, {math.exp(same['low']):.2f} to"
+        f" {math.exp(same['high']):.2f}",
     ):
         assert part in FINDINGS, part
 
@@ -180,10 +217,10 @@ def test_what_the_findings_repeat_of_other_pages() -> None:
         f" {slow['median']:.0f} ({slow['max']:.0f}), at constant drive {steady['median']:.0f} ({steady['max']:,.0f});"
         f" classic GPT-2 {100 * gpt2:.0f} ({100 * gpt2_worst:.0f}), elsewhere {100 * gpt2_later:.0f}"
         f" ({100 * gpt2_later_worst:.0f})",
-        f"Of {len(fits)} lines four have a verdict",
+        f"of {len(fits)} lines four have a verdict",
         f"{100 * covered.min():.0f} to {100 * covered.max():.0f} % [covered]",
         f"{(validated == 'pass').sum()} of {len(validated)}, seen settings; classic GPT-2"
-        f" {(drafted == 'within').sum()}.",
+        f" {(drafted == 'within').sum()} of {len(drafted)}.",
     ):
         assert part in FINDINGS, part
 

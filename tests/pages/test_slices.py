@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
 import pytest
 
 from experiments.studies.slices import slices_of
-from tests.pages.shown import DOCS, is_rounded, table_of
+from tests.pages.shown import DOCS, accounts_of_exponents, is_rounded, table_of
 
 BEND, MOVED = (
     " ".join((DOCS / study / "README.md").read_text(encoding="utf-8").split()) for study in ("bend", "moved-optimum")
@@ -43,10 +44,16 @@ def test_what_hangs_on_the_smallest_width() -> None:
     optima = table_of("bend", "optima.csv")
     wider = slices_of(optima[optima["width"] > 8], "num_params", "num_tokens").set_index(["arm", "at"])
     short, longer = (wider.loc[("adamh", at), ENDS].astype(float).tolist() for at in (512000, 2048000))
-    (text,) = re.findall(r"without it (.*?) and, at 2M, (?:.*?)\. Along D", BEND)
+    (text,) = re.findall(r"without it (.*?) and, at 2M, (?:.*?)\. At 2M", BEND)
     assert is_rounded(text, short)
-    (text,) = re.findall(r"and, at 2M, (.*?)\. Along D", BEND)
+    (text,) = re.findall(r"and, at 2M, (.*?)\. At 2M", BEND)
     assert is_rounded(text, longer)
+    cells = optima.query("arm == 'adamh' and num_tokens == 2048000")
+    x, y = np.log(cells["num_params"]), np.log(cells["learning_rate"])
+    misses = (y - np.polyval(np.polyfit(x, y, 2, w=1 / cells["error"]), x)) / cells["error"]
+    (text,) = re.findall(r"off a parabola too \(chi\^2 of (\S+) on 2\)", BEND)
+    assert len(cells) == 5
+    assert is_rounded(text, [(misses**2).sum()])
     rates = optima.query("arm == 'adamh' and num_steps == 500").set_index("width")["learning_rate"]
     (text,) = re.findall(r"whose best rate there is (.*?): without", BEND)
     assert is_rounded(text, [rates[8], rates.drop(8).min(), rates.drop(8).max()])
@@ -54,16 +61,28 @@ def test_what_hangs_on_the_smallest_width() -> None:
 
 def test_exponents_along_tokens_of_moved_optimum() -> None:
     exponents = table_of("moved-optimum", "exponents.csv").set_index("arm")
+    accounts, outside = accounts_of_exponents(), []
     for shown, arm in {
         "from 1.6": "start 1.6",
         "from 14.4": "start 14.4",
         "from equilibrium": "equilibrium",
         "AdamH": "adamh",
         "from 1.6 less from equilibrium": "start 1.6 less equilibrium",
+        "from 14.4 less from equilibrium": "start 14.4 less equilibrium",
         "from 14.4 less from 1.6": "start 14.4 less start 1.6",
+        "from 1.6 less AdamH": "start 1.6 less adamh",
+        "from equilibrium less AdamH": "equilibrium less adamh",
     }.items():
         (text,) = re.findall(rf"\| {shown} \| (-?[0-9.]+ \[[^]]*\]) \|", MOVED)
-        assert is_rounded(text, exponents.loc[arm, ALONG].astype(float).tolist()), arm
+        measured = exponents.loc[arm, ALONG].astype(float)
+        assert is_rounded(text, measured.tolist()), arm
+        one, _, other = arm.partition(" less ")
+        told = accounts.loc[one] - (accounts.loc[other] if other else 0)
+        (text,) = re.findall(rf"\| {shown} \| [^|]* \| (-?[0-9.]+ \| -?[0-9.]+) \|", MOVED)
+        assert is_rounded(text, told.tolist()), arm
+        outside.append((told < measured["exponent_low"]) | (told > measured["exponent_high"]))
+    assert sum(outside).to_dict() == {"law": 4, "mean_angle": 6}
+    assert "of the nine rows, which share cells, four exclude the law's number and six the mean angle's" in MOVED
 
 
 def test_how_far_off_the_accounts_are_in_the_longest_runs() -> None:
