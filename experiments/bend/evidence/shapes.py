@@ -17,9 +17,9 @@ sweeps.
 
 **Choice.** Shapes are shared unless
 
-1. the two laws differ beyond the error of the second, :math:`\Delta^\top C_2^{-1}\Delta` above the 98 % point of
-   :math:`\chi^2` with as many degrees of freedom as coefficients (Hausman 1978, without the smaller covariance, so
-   that it errs to sharing), or
+1. the two laws differ beyond the error of the second, that of the windows with it, :math:`\Delta^\top C_2^{-1}\Delta`
+   above the 98 % point of :math:`\chi^2` with as many degrees of freedom as coefficients (Hausman 1978, without the
+   smaller covariance, so that it errs to sharing), or
 2. the misfit in proportion to the rise, :math:`\gamma`, is above 0.05, and the restricted deviance would grow by more
    than 5 without it: at high noise a :math:`\gamma` of 0.1 comes by chance, or
 3. the restricted deviance falls by more than 3 if every cell has a skew of its own
@@ -112,6 +112,9 @@ def fit_shapes(
         each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)
     except np.linalg.LinAlgError:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
+    order = np.zeros(regressors.shape[1], int) if orders is None else orders
+    width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
+    each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
     whole = None
     if compare:
         uncut = all(len(cell.x) == len(kept.x) for cell, kept in zip(cells, shared, strict=True))
@@ -133,9 +136,6 @@ def fit_shapes(
         reason = (
             _optima_beyond_neighbours(shared, one) or _optima_past_walls(shared, one) or _best_next_to_walls(shared)
         )
-    order = np.zeros(regressors.shape[1], int) if orders is None else orders
-    width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
-    each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
     if reason is None:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=each, whole=whole)
     own, further = tuple(near), COARSE_OPTIMUM * spacing
