@@ -33,9 +33,8 @@ sweeps.
    for it: nothing is left there for the shared shape to be seen wrong by. Walls that are real, and grids that fall as
    they will about the optimum, make fewer.
 
-Of 270 made sweeps whose cells share a smooth shape, or walls far above it, 11 were taken for shapes of their own; of 70
-with walls close above the optimum 21; of 188 with a kink of its own in each cell 169. The third reason came later: of
-238 smooth sweeps it takes one at most, and of kinked ones with a scatter of 0.1 it leaves 11 % shared where it was 16.
+By all reasons 23 of 700 made sweeps whose cells share a smooth shape are taken for shapes of their own, most of them of
+nine cells, and 638 of 700 with kinks: 84 % of nine cells, 94 % of seventeen.
 """
 
 from __future__ import annotations
