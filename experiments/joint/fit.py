@@ -9,7 +9,6 @@ with, or average over it.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +25,7 @@ from experiments.joint.mixed_model import (
     Design,
     Solution,
     cross_products,
-    solve,
+    solve_without_each,
     sums_by_cell,
 )
 from experiments.joint.model import (
@@ -304,11 +303,5 @@ def _without_each(cells: StackedLosses, design: Design, rise: Array, variances: 
     number = len(cells.starts)
     if number > MOST_LEFT_OUT or number < 2:
         return np.empty((0, p))
-    products, spread = cross_products(design, error_variances(cells, rise, variances)), spreads(cells, variances)
-    result = np.full((number, p), np.nan)
-    for left_out in range(number):
-        kept = np.arange(number) != left_out
-        some = replace(products, total=products.total[kept], means=products.means[kept], centred=products.centred[kept])
-        with suppress(np.linalg.LinAlgError):
-            result[left_out] = solve(design, some, spread[kept]).fixed[:p]
-    return result
+    errors = error_variances(cells, rise, variances)
+    return solve_without_each(design, cross_products(design, errors), errors, spreads(cells, variances))[:, :p]
