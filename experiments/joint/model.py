@@ -132,9 +132,15 @@ class State:
 
 def curve(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
     """Distance from the optimum, curvature per point, rise."""
+    z, h, shapes = _places(cells, state, regressors, trend)
+    return z, h, h * loss_shape.rise(z, shapes)
+
+
+def _places(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
+    """Distance from the optimum, curvature per point, shape."""
     z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
     h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
-    return z, h, h * loss_shape.rise(z, _shapes(cells, state, trend))
+    return z, h, _shapes(cells, state, trend)
 
 
 def _shapes(cells: StackedLosses, state: State, trend: Array) -> Array:
@@ -150,10 +156,9 @@ def linearise(
     cells: StackedLosses, state: State, regressors: Array, trend: Array, rules: Priors
 ) -> tuple[Design, Array]:
     """The linear model about a state, and the rise at each point."""
-    z, h, rise = curve(cells, state, regressors, trend)
-    shapes = _shapes(cells, state, trend)
-    pull = -h * loss_shape.slope(z, shapes)
-    by_shape = h[:, None] * loss_shape.shape_gradient(z, shapes)
+    z, h, shapes = _places(cells, state, regressors, trend)
+    unit, by_shape = loss_shape.rise_and_gradient(z, shapes)
+    pull, rise, by_shape = -h * loss_shape.slope(z, shapes), h * unit, h[:, None] * by_shape
     across = cells.x - cells.spread_out(cells.mean(cells.x))
     random = np.stack([pull, rise, across, by_shape[:, 0]], axis=1)
     fixed = np.concatenate(
