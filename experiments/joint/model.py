@@ -25,7 +25,7 @@ A cell whose optimum lies outside its grid keeps its slope: with the curvature i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,6 +63,19 @@ class StackedLosses:
     def sizes(self) -> NDArray[np.int64]:
         """(num_cells,) number of learning rates."""
         return np.diff(np.append(self.starts, len(self.x)))
+
+    def only(self, places: NDArray[np.int64]) -> StackedLosses:
+        """Those cells alone, of one size."""
+        points = (self.starts[places, None] + np.arange(self.sizes[places[0]])).ravel()
+        return replace(
+            self,
+            starts=np.arange(len(places)) * self.sizes[places[0]],
+            x=self.x[points],
+            loss=self.loss[points],
+            count=self.count[points],
+            tilt=self.tilt[places],
+            slack=self.slack if np.ndim(self.slack) == 0 else np.asarray(self.slack)[points],
+        )
 
     def spread_out(self, per_cell: Array) -> Array:
         """A number per cell, repeated for each of its points."""
