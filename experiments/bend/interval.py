@@ -289,9 +289,7 @@ def _downhill(values: Array, place: NDArray[np.int64]) -> NDArray[np.int64]:
         place = place + down
 
 
-def _connected(
-    values: Array, best: NDArray[np.int64], threshold: Array
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _connected(values: Array, best: NDArray[np.int64], threshold: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last index about ``best`` without a gap that lie within the threshold of it, in each row."""
     least, index = np.take_along_axis(values, best[:, None], axis=1), np.arange(values.shape[1])
     outside = values > least + threshold[:, None]
