@@ -151,11 +151,11 @@ def optimum_intervals(
         fit = _with_noise(fit, cells[0])
     centre, root = _shape_by_the_others(fit, len(cells))
     omega = np.minimum(fit.variances.omega / np.sqrt(np.maximum(1 - fit.trend_leverage, 1e-6)), WIDEST_CURVATURE)
-    shapes = _shapes(fit)
-    shared = [_tables(fit.shape, centre, root)] if (fit.skew == fit.shape[0]).all() else []
+    skews = np.clip(fit.skew, loss_shape.LOWEST[0], loss_shape.HIGHEST[0])
+    shared = _tables(fit.shape, fit.shape[:1], centre, root) if (fit.skew == fit.shape[0]).all() else []
     result: dict[int, OptimumInterval] = {}
     for places in _alike(data.sizes):
-        own = shared or [_tables(shape, centre + shape - fit.shape, root) for shape in shapes[places]]
+        own = shared or _tables(fit.shape, skews[places], centre, root)
         part = data.only(places)
         x, tilt = part.x.reshape(len(places), -1), data.tilt[places]
         distance = x - fit.optimum[places, None]
@@ -209,17 +209,13 @@ def _wider(found: OptimumInterval, by: float) -> OptimumInterval:
     return replace(found, low=found.best - low, high=found.best + high)
 
 
-def _shapes(fit: JointFit) -> Array:
-    """(num_cells, 3): the shared shape, with the skew that the trend makes of it."""
-    shapes = np.tile(fit.shape, (len(fit.skew), 1))
-    shapes[:, 0] = fit.skew
-    return np.clip(shapes, loss_shape.LOWEST, loss_shape.HIGHEST)
-
-
-def _tables(shape: Array, centre: Array, root: Array) -> tuple[Array, Array]:
-    """The rise of a shape over `TABLE`, that of ``centre`` by one linear step, and the shape's errors."""
-    rise, gradient = loss_shape.tabulate(TABLE, shape)
-    return rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1)
+def _tables(shape: Array, skews: Array, centre: Array, root: Array) -> list[tuple[Array, Array]]:
+    """For each of the ``skews`` instead of that of the shape, the rise over `TABLE`; and that as far from it as
+    ``centre`` is from the shape, by one linear step, beside the shape's errors."""
+    return [
+        (rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1))
+        for rise, gradient in loss_shape.tabulate_each(TABLE, shape, skews)
+    ]
 
 
 def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:

@@ -90,12 +90,22 @@ def _integrals(function: Callable[[Array, Array], Sequence[Array]], z: Array, sh
 def tabulate(grid: Array, shape: Array) -> tuple[Array, Array]:
     """`rise`, (num_points,), and `shape_gradient`, (num_points, 3), at ascending places close to each other, of which
     one is 0: sums over the steps between them, by Gauss's rule of three points. ``shape``: (3,)."""
+    return tabulate_each(grid, shape, shape[:1])[0]
+
+
+def tabulate_each(grid: Array, shape: Array, skews: Array) -> list[tuple[Array, Array]]:
+    """`tabulate` for each of the ``skews``, (num,), instead of that of the shape: they differ by a factor only."""
     near = np.clip(grid, -REACH, REACH)
     width = np.diff(near)
-    parts = np.stack(_slopes(near[:-1, None] + width[:, None] * STEP_NODES, shape)) @ STEP_WEIGHTS
-    sums = np.concatenate([np.zeros((4, 1)), np.cumsum(parts * width, axis=1)], axis=1)
-    sums -= sums[:, [int(np.argmin(np.abs(grid)))]]
-    return sums[0] + (grid - near) * slope(near, shape), sums[1:].T
+    z = near[:-1, None] + width[:, None] * STEP_NODES
+    slopes, middle = np.stack(_slopes(z, shape)), int(np.argmin(np.abs(grid)))
+    found = []
+    for skew in skews:
+        parts = (slopes * np.exp((skew - shape[0]) * z / 2)) @ STEP_WEIGHTS
+        sums = np.concatenate([np.zeros((4, 1)), np.cumsum(parts * width, axis=1)], axis=1)
+        sums -= sums[:, [middle]]
+        found.append((sums[0] + (grid - near) * slope(near, np.array([skew, *shape[1:]])), sums[1:].T))
+    return found
 
 
 def _slopes(z: Array, shape: Array) -> tuple[Array, Array, Array, Array]:
