@@ -206,7 +206,12 @@ def linearise(
 
 def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> Array:
     """(num_points,) of the mean losses: noise of the seeds, misfit, and slack."""
-    return variances.sigma**2 / cells.count + variances.gamma**2 * misfit(cells, rise) + np.square(cells.slack)
+    return with_misfit(cells, misfit(cells, rise), variances)
+
+
+def with_misfit(cells: StackedLosses, per_gamma: Array, variances: Variances) -> Array:
+    """`error_variances` where `misfit` is known."""
+    return variances.sigma**2 / cells.count + variances.gamma**2 * per_gamma + np.square(cells.slack)
 
 
 def misfit(cells: StackedLosses, rise: Array) -> Array:
