@@ -209,9 +209,9 @@ def solve(design: Design, products: Products, spread: Array) -> Solution:
     whole = products.fixed - np.swapaxes(rows, -1, -2) @ rows
     fixed, covariance, rest = fixed_effects(design, whole)
     deviance = products.log_variance + np.log(products.total).sum() + log_pivots + rest
-    left = (rows[..., -1] - (rows[..., :-1] @ fixed[..., None])[..., 0]).reshape(across.shape[:-1])
+    left = across[..., -1] - (across[..., :-1] @ fixed[..., None, :, None])[..., 0]
     random = np.zeros(spread.shape)
-    random[..., active] = spread[..., active] * np.einsum("...ij,...i->...j", root, left)
+    random[..., active] = spread[..., active] * (np.swapaxes(root, -1, -2) @ left[..., None])[..., 0]
     return Solution(
         fixed=fixed,
         covariance=covariance,
@@ -297,27 +297,20 @@ def deviance_slopes(
     """
     active, num_random = solution.active, design.random.shape[1]
     given = solution.given(solution.across)
-    known, scaled = _explained(given, solution)
-    known += (solution.root**2).sum(axis=1)
+    scaled = given[..., -1] - given[..., :-1] @ solution.fixed
+    known = (solution.root**2).sum(axis=1) + ((given[..., :-1] @ solution.covariance) * given[..., :-1]).sum(axis=2)
     by_spread = np.zeros(spread.shape)
     by_spread[:, active] = 2 * (1 - known - scaled**2)
     fitted = np.empty(len(variance))
     for block in design.blocks:
         away = block.columns - products.means[block.cells, None]
         turned = away[..., active] * spread[np.ix_(block.cells, active)][:, None]
-        known, residual = _explained(away[..., num_random:] - turned @ given[block.cells], solution)
-        known += ((turned @ np.swapaxes(solution.root[block.cells], 1, 2)) ** 2).sum(axis=2)
-        fitted[block.points] = known + residual**2 + 1 / products.total[block.cells, None]
+        left = away[..., num_random:] - turned @ given[block.cells]
+        fixed = left[..., :-1]
+        squares = (left[..., -1] - fixed @ solution.fixed) ** 2 + ((fixed @ solution.covariance) * fixed).sum(axis=2)
+        squares += ((turned @ np.swapaxes(solution.root[block.cells], 1, 2)) ** 2).sum(axis=2)
+        fitted[block.points] = squares + 1 / products.total[block.cells, None]
     return 1 / variance - fitted / variance**2, by_spread
-
-
-def _explained(rows: Array, solution: Solution) -> tuple[Array, Array]:
-    """Of ``rows`` (..., num_fixed + 1), columns of fixed effects and a response: the variance that the fixed effects
-    have there, and what they leave of the response, both (...); in one product over all rows."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    fixed = np.ascontiguousarray(flat[:, :-1])
-    variance = np.einsum("nf,nf->n", fixed @ solution.covariance, fixed)
-    return variance.reshape(rows.shape[:-1]), (flat[:, -1] - fixed @ solution.fixed).reshape(rows.shape[:-1])
 
 
 def scatter_information(design: Design, products: Products, spread: Array, solution: Solution) -> tuple[float, float]:
