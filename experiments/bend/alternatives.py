@@ -25,10 +25,11 @@ from experiments.bend.evidence.cells import Cell, stack
 from experiments.bend.evidence.shapes import ShapedFit
 from experiments.joint.fit import JointFit, fit_jointly
 from experiments.joint.model import Priors, StackedLosses
-from experiments.joint.regression import regress
+from experiments.joint.regression import power_columns, regress, regress_each
 from experiments.joint.regressors import Regressors
 
 Array = NDArray[np.float64]
+Located = tuple[Array, Array]  # optimum in ln(learning rate) and its standard error by cell, NaN where there is none
 
 PARABOLA = Priors(skew=(0.0, 1e-3), growth=(0.0, 1e-3), split=(0.0, 1e-3))
 ONE_CURVATURE = Priors(omega=(0.02, 1e-2))
@@ -74,9 +75,9 @@ def other_estimates(
         _found("joint, one shape, no rate left out", shaped.whole, model, len(cells)),
         _found(other, shaped.other, model, len(cells)),
         *(_tried(name, fit, model, int(used.sum())) for name, fit, used in changed),
-        _regression("separate parabolas, weighted", cells, interior, model, _parabola, weighted=True),
-        _regression("separate cubics", cells, interior, model, _cubic, weighted=False),
-        _regression("grid argmin", cells, interior, model, lambda cell: (np.log(cell.best_rate), 0.0), weighted=False),
+        _regression("separate parabolas, weighted", cells, interior, model, _minima(2), weighted=True),
+        _regression("separate cubics", cells, interior, model, _minima(3), weighted=False),
+        _regression("grid argmin", cells, interior, model, _best_rates, weighted=False),
         _leave_one_out(joint, model),
     )
 
@@ -120,33 +121,43 @@ def _curvatures(fit: JointFit, model: Regressors) -> dict[str, tuple[float | Non
     return {axis: (known.estimate(which), *known.interval(which, 0.95)) for axis, which in model.halves.items()}
 
 
-def _parabola(cell: Cell) -> tuple[float, float]:
-    """Minimum and standard error of the parabola through a cell's losses; raises ValueError without a minimum."""
-    return _local_minimum(cell, 2)
+def _best_rates(cells: Sequence[Cell]) -> Located:
+    """The best learning rate of each cell, as it stands in the table."""
+    return np.array([np.log(cell.best_rate) for cell in cells]), np.zeros(len(cells))
 
 
-def _cubic(cell: Cell) -> tuple[float, float]:
-    """The same for a cubic."""
-    return _local_minimum(cell, 3)
+def _minima(degree: int) -> Callable[[Sequence[Cell]], Located]:
+    """Minima and standard errors of polynomials through the losses of each cell."""
+
+    def located(cells: Sequence[Cell]) -> Located:
+        optimum, error = np.full(len(cells), np.nan), np.full(len(cells), np.nan)
+        sizes = np.array([len(cell.x) for cell in cells])
+        for size in np.unique(sizes[sizes >= degree + 2]):
+            places = np.flatnonzero(sizes == size)
+            x, loss, count = (
+                np.stack([getattr(cells[place], name) for place in places.tolist()]) for name in ("x", "loss", "count")
+            )
+            optimum[places], error[places] = _minimum(x, loss, count, degree)
+        return optimum, error
+
+    return located
 
 
-def _local_minimum(cell: Cell, degree: int) -> tuple[float, float]:
-    if len(cell.x) < degree + 2:
-        raise ValueError("too few learning rates")
-    middle = float(cell.x.mean())
-    fit = regress(np.vander(cell.x - middle, degree + 1), cell.loss[:, None], cell.count)
-    slope = np.polyder(fit.coefficients[:, 0])
-    roots = np.roots(slope)
-    real = roots[np.isreal(roots)].real
-    minima = [root for root in real if np.polyval(np.polyder(slope), root) > 0]
-    inside = [root for root in minima if cell.x[0] <= root + middle <= cell.x[-1]]
-    if not inside:
-        raise ValueError("no minimum inside the grid")
-    root = inside[0]
-    # of the root in the coefficients, by the derivative of the slope at it
-    gradient = np.array([k * root ** (k - 1) if k else 0.0 for k in range(degree, -1, -1)])
-    gradient = gradient / np.polyval(np.polyder(slope), root)
-    return float(root + middle), float(np.sqrt(gradient @ fit.cross @ gradient * fit.spread[0, 0]))
+def _minimum(x: Array, loss: Array, count: Array, degree: int) -> Located:
+    """Those of cells with as many rates; degree 2 or 3, arrays (num_cells, num_points)."""
+    middle = x.mean(axis=1)
+    coefficients, cross, spread = regress_each(power_columns(x - middle[:, None], degree), loss, count)
+    third, square, slope = np.pad(coefficients, ((0, 0), (3 - degree, 0)))[:, :3].T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = np.sqrt(square**2 - 3 * third * slope)
+        # of the two roots of the derivative that where it rises, by the form that loses no digits
+        root = np.where(square > 0, -slope / (square + reach), (reach - square) / (3 * third))
+        inside = (reach > 0) & (x[:, 0] <= root + middle) & (root + middle <= x[:, -1])
+        # of the root in the coefficients, by the derivative of the slope at it
+        powers = np.arange(degree, -1, -1)
+        gradient = powers * root[:, None] ** np.maximum(powers - 1, 0) / (2 * reach[:, None])
+    error = np.sqrt(np.einsum("np,npq,nq->n", gradient, cross, gradient) * spread)
+    return np.where(inside, root + middle, np.nan), error
 
 
 def _regression(
@@ -154,20 +165,15 @@ def _regression(
     cells: Sequence[Cell],
     interior: NDArray[np.bool_],
     model: Regressors,
-    locate: Callable[[Cell], tuple[float, float]],
+    locate: Callable[[Sequence[Cell]], Located],
     *,
     weighted: bool,
 ) -> Estimate:
-    rows, optimum, error = [], [], []
-    for place in np.flatnonzero(interior).tolist():
-        try:
-            where, how_well = locate(cells[place])
-        except ValueError:
-            continue
-        rows.append(place)
-        optimum.append(where)
-        error.append(how_well)
-    columns, target = model.columns[rows], np.array(optimum)[:, None]
+    inside = np.flatnonzero(interior)
+    optimum, error = locate([cells[place] for place in inside.tolist()])
+    found = np.isfinite(optimum)
+    rows, optimum, error = inside[found], optimum[found], error[found]
+    columns, target = model.columns[rows], optimum[:, None]
     try:
         fit = regress(columns, target)
         if weighted:

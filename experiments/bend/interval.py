@@ -14,12 +14,11 @@ the noise is at least what third differences of its losses show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtri, ndtri, stdtrit
 
 from experiments.bend.evidence.cells import Cell, leave_out
@@ -35,7 +34,8 @@ GRID = 121
 PASSES = 6
 FEWEST_FREE = 4  # numbers that a parabola and its misfit spend: what the shape takes more, its prior gives back
 KINKED = 0.1  # nats above the lowest loss, from which on a kink would pass for noise
-AT_ONCE = 200_000  # candidates times points held in memory
+AT_ONCE = 20_000  # candidates times points held in memory
+LOST = 1e-13  # of a column's squares: what rounding leaves of one that others make up
 WIDER_PRIOR = 1.5  # standard deviation of the shape behind an interval, over that of the estimate
 LEAST_CURVATURE = 0.02  # of the typical one: below, there is no minimum to speak of
 WIDEST_CURVATURE = 2.0  # standard deviation of ln curvature that amounts to knowing nothing
@@ -60,57 +60,77 @@ class OptimumInterval:
 
 @dataclass(frozen=True, kw_only=True)
 class _Losses:
-    """A cell's losses, what is known beforehand, and the tabulated shape: (table, 1 + 3) rise and its errors."""
+    """The losses of cells with as many learning rates, and what is known beforehand.
+
+    x, y, weight : (num_cells, num_points). typical, spread, tilt : (num_cells,). shape : (num_rows, 1 + 3), tables of
+    the rise and its errors one below the other, that of each cell from its row ``first`` (num_cells,) on.
+    """
 
     x: Array
     y: Array
     weight: Array
-    typical: float
-    spread: float
-    tilt: float
+    typical: Array
+    spread: Array
+    tilt: Array
     shape: Array
+    first: NDArray[np.int64]
+
+    def only(self, cells: NDArray[np.int64]) -> _Losses:
+        return _Losses(**{name: value if name == "shape" else value[cells] for name, value in vars(self).items()})
 
     def squares(self, mu: Array) -> tuple[Array, Array]:
-        """Least penalised squares and curvature at the candidates (num_mu,)."""
-        size = max(1, AT_ONCE // len(self.x))
-        parts = [self._squares(mu[start : start + size]) for start in range(0, len(mu), size)]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-
-    def _squares(self, mu: Array) -> tuple[Array, Array]:
-        z = np.clip(self.x - mu[:, None], TABLE[0], TABLE[-1])
+        """Least penalised squares and curvature at the candidates of each cell, (num_cells, num_mu)."""
+        z = np.clip(self.x[:, None] - mu[..., None], TABLE[0], TABLE[-1])
         step = (z - TABLE[0]) / (TABLE[1] - TABLE[0])
         left = np.minimum(step.astype(np.int64), len(TABLE) - 2)
-        part = (step - left)[..., None]
-        columns = self.typical * (self.shape[left] * (1 - part) + self.shape[left + 1] * part)
-        tilt = np.broadcast_to(((self.x - self.x.mean()) * self.tilt)[:, None], (*z.shape, 1))
-        rise = self._centred(columns[..., :1])
-        others = self._centred(np.concatenate([columns[..., 1:], tilt], axis=-1))
-        own = self._centred(self.y[:, None])
-        free, solved = self._ridge(np.concatenate([rise * self.spread, others], axis=-1), own - rise)
-        curvature = 1 + self.spread * solved[..., 0]
-        held, _ = self._ridge(others, own - LEAST_CURVATURE * rise)
-        held = held + ((1 - LEAST_CURVATURE) / self.spread) ** 2
+        part, row = step - left, left + self.first[:, None, None]
+        root, across = np.sqrt(self.weight), self.x - self.x.mean(axis=1, keepdims=True)
+        scale, centred = (self.typical[:, None] * root)[:, None], self.y - self.mean(self.y)
+        rise, *errors = (
+            scale * (each.take(row) * (1 - part) + each.take(row + 1) * part) for each in self.shape.T.copy()
+        )
+        others = [root[:, None], *errors, *([(across * self.tilt[:, None] * root)[:, None]] if self.tilt.any() else [])]
+        columns = np.empty((*z.shape[:2], len(others) + 2, z.shape[2]))
+        for place, column in enumerate([*others, rise, (centred * root)[:, None] - rise]):
+            columns[:, :, place] = column
+        products = np.moveaxis(columns @ np.swapaxes(columns, -1, -2), (0, 1), (2, 3))
+        (risen, across), (_, rest) = eliminated(products, np.minimum(np.arange(len(others)), 1))
+        spread = self.spread[:, None]
+        solved = spread * across / (1 + spread**2 * risen)
+        curvature = 1 + spread * solved
+        more = 1 - LEAST_CURVATURE
+        held = rest + 2 * more * across + more**2 * risen + (more / spread) ** 2
         low = curvature < LEAST_CURVATURE
-        best = np.asarray(self.typical * np.maximum(curvature, LEAST_CURVATURE), np.float64)
-        least: Array = np.where(low, held, free)
+        best: Array = self.typical[:, None] * np.maximum(curvature, LEAST_CURVATURE)
+        least: Array = np.where(low, held, rest - spread * across * solved)
         return least, best
 
-    def _centred(self, columns: Array) -> Array:
-        weight = self.weight[:, None]
-        centred: Array = columns - (weight * columns).sum(axis=-2, keepdims=True) / weight.sum()
-        return centred
+    def mean(self, values: Array) -> Array:
+        """(num_cells, 1) weighted means of (num_cells, num_points)."""
+        mean: Array = np.sum(self.weight * values, axis=1, keepdims=True) / self.weight.sum(axis=1, keepdims=True)
+        return mean
 
-    def _ridge(self, design: Array, target: Array) -> tuple[Array, Array]:
-        """Least squares with a standard normal prior on every coefficient."""
-        weighted = np.swapaxes(design, -1, -2) * self.weight
-        right = weighted @ target
-        normal = np.eye(design.shape[-1]) + weighted @ design
-        try:
-            solved = np.linalg.solve(normal, right)
-        except np.linalg.LinAlgError:  # losses almost without noise: the prior is lost in rounding
-            solved = np.linalg.pinv(normal, hermitian=True) @ right
-        squares = (self.weight[:, None] * target**2).sum(axis=(-2, -1)) - (right * solved).sum(axis=(-2, -1))
-        return np.asarray(squares, np.float64), np.asarray(solved[..., 0], np.float64)
+
+def eliminated(products: Array, precision: ArrayLike) -> Array:
+    """What least squares on the first columns, each with a normal prior of that ``precision`` about 0, leave of the
+    products (k, k, ...) of all columns with each other: those of the remaining ones.
+
+    A column that those before it make up to rounding is passed over, as beside losses almost without noise, where the
+    prior is lost in it.
+    """
+    left, least = np.array(products), LOST * np.einsum("kk...->k...", products)
+    held = np.asarray(precision, np.float64)
+    for place in range(len(left)):
+        pivot = left[place, place] + (held[place] if place < len(held) else 0.0)
+        lost = pivot <= least[place]
+        if lost.any():
+            left[place] = np.where(lost, 0.0, left[place])
+            left[:, place] = np.where(lost, 0.0, left[:, place])
+            pivot = np.where(lost, 1.0, pivot)
+        if place < len(held):
+            row = left[place, place + 1 :]
+            left[place + 1 :, place + 1 :] -= (row / pivot)[:, None] * row
+    return left[len(held) :, len(held) :]
 
 
 def optimum_intervals(
@@ -131,33 +151,42 @@ def optimum_intervals(
         fit = _with_noise(fit, cells[0])
     centre, root = _shape_by_the_others(fit, len(cells))
     omega = np.minimum(fit.variances.omega / np.sqrt(np.maximum(1 - fit.trend_leverage, 1e-6)), WIDEST_CURVATURE)
-    distance = data.x - data.spread_out(fit.optimum)
-    if (fit.skew == fit.shape[0]).all():
-        tables = [_tables(fit.shape, centre, root)] * len(cells)
-    else:
-        tables = [_tables(own, centre + own - fit.shape, root) for own in _shapes(fit)]
-    bounds = np.append(data.starts, len(data.x))
-    spans = [slice(first, end) for first, end in pairwise(bounds)]
-    risen = np.concatenate([np.interp(distance[s], TABLE, t[0]) for s, t in zip(spans, tables, strict=True)])
-    variances = error_variances(data, data.spread_out(fit.curvature) * risen, fit.variances)
-    result = []
-    for place, cell in enumerate(cells):
-        span = spans[place]
-        x, variance, tilt = data.x[span], variances[span], float(data.tilt[place])
+    skews = np.clip(fit.skew, loss_shape.LOWEST[0], loss_shape.HIGHEST[0])
+    shared = _tables(fit.shape, fit.shape[:1], centre, root) if (fit.skew == fit.shape[0]).all() else []
+    result: dict[int, OptimumInterval] = {}
+    for places in _alike(data.sizes):
+        own = shared or _tables(fit.shape, skews[places], centre, root)
+        part = data.only(places)
+        x, tilt = part.x.reshape(len(places), -1), data.tilt[places]
+        distance = x - fit.optimum[places, None]
+        rows = np.arange(len(places)) * (not shared)
+        risen = np.stack([np.interp(each, TABLE, own[row][0]) for each, row in zip(distance, rows, strict=True)])
+        rise = (fit.curvature[places, None] * risen).ravel()
+        variance = error_variances(part, rise, fit.variances).reshape(x.shape)
         losses = _Losses(
             x=x,
-            y=data.loss[span],
+            y=part.loss.reshape(x.shape),
             weight=1 / variance,
-            typical=float(fit.curvature_by_law[place]),
-            spread=float(np.sqrt(np.expm1(omega[place] ** 2))),
+            typical=fit.curvature_by_law[places],
+            spread=np.sqrt(np.expm1(omega[places] ** 2)),
             tilt=tilt,
-            shape=tables[place][1],
+            shape=np.concatenate([table[1] for table in own]),
+            first=rows * len(TABLE),
         )
-        own = max(fit.freedom, float(len(x) - FEWEST_FREE))
-        freedom = _freedom(own, tilt_freedom, x, variance, tilt)
-        found = _search(losses, float(fit.optimum[place]), cell.closed_at, freedom, level)
-        result.append(_wider(found, further * float(stdtrit(freedom, (1 + level) / 2))))
-    return result
+        noise = max(fit.freedom, float(x.shape[1] - FEWEST_FREE))
+        freedom = _freedom(noise, tilt_freedom, x, variance, tilt)
+        ceiling = np.array([cells[place].closed_at for place in places])
+        found = _search(losses, fit.optimum[places], ceiling, freedom, level)
+        by = further * stdtrit(freedom, (1 + level) / 2)
+        result |= {int(place): _wider(one, float(more)) for place, one, more in zip(places, found, by, strict=True)}
+    return [result[place] for place in range(len(cells))]
+
+
+def _alike(sizes: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Places of cells of one size, as many at once as stay in a processor's cache."""
+    for size in np.unique(sizes):
+        places, number = np.flatnonzero(sizes == size), max(1, AT_ONCE // (GRID * int(size)))
+        yield from (places[first : first + number] for first in range(0, len(places), number))
 
 
 def _with_noise(fit: JointFit, cell: Cell) -> JointFit:
@@ -180,17 +209,13 @@ def _wider(found: OptimumInterval, by: float) -> OptimumInterval:
     return replace(found, low=found.best - low, high=found.best + high)
 
 
-def _shapes(fit: JointFit) -> Array:
-    """(num_cells, 3): the shared shape, with the skew that the trend makes of it."""
-    shapes = np.tile(fit.shape, (len(fit.skew), 1))
-    shapes[:, 0] = fit.skew
-    return np.clip(shapes, loss_shape.LOWEST, loss_shape.HIGHEST)
-
-
-def _tables(shape: Array, centre: Array, root: Array) -> tuple[Array, Array]:
-    """The rise of a shape over `TABLE`, that of ``centre`` by one linear step, and the shape's errors."""
-    rise, gradient = loss_shape.tabulate(TABLE, shape)
-    return rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1)
+def _tables(shape: Array, skews: Array, centre: Array, root: Array) -> list[tuple[Array, Array]]:
+    """For each of the ``skews`` instead of that of the shape, the rise over `TABLE`; and that as far from it as
+    ``centre`` is from the shape, by one linear step, beside the shape's errors."""
+    return [
+        (rise, np.concatenate([(rise + gradient @ (centre - shape))[:, None], gradient @ root], axis=1))
+        for rise, gradient in loss_shape.tabulate_each(TABLE, shape, skews)
+    ]
 
 
 def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
@@ -211,56 +236,68 @@ def _shape_by_the_others(fit: JointFit, num_cells: int) -> tuple[Array, Array]:
     return np.asarray(covariance @ natural, np.float64), np.asarray(root, np.float64)
 
 
-def _freedom(noise: float, tilts: float, x: Array, variance: Array, tilt: float) -> float:
-    """Of the error of a slope that is part noise and part tilt (Satterthwaite)."""
-    if not tilt or not tilts:
-        return noise
-    own = 1 / np.sum((x - x.mean()) ** 2 / variance)
-    return float((own + tilt**2) ** 2 / (own**2 / noise + tilt**4 / tilts))
+def _freedom(noise: float, tilts: float, x: Array, variance: Array, tilt: Array) -> Array:
+    """(num_cells,) of the error of a slope that is part noise and part tilt (Satterthwaite)."""
+    if not tilts:
+        return np.full(len(x), noise)
+    own = 1 / np.sum((x - x.mean(axis=1, keepdims=True)) ** 2 / variance, axis=1)
+    both: Array = (own + tilt**2) ** 2 / (own**2 / noise + tilt**4 / tilts)
+    return np.where(tilt > 0, both, noise)
 
 
-def _search(losses: _Losses, start: float, ceiling: float, freedom: float, level: float) -> OptimumInterval:
-    """The minimum downhill of ``start`` and the crossings about it, on grids that narrow."""
-    threshold = float(fdtri(1, freedom, level))
-    grid = np.linspace(losses.x.min() - MARGIN, min(losses.x.max() + MARGIN, ceiling), GRID)
+def _search(losses: _Losses, start: Array, ceiling: Array, freedom: Array, level: float) -> list[OptimumInterval]:
+    """The minimum downhill of ``start`` and the crossings about it, on grids that narrow; arguments (num_cells,)."""
+    threshold = fdtri(1, freedom, level)
+    lowest, highest = losses.x.min(axis=1) - MARGIN, np.minimum(losses.x.max(axis=1) + MARGIN, ceiling)
+    grid = np.linspace(lowest, highest, GRID, axis=1)
     values, curvature = losses.squares(grid)
-    best = _downhill(values, int(np.argmin(np.abs(grid - start))))
+    best = _downhill(values, np.argmin(np.abs(grid - start[:, None]), axis=1))
     first, last = _connected(values, best, threshold)
     for _ in range(PASSES):
-        if last - first > GRID / 3:
+        some = np.flatnonzero(last - first <= GRID / 3)
+        if not len(some):
             break
-        grid = np.linspace(grid[max(first - 1, 0)], grid[min(last + 1, GRID - 1)], GRID)
-        values, curvature = losses.squares(grid)
-        best = int(np.argmin(values))
-        first, last = _connected(values, best, threshold)
-    limit = values[best] + threshold
-    mean = np.sum(losses.weight * losses.y) / losses.weight.sum()
-    constant = float((losses.weight * (losses.y - mean) ** 2).sum())
-    return OptimumInterval(
-        best=float(grid[best]),
-        low=-np.inf if first == 0 else _crossing(grid, values, first - 1, first, limit),
-        high=np.inf if last == GRID - 1 else _crossing(grid, values, last + 1, last, limit),
-        curvature=float(curvature[best]),
-        gain=(constant - float(values[best])) / (2 * float(fdtri(2, freedom, 0.95))),
-    )
+        ends = grid[some, np.maximum(first[some] - 1, 0)], grid[some, np.minimum(last[some] + 1, GRID - 1)]
+        grid[some] = np.linspace(*ends, GRID, axis=1)
+        values[some], curvature[some] = losses.only(some).squares(grid[some])
+        best[some] = np.argmin(values[some], axis=1)
+        first[some], last[some] = _connected(values[some], best[some], threshold[some])
+    every = np.arange(len(grid))
+    limit = values[every, best] + threshold
+    low = np.where(first == 0, -np.inf, _crossing(grid, values, np.maximum(first - 1, 0), first, limit))
+    over = np.minimum(last + 1, GRID - 1)
+    high = np.where(last == GRID - 1, np.inf, _crossing(grid, values, over, last, limit))
+    constant = (losses.weight * (losses.y - losses.mean(losses.y)) ** 2).sum(axis=1)
+    gain = (constant - values[every, best]) / (2 * fdtri(2, freedom, 0.95))
+    found = np.stack([grid[every, best], low, high, curvature[every, best], gain], axis=1)
+    names = ("best", "low", "high", "curvature", "gain")
+    return [OptimumInterval(**dict(zip(names, one, strict=True))) for one in found.tolist()]
 
 
-def _downhill(values: Array, place: int) -> int:
-    """Index of the minimum that a walk from ``place`` ends in."""
+def _downhill(values: Array, place: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the minimum that a walk from ``place`` ends in, in each row."""
+    every, walled = np.arange(len(values)), np.pad(values, ((0, 0), (1, 1)), constant_values=np.inf)
     while True:
-        beside = [k for k in (place - 1, place + 1) if 0 <= k < len(values) and values[k] < values[place]]
-        if not beside:
+        below, here, above = (walled[every, place + step] for step in range(3))
+        down = np.where((below < here) & (below <= above), -1, np.where(above < here, 1, 0))
+        if not down.any():
             return place
-        place = min(beside, key=lambda k: float(values[k]))
+        place = place + down
 
 
-def _connected(values: Array, best: int, threshold: float) -> tuple[int, int]:
-    """First and last index about ``best`` without a gap that lie within the threshold of it."""
-    outside = np.flatnonzero(values > values[best] + threshold)
-    below, above = outside[outside < best], outside[outside > best]
-    return int(below[-1]) + 1 if len(below) else 0, int(above[0]) - 1 if len(above) else len(values) - 1
+def _connected(values: Array, best: NDArray[np.int64], threshold: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last index about ``best`` without a gap that lie within the threshold of it, in each row."""
+    least, index = np.take_along_axis(values, best[:, None], axis=1), np.arange(values.shape[1])
+    outside = values > least + threshold[:, None]
+    below = np.where(outside & (index < best[:, None]), index, -1).max(axis=1)
+    above = np.where(outside & (index > best[:, None]), index, len(index)).min(axis=1)
+    return below + 1, above - 1
 
 
-def _crossing(grid: Array, values: Array, outside: int, inside: int, limit: float) -> float:
-    fraction = (values[outside] - limit) / (values[outside] - values[inside])
-    return float(grid[outside] + fraction * (grid[inside] - grid[outside]))
+def _crossing(grid: Array, values: Array, outside: NDArray[np.int64], inside: NDArray[np.int64], limit: Array) -> Array:
+    """Where each row reaches its limit between two of its places; anything where they are one."""
+    every = np.arange(len(grid))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fraction = (values[every, outside] - limit) / (values[every, outside] - values[every, inside])
+        crossing: Array = grid[every, outside] + fraction * (grid[every, inside] - grid[every, outside])
+    return crossing

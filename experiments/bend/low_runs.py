@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from experiments.bend.evidence.cells import WINDOW, Cell
 from experiments.bend.evidence.screening import IN_NOISE, LEAST
 from experiments.bend.optimum import parabolic
-from experiments.joint.regression import regress
+from experiments.joint.regression import power_columns, regress_each
 from experiments.tables.run_table import RunTable
 
 Array = NDArray[np.float64]
@@ -37,9 +37,9 @@ def low_run_notes(runs: RunTable, cells: Sequence[Cell]) -> list[str]:
     settings = np.stack([runs.numbers[name][finite] for name in names], axis=1) if names else np.zeros((len(finite), 0))
     for row, setting in enumerate(map(tuple, settings.tolist())):
         members[setting].append(row)
-    for cell in cells:
-        own = members[tuple(cell.key.values())]
-        place = low_run(np.log(rates[own]), losses[own])
+    owns = [members[tuple(cell.key.values())] for cell in cells]
+    found = low_runs([(np.log(rates[own]), losses[own]) for own in owns])
+    for cell, own, place in zip(cells, owns, found, strict=True):
         if place is not None:
             where = "".join(f", {name} {value:.4g}" for name, value in cell.key.items())
             rate, loss = rates[own][place], losses[own][place]
@@ -50,18 +50,29 @@ def low_run_notes(runs: RunTable, cells: Sequence[Cell]) -> list[str]:
     return notes
 
 
-def low_run(x: Array, loss: Array) -> int | None:
-    """Which run of a cell it is, if any; ``x`` (num_runs,) ln(learning rate), finite ``loss`` in nats."""
-    if not len(loss):
-        return None
-    place = int(np.argmin(loss))
-    rest = np.delete(np.stack([x, loss]), place, axis=1)
-    if x[place] in rest[0] or len(np.unique(rest[0])) < rest.shape[1]:
-        return None  # replicates, which speak for themselves
-    near, values = rest[:, rest[1] <= rest[1].min(initial=np.inf) + WINDOW]
-    if len(near) < FEWEST_OTHERS or not parabolic(near, values, np.ones(len(near))):
-        return None
-    middle = float(near.mean())
-    fit = regress(np.vander(near - middle, 3), values[:, None])
-    expected = float(np.polyval(fit.coefficients[:, 0], x[place] - middle))
-    return place if expected - loss[place] > max(IN_NOISE * np.sqrt(fit.spread[0, 0]), LEAST) else None
+def low_runs(cells: Sequence[tuple[Array, Array]]) -> list[int | None]:
+    """Which run of each cell it is, if any, the cells given as (ln learning rate, finite loss) of their runs."""
+    others: defaultdict[int, list[tuple[int, int, Array, Array]]] = defaultdict(list)
+    found: list[int | None] = [None] * len(cells)
+    for which, (x, loss) in enumerate(cells):
+        if len(loss) <= FEWEST_OTHERS:
+            continue
+        place = int(np.argmin(loss))
+        ordered = np.sort(x)
+        if np.any(ordered[1:] == ordered[:-1]):
+            continue  # replicates, which speak for themselves
+        values = np.delete(loss, place)
+        near = values <= values.min() + WINDOW
+        if near.sum() >= FEWEST_OTHERS:
+            others[int(near.sum())].append((which, place, np.delete(x, place)[near], values[near]))
+    for alike in others.values():
+        near, values = np.stack([one[2] for one in alike]), np.stack([one[3] for one in alike])
+        at = np.array([cells[which][0][place] for which, place, _, _ in alike])
+        loss = np.array([cells[which][1][place] for which, place, _, _ in alike])
+        middle = near.mean(axis=1)
+        coefficients, _, spread = regress_each(power_columns(near - middle[:, None], 2), values)
+        expected = (power_columns(at - middle, 2) * coefficients).sum(axis=1)
+        for one in np.flatnonzero(expected - loss > np.maximum(IN_NOISE * np.sqrt(spread), LEAST)):
+            which, place, x, own = alike[one]
+            found[which] = place if parabolic(x, own, np.ones(len(x))) else None
+    return found

@@ -12,6 +12,7 @@ Array = NDArray[np.float64]
 SPARE = 2  # cells more than terms, once the odd one is left out
 CALMER = 4.0  # the others' scatter with the odd cell over that without it
 SMALLEST_MISS = 0.3  # in ln
+LEAST_LEFT = 1e-9  # of a cell's deviation: below, the others do not tell the law
 
 
 def odd_cell(columns: Array, log_optimum: Array) -> tuple[int, float] | None:
@@ -22,25 +23,18 @@ def odd_cell(columns: Array, log_optimum: Array) -> tuple[int, float] | None:
     columns : (num_cells, num_terms), constant and slopes of the law. log_optimum : (num_cells,).
     """
     num_cells, num_terms = columns.shape
-    if num_cells - 1 < num_terms + SPARE:
+    if num_cells - 1 < num_terms + SPARE or np.linalg.matrix_rank(columns) < num_terms:
         return None
-    whole, found = _scatter(columns, log_optimum), []
-    for i in range(num_cells):
-        rest = np.delete(columns, i, axis=0)
-        if np.linalg.matrix_rank(rest) < num_terms:
-            continue
-        kept = np.delete(log_optimum, i)
-        law = np.linalg.lstsq(rest, kept, rcond=None)[0]
-        miss = float(log_optimum[i] - columns[i] @ law)
-        if CALMER * _scatter(rest, kept) < whole and abs(miss) > SMALLEST_MISS:
-            found.append((i, miss))
-    return found[0] if len(found) == 1 else None
-
-
-def _scatter(columns: Array, values: Array) -> float:
-    """Standard deviation about the straight law, by its degrees of freedom."""
-    law = np.linalg.lstsq(columns, values, rcond=None)[0]
-    return float(np.sqrt(((values - columns @ law) ** 2).sum() / (len(values) - columns.shape[1])))
+    basis = np.linalg.qr(columns)[0]
+    residual = log_optimum - basis @ (basis.T @ log_optimum)
+    # what a cell leaves of its own deviation: without it, the law misses it by so much more
+    left = 1 - (basis**2).sum(axis=1)
+    told = left > LEAST_LEFT
+    miss = residual / np.where(told, left, 1.0)
+    squares = float(residual @ residual)
+    whole, others = squares / (num_cells - num_terms), (squares - residual * miss) / (num_cells - 1 - num_terms)
+    found = np.flatnonzero(told & (CALMER**2 * others < whole) & (np.abs(miss) > SMALLEST_MISS))
+    return (int(found[0]), float(miss[found[0]])) if len(found) == 1 else None
 
 
 def odd_cell_note(keys: Sequence[Mapping[str, float]], place: int, miss: float) -> str:

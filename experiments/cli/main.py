@@ -67,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _environment() -> Iterator[None]:
     """The environment of a command and of what it starts; a notebook that calls one has its own again behind it."""
     known = os.environ.get("PYTHONWARNINGS", "")
+    threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or "1"
     ours = {
+        "OPENBLAS_NUM_THREADS": threads,  # matrices are small here: more threads wait for each other
         "PYTHONSAFEPATH": "1",  # no process that a command starts takes code from the current folder
         "MPLBACKEND": "Agg",  # figures become files here; a name that matplotlib does not know stops its import
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "FATAL"),  # the command says what is wrong, once

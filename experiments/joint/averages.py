@@ -213,7 +213,7 @@ def average_over_tau(
         noise = replace(variances, sigma=variances.sigma * float(factor), gamma=variances.gamma * float(factor))
         products = cross_products(design, error_variances(cells, rise, noise))
         spread = np.stack([spreads(cells, replace(noise, tau=float(node))) for node in nodes])
-        solutions = solve_each(design, [products] * len(nodes), spread)
+        solutions = solve_each(design, products, spread)
         deviances += [s.deviance + prior_deviance(noise) for s in solutions]
         centres += [s.fixed[:, :num_regressors] for s in solutions]
         covariances += [s.covariance for s in solutions]

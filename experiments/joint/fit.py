@@ -9,7 +9,6 @@ with, or average over it.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +25,7 @@ from experiments.joint.mixed_model import (
     Design,
     Solution,
     cross_products,
-    solve,
+    solve_without_each,
     sums_by_cell,
 )
 from experiments.joint.model import (
@@ -154,7 +153,7 @@ def fit_jointly(
         known=students or averages,
         averages=averages,
         freedom=freedom,
-        residuals=_residuals(cells, state, regressors, trend, error_variances(cells, rise, variances)),
+        residuals=_residuals(cells, state, rise, error_variances(cells, rise, variances)),
         left_out=_without_each(cells, design, rise, variances, p),
         converged=converged,
     )
@@ -226,12 +225,12 @@ def _step(
     trend: Array,
     rules: Priors,
 ) -> tuple[State, float]:
-    """Towards the solution of the linear model, as far as the penalised squares fall."""
+    """Towards the solution of the linear model, as far as the penalised squares fall; ``rise``: that at the state."""
     p, k = regressors.shape[1], trend.shape[1]
     errors, spread = error_variances(cells, rise, variances), np.maximum(spreads(cells, variances), 1e-12)
 
-    def cost(s: State) -> float:
-        standard = _residuals(cells, s, regressors, trend, errors)
+    def cost(s: State, risen: Array) -> float:
+        standard = _residuals(cells, s, risen, errors)
         local = np.stack([s.shift, s.bend, s.tilt, s.lean], axis=1)
         return float(
             (standard**2).sum()
@@ -252,20 +251,19 @@ def _step(
         solution.random[:, 2],
         solution.random[:, 3],
     )
-    start, fraction = cost(state), 1.0
+    start, fraction = cost(state, rise), 1.0
     for _ in range(8):
         pairs = zip(vars(state).values(), vars(target).values(), strict=True)
         trial = State(*(a + fraction * (b - a) for a, b in pairs))
-        if cost(trial) <= start + 1e-9:
+        if cost(trial, curve(cells, trial, regressors, trend)[2]) <= start + 1e-9:
             moved = regressors @ (trial.beta - state.beta) + trial.shift - state.shift
             return trial, float(np.abs(moved).max())
         fraction /= 2
     return state, 0.0
 
 
-def _residuals(cells: StackedLosses, state: State, regressors: Array, trend: Array, errors: Array) -> Array:
-    """(num_points,) residuals about the cells' intercepts, over their standard errors."""
-    _, _, rise = curve(cells, state, regressors, trend)
+def _residuals(cells: StackedLosses, state: State, rise: Array, errors: Array) -> Array:
+    """(num_points,) residuals about the cells' intercepts, over their standard errors; ``rise``: that at the state."""
     across = cells.x - cells.spread_out(cells.mean(cells.x))
     residual = cells.loss - rise - across * cells.spread_out(state.tilt)
     centre = sums_by_cell(residual / errors, cells.starts) / sums_by_cell(1 / errors, cells.starts)
@@ -304,11 +302,5 @@ def _without_each(cells: StackedLosses, design: Design, rise: Array, variances: 
     number = len(cells.starts)
     if number > MOST_LEFT_OUT or number < 2:
         return np.empty((0, p))
-    products, spread = cross_products(design, error_variances(cells, rise, variances)), spreads(cells, variances)
-    result = np.full((number, p), np.nan)
-    for left_out in range(number):
-        kept = np.arange(number) != left_out
-        some = replace(products, total=products.total[kept], means=products.means[kept], centred=products.centred[kept])
-        with suppress(np.linalg.LinAlgError):
-            result[left_out] = solve(design, some, spread[kept]).fixed[:p]
-    return result
+    errors = error_variances(cells, rise, variances)
+    return solve_without_each(design, cross_products(design, errors), errors, spreads(cells, variances))[:, :p]

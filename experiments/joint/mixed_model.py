@@ -16,7 +16,7 @@ Source: Harville 1977 (restricted likelihood), Woodbury's identity; the arrangem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,18 +25,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-AT_ONCE = 4_000_000  # products held in memory
+AT_ONCE = 4_000_000  # numbers held in memory
+POINTS_AT_ONCE = 4096  # of one block, so that its columns stay in a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Cells of like size: ``cells`` (num,), their ``points`` (num, most), ``inside`` (num, most), whether a point is
-    one or only fills up, ``columns`` (num, most, num_columns) at them."""
+    """Cells of like size: ``cells`` (num,), their ``points`` (num, most), of which the last fills up, ``inside`` (num,
+    most), whether a point is one or only fills up, ``columns`` (num, most, num_columns) at them, ``rows`` (num, 1 +
+    num_random, most), ones and the columns of the random effects."""
 
     cells: NDArray[np.int64]
     points: NDArray[np.int64]
     inside: NDArray[np.bool_]
     columns: Array
+    rows: Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +59,18 @@ class Design:
     prior_precision: Array
 
     @cached_property
+    def level(self) -> Array:
+        """(num_cells, num_random + num_fixed + 1), plain means of the columns, the response last."""
+        return sums_by_cell(self._side_by_side, self.starts) / self.sizes[:, None]
+
+    @cached_property
     def columns(self) -> Array:
-        """(num_points, num_random + num_fixed + 1), all of them side by side, the response last."""
+        """(num_points, num_random + num_fixed + 1), all of them side by side, the response last, less their means over
+        the cell, which its intercept takes: what is left keeps its digits in sums over all cells."""
+        return self._side_by_side - np.repeat(self.level, self.sizes, axis=0)
+
+    @cached_property
+    def _side_by_side(self) -> Array:
         return np.concatenate([self.random, self.fixed, self.response[:, None]], axis=1)
 
     @cached_property
@@ -71,33 +84,47 @@ class Design:
         doublings = np.ceil(np.log2(self.sizes)).astype(int)
         found = []
         for doubling in np.unique(doublings):
-            cells = np.flatnonzero(doublings == doubling)
-            sizes = self.sizes[cells, None]
-            step = np.arange(sizes.max())
-            points = self.starts[cells, None] + np.minimum(step, sizes - 1)
-            found.append(Block(cells=cells, points=points, inside=step < sizes, columns=self.columns[points]))
+            alike = np.flatnonzero(doublings == doubling)
+            step = np.arange(self.sizes[alike].max())
+            number = max(1, POINTS_AT_ONCE // len(step))
+            found += [self._block(alike[first : first + number], step) for first in range(0, len(alike), number)]
         return found
+
+    def _block(self, cells: NDArray[np.int64], step: NDArray[np.int64]) -> Block:
+        sizes = self.sizes[cells, None]
+        points = self.starts[cells, None] + np.minimum(step, sizes - 1)
+        columns = self.columns[points]
+        random = np.swapaxes(columns[..., : self.random.shape[1]], 1, 2)
+        rows = np.concatenate([np.ones_like(random[:, :1]), random], axis=1)
+        return Block(cells=cells, points=points, inside=step < sizes, columns=columns, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
     """``fixed`` and ``covariance`` of the fixed effects; ``random`` (num_cells, num_random), their best predictions;
-    ``deviance``: minus twice the restricted log likelihood, up to a constant; ``inner`` (num_cells, num_random,
-    num_random): prior over posterior precision of the random effects, scaled."""
+    ``deviance``: minus twice the restricted log likelihood, up to a constant; ``active``: places of the random effects
+    that have a spread; ``root`` (num_cells, num_active, num_active): of it and its transpose the prior over posterior
+    precision of these is the inverse, scaled; ``across`` (num_cells, num_active, num_fixed + 1): the root times their
+    scaled cross products with the fixed columns and the response."""
 
     fixed: Array
     covariance: Array
     random: Array
     deviance: Array
-    inner: Array
+    active: NDArray[np.int64]
+    root: Array
+    across: Array
     design: Design
 
     @property
     def num_fitted(self) -> float:
         """Effective number of parameters, intercepts not counted: what the data and not the priors decide."""
-        held = (np.diag(self.covariance) * self.design.prior_precision).sum()
-        held += np.trace(np.linalg.inv(self.inner), axis1=1, axis2=2).sum()
-        return float(len(self.fixed) + self.random.size - held)
+        held = (np.diag(self.covariance) * self.design.prior_precision).sum() + (self.root**2).sum()
+        return float(len(self.fixed) + self.root.shape[0] * len(self.active) - held)
+
+    def given(self, rows: Array) -> Array:
+        """The root's transpose times ``rows`` (num_cells, num_active, ...)."""
+        return np.swapaxes(self.root, 1, 2) @ rows
 
 
 def predict(
@@ -113,21 +140,19 @@ def predict(
     ``variance`` and ``spread`` as the solution had them; a point of infinite variance took no part in it.
     """
     products = cross_products(design, variance)
-    total = products.total
-    num_random = design.random.shape[1]
-    centred = products.centred[cell, :num_random, num_random:-1]
+    active, num_random = solution.active, design.random.shape[1]
     away = (design.columns[points] - products.means[cell])[:, :-1]
-    scaled = spread[cell] * away[:, :num_random]
+    scaled = spread[np.ix_(cell, active)] * away[:, active]
     # what the random effects give back of a change of the fixed ones
-    given = np.linalg.solve(solution.inner[cell], scaled[:, :, None])[:, :, 0]
-    fixed = away[:, num_random:] - np.einsum("nr,nr,nrf->nf", given, spread[cell], centred)
+    root = (solution.root[cell] @ scaled[:, :, None])[:, :, 0]
+    fixed = away[:, num_random:] - np.einsum("nr,nrf->nf", root, solution.across[cell, :, :-1])
     expected = (
-        products.means[cell, -1]
+        (design.level[cell] + products.means[cell])[:, -1]
         + away[:, num_random:] @ solution.fixed
         + (away[:, :num_random] * solution.random[cell]).sum(axis=1)
     )
-    error = 1 / total[cell] + (scaled * given).sum(axis=1) + np.einsum("nf,fg,ng->n", fixed, solution.covariance, fixed)
-    return expected, error
+    error = 1 / products.total[cell] + (root**2).sum(axis=1)
+    return expected, error + np.einsum("nf,fg,ng->n", fixed, solution.covariance, fixed)
 
 
 def sums_by_cell(columns: Array, starts: NDArray[np.int64]) -> Array:
@@ -137,29 +162,39 @@ def sums_by_cell(columns: Array, starts: NDArray[np.int64]) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Products:
-    """What the errors' variances make of a design: ``total`` (num_cells,) weights, ``means`` (num_cells, k) weighted,
-    ``centred`` (num_cells, k, k) cross products about them, ``log_variance`` summed over points."""
+    """What the errors' variances make of a design: ``total`` (num_cells,) weights, ``means`` (num_cells, num_columns)
+    weighted, of `Design.columns`; weighted cross products about them, ``random`` (num_cells, num_random, num_columns)
+    of each cell, and ``fixed`` (num_fixed + 1, num_fixed + 1) of the other columns over all cells; ``log_variance``
+    summed over points."""
 
     total: Array
     means: Array
-    centred: Array
-    log_variance: Array
+    random: Array
+    fixed: Array
+    log_variance: float
 
 
 def cross_products(design: Design, variance: Array) -> Products:
     """Sums over each cell, for error variances (num_points,) above 0."""
-    number, width = len(design.starts), design.columns.shape[1]
-    total, means, centred = np.empty(number), np.empty((number, width)), np.empty((number, width, width))
+    number, width, num_random = len(design.starts), design.columns.shape[1], design.random.shape[1]
+    total, means, random = np.empty(number), np.empty((number, width)), np.empty((number, num_random, width))
     weight = 1 / variance
     for block in design.blocks:
         own = weight[block.points] * block.inside
-        weighted = block.columns * own[:, :, None]
-        sums = weighted.sum(axis=1)
+        products = (block.rows * own[:, None, :]) @ block.columns
+        sums = products[:, 0]
         total[block.cells] = own.sum(axis=1)
         means[block.cells] = mean = sums / total[block.cells, None]
-        products = np.swapaxes(weighted, 1, 2) @ block.columns
-        centred[block.cells] = products - sums[:, :, None] * mean[:, None, :]
-    return Products(total=total, means=means, centred=centred, log_variance=np.asarray(np.log(variance).sum()))
+        random[block.cells] = products[:, 1:] - sums[:, :num_random, None] * mean[:, None, :]
+    scaled = design.columns[:, num_random:] * np.sqrt(weight)[:, None]
+    level = means[:, num_random:] * np.sqrt(total)[:, None]
+    return Products(
+        total=total,
+        means=means,
+        random=random,
+        fixed=scaled.T @ scaled - level.T @ level,
+        log_variance=float(np.log(variance).sum()),
+    )
 
 
 def solve(design: Design, products: Products, spread: Array) -> Solution:
@@ -169,14 +204,53 @@ def solve(design: Design, products: Products, spread: Array) -> Solution:
     problems of one design, and stay in front in the result. Raises ``numpy.linalg.LinAlgError`` if the fixed effects
     are not identified.
     """
-    num_random, num_fixed = design.random.shape[1], design.fixed.shape[1]
-    across = spread[..., :, None] * products.centred[..., :num_random, num_random:]
-    inner = spread[..., :, None] * products.centred[..., :num_random, :num_random] * spread[..., None, :]
-    inner += np.eye(num_random)
-    shrunk = np.linalg.solve(inner, across)
-    whole = (products.centred[..., num_random:, num_random:] - np.swapaxes(across, -1, -2) @ shrunk).sum(axis=-3)
-    information = whole[..., :num_fixed, :num_fixed] + np.diag(design.prior_precision)
-    right = whole[..., :num_fixed, num_fixed] + design.prior_precision * design.prior_mean
+    active, root, across, log_pivots = _eliminated(design, products, spread)
+    rows = across.reshape(*spread.shape[:-2], -1, across.shape[-1])
+    whole = products.fixed - np.swapaxes(rows, -1, -2) @ rows
+    fixed, covariance, rest = fixed_effects(design, whole)
+    deviance = products.log_variance + np.log(products.total).sum() + log_pivots + rest
+    left = across[..., -1] - (across[..., :-1] @ fixed[..., None, :, None])[..., 0]
+    random = np.zeros(spread.shape)
+    random[..., active] = spread[..., active] * (np.swapaxes(root, -1, -2) @ left[..., None])[..., 0]
+    return Solution(
+        fixed=fixed,
+        covariance=covariance,
+        random=random,
+        deviance=np.asarray(deviance),
+        active=active,
+        root=root,
+        across=across,
+        design=design,
+    )
+
+
+def _eliminated(
+    design: Design, products: Products, spread: Array
+) -> tuple[NDArray[np.int64], Array, Array, NDArray[np.float64]]:
+    """``active``, ``root`` and ``across`` of a `Solution`, and the logarithms of the pivots, summed: the random effects
+    taken out of all cells at once, row by row, those of no spread, which nothing depends on, left where they are."""
+    num_random = design.random.shape[1]
+    active = np.flatnonzero(spread.reshape(-1, num_random).any(axis=0))
+    own = spread[..., active]
+    scaled = own[..., None] * products.random[:, active]
+    unit = np.broadcast_to(np.eye(len(active)), (*own.shape, len(active)))
+    rows = np.concatenate([scaled[..., active] * own[..., None, :] + unit, unit, scaled[..., num_random:]], axis=-1)
+    log_pivots = np.zeros(spread.shape[:-2])
+    for place in range(len(active)):
+        pivot = rows[..., place, place].copy()
+        for below in range(place + 1, len(active)):
+            rows[..., below, :] -= (rows[..., below, place] / pivot)[..., None] * rows[..., place, :]
+        rows[..., place, :] /= np.sqrt(pivot)[..., None]
+        log_pivots = log_pivots + np.log(pivot).sum(axis=-1)
+    number = len(active)
+    return active, rows[..., number : 2 * number], rows[..., 2 * number :], log_pivots
+
+
+def fixed_effects(design: Design, whole: Array) -> tuple[Array, Array, Array]:
+    """Fixed effects, their covariance, and their part of the deviance, from the cross products (..., num_fixed + 1,
+    num_fixed + 1) of their columns and the response that the random effects leave. Raises as `solve`."""
+    information = whole[..., :-1, :-1] + np.diag(design.prior_precision)
+    right = whole[..., :-1, -1] + design.prior_precision * design.prior_mean
     scale = 1 / np.sqrt(np.maximum(np.diagonal(information, axis1=-2, axis2=-1), 1e-300))
     inverse = np.linalg.inv(information * scale[..., :, None] * scale[..., None, :])
     covariance = inverse * scale[..., :, None] * scale[..., None, :]
@@ -184,11 +258,28 @@ def solve(design: Design, products: Products, spread: Array) -> Solution:
         raise np.linalg.LinAlgError("the fixed effects are not identified")
     fixed = (covariance @ right[..., None])[..., 0]
     squares = whole[..., -1, -1] + (design.prior_precision * design.prior_mean**2).sum() - (right * fixed).sum(axis=-1)
-    deviance = products.log_variance + np.log(products.total).sum(axis=-1) + squares
-    deviance = deviance + np.linalg.slogdet(inner)[1].sum(axis=-1)
-    deviance = deviance - np.linalg.slogdet(inverse)[1] - 2 * np.log(scale).sum(axis=-1)
-    random = spread * (shrunk[..., -1] - (shrunk[..., :-1] @ fixed[..., None, :, None])[..., 0])
-    return Solution(fixed=fixed, covariance=covariance, random=random, deviance=deviance, inner=inner, design=design)
+    return fixed, covariance, squares - np.linalg.slogdet(inverse)[1] - 2 * np.log(scale).sum(axis=-1)
+
+
+def solve_without_each(design: Design, products: Products, variance: Array, spread: Array) -> Array:
+    """(num_cells, num_fixed) fixed effects of all cells but one, NaN where these do not identify them; arguments as
+    `solve`, one problem, and `cross_products` have them."""
+    _, _, across, _ = _eliminated(design, products, spread)
+    num_random, whole = design.random.shape[1], np.empty((len(spread), *products.fixed.shape))
+    for block in design.blocks:
+        away = (block.columns - products.means[block.cells, None])[..., num_random:]
+        weighted = away * (block.inside / variance[block.points])[..., None]
+        whole[block.cells] = np.swapaxes(weighted, 1, 2) @ away
+    whole -= np.swapaxes(across, 1, 2) @ across
+    nothing = np.zeros_like(whole[:1])
+    # sums of those before and of those after: a difference from the sum of all would lose digits
+    before = np.cumsum(np.concatenate([nothing, whole[:-1]]), axis=0)
+    after = np.cumsum(np.concatenate([nothing, whole[:0:-1]]), axis=0)[::-1]
+    result = np.full((len(spread), design.fixed.shape[1]), np.nan)
+    for place, others in enumerate(before + after):
+        with suppress(np.linalg.LinAlgError):
+            result[place] = fixed_effects(design, others)[0]
+    return result
 
 
 def deviance_slopes(
@@ -204,21 +295,22 @@ def deviance_slopes(
     with :math:`\hat e_i` the residual, :math:`q_i` the variance of the fitted value, and that of the predicted effect,
     all given the losses (Searle, Casella and McCulloch 1992, chapter 6, arranged by cells).
     """
-    num_random = design.random.shape[1]
-    cell = np.repeat(np.arange(len(design.starts)), design.sizes)
-    inverse = np.linalg.inv(solution.inner)
-    given = inverse @ (spread[:, :, None] * products.centred[:, :num_random, num_random:])
+    active, num_random = solution.active, design.random.shape[1]
+    given = solution.given(solution.across)
     scaled = given[..., -1] - given[..., :-1] @ solution.fixed
-    given = given[..., :-1]
-    known = np.diagonal(inverse, axis1=1, axis2=2) + ((given @ solution.covariance) * given).sum(axis=2)
-    away = design.columns - products.means[cell]
-    turned = spread[cell] * away[:, :num_random]
-    fixed = away[:, num_random:-1]
-    residual = away[:, -1] - fixed @ solution.fixed - (turned * scaled[cell]).sum(axis=1)
-    left = fixed - np.einsum("nr,nrf->nf", turned, given[cell])
-    fitted = 1 / products.total[cell] + ((left @ solution.covariance) * left).sum(axis=1)
-    fitted += np.einsum("nr,nrs,ns->n", turned, inverse[cell], turned)
-    return 1 / variance - (fitted + residual**2) / variance**2, 2 * (1 - known - scaled**2)
+    known = (solution.root**2).sum(axis=1) + ((given[..., :-1] @ solution.covariance) * given[..., :-1]).sum(axis=2)
+    by_spread = np.zeros(spread.shape)
+    by_spread[:, active] = 2 * (1 - known - scaled**2)
+    fitted = np.empty(len(variance))
+    for block in design.blocks:
+        away = block.columns - products.means[block.cells, None]
+        turned = away[..., active] * spread[np.ix_(block.cells, active)][:, None]
+        left = away[..., num_random:] - turned @ given[block.cells]
+        fixed = left[..., :-1]
+        squares = (left[..., -1] - fixed @ solution.fixed) ** 2 + ((fixed @ solution.covariance) * fixed).sum(axis=2)
+        squares += ((turned @ np.swapaxes(solution.root[block.cells], 1, 2)) ** 2).sum(axis=2)
+        fitted[block.points] = squares + 1 / products.total[block.cells, None]
+    return 1 / variance - fitted / variance**2, by_spread
 
 
 def scatter_information(design: Design, products: Products, spread: Array, solution: Solution) -> tuple[float, float]:
@@ -228,10 +320,10 @@ def scatter_information(design: Design, products: Products, spread: Array, solut
     Half the second is Fisher's information. Of n cells whose effects have errors s, and p coefficients, the two are
     :math:`(n-p)/(s^2+g^2)` and :math:`(n-p)/(s^2+g^2)^2`.
     """
-    num_random = design.random.shape[1]
-    own = products.centred[:, :num_random, 0] * spread
-    given = np.linalg.solve(solution.inner, own[:, :, None])[:, :, 0] * spread
-    rest = products.centred[:, 0, :-1] - np.einsum("cr,crk->ck", given, products.centred[:, :num_random, :-1])
+    active, num_random = solution.active, design.random.shape[1]
+    own = products.random[:, active, 0] * spread[:, active]
+    given = solution.given(solution.root @ own[:, :, None])[..., 0] * spread[:, active]
+    rest = products.random[:, 0, :-1] - np.einsum("cr,crk->ck", given, products.random[:, active, :-1])
     alone, shared = rest[:, 0], rest[:, num_random:]
     taken = solution.covariance @ (shared.T @ shared)
     lost = ((shared @ solution.covariance) * shared).sum(axis=1)
@@ -239,21 +331,7 @@ def scatter_information(design: Design, products: Products, spread: Array, solut
     return float(alone.sum() - lost.sum()), float(squares)
 
 
-def solve_each(design: Design, products: Sequence[Products], spread: Array) -> list[Solution]:
-    """`solve` for several error variances and spreads (num, num_cells, num_random), as many at once as memory holds."""
-    each = design.random.shape[0] + products[0].centred.size
-    size = max(1, AT_ONCE // each)
-    solutions = []
-    for first in range(0, len(spread), size):
-        part = products[first : first + size]
-        if all(one is part[0] for one in part):
-            together = part[0]
-        else:
-            together = Products(
-                total=np.stack([one.total for one in part]),
-                means=np.stack([one.means for one in part]),
-                centred=np.stack([one.centred for one in part]),
-                log_variance=np.array([one.log_variance for one in part]),
-            )
-        solutions.append(solve(design, together, spread[first : first + size]))
-    return solutions
+def solve_each(design: Design, products: Products, spread: Array) -> list[Solution]:
+    """`solve` for several spreads (num, num_cells, num_random), as many at once as memory holds."""
+    size = max(1, AT_ONCE // products.random.size)
+    return [solve(design, products, spread[first : first + size]) for first in range(0, len(spread), size)]

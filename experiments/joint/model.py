@@ -25,7 +25,7 @@ A cell whose optimum lies outside its grid keeps its slope: with the curvature i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,6 +63,19 @@ class StackedLosses:
     def sizes(self) -> NDArray[np.int64]:
         """(num_cells,) number of learning rates."""
         return np.diff(np.append(self.starts, len(self.x)))
+
+    def only(self, places: NDArray[np.int64]) -> StackedLosses:
+        """Those cells alone, of one size."""
+        points = (self.starts[places, None] + np.arange(self.sizes[places[0]])).ravel()
+        return replace(
+            self,
+            starts=np.arange(len(places)) * self.sizes[places[0]],
+            x=self.x[points],
+            loss=self.loss[points],
+            count=self.count[points],
+            tilt=self.tilt[places],
+            slack=self.slack if np.ndim(self.slack) == 0 else np.asarray(self.slack)[points],
+        )
 
     def spread_out(self, per_cell: Array) -> Array:
         """A number per cell, repeated for each of its points."""
@@ -132,9 +145,15 @@ class State:
 
 def curve(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
     """Distance from the optimum, curvature per point, rise."""
+    z, h, shapes = _places(cells, state, regressors, trend)
+    return z, h, h * loss_shape.rise(z, shapes)
+
+
+def _places(cells: StackedLosses, state: State, regressors: Array, trend: Array) -> tuple[Array, Array, Array]:
+    """Distance from the optimum, curvature per point, shape."""
     z = cells.x - cells.spread_out(regressors @ state.beta + state.shift)
     h = cells.spread_out(np.exp(np.clip(trend @ state.trend + state.bend, -25, 10)))
-    return z, h, h * loss_shape.rise(z, _shapes(cells, state, trend))
+    return z, h, _shapes(cells, state, trend)
 
 
 def _shapes(cells: StackedLosses, state: State, trend: Array) -> Array:
@@ -150,10 +169,9 @@ def linearise(
     cells: StackedLosses, state: State, regressors: Array, trend: Array, rules: Priors
 ) -> tuple[Design, Array]:
     """The linear model about a state, and the rise at each point."""
-    z, h, rise = curve(cells, state, regressors, trend)
-    shapes = _shapes(cells, state, trend)
-    pull = -h * loss_shape.slope(z, shapes)
-    by_shape = h[:, None] * loss_shape.shape_gradient(z, shapes)
+    z, h, shapes = _places(cells, state, regressors, trend)
+    unit, by_shape = loss_shape.rise_and_gradient(z, shapes)
+    pull, rise, by_shape = -h * loss_shape.slope(z, shapes), h * unit, h[:, None] * by_shape
     across = cells.x - cells.spread_out(cells.mean(cells.x))
     random = np.stack([pull, rise, across, by_shape[:, 0]], axis=1)
     fixed = np.concatenate(
@@ -188,7 +206,12 @@ def linearise(
 
 def error_variances(cells: StackedLosses, rise: Array, variances: Variances) -> Array:
     """(num_points,) of the mean losses: noise of the seeds, misfit, and slack."""
-    return variances.sigma**2 / cells.count + variances.gamma**2 * misfit(cells, rise) + np.square(cells.slack)
+    return with_misfit(cells, misfit(cells, rise), variances)
+
+
+def with_misfit(cells: StackedLosses, per_gamma: Array, variances: Variances) -> Array:
+    """`error_variances` where `misfit` is known."""
+    return variances.sigma**2 / cells.count + variances.gamma**2 * per_gamma + np.square(cells.slack)
 
 
 def misfit(cells: StackedLosses, rise: Array) -> Array:

@@ -82,20 +82,48 @@ def regress(design: Array, responses: Array, weights: Array | None = None) -> Re
     if cells <= regressors or np.linalg.matrix_rank(design) < regressors:
         raise np.linalg.LinAlgError("the cells do not determine the law")
     weights = np.ones(cells) if weights is None else weights / weights.mean()
-    root = np.sqrt(weights)[:, None]
-    q, r = np.linalg.qr(design * root)
-    coefficients = np.linalg.solve(r, q.T @ (responses * root))
-    residuals = responses - design @ coefficients
-    inverse = np.linalg.inv(r)
-    freedom = cells - regressors
+    coefficients, cross, spread, residuals = _least_squares(design, responses, weights)
     return Regression(
         coefficients=coefficients,
-        cross=inverse @ inverse.T,
-        spread=(residuals * weights[:, None]).T @ residuals / freedom,
-        freedom=freedom,
+        cross=cross,
+        spread=spread,
+        freedom=cells - regressors,
         residuals=residuals,
         weights=weights,
     )
+
+
+def regress_each(designs: Array, responses: Array, weights: Array | None = None) -> tuple[Array, Array, Array]:
+    """As many regressions of one response each, (num, n, p) on (num, n): the coefficients (num, p), ``cross`` as in
+    `Regression`, (num, p, p), and the variance of the residuals, (num,); NaN where n cells do not determine them.
+
+    ``weights``: (num, n), above 0, those of each regression with any mean.
+    """
+    num, cells, regressors = designs.shape
+    weights = np.ones((num, cells)) if weights is None else weights / weights.mean(axis=1, keepdims=True)
+    told = np.linalg.matrix_rank(designs) == regressors if cells > regressors else np.zeros(num, bool)
+    found = np.full((num, regressors), np.nan), np.full((num, regressors, regressors), np.nan), np.full(num, np.nan)
+    if told.any():
+        coefficients, cross, spread, _ = _least_squares(designs[told], responses[told][..., None], weights[told])
+        for whole, part in zip(found, (coefficients[..., 0], cross, spread[:, 0, 0]), strict=True):
+            whole[told] = part
+    return found
+
+
+def power_columns(x: Array, degree: int) -> Array:
+    """(..., degree + 1) powers of ``x``, the highest first."""
+    return np.asarray(x)[..., None] ** np.arange(degree, -1, -1)
+
+
+def _least_squares(design: Array, responses: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
+    """Coefficients, ``cross``, ``spread`` and residuals of `Regression`; leading axes are so many of them."""
+    root = np.sqrt(weights)[..., None]
+    q, r = np.linalg.qr(design * root)
+    coefficients = np.linalg.solve(r, np.swapaxes(q, -1, -2) @ (responses * root))
+    residuals = responses - design @ coefficients
+    inverse, freedom = np.linalg.inv(r), design.shape[-2] - design.shape[-1]
+    spread = np.swapaxes(residuals * weights[..., None], -1, -2) @ residuals / freedom
+    return coefficients, inverse @ np.swapaxes(inverse, -1, -2), spread, residuals
 
 
 def cell_weights(design: Array, responses: Array, errors: Array) -> Array:

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from experiments.joint.averages import LARGEST_SCATTER, LOWEST_SPREAD, typical_error
 from experiments.joint.mixed_model import Design, Solution, cross_products, deviance_slopes, solve
-from experiments.joint.model import Priors, StackedLosses, Variances, error_variances, misfit, spreads
+from experiments.joint.model import Priors, StackedLosses, Variances, error_variances, misfit, spreads, with_misfit
 
 Array = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def restricted_variances(
         """Restricted deviance and its derivatives."""
         theta = scaled / sharp
         here = unpack(theta)
-        errors, spread = error_variances(cells, rise, here), spreads(cells, here)
+        errors, spread = with_misfit(cells, per_gamma, here), spreads(cells, here)
         try:
             products = cross_products(design, errors)
             solution = solve(design, products, spread)

@@ -5,10 +5,17 @@ import pandas as pd
 import pytest
 
 from experiments.bend.fit import fit_bend
-from experiments.bend.low_runs import low_run
+from experiments.bend.low_runs import low_runs
 
 X = np.log(1e-3) + 0.35 * np.arange(8)
 VALLEY = 3 + 0.05 * (X - X[3] - 0.1) ** 2 + 0.001 * np.random.default_rng(0).normal(size=8)
+
+
+def low_run(x: np.ndarray, loss: np.ndarray) -> int | None:
+    """Beside a cell of its size that has none, and one of another size."""
+    found = low_runs([(X, VALLEY), (x, loss), (X[:7], VALLEY[:7])])
+    assert found[0] is found[2] is None
+    return found[1]
 
 
 @pytest.mark.parametrize("place", [0, 2, 3, 7])

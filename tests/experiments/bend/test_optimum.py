@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.bend.interval import _Losses
+from experiments.bend.interval import eliminated
 from experiments.bend.optimum import OptimumStatus, cell_optimum
 from theory import InvalidParameter
 
@@ -16,14 +16,24 @@ def losses(optimum: float, curvature: float = 0.1, rates: np.ndarray = GRID) -> 
 
 
 def test_collinear_columns_with_losses_almost_without_noise_have_a_fit() -> None:
-    """The prior's 1 is lost beside weights of 1e40, and the matrix is singular; the least coefficients are the same."""
+    """The prior's 1 is lost beside weights of 1e40, and the matrix is singular."""
     x = np.array([-1.0, 0.0, 1.0])
-    cell = _Losses(x=x, y=x, weight=np.full(3, 1e40), typical=1.0, spread=1.0, tilt=1.0, shape=np.zeros((1, 4)))
-    design = np.stack([x, x], axis=-1)[None]
+    columns = 1e20 * np.stack([x, x, 3 * x, x**2], axis=1)
     with pytest.raises(np.linalg.LinAlgError):
-        np.linalg.solve(np.eye(2) + 1e40 * design[0].T @ design[0], x[:2])
-    _, first = cell._ridge(design, 3 * x[:, None])
-    assert first == pytest.approx([1.5])
+        np.linalg.solve(np.eye(2) + columns[:, :2].T @ columns[:, :2], np.ones(2))
+    left = eliminated(columns.T @ columns, [1, 1])
+    np.testing.assert_allclose(left, [[0, 0], [0, 2e40]], rtol=1e-12)
+
+
+def test_what_least_squares_with_a_prior_leave() -> None:
+    rng = np.random.default_rng(0)
+    columns, precision = rng.normal(size=(2, 7, 5)), np.array([0.0, 1.0, 2.0])
+    left = eliminated(np.einsum("npk,npl->kln", columns, columns), precision)
+    for place, own in enumerate(columns):
+        design = np.concatenate([own[:, :3], np.diag(np.sqrt(precision))])
+        targets = np.concatenate([own[:, 3:], np.zeros((3, 2))])
+        rest = targets - design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+        np.testing.assert_allclose(left[..., place], rest.T @ rest, rtol=1e-10)
 
 
 def test_a_parabola_without_noise_is_found() -> None:

@@ -29,6 +29,15 @@ def test_a_table_is_the_integral_at_every_place(shape: tuple[float, float, float
         np.testing.assert_allclose(gradient[place], loss_shape.shape_gradient(z, numbers), rtol=1e-6, atol=1e-9)
 
 
+def test_tables_of_several_skews_are_those_of_each() -> None:
+    grid, shape = np.linspace(-7, 7, 1401), np.array([0.3, 0.5, -0.2])
+    skews = np.array([-1.5, 0.3, 2.0])
+    for skew, (rise, gradient) in zip(skews, loss_shape.tabulate_each(grid, shape, skews), strict=True):
+        alone = loss_shape.tabulate(grid, np.array([skew, *shape[1:]]))
+        np.testing.assert_allclose(rise, alone[0], rtol=1e-10, atol=1e-14)
+        np.testing.assert_allclose(gradient, alone[1], rtol=1e-10, atol=1e-12)
+
+
 def test_special_cases() -> None:
     z = np.linspace(-2.5, 2.5, 11)
     np.testing.assert_allclose(loss_shape.rise(z, np.zeros(3)), z**2 / 2, rtol=1e-12)

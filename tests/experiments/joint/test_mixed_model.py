@@ -1,5 +1,7 @@
 """The linear mixed model from sums over cells, against the dense formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from experiments.joint.mixed_model import (
     scatter_information,
     solve,
     solve_each,
+    solve_without_each,
 )
 
 
@@ -87,10 +90,10 @@ def test_prediction_against_the_dense_formula() -> None:
 def test_many_at_once_are_each(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.joint.mixed_model.AT_ONCE", at_once)
     design, variance, spread, _ = small_design(np.random.default_rng(2))
-    products = [cross_products(design, variance * factor) for factor in (1.0, 2.0, 3.0)]
+    products = cross_products(design, variance)
     spreads = np.stack([spread, 2 * spread, spread / 3])
     together = solve_each(design, products, spreads)
-    singles = [solve(design, one, each) for one, each in zip(products, spreads, strict=True)]
+    singles = [solve(design, products, each) for each in spreads]
     np.testing.assert_allclose(
         np.concatenate([s.deviance for s in together]), [s.deviance for s in singles], rtol=1e-12
     )
@@ -131,3 +134,19 @@ def test_information_on_the_scatter_against_the_dense_formula() -> None:
     shared = design.random[:, :1] * np.eye(3)[member]
     told = shared.T @ projector @ shared
     np.testing.assert_allclose(found, [np.trace(told), np.trace(told @ told)], rtol=1e-10)
+
+
+def test_without_each_cell_as_without_its_points() -> None:
+    """And nothing where the other cells do not tell a coefficient."""
+    design, variance, spread, member = small_design(np.random.default_rng(5))
+    found = solve_without_each(design, cross_products(design, variance), variance, spread)
+    for cell, own in enumerate(found):
+        kept = member != cell
+        sizes = np.unique(member[kept], return_counts=True)[1]
+        parts = {name: getattr(design, name)[kept] for name in ("random", "fixed", "response")}
+        smaller = replace(design, starts=np.cumsum(sizes) - sizes, **parts)
+        products = cross_products(smaller, variance[kept])
+        np.testing.assert_allclose(own, solve(smaller, products, np.delete(spread, cell, axis=0)).fixed, rtol=1e-10)
+    alone = replace(design, fixed=design.fixed * np.stack([np.ones(15), member == 1], axis=1))
+    found = solve_without_each(alone, cross_products(alone, variance), variance, spread)
+    assert np.isnan(found).all(axis=1).tolist() == [False, True, False]

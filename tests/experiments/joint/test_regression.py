@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student
 
-from experiments.joint.regression import cell_weights, regress, share_interval
+from experiments.joint.regression import cell_weights, power_columns, regress, regress_each, share_interval
 
 
 def test_one_response_is_a_textbook_line() -> None:
@@ -41,6 +41,20 @@ def test_weights_follow_the_errors_where_there_is_no_scatter() -> None:
     assert fit.freedom == 38
     with pytest.raises(np.linalg.LinAlgError):
         regress(design[:2], still[:2])
+
+
+def test_many_at_once_are_each() -> None:
+    """One that its cells do not determine spoils no other."""
+    rng = np.random.default_rng(4)
+    x, y, weights = rng.normal(size=(3, 7)), rng.normal(size=(3, 7)), rng.uniform(0.5, 2, (3, 7))
+    x[1] = x[1, 0]
+    coefficients, cross, spread = regress_each(power_columns(x, 2), y, weights)
+    for place in (0, 2):
+        one = regress(np.vander(x[place], 3), y[place, :, None], weights[place])
+        np.testing.assert_allclose(coefficients[place], one.coefficients[:, 0], rtol=1e-10)
+        np.testing.assert_allclose(cross[place], one.cross, rtol=1e-10)
+        assert spread[place] == pytest.approx(one.spread[0, 0], rel=1e-10)
+    assert np.isnan(coefficients[1]).all()
 
 
 def test_the_interval_of_a_share_is_fiellers() -> None:
