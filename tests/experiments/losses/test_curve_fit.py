@@ -21,7 +21,7 @@ MULTI_POWER = MultiPowerLaw(L0=2.5, A=0.6, alpha=0.5, B=400.0, C=2.0, beta=0.6, 
 
 def curves_of(law: laws.LossLaw, noise: float = 0.0) -> list[Curve]:
     rng = np.random.default_rng(0)
-    steps = np.arange(300, 3000, 30)
+    steps = np.arange(300, 3000, 60)
     schedules = [
         3e-4 * Cosine(num_steps=3000, warmup_steps=200, final_fraction=0.1).multipliers(),
         3e-4 * Constant(num_steps=3000, warmup_steps=200).multipliers(),
@@ -40,7 +40,7 @@ def test_a_fit_recovers_a_planted_law(law: laws.LossLaw) -> None:
     other = 3e-4 * WSD(num_steps=6000, warmup_steps=200).multipliers()
     steps = np.arange(500, 6000, 50)
     assert np.abs(fit.law.loss(other, steps) - law.loss(other, steps)).max() < 1e-3
-    assert fit.num_records == 270
+    assert fit.num_records == 135
 
 
 def test_outcomes_are_named() -> None:
@@ -100,7 +100,7 @@ def public_rates(name: str) -> np.ndarray:
 
 
 @functools.cache
-def public_curve(size: str, name: str, angles: bool, thin: int = 4) -> Curve:
+def public_curve(size: str, name: str, angles: bool, thin: int = 8) -> Curve:
     root = os.environ.get("LRBEND_PUBLIC_DATA")
     if not root:
         pytest.skip(
@@ -121,7 +121,7 @@ def error(law: laws.LossLaw, curve: Curve) -> float:
     return float(np.abs(law.at(condense(curve.rates, curve.steps, block=64)) - curve.losses).mean())
 
 
-def held_out_error(law: type[laws.LossLaw], size: str, angles: bool, training: tuple[str, ...], thin: int = 4) -> float:
+def held_out_error(law: type[laws.LossLaw], size: str, angles: bool, training: tuple[str, ...], thin: int = 8) -> float:
     """Mean over the curves not trained on of their mean absolute error."""
     fit = fit_law(law, [public_curve(size, name, angles, thin) for name in training], num_starts=2)
     others = [name for name in {*TRAINING, *OTHERS} if name not in training]

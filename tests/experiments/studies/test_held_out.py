@@ -47,6 +47,13 @@ def test_runs_that_follow_the_theory_meet_every_target(tmp_path: Path, monkeypat
     assert sorted(file.name for file in place.results.iterdir()) == [
         "answers.csv", "causes.csv", "config.json", "held_out.png", "matrices.csv", "predictions.csv", "settings.csv",
     ]  # fmt: skip
+
+
+def test_runs_that_are_there_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for architecture, settings in runs.SETTINGS.items():
+        monkeypatch.setitem(runs.SETTINGS, architecture, settings[:1])
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    found = run_study(place, make=made)
     again = run_study(place, make=lambda config: pytest.fail("made a run that was there"))
     pd.testing.assert_frame_equal(again.answers, found.answers, rtol=1e-4)
 
