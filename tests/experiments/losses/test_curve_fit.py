@@ -100,7 +100,7 @@ def public_rates(name: str) -> np.ndarray:
 
 
 @functools.cache
-def public_curve(size: str, name: str, angles: bool, thin: int = 8) -> Curve:
+def public_curve(size: str, name: str, angles: bool, thin: int = 4) -> Curve:
     root = os.environ.get("LRBEND_PUBLIC_DATA")
     if not root:
         pytest.skip(
@@ -121,7 +121,7 @@ def error(law: laws.LossLaw, curve: Curve) -> float:
     return float(np.abs(law.at(condense(curve.rates, curve.steps, block=64)) - curve.losses).mean())
 
 
-def held_out_error(law: type[laws.LossLaw], size: str, angles: bool, training: tuple[str, ...], thin: int = 8) -> float:
+def held_out_error(law: type[laws.LossLaw], size: str, angles: bool, training: tuple[str, ...], thin: int = 4) -> float:
     """Mean over the curves not trained on of their mean absolute error."""
     fit = fit_law(law, [public_curve(size, name, angles, thin) for name in training], num_starts=2)
     others = [name for name in {*TRAINING, *OTHERS} if name not in training]
