@@ -20,6 +20,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -92,10 +93,15 @@ def _given() -> Path | None:
 
 def pysource_files() -> dict[str, Path]:
     """Every file of ``pysource`` by its machine-independent name, such as "numpy/linalg/_linalg.py"."""
+    return _files_of(PACKAGES)
+
+
+@cache  # thousands of folders, which every run of a process would look through again
+def _files_of(packages: tuple[str, ...]) -> dict[str, Path]:
     stdlib = Path(sysconfig.get_path("stdlib"))
     modules = sorted(sys.stdlib_module_names - SPLIT_FROM_STDLIB)
     roots = [(f"python/{module}", stdlib / module) for module in modules]
-    roots += [(package, _package_folder(package)) for package in PACKAGES]
+    roots += [(package, _package_folder(package)) for package in packages]
     files = {f"python/{module}.py": stdlib / f"{module}.py" for module in modules}
     files = {name: path for name, path in files.items() if path.is_file()}
     for prefix, root in roots:
@@ -105,10 +111,10 @@ def pysource_files() -> dict[str, Path]:
 
 def _python_files(root: Path) -> Iterator[str]:
     for folder, _, names in os.walk(root):
-        relative = os.path.relpath(folder, root)
+        below = Path(folder).relative_to(root).parts
         for name in names:
             if name.endswith(".py") and name not in GENERATED:
-                yield name if relative == "." else f"{Path(relative).as_posix()}/{name}"
+                yield "/".join((*below, name))
 
 
 def _differs_between_builds(name: str) -> bool:
@@ -128,9 +134,12 @@ def _cached_pysource() -> Path:
 
 
 def _cache_name(files: dict[str, Path]) -> str:
-    versions = [f"{package} {metadata.version(package)}" for package in PACKAGES]
+    versions = [f"{package} {_version(package)}" for package in PACKAGES]
     key = hashlib.sha256("\n".join([sys.version, *versions, *files]).encode()).hexdigest()[:16]
     return f"pysource-{key}"
+
+
+_version = cache(metadata.version)
 
 
 def _write(files: dict[str, Path], work: Path) -> None:

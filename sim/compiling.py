@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+from numba import config, get_num_threads, njit
 
 HERE = Path(__file__).parent
 
@@ -27,16 +30,32 @@ CACHE = _cache_directory()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a loop over replicas: parallel and cached; division by zero gives what IEEE 754 says.
+    """Compile a loop over the replicas from ``first`` to before ``last``, the first two arguments; cached. Division by
+    zero gives what IEEE 754 says.
 
-    Where the directory cannot be written, Numba falls back to the places it knows.
+    It is called with the number of replicas in place of both, and shares them among as many threads as Numba is told
+    to use. Numba would do that itself, but compiles a parallel loop three times over. Where the directory of the cache
+    cannot be written, it falls back to the places it knows.
     """
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
     try:
-        return njit(parallel=True, cache=True, error_model="numpy")(function)
+        compiled = njit(nogil=True, cache=True, error_model="numpy")(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
 
+    @wraps(function)
+    def shared(count: int, *arguments: Any) -> None:
+        num_threads = max(1, min(get_num_threads(), count))
+        parts = list(pairwise(count * place // num_threads for place in range(num_threads + 1)))
+        if num_threads == 1:
+            compiled(*parts[0], *arguments)
+            return
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(lambda part: compiled(*part, *arguments), parts))
 
+    return shared
+
+
+merged = njit(inline="always", error_model="numpy")  # into the one kernel that calls it: it is compiled once less
 inlined = njit(forceinline=True, error_model="numpy")

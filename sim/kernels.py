@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from sim.compiling import inlined, kernel
+from sim.compiling import inlined, kernel, merged
 from sim.heavy_tails import fill_student
 from sim.passes import (
     adam_direction,
@@ -148,7 +147,7 @@ def draw_gradient(
         blend(g, signal, f32(1.0), f32(law.signal))
 
 
-@inlined
+@merged
 def advance_replica(
     w: Blocks,
     m: Blocks,
@@ -258,6 +257,8 @@ def advance_replica(
 
 @kernel
 def advance(
+    first: int,
+    last: int,
     state: State,
     dim: int,
     seed: int,
@@ -289,7 +290,7 @@ def advance(
         finite and above 0 (-1: it always was); written.
     """
     w, m, v, noise, signal = state
-    for r in prange(len(w)):
+    for r in range(first, last):
         if diverged[r] < 0:
             squared_norm[r], diverged[r] = advance_replica(
                 w[r],

@@ -189,6 +189,7 @@ def run(
         slots = np.searchsorted(steps, span)
         slots[steps[np.minimum(slots, len(steps) - 1)] != span] = -1
         kernels.advance(
+            num_replicas,
             state,
             dim,
             seed,
@@ -236,7 +237,7 @@ def starting_state(
 def _gaussian(dim: int, replicas: NDArray[np.int64], seed: int, draw: int) -> NDArray[np.float32]:
     """(num_replicas, num_blocks, BLOCK) float32, padded with zeros."""
     x = np.empty((len(replicas), -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
-    random_numbers.normal(x, dim, seed, replicas, draw)
+    random_numbers.normal(len(x), x, dim, seed, replicas, draw)
     return x
 
 

@@ -12,7 +12,6 @@ operation, since Numba would otherwise widen uint32 to 64 bits.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
 from sim.compiling import inlined, kernel
@@ -132,9 +131,9 @@ def fill_normal(x: Blocks, dim: int, bits: Bits) -> None:
 
 
 @kernel
-def normal(x: Blocks, dim: int, seed: int, replicas: NDArray[np.int64], draw: int) -> None:
+def normal(first: int, last: int, x: Blocks, dim: int, seed: int, replicas: NDArray[np.int64], draw: int) -> None:
     """Fill ``x`` (num_replicas, num_blocks, BLOCK) with the numbers that the replicas get at one draw."""
-    for r in prange(len(x)):
+    for r in range(first, last):
         bits = np.empty(x.shape[1:], u32)
         fill_bits(bits, stream_key(seed, replicas[r], draw))
         fill_normal(x[r], dim, bits)

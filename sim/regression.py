@@ -194,6 +194,7 @@ def _run_group(
         slots = np.searchsorted(steps, span)
         slots[steps[np.minimum(slots, len(steps) - 1)] != span] = -1
         kernels.advance(
+            len(w),
             w,
             m,
             v,
@@ -228,7 +229,7 @@ def _run_group(
 def batch_numbers(seeds: NDArray[np.int64], stream: int, steps: NDArray[np.int64], batch_size: int) -> Array:
     """The three numbers that stand for a batch in `theory.regression`; (num_seeds, num_steps, 3)."""
     u = np.empty((len(seeds), len(steps), 3))
-    kernels.uniform(u, seeds, stream, steps)
+    kernels.uniform(len(u), u, seeds, stream, steps)
     drawn = np.empty_like(u)
     drawn[..., kernels.CHI_B] = _chi_square(batch_size, u[..., 0])
     drawn[..., kernels.CHI_REST] = _chi_square(batch_size - 1, u[..., 1]) if batch_size > 1 else 0.0
@@ -247,7 +248,7 @@ def _chi_square(degrees: int, u: Array) -> Array:
 def _initial_weights(num_features: int, seeds: NDArray[np.int64], stream: int, rms: Array) -> NDArray[np.float32]:
     """Gaussian directions; the same for runs that share a seed."""
     w = np.empty((len(seeds), -(-num_features // BLOCK), BLOCK), dtype=np.float32)
-    kernels.initial(w, num_features, seeds, stream)
+    kernels.initial(len(w), w, num_features, seeds, stream)
     squares = np.square(w, dtype=np.float64).sum(axis=(1, 2), keepdims=True)
     return (w * (rms[:, None, None] * np.sqrt(num_features / squares))).astype(np.float32)
 

@@ -7,10 +7,9 @@ One row of the arrays is one run: its own learning rate, optimizer and seed. Lay
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 
-from sim.compiling import inlined, kernel
+from sim.compiling import inlined, kernel, merged
 from sim.hadamard import rotate
 from sim.kernels import DD, ND, NN, NUM_MOMENTS, UU, WU, WW
 from sim.passes import adam_direction, clear, dot, move, sum_lanes
@@ -50,9 +49,9 @@ VV, PP, WD, WZ = range(4)
 
 
 @kernel
-def uniform(x: Array, seeds: NDArray[np.int64], stream: int, steps: NDArray[np.int64]) -> None:
+def uniform(first: int, last: int, x: Array, seeds: NDArray[np.int64], stream: int, steps: NDArray[np.int64]) -> None:
     """Fill ``x`` (num_seeds, num_steps, k) with numbers uniform in (0, 1)."""
-    for r in prange(len(x)):
+    for r in range(first, last):
         for t in range(x.shape[1]):
             key = stream_key(seeds[r], stream, BATCH_DRAWS + steps[t])
             counter, high = u32(key & u64(0xFFFFFFFF)), u32(key >> u64(32))
@@ -61,9 +60,9 @@ def uniform(x: Array, seeds: NDArray[np.int64], stream: int, steps: NDArray[np.i
 
 
 @kernel
-def initial(w: Blocks, dim: int, seeds: NDArray[np.int64], stream: int) -> None:
+def initial(first: int, last: int, w: Blocks, dim: int, seeds: NDArray[np.int64], stream: int) -> None:
     """Fill ``w`` (num_runs, num_blocks, BLOCK) with the N(0, 1) numbers of draw 0."""
-    for r in prange(len(w)):
+    for r in range(first, last):
         bits = np.empty(w.shape[1:], np.uint32)
         fill_bits(bits, stream_key(seeds[r], stream, 0))
         fill_normal(w[r], dim, bits)
@@ -152,7 +151,7 @@ def shorten(u: Blocks, factor: np.float32) -> None:
             u[b, i] *= factor
 
 
-@inlined
+@merged
 def advance_run(
     w: Blocks,
     m: Blocks,
@@ -260,6 +259,8 @@ def advance_run(
 
 @kernel
 def advance(
+    first: int,
+    last: int,
     w: Blocks,
     m: Blocks,
     v: Blocks,
@@ -304,7 +305,7 @@ def advance(
     recorded : (num_runs, num_records, NUM_RECORDED), written.
     excess, diverged : (num_runs,) excess loss after the last step; step of divergence, or -1. Written.
     """
-    for r in prange(len(w)):
+    for r in range(first, last):
         if diverged[r] < 0:
             excess[r], diverged[r] = advance_run(
                 w[r],

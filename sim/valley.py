@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 from numpy.typing import ArrayLike, NDArray
 
 from sim.compiling import kernel
@@ -108,7 +107,7 @@ def simulate_valley(
     sums = np.zeros((num_replicas, num_lags + 1, 2))
     spread = [np.repeat(values, BLOCK // len(h)).astype(np.float32) for values in (h, sigma)]
     with threads(num_threads):
-        descend(seed, spread[0], spread[1], mixed, constants, burn_in, num_steps, sums)
+        descend(num_replicas, seed, spread[0], spread[1], mixed, constants, burn_in, num_steps, sums)
     mean, error = pooled_with_error(
         sums, BLOCK, lambda totals, entries: np.moveaxis(totals, -1, 0) / (entries * num_steps)
     )
@@ -122,6 +121,8 @@ def simulate_valley(
 
 @kernel
 def descend(
+    first: int,
+    last: int,
     seed: int,
     curvature: NDArray[np.float32],
     noise: NDArray[np.float32],
@@ -139,7 +140,7 @@ def descend(
     constants : learning rate, shrink, 1 - beta1, 1 - beta2, eps.
     sums : (num_replicas, num_lags + 1, 2), of the products of g and of u with those so many steps before; added to.
     """
-    for r in prange(len(sums)):
+    for r in range(first, last):
         num_kept = sums.shape[1]
         x, m, v = np.zeros((1, BLOCK), f32), np.zeros((1, BLOCK), f32), np.zeros((1, BLOCK), f32)
         past_g, past_u = np.zeros((num_kept, 1, BLOCK), f32), np.zeros((num_kept, 1, BLOCK), f32)

@@ -8,6 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
+
+def import_all_of_torch() -> None:
+    """What torch imports for its first optimizer, seconds of it: before a fork, so that no child has to."""
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))]).step()
+
 
 def run_fresh(function: Callable[..., None], *arguments: object, timeout: float = 300) -> None:
     """Call a function of a test module with arguments that `repr` writes as code; AssertionError if it fails."""

@@ -123,6 +123,7 @@ def condense(rates: ArrayLike, steps: ArrayLike | None = None, *, block: int = 1
 @dataclass(frozen=True, kw_only=True)
 class _LossLaw:
     name: ClassVar[str]
+    memory: ClassVar[tuple[str, ...]]  # the parameters of `payback`
 
     def loss(self, rates: ArrayLike, steps: ArrayLike | None = None) -> Array:
         """Loss after each of ``steps`` (by default every step), shape (num_records,); see `condense`."""
@@ -133,8 +134,12 @@ class _LossLaw:
             [self.at(whole._replace(steps=whole.steps[i], progress=whole.progress[i])) for i in parts]
         )
 
-    def at(self, schedule: Condensed) -> Array:
-        """The same on a condensed schedule: what a fit evaluates."""
+    def at(self, schedule: Condensed, payback: Array | None = None) -> Array:
+        """The same on a condensed schedule: what a fit evaluates; ``payback`` where it is known already."""
+        raise TypeError("use one of FunctionalLaw, MomentumLaw, MultiPowerLaw")
+
+    def payback(self, schedule: Condensed) -> Array:
+        """The sum over the drops, per unit of its amplitude, (num_records,): nearly all the work of `at`."""
         raise TypeError("use one of FunctionalLaw, MomentumLaw, MultiPowerLaw")
 
     def coordinates(self) -> Array:
@@ -156,6 +161,7 @@ class FunctionalLaw(_LossLaw):
     """
 
     name: ClassVar[str] = "functional"
+    memory: ClassVar[tuple[str, ...]] = ("B2", "a2")
 
     L0: float
     C1: float
@@ -165,11 +171,15 @@ class FunctionalLaw(_LossLaw):
     B2: float
     a2: float
 
-    def at(self, schedule: Condensed) -> Array:
+    def at(self, schedule: Condensed, payback: Array | None = None) -> Array:
+        paid = self.payback(schedule) if payback is None else payback
+        return self.L0 + self.C1 * (self.B1 + schedule.progress) ** -self.a1 - self.C2 * paid
+
+    def payback(self, schedule: Condensed) -> Array:
         elapsed = np.maximum(schedule.progress[:, None] - schedule.drop_progress, 0.0)
         log, power = np.log1p(elapsed / self.B2), 1 - self.a2
-        paid = self.B2**power * log * exprel(power * log)  # the kernel's integral from 0, also at a2 = 1
-        return self.L0 + self.C1 * (self.B1 + schedule.progress) ** -self.a1 - self.C2 * (paid @ schedule.drop)
+        paid: Array = self.B2**power * log * exprel(power * log)  # the kernel's integral from 0, also at a2 = 1
+        return paid @ schedule.drop
 
     def coordinates(self) -> Array:
         """Logarithms, with C2 replaced by the kernel at its origin, C2 * B2^-a2, and B2 by B2/a2."""
@@ -192,6 +202,7 @@ class MomentumLaw(_LossLaw):
     """Annealing as momentum; ``decay`` is lambda, in (0, 1), the rest above 0."""
 
     name: ClassVar[str] = "momentum"
+    memory: ClassVar[tuple[str, ...]] = ("decay",)
 
     L0: float
     A: float
@@ -199,11 +210,15 @@ class MomentumLaw(_LossLaw):
     C: float
     decay: float
 
-    def at(self, schedule: Condensed) -> Array:
+    def at(self, schedule: Condensed, payback: Array | None = None) -> Array:
+        paid = self.payback(schedule) if payback is None else payback
+        return self.L0 + self.A * schedule.progress**-self.alpha - self.C * paid
+
+    def payback(self, schedule: Condensed) -> Array:
         elapsed = np.maximum(schedule.steps[:, None] + 1 - schedule.drop_step, 0.0)
         # sum_i m_i with the order of the sums exchanged: a drop has paid (1 - lam^n)/(1 - lam) after n steps
-        paid = -np.expm1(elapsed * np.log(self.decay)) / (1 - self.decay)
-        return self.L0 + self.A * schedule.progress**-self.alpha - self.C * (paid @ schedule.drop)
+        paid: Array = -np.expm1(elapsed * np.log(self.decay)) / (1 - self.decay)
+        return paid @ schedule.drop
 
     def coordinates(self) -> Array:
         """Logarithms; of 1 - decay for the decay."""
@@ -224,6 +239,7 @@ class MultiPowerLaw(_LossLaw):
     """Multi-power law; all parameters above 0, gamma may be 0. For beta -> 0 at fixed B*beta, G is a logarithm."""
 
     name: ClassVar[str] = "multi-power"
+    memory: ClassVar[tuple[str, ...]] = ("C", "beta", "gamma")
 
     L0: float
     A: float
@@ -233,11 +249,15 @@ class MultiPowerLaw(_LossLaw):
     beta: float
     gamma: float
 
-    def at(self, schedule: Condensed) -> Array:
+    def at(self, schedule: Condensed, payback: Array | None = None) -> Array:
+        paid = self.payback(schedule) if payback is None else payback
+        return self.L0 + self.A * schedule.progress**-self.alpha - self.B * paid
+
+    def payback(self, schedule: Condensed) -> Array:
         elapsed = np.maximum(schedule.progress[:, None] - schedule.drop_progress, 0.0)
         log = np.log1p(self.C * schedule.drop_rate**-self.gamma * elapsed)
-        paid = -np.expm1(-self.beta * log)
-        return self.L0 + self.A * schedule.progress**-self.alpha - self.B * (paid @ schedule.drop)
+        paid: Array = -np.expm1(-self.beta * log)
+        return paid @ schedule.drop
 
     def as_functional(self) -> FunctionalLaw:
         """The functional law that this one is. Raises `InvalidParameter` unless gamma is 0."""

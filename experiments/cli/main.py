@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _environment(), lasting_streams() as output, interrupts_arrive():
             try:
-                options = build_parser().parse_args(arguments)
+                words = sys.argv[1:] if arguments is None else arguments
+                options = build_parser(words[:1]).parse_args(words)
                 return answer(options.run, options, prog=f"lrbend {options.command}", output=output)
             except SystemExit as stop:
                 raise SystemExit(stop.code or missing_output(output, prog="lrbend")) from None
@@ -87,13 +88,13 @@ def _environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def build_parser() -> Parser:
-    """All commands and flags."""
+def build_parser(command_of: Sequence[str] = ()) -> Parser:
+    """All commands and flags; those of one command alone where its name is the first of the words."""
     parser = Parser(prog="lrbend", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=Version, help="print the version and the commit, and stop")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for name, module in COMMANDS.items():
-        command = cast(Command, import_module(f"experiments.cli.{module}"))
+    for name in [word for word in command_of[:1] if word in COMMANDS] or COMMANDS:
+        command = cast(Command, import_module(f"experiments.cli.{COMMANDS[name]}"))
         summary, examples = command.SUMMARY, "".join(f"\n  {example}" for example in command.EXAMPLES)
         subparser = subparsers.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", epilog=f"examples:{examples}"

@@ -109,10 +109,17 @@ def fit_law(
     if num_records < len(names):
         raise InvalidParameter("curves", num_records, f"at least {len(names)} records, one per parameter")
 
+    known: dict[tuple[float, ...], list[Array]] = {}  # differences along most parameters need no other sum
+
     def residuals(coordinates: Array) -> Array:
         model = law.from_coordinates(coordinates)
+        memory = tuple(getattr(model, name) for name in law.memory)
         with np.errstate(over="ignore", invalid="ignore"):
-            logs = [np.log(np.maximum(model.at(s), 1e-300)) for s in schedules]
+            if memory not in known:
+                known.clear()
+                known[memory] = [model.payback(s) for s in schedules]
+            losses = [model.at(s, paid) for s, paid in zip(schedules, known[memory], strict=True)]
+            logs = [np.log(np.maximum(loss, 1e-300)) for loss in losses]
             gaps = np.concatenate([log - target for log, target in zip(logs, log_losses, strict=True)])
         return np.nan_to_num(gaps, nan=1e3, posinf=1e3, neginf=-1e3)
 

@@ -28,6 +28,7 @@ def test_angular_update_at_equilibrium(optimizer: theory.Optimizer) -> None:
         optimizer=optimizer,
         non_matrix_learning_rate=1e-2,
         schedule=theory.Constant(num_steps=300, warmup_steps=20),
+        eval_batches=1,
         device="cpu",
     )
     measured = np.median(train(config).trajectory.angular_update[15:])

@@ -19,7 +19,7 @@ import theory
 from gpt.config import TrainConfig
 from gpt.distributed import Processes, join_processes, pick_device
 from gpt.train import train
-from tests.fresh import run_fresh
+from tests.fresh import import_all_of_torch, run_fresh
 from tests.gpt.walk import CONFIG, make_text
 from theory import InvalidParameter
 
@@ -56,6 +56,7 @@ def work(folder: Path, rank: int, config: TrainConfig) -> None:
 
 def start_pairs(folder: str) -> None:
     """In a fresh process: two processes for each number of accumulation steps."""
+    import_all_of_torch()
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     gpt.train.load_text = lambda source: make_text()
     context = multiprocessing.get_context("fork")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Any, get_args
@@ -50,7 +51,9 @@ def final_weights(config: TrainConfig, folder: Path, recording: Recording | None
     return weights
 
 
+@functools.cache
 def record(config: TrainConfig) -> tuple[TrainResult, Recording]:
+    """Made once for all tests that replay it; nobody changes it."""
     result = train(config)
     return result, recording_of(result.trajectory, result.final_weight_rms, config.schedule.num_steps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ ADAMH = theory.AdamH(learning_rate=2e-2)
 def walk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train on the walk."""
     monkeypatch.setattr("gpt.train.load_text", lambda source: make_text())
+
+
+undisturbed = cache(train)  # what several tests compare with is trained once
 
 
 def assert_same(first: TrainResult, second: TrainResult) -> None:
@@ -121,7 +125,7 @@ def test_same_config_same_bits(architecture: Any) -> None:
 
 
 def test_recording_and_float64_do_not_change_the_run() -> None:
-    first = train(CONFIG)
+    first = undisturbed(CONFIG)
     assert np.array_equal(first.losses, train(dataclasses.replace(CONFIG, record_every=1)).losses)
     double = train(dataclasses.replace(CONFIG, dtype="float64"))
     np.testing.assert_allclose(double.losses, first.losses, rtol=1e-3)
@@ -129,7 +133,7 @@ def test_recording_and_float64_do_not_change_the_run() -> None:
 
 
 def test_bfloat16_trains() -> None:
-    exact, rounded = train(CONFIG), train(dataclasses.replace(CONFIG, dtype="bfloat16"))
+    exact, rounded = undisturbed(CONFIG), train(dataclasses.replace(CONFIG, dtype="bfloat16"))
     assert rounded.final_loss == pytest.approx(exact.final_loss, rel=0.02)
     assert not np.array_equal(rounded.losses, exact.losses)
 
@@ -138,7 +142,7 @@ def test_bfloat16_trains() -> None:
 @pytest.mark.parametrize("stop_at", [1, 11, 21])
 def test_a_stopped_run_resumes_bit_for_bit(optimizer: theory.Optimizer, stop_at: int, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, optimizer=optimizer, gradient_clip=0.5)
-    whole = train(config)
+    whole = undisturbed(config)
     checkpoint = tmp_path / "checkpoint.pt"
     progress: list[int] = []
     stopped = train(
@@ -159,7 +163,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("kill_at", [1, 11, 21])
 def test_a_killed_run_resumes_from_its_last_save(kill_at: int, tmp_path: Path) -> None:
-    whole = train(CONFIG)
+    whole = undisturbed(CONFIG)
     checkpoint = tmp_path / "checkpoint.pt"
 
     def die(done: int, loss: float) -> None:
@@ -206,7 +210,7 @@ def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
         checkpoint.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
     result = train(CONFIG, checkpoint=checkpoint)
     assert capsys.readouterr().err == f"note: {checkpoint} is damaged; going on from c.previous.pt\n"
-    assert_same(result, train(CONFIG))
+    assert_same(result, undisturbed(CONFIG))
     for file in (checkpoint, previous(checkpoint)):
         file.write_bytes(b"hello")
     with pytest.raises(InvalidParameter, match="whole checkpoint file"):
@@ -223,7 +227,7 @@ def test_the_last_but_one_checkpoint_is_kept(tmp_path: Path) -> None:
     checkpoint.unlink()
     resumed: list[int] = []
     result = train(CONFIG, checkpoint=checkpoint, on_progress=lambda done, loss: resumed.append(done))
-    assert_same(result, train(CONFIG))
+    assert_same(result, undisturbed(CONFIG))
     assert resumed[0] == 11
 
 
@@ -243,7 +247,7 @@ def test_a_failed_save_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: p
     assert checkpoint.read_bytes() == older
     assert list(tmp_path.iterdir()) == [checkpoint]
     assert str(checkpoint) in str(error.value)
-    assert_same(train(CONFIG, checkpoint=checkpoint), train(CONFIG))
+    assert_same(train(CONFIG, checkpoint=checkpoint), undisturbed(CONFIG))
 
 
 def _die_after(step: int) -> Any:
@@ -299,7 +303,7 @@ def test_first_bad_loss(losses: list[float], expected: int | None) -> None:
 
 def test_gradient_clip_acts() -> None:
     clipped = train(dataclasses.replace(CONFIG, gradient_clip=1e-3))
-    assert not np.array_equal(clipped.losses, train(CONFIG).losses)
+    assert not np.array_equal(clipped.losses, undisturbed(CONFIG).losses)
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo does it
@@ -307,11 +311,11 @@ def test_compiled_model_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = torch.compile
     monkeypatch.setattr(torch, "compile", lambda model: compile_(model, backend="eager"))
     compiled = train(dataclasses.replace(CONFIG, compile=True))
-    np.testing.assert_allclose(compiled.losses, train(CONFIG).losses, rtol=1e-5)
+    np.testing.assert_allclose(compiled.losses, undisturbed(CONFIG).losses, rtol=1e-5)
 
 
 def test_mfu_needs_a_peak() -> None:
-    assert np.isnan(train(CONFIG).mfu)
+    assert np.isnan(undisturbed(CONFIG).mfu)
     result = train(CONFIG, device_peak_flops=1e12)
     per_token = 6 * (12 * 16**2 + 2 * 16 * 16 + 32 * 16)
     assert result.mfu == pytest.approx(result.tokens_per_second * per_token / 1e12)

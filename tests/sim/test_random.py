@@ -21,7 +21,7 @@ Z_LIMIT = 4.8  # two-sided: 1.6e-6 per comparison
 
 def draw(num_replicas: int, dim: int, *, seed: int = 0, step: int = 1, first: int = 0) -> NDArray[np.float32]:
     x = np.empty((num_replicas, -(-dim // random_numbers.BLOCK), random_numbers.BLOCK), dtype=np.float32)
-    random_numbers.normal(x, dim, seed, np.arange(first, first + num_replicas), step)
+    random_numbers.normal(len(x), x, dim, seed, np.arange(first, first + num_replicas), step)
     return x.reshape(num_replicas, -1)[:, :dim]
 
 
@@ -185,6 +185,6 @@ def test_a_draw_is_named_by_seed_replica_step_and_coordinate_alone() -> None:
 
 def test_padding_stays_zero() -> None:
     x = np.full((1, 2, random_numbers.BLOCK), 7, dtype=np.float32)
-    random_numbers.normal(x, 300, 0, np.arange(1), 1)
+    random_numbers.normal(len(x), x, 300, 0, np.arange(1), 1)
     assert np.all(x.ravel()[300:] == 0)
     assert np.all(x.ravel()[:300] != 0)

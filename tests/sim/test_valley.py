@@ -101,7 +101,7 @@ def by_numpy(optimizer: AdamW, steps: int, burn_in: int, lags: int, seed: int) -
     gs, us = [], []
     for step in range(burn_in + steps):
         n = np.empty((2, 1, 256), np.float32)
-        random_numbers.normal(n, 256, seed, np.arange(2), step + 1)
+        random_numbers.normal(len(n), n, 256, seed, np.arange(2), step + 1)
         g = (h * (x @ basis) + sigma * n[:, 0]) @ basis
         m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
         v = optimizer.beta2 * v + (1 - optimizer.beta2) * g * g

@@ -22,6 +22,7 @@ STILL = {name: sp.cancel(value.subs(stationary.alpha, 1)) for name, value in MOM
 beta1s, fractions = st.floats(0, 0.97), st.floats(1e-3, 0.95)  # of the stability limit
 MANY = 4000
 derive_lags = functools.cache(valley.derive_lags)
+derive_stability_limit = functools.cache(valley.derive_stability_limit)
 
 
 def single(curvature: float, beta1: float) -> Valley:
@@ -40,7 +41,7 @@ def test_numbers_equal_their_derivation(beta1: float, fraction: float) -> None:
     square = number(STILL["U2"], **at)
     assert (momentum.stationary_update_rms(beta1) * direction_ratio(curvature, beta1)) ** 2 == pytest.approx(square)
     assert noise_share(curvature, beta1) == pytest.approx(number(STILL["noise"], **at))
-    assert stability_limit(beta1) == pytest.approx(number(valley.derive_stability_limit(), **at))
+    assert stability_limit(beta1) == pytest.approx(number(derive_stability_limit(), **at))
     gradient, direction = (lags.values() for lags in derive_lags(4).values())
     found = single(curvature, beta1)
     np.testing.assert_allclose(found.gradient_autocorrelation(4), [number(e, **at) for e in gradient], atol=1e-9)
@@ -51,7 +52,7 @@ def test_the_closed_forms_as_they_are_written() -> None:
     a, b = valley.a, valley.beta1
     assert sp.simplify(STILL["U2"] - (1 - b) / (1 + b + b * a)) == 0
     assert sp.simplify(STILL["noise"] - (1 + b - a * (1 - b) / 2) / (1 + b + b * a)) == 0
-    limit = valley.derive_stability_limit()
+    limit = derive_stability_limit()
     assert sp.simplify(limit - 2 * (1 + b) / (1 - b)) == 0
     assert sp.simplify(STILL["noise"].subs(a, limit)) == 0
     assert sp.simplify(STILL["U2"].subs(a, limit) - ((1 - b) / (1 + b)) ** 2) == 0

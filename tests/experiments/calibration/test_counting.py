@@ -35,7 +35,7 @@ def estimator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 def test_few_sweeps_from_the_command_line(estimator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     what = small(estimator)
-    flags = ["--num-sweeps", "2", "--first-seed", "5", "--num-workers", "1", "--out", str(tmp_path / "new")]
+    flags = ["--num-sweeps", "1", "--first-seed", "5", "--num-workers", "1", "--out", str(tmp_path / "new")]
     assert main(["calibrate", estimator, *flags, "--json"]) == 0
     said = capsys.readouterr()
     result = strict_json(said.out)
@@ -44,9 +44,9 @@ def test_few_sweeps_from_the_command_line(estimator: str, tmp_path: Path, capsys
     assert len(said.err.splitlines()) == len(what.scenarios)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {what.table, what.config}
     table = pd.read_csv(tmp_path / "new" / what.table)
-    assert list(table["num_sweeps"]) == [8 if item.named_bend else 2 for item in what.scenarios]
+    assert list(table["num_sweeps"]) == [4 if item.named_bend else 1 for item in what.scenarios]
     made = json.loads((tmp_path / "new" / what.config).read_text())
-    assert (made["num_sweeps"], made["first_seed"], made["num_workers"]) == (2, 5, 1)
+    assert (made["num_sweeps"], made["first_seed"], made["num_workers"]) == (1, 5, 1)
     assert set(what.settings) <= set(made)
 
 

@@ -21,7 +21,7 @@ MULTI_POWER = MultiPowerLaw(L0=2.5, A=0.6, alpha=0.5, B=400.0, C=2.0, beta=0.6, 
 
 def curves_of(law: laws.LossLaw, noise: float = 0.0) -> list[Curve]:
     rng = np.random.default_rng(0)
-    steps = np.arange(300, 3000, 30)
+    steps = np.arange(300, 3000, 60)
     schedules = [
         3e-4 * Cosine(num_steps=3000, warmup_steps=200, final_fraction=0.1).multipliers(),
         3e-4 * Constant(num_steps=3000, warmup_steps=200).multipliers(),
@@ -40,7 +40,7 @@ def test_a_fit_recovers_a_planted_law(law: laws.LossLaw) -> None:
     other = 3e-4 * WSD(num_steps=6000, warmup_steps=200).multipliers()
     steps = np.arange(500, 6000, 50)
     assert np.abs(fit.law.loss(other, steps) - law.loss(other, steps)).max() < 1e-3
-    assert fit.num_records == 270
+    assert fit.num_records == 135
 
 
 def test_outcomes_are_named() -> None:

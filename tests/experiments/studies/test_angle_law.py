@@ -1,7 +1,7 @@
 """The laws of AdamH's runs: planted constants come back, the committed tables follow from the committed runs."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pytest
 from experiments.files import BadInput
 from experiments.studies.angle_law import answers, fit
 from experiments.studies.angle_law.later import later_answers, later_cells, later_losses
-from experiments.studies.angle_law.run import parts_of, run_study
+from experiments.studies.angle_law.run import constants_of, parts_of, run_study
 from experiments.studies.angle_law.runs import SHAPES, angle_runs, make_runs
 from experiments.studies.workplace import Workplace
 from theory.final_loss import FinalLossLaw
@@ -100,6 +100,25 @@ def results(folder: Path) -> Path:
     return place.results
 
 
+def law_of(table: str, kind: type[FinalLossLaw]) -> FinalLossLaw:
+    constants = pd.read_csv(DOCS / "angle-law" / f"{table}.csv").set_index("quantity")["value"]
+    return kind(**{field.name: constants[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("table", "kind"), [("law", TwoAngleLaw), ("two-clocks", TwoClockLaw)])
+def test_the_committed_constants_are_the_fit_of_the_committed_runs(table: str, kind: type[FinalLossLaw]) -> None:
+    """A fit that begins at them stays; with its intervals, its chi^2, and the losses that stand beside the cells."""
+    runs, same, flat = committed("angle-law", "same-angle", "schedule-exponent")
+    cells = fit.cells_of(runs, same, flat if table == "law" else None)
+    again, docs = fit.fit_law(cells, law_of(table, kind)), DOCS / "angle-law"
+    pd.testing.assert_frame_equal(constants_of(again), pd.read_csv(docs / f"{table}.csv"), rtol=1e-3, atol=1e-4)
+    columns = ["shape", "num_steps", "level", "mean_angle", "loss", "error", "law"]
+    beside = pd.read_csv(docs / "cells.csv").rename(columns={} if table == "law" else {"law": "", "two_clocks": "law"})
+    beside = beside[: len(cells)][columns].drop(columns=[] if table == "law" else "error")
+    pd.testing.assert_frame_equal(again.table[list(beside)], beside, rtol=1e-3, atol=1e-4, check_dtype=False)
+
+
+@pytest.mark.slow
 def test_the_committed_tables_follow_from_the_committed_runs(tmp_path: Path) -> None:
     made = results(tmp_path)
     names = ("law", "two-clocks", "cells", "left-out", "optima", "adamw-losses", "answers")

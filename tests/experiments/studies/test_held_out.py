@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.studies.held_out import answers, causes, readings, runs
+from experiments.studies.held_out import answers, causes, readings, run, runs
 from experiments.studies.held_out.run import run_study
 from experiments.studies.workplace import Workplace
 from gpt.config import TrainConfig
@@ -47,6 +47,14 @@ def test_runs_that_follow_the_theory_meet_every_target(tmp_path: Path, monkeypat
     assert sorted(file.name for file in place.results.iterdir()) == [
         "answers.csv", "causes.csv", "config.json", "held_out.png", "matrices.csv", "predictions.csv", "settings.csv",
     ]  # fmt: skip
+
+
+def test_runs_that_are_there_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for architecture, settings in runs.SETTINGS.items():
+        monkeypatch.setitem(runs.SETTINGS, architecture, settings[:1])
+    monkeypatch.setattr(run, "draw", lambda *_: b"")
+    place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
+    found = run_study(place, make=made)
     again = run_study(place, make=lambda config: pytest.fail("made a run that was there"))
     pd.testing.assert_frame_equal(again.answers, found.answers, rtol=1e-4)
 

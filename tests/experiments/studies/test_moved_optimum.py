@@ -25,6 +25,7 @@ def predicted() -> pd.DataFrame:
     return predictions.predictions_of(LAW)
 
 
+@cache
 def made(norm_acts: bool, noise: float = 0.003) -> pd.DataFrame:
     """Runs on the study's grids at 1,600 and 3,200 steps whose losses are the law's; or those of the smaller start."""
     rng, rows = np.random.default_rng(5), []

@@ -1,5 +1,6 @@
 """The shift at other widths: which runs come next, which count, what is made of them."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,11 +46,19 @@ def centre_or_far(config: TrainConfig) -> float:
     return CENTRES[start] * (40 if start == "start 14.4" and config.model.d_model == 64 else 1)
 
 
+@pytest.fixture(scope="module")
+def all_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, list[TrainConfig]]:
+    """Every run of the study, and their order."""
+    with pytest.MonkeyPatch.context() as patch:
+        place, made = place_with_runs(tmp_path_factory.mktemp("widths"), patch, centre_or_far)
+        widths.make_widths(place, PREDICTIONS)
+    return place, made
+
+
 def test_a_width_after_another_a_seed_after_another_and_added_rates_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    all_made: tuple[Workplace, list[TrainConfig]],
 ) -> None:
-    place, made = place_with_runs(tmp_path, monkeypatch, centre_or_far)
-    widths.make_widths(place, PREDICTIONS)
+    place, made = all_made
     order = [(config.model.d_model, config.seed) for config in made]
     planned = [(width, seed) for width in (16, 64) for seed in SEEDS for _ in range(10)]
     assert order == planned + [(64, seed) for seed in SEEDS] * 2
@@ -61,9 +70,9 @@ def test_a_width_after_another_a_seed_after_another_and_added_rates_last(
     assert not widths.wanted(place, PREDICTIONS)
 
 
-def test_only_whole_seeds_and_rates_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, made = place_with_runs(tmp_path, monkeypatch, centre_or_far)
-    widths.make_widths(place, PREDICTIONS)
+def test_only_whole_seeds_and_rates_count(all_made: tuple[Workplace, list[TrainConfig]], tmp_path: Path) -> None:
+    whole, made = all_made
+    place = replace(whole, runs=Path(shutil.copytree(whole.runs, tmp_path / "runs")))
 
     def left(lost: TrainConfig) -> pd.DataFrame:
         text = place.file_of(lost).read_text()

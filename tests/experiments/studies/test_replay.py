@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from experiments.cli.main import main
 from experiments.runs.run_files import load_run
 from experiments.studies import replay
 from experiments.studies.replay import Earlier, ReplaySetting, rows_of, summary, verdict
+from gpt.config import TrainConfig
 from tests.experiments.cli.said import refusal
 from tests.gpt.walk import make_text
 
@@ -78,6 +80,7 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_study_runs_resumes_and_makes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = ReplaySetting("scale-invariant", 2e-2, num_steps=5, preset="cpu-16")
     monkeypatch.setattr(replay, "_settings", lambda architecture: [setting])
+    monkeypatch.setattr(replay, "TrainConfig", functools.partial(TrainConfig, eval_batches=2))
     monkeypatch.setattr(replay, "ARCHITECTURES", ("scale-invariant",))
     monkeypatch.setattr(replay, "SEEDS", 2)
     monkeypatch.setattr(replay, "MAX_SEEDS", 4)

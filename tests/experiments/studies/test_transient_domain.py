@@ -29,7 +29,7 @@ def test_halves_have_starts_of_both_kinds() -> None:
 
 
 def test_predictions_have_first_passages() -> None:
-    found = registered_predictions(SETTINGS)
-    assert len(found) == 32 + 3 * 32
+    found = registered_predictions({name: settings[::3] for name, settings in SETTINGS.items()})
+    assert len(found) == 11 + 3 * 11
     assert found["first_passage_predicted"].notna().mean() > 0.9
     assert found["first_passage_predicted"].max() > 4 * found["first_passage_predicted"].min()

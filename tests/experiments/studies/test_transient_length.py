@@ -46,7 +46,7 @@ def test_halves_are_alike_and_settings_differ() -> None:
 
 def test_the_design_half_tells_the_ratio_and_the_other_half_is_met() -> None:
     """Runs at a ratio of 0.7, which the first prediction does not know."""
-    some = [one for settings in SETTINGS.values() for one in settings[:32:3]]
+    some = [one for settings in SETTINGS.values() for one in settings[:32:4]]
     settings = answers.settings_of(some, [records(one, 0.7) for one in some])
     assert np.allclose(settings["ratio_of_half"], 0.7, rtol=0.03)
     found = answers.answers_of(settings)

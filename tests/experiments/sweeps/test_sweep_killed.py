@@ -109,7 +109,7 @@ def assert_same_runs(out: Path, whole: Path, num_runs: int) -> None:
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
     """A study of four runs, its file, and its directory after a sweep that nothing disturbed."""
     folder = tmp_path_factory.mktemp("small")
-    study = tiny_study(folder / "study", num_rates=2, num_seeds=2, num_steps=80)
+    study = tiny_study(folder / "study", num_rates=2, num_seeds=2, num_steps=40)
     sweep_here(study, folder / "whole")
     return study, write_study(study, folder / "study.json"), folder / "whole"
 

@@ -22,7 +22,7 @@ from gpt.adamh import AdamH
 from gpt.muonh import MuonH
 from gpt.probe import Probe
 from gpt.sphere_moves import Batch
-from tests.fresh import run_fresh
+from tests.fresh import import_all_of_torch, run_fresh
 from tests.gpt.loops.optimizers import Build, gradients, weights
 from theory import InvalidParameter
 from theory.trajectory import Trajectory
@@ -162,6 +162,7 @@ def work(folder: Path, rank: int) -> None:
 
 def start_pair(folder: str) -> None:
     """In a fresh process, from which it is safe to fork."""
+    import_all_of_torch()
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=work, args=(Path(folder), rank)) for rank in (0, 1)]
