@@ -85,7 +85,7 @@ def disturb(file: Path, out: Path, disturbances: list[str], rng: random.Random, 
 def interrupt(process: subprocess.Popen[bytes], out: Path) -> None:
     """Ctrl-C, which a terminal sends to the workers too: one line that says what is kept, and a table of it."""
     os.killpg(process.pid, signal.SIGINT)
-    output, error = process.communicate(timeout=30)
+    output, error = process.communicate(timeout=100)
     assert process.returncode == 130
     assert output == b""
     assert "finished and kept" in error.decode().splitlines()[-1]

@@ -178,7 +178,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_quiet() -> None:
         assert address.startswith("http://127.0.0.1:")
         assert address.endswith("/\n")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=100)
         assert (process.returncode, out, err) == (130, "", "")
 
 
