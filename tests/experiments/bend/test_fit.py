@@ -105,6 +105,21 @@ def test_axes_that_move_together() -> None:
     assert "move together" in str(group.curvature["num_params"].reason)
 
 
+def test_a_batch_that_goes_along_with_the_size_can_be_left_to_it() -> None:
+    """Every size has a batch of its own: neither slope is known at fixed batch, and the reason says what is."""
+    table = make_sweep(Scenario(name="along", noise=0.002), 1).table
+    table["batch_size"] = 2.0 ** np.searchsorted(np.unique(table["num_params"]), table["num_params"])
+    (group,) = fit_bend(table, sensitivity=False).groups
+    for axis in ("num_params", "num_tokens"):
+        reason = str(group.curvature[axis].reason)
+        assert "move together" in reason
+        assert reason.endswith("; --batch co-tuned lets the batch size go along")
+    (group,) = fit_bend(table, batch="co-tuned", sensitivity=False).groups
+    assert group.exponents["num_params"].value is not None
+    assert "batch co-tuned: each setting has one batch size, which goes along" in group.notes
+    assert not any("edge of its grid" in note for note in group.notes)
+
+
 def test_batch_as_covariate_co_tuned_and_refused() -> None:
     """ln eta* goes with 0.5 ln B; the loss is lowest at the middle batch."""
     table = sweep_table(off=0.3)
