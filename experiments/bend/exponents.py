@@ -66,7 +66,27 @@ def batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit, axes
         elif axis in model.slopes and "batch_size" in model.slopes:
             why = model.lost.get(f"{axis} by batch_size", "not offered")
             notes.append(f"the exponent of {axis} is taken to be the same at every batch size: {why}")
-    return notes
+    return notes + _own_batch_notes(usable, model, joint)
+
+
+def _own_batch_notes(usable: Sequence[Cell], model: Regressors, joint: JointFit) -> list[str]:
+    """A phrase where the exponent of batch size itself, which is told at the middle of the table, is another one at
+    small batches than at large ones."""
+    term = ("batch_size", "batch_size")
+    if term not in model.terms or "batch_size" not in model.slopes:
+        return []
+    square = model.terms.index(term)
+    low, high = joint.known.interval(square, 0.95)
+    if low <= 0 <= high:
+        return []
+    ends = []
+    for batch in (f(cell.key["batch_size"] for cell in usable) for f in (min, max)):
+        direction = np.zeros(len(model.terms))
+        direction[model.slopes["batch_size"]] = 1.0
+        direction[square] = np.log(batch / model.centre["batch_size"])
+        value, least, most = joint.known.along(direction, 0.95)
+        ends.append(f"{value:+.3f} [{least:+.3f}, {most:+.3f}] at {batch:.3g}")
+    return [f"the exponent of batch_size {'rises' if low > 0 else 'falls'} with it: {ends[0]}, {ends[1]}"]
 
 
 def together_notes(model: Regressors, joint: JointFit) -> list[str]:

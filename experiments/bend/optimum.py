@@ -4,10 +4,12 @@ r"""The best learning rate of one cell, with an interval that may be open, and a
 
 - ``too-few-points``: there are fewer than three usable learning rates, or fewer than two where other cells
   tell the curvature;
-- ``flat``: the losses do not differ from a constant at the 5 % level, nor does a parabola at 0.1 %, and they do not
-  fall from rate to rate down to the best one and rise from there, in an order that chance makes once in 50 times;
+- ``flat``: the losses do not differ from a constant at the 5 % level, nor does a parabola at 0.1 %, they do not
+  fall from rate to rate down to the best one and rise from there, in an order that chance makes once in 50 times, and
+  no bound (below) says that they differ;
 - ``censored-low``, ``censored-high``: the fitted optimum lies beyond the edge of the grid, or the lowest mean loss
-  stands at the edge and the interval reaches past it, so that only a bound is known;
+  stands at the edge and the interval reaches past it, so that only a bound is known; where the interval reaches past
+  both edges, the one at which the lowest mean loss stands;
 - ``interior``.
 
 **The edge above** is the highest rate that is not lost (`experiments.bend.evidence.cells`). Where the loss falls up to
@@ -17,6 +19,12 @@ divergence says where training breaks down, and nothing of the curve. Rates past
 below is the lowest rate with a finite loss.
 
 The interval is that of `experiments.bend.interval`.
+
+**Bounds.** A rate that `experiments.bend.evidence.windows` keeps as a bound has a loss farther above the lowest than
+noise explains, so that the optimum lies on the side of the best rate: the interval ends there, if nowhere else. In the
+fit it weighs little, however high it stands, and the two neighbours of a best rate that both are bounds would pass for
+flat. A bound is none where a rate beyond the window comes as near to the lowest loss as the rates within it: the noise
+of such a cell is larger than that of the table.
 """
 
 from __future__ import annotations
@@ -32,6 +40,7 @@ from scipy.special import fdtri
 
 from experiments.bend.evidence.cells import Cell, make_cell, stack
 from experiments.bend.evidence.shapes import beside_the_best, fit_shapes
+from experiments.bend.evidence.windows import SLACK
 from experiments.bend.interval import OptimumInterval, optimum_intervals
 from experiments.joint.regression import regress
 from theory import InvalidParameter
@@ -140,14 +149,15 @@ def judge_optimum(
     ``noise``: standard deviation of a run's loss, nats. ``whole``: the cell with the rates that were left out, which
     have a say in whether it is flat. The interval is closed by the least rate above the best that was left out, or that
     is lost where the losses turn up before it; that rate is never the optimum: one that is held there is told as
-    the middle of the gap below it, and its interval holds the gap. Unless noise explains that the optimum is
-    elsewhere, the interval holds the best rate or a neighbour. A bound on an optimum outside the grid is not
-    farther out than the edge; an end of an interval that lies more than a factor of `FAR_OUTSIDE` outside it is
+    the middle of the gap below it, and its interval holds the gap; so is one beyond a bound. Unless noise explains that
+    the optimum is elsewhere, the interval holds the best rate or a neighbour. What bounds an optimum outside the grid
+    is not farther out than the edge; an end of an interval that lies more than a factor of `FAR_OUTSIDE` outside it is
     none, since the losses say nothing there.
     """
+    bounds = _bounds(cell, whole or cell)
     if found is not None and len(cell.x):
-        found = _bounded(cell, found, noise)
-    status = _status(cell, found, whole or cell)
+        found = _bounded(cell, found, noise, bounds)
+    status = _status(cell, found, whole or cell, bounds)
     interior = status is OptimumStatus.INTERIOR
     known = found is not None and status is not OptimumStatus.FLAT
     low, high = -np.inf, np.inf
@@ -183,8 +193,33 @@ def _left_out(cell: Cell) -> tuple[Mapping[str, float | str], ...]:
     return tuple(found)
 
 
-def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterval:
-    """The interval under the three rules of `judge_optimum`."""
+def _bounds(cell: Cell, whole: Cell) -> tuple[float, float]:
+    """The rates, ln, between which the optimum lies because their losses are bounds; infinite where there is none."""
+    slack = np.zeros(len(cell.x)) + cell.slack
+    held = np.flatnonzero(slack)
+    if not len(held):
+        return -np.inf, np.inf
+    best, limit = int(np.argmin(cell.loss)), cell.loss[held[0]] - slack[held[0]] / SLACK
+    beyond = (whole.x < cell.x[0]) | (whole.x > cell.x[-1])
+    if np.any(whole.loss[beyond] <= limit):
+        return -np.inf, np.inf
+    below, above = cell.x[held[held < best]], cell.x[held[held > best]]
+    return float(below.max(initial=-np.inf)), float(above.min(initial=np.inf))
+
+
+def _told_by(bounds: tuple[float, float], cell: Cell, found: OptimumInterval) -> bool:
+    """Whether the bounds say that a cell is not flat: one on either side, or one beyond a best rate at the edge or
+    beside the fitted optimum."""
+    best = int(np.argmin(cell.loss))
+    beside = cell.x[max(best - 1, 0)] <= found.best <= cell.x[min(best + 1, len(cell.x) - 1)]
+    one_will_do = bool(beside) or cell.best_is_lowest or cell.best_is_highest
+    return bool(np.isfinite(bounds).all() or (np.isfinite(bounds).any() and one_will_do))
+
+
+def _bounded(
+    cell: Cell, found: OptimumInterval, noise: float, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> OptimumInterval:
+    """The interval under the rules of `judge_optimum`, between the ``bounds``."""
     value, low, high = found.best, found.low, min(found.high, cell.closed_at)
     if value > cell.closed_at - PINNED:
         value = (float(cell.x[-1]) + cell.closed_at) / 2
@@ -192,6 +227,11 @@ def _bounded(cell: Cell, found: OptimumInterval, noise: float) -> OptimumInterva
     if not beside_the_best(cell, value, noise):
         best = int(np.argmin(cell.loss))
         low, high = min(low, float(cell.x[best + 1])), max(high, float(cell.x[best - 1]))
+    if not bounds[0] < value < bounds[1]:
+        held = int(np.searchsorted(cell.x, bounds[value >= bounds[1]]))
+        gap = cell.x[[held, held + 1]] if value <= bounds[0] else cell.x[[held - 1, held]]
+        value, low, high = float(gap.mean()), min(low, float(gap[0])), max(high, float(gap[1]))
+    low, high = max(low, bounds[0]), min(high, bounds[1])
     return replace(found, best=value, low=low, high=high)
 
 
@@ -219,11 +259,18 @@ def _turns(cell: Cell) -> bool:
     return ordered and 2.0 ** (size - 1) / factorial(size) < ORDERED_BELOW
 
 
-def _status(cell: Cell, found: OptimumInterval | None, whole: Cell) -> OptimumStatus:
+def _status(
+    cell: Cell, found: OptimumInterval | None, whole: Cell, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> OptimumStatus:
     if len(cell.x) < (3 if found is None else 2):
         return OptimumStatus.TOO_FEW_POINTS
-    if found is None or (found.gain < 1 and not parabolic(whole.x, whole.loss, whole.count) and not _turns(whole)):
+    if found is None:
         return OptimumStatus.FLAT
+    uneven = found.gain >= 1 or parabolic(whole.x, whole.loss, whole.count) or _turns(whole)
+    if not uneven and not _told_by(bounds, cell, found):
+        return OptimumStatus.FLAT
+    if found.low < cell.lowest and found.high > cell.highest and cell.best_is_highest:
+        return OptimumStatus.CENSORED_HIGH
     if found.best < cell.lowest or (cell.best_is_lowest and found.low < cell.lowest):
         return OptimumStatus.CENSORED_LOW
     if found.best > cell.highest or (cell.best_is_highest and found.high > cell.highest):

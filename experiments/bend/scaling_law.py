@@ -75,7 +75,8 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
     cells = make_cells(runs, runs.scales)
     if treated == "co-tuned":
         cells, dropped, at_edge = _best_batch(cells)
-        notes.append(f"batch co-tuned: {counted(dropped, 'cell')} at other than the best batch size left out")
+        rest = f"{counted(dropped, 'cell')} at other than the best batch size left out"
+        notes.append(f"batch co-tuned: {rest if dropped else 'each setting has one batch size, which goes along'}")
         if at_edge:
             notes.append(
                 f"the best batch stands at the edge of its grid in {at_edge} of {len(cells)} cells: a better one"
@@ -183,11 +184,20 @@ def why_not(axis: str, runs: RunTable, law: ScalingLaw, needed: int = LEAST_VALU
         plural = "" if len(inside) == 1 else "s"
         return f"an optimum inside its grid at {len(inside)} value{plural} of {axis}, {needed} are needed"
     if axis in law.model.lost:
-        return law.model.lost[axis]
+        return law.model.lost[axis] + _without_batch(axis, law)
     squared = f"{axis} squared"
     if needed >= LEAST_VALUES and squared in law.model.lost:
         return f"{squared}: {law.model.lost[squared]}"
     return None
+
+
+def _without_batch(axis: str, law: ScalingLaw) -> str:
+    """What to do where an axis is lost to a batch size that goes along with the other settings."""
+    lost = law.model.lost if law.model is not None else {}
+    others = {tuple((name, value) for name, value in cell.key.items() if name != "batch_size") for cell in law.cells}
+    if axis == "batch_size" or lost.get("batch_size") != lost[axis] or len(others) < len(law.cells):
+        return ""
+    return "; --batch co-tuned lets the batch size go along"
 
 
 def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int, int]:
@@ -200,6 +210,6 @@ def _best_batch(cells: Sequence[Cell]) -> tuple[list[Cell], int, int]:
     for group in settings.values():
         chosen = min(group, key=lambda cell: cell.best_loss if np.isfinite(cell.best_loss) else np.inf)
         sizes = [cell.key["batch_size"] for cell in group]
-        at_edge += chosen.key["batch_size"] in (min(sizes), max(sizes))
+        at_edge += len(group) > 1 and chosen.key["batch_size"] in (min(sizes), max(sizes))
         best.append(chosen)
     return best, len(cells) - len(best), at_edge

@@ -31,13 +31,16 @@ from experiments.tables.formats import RawTable
 from experiments.tables.numbers import is_empty, parse
 from experiments.tables.outcomes import share_done
 from experiments.tables.run_table import COLUMNS, DECAYS, LABELS, NUMBERS, REQUIRED, SCALES
-from experiments.tables.written import Commas, number
+from experiments.tables.written import Commas, number, written
 
 MAPPABLE = (*COLUMNS, STATE)
 
+BITS = ("bpb", "bpc", "bits")  # per byte, per character
 HARMLESS = ("num_steps", "seed", STATE, "independent_weight_decay")  # left unread, not refused, if two could be it
 SMALL = ("learning_rate",)  # what is below 1
 WITH_UNITS = (*SCALES, "num_steps", *SMALL)
+NAMED_RATE = re.compile(r"(?:lr|learning[ _]rate|peak[ _]lr)\s*[=:]?\s*", re.IGNORECASE)  # lr=3e-4, as a header
+FEWEST_RATES, LARGEST_RATE = 3, 1.0  # in a header
 NUMERIC_SHARE = 0.5  # of a column's values, from which on it can be one of numbers
 
 
@@ -97,6 +100,7 @@ def find_columns(
         f"{name!r} is not one further column" for name in others if name not in raw.header and name not in COLUMNS
     ]
     if missing:
+        _refuse_wide(raw, found)
         empty = [
             f"; no row can be read: {e.count} with {e.reason} ({e.example})" for e in raw.exclusions if not raw.lines
         ]
@@ -124,6 +128,26 @@ def find_columns(
             raise BadInput(f"{raw.where}: {name!r} is not one further column of it; it has {raw.shown}")
         found.places[name] = raw.header.index(name)
     return found
+
+
+def _refuse_wide(raw: RawTable, found: Found) -> None:
+    """Raise where the header has learning rates, a column of losses for each."""
+    rates = [theirs for theirs in raw.header if _rate(theirs) is not None]
+    values = [value for theirs in raw.header if (value := _rate(theirs)) is not None]
+    in_order = values in (sorted(set(values)), sorted(set(values), reverse=True))
+    if len(rates) < FEWEST_RATES or not in_order or {"learning_rate", "loss"} & set(found.places):
+        return
+    shown = ", ".join(rates[:3]) + (", ..." if len(rates) > 3 else "")
+    raise BadInput(
+        f"{raw.where}: its columns {shown} look like learning rates, with the losses below them: one run a row is read,"
+        " with a column learning_rate and a column loss"
+    )
+
+
+def _rate(theirs: str) -> float | None:
+    """The learning rate that a name is, if it may be one."""
+    value = written(NAMED_RATE.sub("", theirs.strip()))
+    return value if value is not None and 0 < value <= LARGEST_RATE else None
 
 
 def _place(raw: RawTable, what: str, theirs: str, columns: Mapping[str, str]) -> int:
@@ -188,7 +212,7 @@ def _take_unit(raw: RawTable, name: str, found: Found) -> bool:
 
 def _hint(raw: RawTable, name: str) -> str:
     """What might be meant, if anything."""
-    words = ("lr", "rate") if name == "learning_rate" else ("loss", "ppl", "perplexity", "bpb", "nll")
+    words = ("lr", "rate") if name == "learning_rate" else ("loss", "ppl", "perplexity", *BITS, "nll")
     alike = [theirs for theirs in raw.header if any(word in re.split("[^a-z]+", theirs.lower()) for word in words)]
     text = f", perhaps {' or '.join(alike[:3])}" if alike else ""
     if name == "learning_rate" and (len(raw.header) == 1 or raw.where.lower().endswith((".txt", ".log", ".out"))):
@@ -197,6 +221,8 @@ def _hint(raw: RawTable, name: str) -> str:
         text += "; a table of optima, with low and high, is read by lrbend attribute --optima"
     if name == "loss" and any(re.search("ppl|perplexity", theirs.lower()) for theirs in alike):
         text += " (perplexities with --loss-unit perplexity)"
+    if name == "loss" and any(set(re.split("[^a-z]+", theirs.lower())) & set(BITS) for theirs in alike):
+        text += " (bits with --loss-unit bits)"
     return text
 
 

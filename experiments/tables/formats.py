@@ -5,7 +5,8 @@ the header's most frequent separator counts, of comma, semicolon, tab and bar; w
 Objects in objects become columns with dots in their names.
 
 Above the header may stand comments (``#``), empty lines and what Excel writes there, ``sep=;``. A comment just above
-rows of numbers is the header itself. Fields beyond the header's, if there is nothing in them, are none.
+rows of numbers is the header itself. Fields beyond the header's, if there is nothing in them, are none. A file with a
+header above a row of dashes and bars is Markdown (`experiments.tables.markdown`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.files import BadInput, one_line, open_regular
+from experiments.tables import markdown
 from experiments.tables.run_table import Exclusion
 from experiments.tables.written import number
 
@@ -117,17 +119,19 @@ def raw_from_frame(frame: pd.DataFrame) -> RawTable:
 @dataclass(frozen=True)
 class _Top:
     """What stands above the rows: ``skipped`` lines, then a header, which begins with the sign of a comment or not; and
-    what separates the fields."""
+    what separates the fields, None in Markdown."""
 
     skipped: int
     is_comment: bool
-    separator: str
+    separator: str | None
 
     @staticmethod
     def of(start: str) -> _Top:
         """From the beginning of a file."""
         told, comment = "", -1
         lines = start.splitlines()
+        if (header := markdown.header_place(lines)) is not None:
+            return _Top(header, False, None)
         for place, line in enumerate(lines):
             text = line.strip()
             if found := TOLD.fullmatch(text):
@@ -161,21 +165,17 @@ def _separator(line: str) -> str:
 def _separated(where: str, file: io.TextIOWrapper, top: _Top) -> RawTable:
     rows: list[list[str]] = []
     lines: list[int] = []
-    num_rows, ragged, example, separator = 0, 0, "", top.separator
-    source: Iterable[str] = islice(file, top.skipped, None)
-    if separator == BLANK:
-        source = (BLANK.join(line.split()) for line in source)
+    num_rows, ragged, example = 0, 0, ""
+    records = _records(where, file, top)
     try:
-        reader = csv.reader(source, strict=True, delimiter=separator)  # else an open quote swallows the rest
-        header = tuple(name.strip() for name in next(reader, []))
+        header = tuple(name.strip() for name in next(records, (0, []))[1])
         if top.is_comment:
             header = (header[0].lstrip(COMMENT).strip(), *header[1:])
-            header = header[1:] if separator == BLANK and not header[0] else header
-        for row in reader:
+            header = header[1:] if top.separator == BLANK and not header[0] else header
+        for line, row in records:
             if not any(cell.strip() for cell in row):
                 continue
             num_rows += 1
-            line = reader.line_num + top.skipped
             if len(row) > len(header) and not any(cell.strip() for cell in row[len(header) :]):
                 row = row[: len(header)]
             if len(row) != len(header):
@@ -194,8 +194,22 @@ def _separated(where: str, file: io.TextIOWrapper, top: _Top) -> RawTable:
         lines=lines,
         num_rows=num_rows,
         exclusions=(Exclusion(reason=reason, count=ragged, example=example),) if ragged else (),
-        separator=separator,
+        separator=top.separator or markdown.BAR,
     )
+
+
+def _records(where: str, file: io.TextIOWrapper, top: _Top) -> Iterator[tuple[int, list[str]]]:
+    """The header and the rows, each with the line on which it ends."""
+    source: Iterable[str] = islice(file, top.skipped, None)
+    if top.separator is None:
+        for line, row in markdown.rows(where, source):
+            yield line + top.skipped, row
+        return
+    if top.separator == BLANK:
+        source = (BLANK.join(line.split()) for line in source)
+    reader = csv.reader(source, strict=True, delimiter=top.separator)  # else an open quote swallows the rest
+    for row in reader:
+        yield reader.line_num + top.skipped, row
 
 
 def _listed(path: Path, file: io.TextIOWrapper) -> Iterator[tuple[int, object]]:

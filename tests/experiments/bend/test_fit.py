@@ -105,6 +105,41 @@ def test_axes_that_move_together() -> None:
     assert "move together" in str(group.curvature["num_params"].reason)
 
 
+def test_a_batch_that_goes_along_with_the_size_can_be_left_to_it() -> None:
+    """Every size has a batch of its own: neither slope is known at fixed batch, and the reason says what is."""
+    table = make_sweep(Scenario(name="along", noise=0.002), 1).table
+    table["batch_size"] = 2.0 ** np.searchsorted(np.unique(table["num_params"]), table["num_params"])
+    (group,) = fit_bend(table, sensitivity=False).groups
+    for axis in ("num_params", "num_tokens"):
+        reason = str(group.curvature[axis].reason)
+        assert "move together" in reason
+        assert reason.endswith("; --batch co-tuned lets the batch size go along")
+    (group,) = fit_bend(table, batch="co-tuned", sensitivity=False).groups
+    assert group.exponents["num_params"].value is not None
+    assert "batch co-tuned: each setting has one batch size, which goes along" in group.notes
+    assert not any("edge of its grid" in note for note in group.notes)
+
+
+@pytest.mark.parametrize(("bend", "said"), [(-0.5, "falls"), (0.5, "rises"), (0.0, None)])
+def test_an_exponent_of_batch_that_turns_is_told_at_both_ends(bend: float, said: str | None) -> None:
+    """Optima rise with the batch and fall from the middle on: the exponent there, 0, is that of no batch."""
+    rows = []
+    for x in np.log(4.0) * np.arange(-2, 3):
+        best = 3e-3 * np.exp(bend * x**2 / 2)
+        for z in 0.5 * np.arange(-2, 3):
+            loss = 3 + 0.05 * (z + 0.1 * x) ** 2 + 0.001 * np.sin(97 * x + 31 * z)
+            rows.append({"batch_size": 64 * np.exp(x), "learning_rate": best * np.exp(z + 0.1 * x), "loss": loss})
+    (group,) = fit_bend(pd.DataFrame(rows), sensitivity=False).groups
+    notes = [note for note in group.notes if note.startswith("the exponent of batch_size")]
+    assert len(notes) == (said is not None)
+    if said is not None:
+        assert f"batch_size {said} with it" in notes[0]
+        ends = [float(value) for value in re.findall(r"([+-]\d\.\d{3}) \[", notes[0])]
+        assert ends == pytest.approx([bend * -2 * np.log(4), bend * 2 * np.log(4)], abs=0.15)
+        assert " at 4, " in notes[0]
+        assert notes[0].endswith(" at 1.02e+03")
+
+
 def test_batch_as_covariate_co_tuned_and_refused() -> None:
     """ln eta* goes with 0.5 ln B; the loss is lowest at the middle batch."""
     table = sweep_table(off=0.3)

@@ -235,3 +235,28 @@ def test_a_size_is_that_of_the_model_if_nothing_else_is(tmp_path: Path) -> None:
     table = read(tmp_path, {"num_params": "params", "num_tokens": "size"}, num_params=1e8, num_tokens=512)
     assert set(table.numbers["num_params"]) == {1e8}
     assert "num_params is read from params" in table.notes
+
+
+@pytest.mark.parametrize(
+    "header", ["width,1e-4,3e-4,1e-3", "width,LR=8e-3,LR=1.6e-2,LR=3.2e-2", "batch,2^-8,2^-9,2^-10,note"]
+)
+def test_a_table_with_a_learning_rate_a_column_is_refused_as_such(tmp_path: Path, header: str) -> None:
+    """It was told that it lacks two columns, and to map one of them to the corner of the table."""
+    path = tmp_path / "wide.csv"
+    path.write_text(f"{header}\n64" + ",3.1" * header.count(",") + "\n")
+    with pytest.raises(BadInput, match="look like learning rates, with the losses below them: one run a row"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("header", ["0.3,0.1,0.2,3.1", "1,2,3,4", "lr,0.1,0.2,0.3"])
+def test_other_numbers_in_a_header_are_no_learning_rates(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{header}\n1,2,3,4\n")
+    with pytest.raises(BadInput, match="no column loss"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("theirs", ["Val BPB", "val_bpc", "final bits"])
+def test_bits_are_offered_with_their_flag(tmp_path: Path, theirs: str) -> None:
+    with pytest.raises(BadInput, match=rf"perhaps {theirs} \(bits with --loss-unit bits\)"):
+        read(tmp_path, {"loss": theirs})
