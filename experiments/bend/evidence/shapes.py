@@ -15,7 +15,7 @@ of the coefficients (`WIDE`), or, if they are larger, as at a factor of 2, error
 (`COARSE`), and one in proportion to the spacing to each optimum (`COARSE_OPTIMUM`), both of a size found on kinked
 sweeps.
 
-**Choice.** Shapes are shared unless
+**Choice.** Shapes are shared where most cells have three rates, and elsewhere unless
 
 1. the two laws differ beyond the error of the second, that of the windows with it, :math:`\Delta^\top C_2^{-1}\Delta`
    above the 98 % point of :math:`\chi^2` with as many degrees of freedom as coefficients (Hausman 1978, without the
@@ -57,6 +57,7 @@ Array = NDArray[np.float64]
 
 OWN = Priors(lean=1.5, skew_trend=0.5, skew=(1.0, 0.7), split=(0.0, 0.2))
 FEWEST_CELLS = 3  # below, there are no differences of shape to speak of
+FEWEST_RATES = 4  # of most cells: through three any shape goes, and a lean of its own passes for another optimum
 BY_CHANCE = 0.02  # level at which the two laws differ
 LARGEST_MISFIT = 0.05  # per rise
 LARGEST_SPLIT = 0.5  # a curvature three times that of the other side
@@ -106,18 +107,20 @@ def fit_shapes(
     one = fit_jointly(stack(shared)[0], regressors, trend, priors=rules, tau=tau)
     if len(cells) < FEWEST_CELLS:
         return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
-    near = near_the_best(cells)
-    try:
-        each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)
-    except np.linalg.LinAlgError:
-        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=None)
-    order = np.zeros(regressors.shape[1], int) if orders is None else orders
-    width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
-    each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
     whole = None
     if compare:
         uncut = all(len(cell.x) == len(kept.x) for cell, kept in zip(cells, shared, strict=True))
         whole = one if uncut else fit_jointly(stack(cells)[0], regressors, trend, priors=rules, tau=tau, start=one)
+    if np.median([len(cell.x) for cell in cells]) < FEWEST_RATES:
+        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=whole)
+    near = near_the_best(cells)
+    try:
+        each = fit_jointly(stack(near)[0], regressors, trend, priors=apart, tau=tau)
+    except np.linalg.LinAlgError:
+        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=None, whole=whole)
+    order = np.zeros(regressors.shape[1], int) if orders is None else orders
+    width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
+    each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
     reason = _laws_differ(one, each)
     if reason is None and one.variances.gamma > LARGEST_MISFIT:
         evidence = misfit_evidence(stack(shared)[0], one, regressors, trend, rules, tau)
