@@ -106,12 +106,13 @@ class Regressors:
             terms.append(term)
             return True
 
-        offered = [offer(name, (name,)) for name in logs]
-        if not all(offered):
-            # which of them moves the optimum cannot be told, so none of the slopes is one
-            together = [name for name in logs if (name,) in terms or lost.get(name) == TOGETHER]
-            lost |= dict.fromkeys(together, f"{' and '.join(together)} move together")
-        curved = [name for name in logs if name in axes and name not in lost]
+        for name in logs:
+            offer(name, (name,))
+        # which of them moves the optimum cannot be told, so none of their slopes is one
+        lost |= {name: f"{' and '.join(others)} move together" for name, others in moving_together(logs).items()}
+        curved = [name for name in logs if name in axes and (name,) in terms]
+        if straight or all(name in lost for name in curved):
+            curved = [name for name in curved if name not in lost]
         if straight:
             lost |= {f"{name} squared": STRAIGHT for name in curved}
         for name in curved:
@@ -132,11 +133,32 @@ class Regressors:
             trend=trend,
             terms=tuple(terms),
             slopes={name: terms.index((name,)) for name in logs if (name,) in terms and name not in lost},
-            halves={name: terms.index((name, name)) for name in logs if (name, name) in terms and name in axes},
+            halves={
+                name: terms.index((name, name))
+                for name in logs
+                if (name, name) in terms and name in axes and name not in lost
+            },
             centre=centre,
             lost=lost,
             covariates=tuple(name for name in logs if (name,) in terms and name not in axes and name not in lost),
         )
+
+
+def moving_together(logs: Mapping[str, Array]) -> dict[str, tuple[str, ...]]:
+    """The names whose slopes a straight law in these logarithms about their middle, (num_cells,) each, leaves open, and
+    to each those that it cannot be told from, itself among them, in the order of ``logs``."""
+    if not logs:
+        return {}
+    names = list(logs)
+    columns = np.stack(list(logs.values()), axis=1)
+    _, size, directions = np.linalg.svd(columns / np.linalg.norm(columns, axis=0))
+    free = directions[np.concatenate([size, np.zeros(max(len(names) - len(columns), 0))]) < ALIGNED]
+    linked = np.abs(free.T @ free) > ALIGNED
+    return {
+        name: tuple(other for place, other in enumerate(names) if linked[i, place])
+        for i, name in enumerate(names)
+        if linked[i, i]
+    }
 
 
 def term_value(term: tuple[str, ...], logs: Mapping[str, Any]) -> Any:
