@@ -106,8 +106,8 @@ def test_axes_that_move_together() -> None:
 
 
 def test_a_batch_that_goes_along_with_the_size_can_be_left_to_it() -> None:
-    """Every size has a batch of its own: its slope is not known at fixed batch, and the reason says what is. That of the
-    tokens is known, and so is whether it bends."""
+    """Every size has a batch of its own: its slope is not known at fixed batch, and the reason says what is.
+    That of the tokens is known, and so is whether it bends."""
     sweep = make_sweep(Scenario(name="along", noise=0.002), 1)
     table = sweep.table
     table["batch_size"] = 2.0 ** np.searchsorted(np.unique(table["num_params"]), table["num_params"])
