@@ -6,7 +6,7 @@
 # make lab        JupyterLab with the notebooks, which open on a click (LAB="--ip 0.0.0.0" and the like)
 # make notebooks  all notebooks run and kept with their outputs: docs/notebooks, three core-minutes
 # make bench      benchmarks, one JSON object each
-# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, 26 minutes on one core
+# make calibrate  lrbend fit on made sweeps, counted: docs/calibration, half an hour to an hour of a core
 # make calibrate-recommend   lrbend recommend on held-out cells of made sweeps: docs/calibration, about five minutes
 # make calibrate-losses  lrbend losses on public runs left out (LRBEND_PUBLIC_DATA): docs/calibration, a minute
 # make calibrate-real   halves of public tables against each other (LRBEND_PUBLIC_DATA): docs/calibration, a minute
