@@ -155,7 +155,9 @@ def test_refused_before_anything_is_served(words: list[str], capsys: pytest.Capt
 
 @contextlib.contextmanager
 def explorer(*words: str) -> Iterator[subprocess.Popen[str]]:
-    code = "import sys; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    # a process in the background has no such handler
+    handled = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{handled}; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "explore", "--no-browser", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
