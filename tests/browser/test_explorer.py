@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import statistics
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,58 +30,26 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(why_no_browser() is not None, reason=str(why_no_browser()))]
 
-SLOWEST_MOVE, SLOWEST_PAINT, SLOWEST_START = 0.1, 1.0, 2.0  # seconds
 NONE = "\u2013"
-TRIES = 5  # of what is timed, the best counts: other work on the machine can only make it longer
 
 
-def allowed(limit: float) -> float:
-    """A limit by the clock, longer where more processes want the processors than there are."""
-    return limit * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+def test_a_drag_is_answered_while_it_lasts(browser: Chrome, address: str) -> None:
+    """Schedules of 100,000 steps; from the event of a move to the picture that shows it. In a drag that is no more than
+    the answer before it and its own: moves that wait in line would take many times that of one by itself."""
+    show(browser, address, "?num_steps=100000&schedule=cosine&warmup_steps=1000&initial_rms=0.02")
 
-
-def test_it_starts_at_once() -> None:
-    """From the command to its address."""
-    times = []
-    for _ in range(TRIES):
-        began = time.monotonic()
-        with explorer() as found:
-            times.append(time.monotonic() - began)
-            assert found.startswith("http://127.0.0.1:")
-        if min(times) < SLOWEST_START:
-            break
-    print(f"\nstart: {min(times):.2f} s at a load of {os.getloadavg()[0]:.1f}")
-    assert min(times) < allowed(SLOWEST_START)
-
-
-def test_it_is_painted_at_once(browser: Chrome, address: str) -> None:
-    script, times = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime", []
-    for _ in range(TRIES):
-        show(browser, address)
-        times.append(until(lambda: browser.execute_script(script)) / 1000)
-    print(f"\nfirst paint: {min(times):.3f} s, median {statistics.median(times):.3f} s")
-    assert min(times) < allowed(SLOWEST_PAINT)
-
-
-def test_a_slider_is_answered_while_it_moves(browser: Chrome, address: str) -> None:
-    """Schedules of 100,000 steps; from the event of each move to the picture that shows it, over a drag of forty."""
-    medians = []
-    for place in range(TRIES):
-        show(browser, address, f"?num_steps=100000&schedule=cosine&warmup_steps=1000&initial_rms=0.0{place + 2}")
+    def latencies(num_moves: int) -> list[float]:
         until(lambda: quiet(browser))
         browser.execute_script("moves.latencies.length = 0")
-        drag(browser, find(browser, "#field-learning_rate-slider"), 40)
+        drag(browser, find(browser, "#field-learning_rate-slider"), num_moves)
         until(lambda: quiet(browser))
-        latencies = [each / 1000 for each in browser.execute_script("return moves.latencies")]
-        assert len(latencies) >= 20
-        medians.append(statistics.median(latencies))
-        print(
-            f"\na move at 100,000 steps: median {medians[-1] * 1000:.0f} ms, worst {max(latencies) * 1000:.0f} ms,"
-            f" load {os.getloadavg()[0]:.1f}"
-        )
-        if medians[-1] < SLOWEST_MOVE:
-            break
-    assert min(medians) < allowed(SLOWEST_MOVE)
+        return [each / 1000 for each in browser.execute_script("return moves.latencies")]
+
+    alone = statistics.median([each for _ in range(7) for each in latencies(1)])
+    together = latencies(40)
+    assert len(together) >= 20
+    print(f"\na move: {alone * 1000:.0f} ms alone, {statistics.median(together) * 1000:.0f} ms in a drag (medians)")
+    assert statistics.median(together) < 6 * alone
 
 
 def test_what_is_shown_is_what_the_command_line_gives(
