@@ -102,6 +102,7 @@ class Server:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # one for all forks
         self._items = {item.nodeid: item for item in session.items}
+        gc.unfreeze()  # what tests' conftest.py froze is not among the objects
         gc.collect()
         self._functions: defaultdict[Place, list[FunctionType]] = defaultdict(list)
         self._caches = []

@@ -94,6 +94,8 @@ def scratch(tmp_path: Path) -> Path:
     (tmp_path / "theory" / "__init__.py").touch()
     (tmp_path / "theory" / "plane.py").write_text(PLANE)
     (tmp_path / "tests" / "theory" / "test_plane.py").write_text(TEST)
+    freezes = "import gc\n\n\ndef pytest_collection_finish():\n    gc.freeze()\n"  # as this project's own does
+    (tmp_path / "tests" / "conftest.py").write_text(freezes)
     return tmp_path
 
 
