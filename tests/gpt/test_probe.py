@@ -245,3 +245,21 @@ def test_the_force_budget_of_the_page_closes(capsys: pytest.CaptureFixture[str])
         direct = np.sum(-2 * (1 - shrinkage) * eta * (measured - momentum)) / outward
         assert budget.signal == pytest.approx(direct, abs=0.07)
         assert abs(budget.signal) < 0.1 if place == 0 else 0.6 < budget.signal < 0.73
+
+
+@pytest.mark.parametrize("lr", [1e-6, 1e-4])
+def test_a_small_step_along_a_sphere_is_explained_within_its_rounding(lr: float) -> None:
+    """Float32 holds a norm to a few of its precisions, which is more than the step may be off by."""
+    generator = torch.Generator().manual_seed(0)
+    matrices = {str(k): nn.Parameter(torch.randn(32, 128, generator=generator) / 2) for k in range(60)}
+    optimizer = AdamH(list(matrices.values()), lr=lr)
+    probe = Probe(matrices, optimizer)
+    for step in range(25):
+        for w in matrices.values():
+            w.grad = torch.randn(w.shape, generator=generator)
+        probe.before()
+        optimizer.step()
+        probe.after(step)
+    trajectory = probe.trajectory()
+    assert trajectory.update_rms.shape == (25, 60)
+    assert not np.isnan(trajectory.update_rms).any()
