@@ -47,6 +47,12 @@ SHIFT_PARTS: Mapping[str, Mapping[Corner, float]] = {
     **{name: PARTS[name] for name in TOLD},
     "angle less norm": {REPLAYED: 1, STEADY: -1},
 }
+EFFECTS: Mapping[str, tuple[Corner, Corner]] = {  # one at a time, told after looking: the first less the second
+    "angle under small norms": (REPLAYED, STEADY_FIXED),
+    "angle under large norms": (OWN, STEADY),
+    "norm at large angles": (OWN, REPLAYED),
+    "norm at small angles": (STEADY, STEADY_FIXED),
+}
 LOSS_CONTRASTS = {  # the first less the second; what differs is the norm
     "norm until the end of the warmup": ("large angles, large then small norm", "large angles, small norm"),
     "norm from there on": (LARGE.name, "large angles, large then small norm"),
@@ -55,6 +61,7 @@ LOSS_CONTRASTS = {  # the first less the second; what differs is the norm
 }
 CORRECTION = (CORRECTED.name, LARGE.name)
 NEAR, NEAR_LOSS = 0.35, 0.02  # in ln(rate), half a step of the grid; in nats
+ENDS = ("learning_rate", "low", "high")
 LEAST_RATES = 3  # of a cell whose optimum is asked for
 ANSWERS = ("quantity", "num_steps", "learning_rate", "value", "low", "high", *ACCOUNTS, "verdict")
 NO_ACCOUNT = dict.fromkeys(ACCOUNTS, np.nan)
@@ -99,6 +106,7 @@ def answers_of(runs: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:
 def _of_length(table: pd.DataFrame, cells: Mapping[str, Row], num_steps: int) -> Iterator[Row]:
     losses = table.pivot_table(index=["learning_rate", "seed"], columns="arm", values="loss")
     yield from of_optima(cells, CROSSED, SHIFT_PARTS, "ln rate, ")
+    yield from of_ends(cells)
     yield from _angles(cells)
     for name in ("angle", "norm", "interaction"):
         weights = {CROSSED[corner]: weight for corner, weight in PARTS[name].items()}
@@ -131,6 +139,29 @@ def of_optima(
         error = float(np.sqrt(sum((weight * cell["error"]) ** 2 for cell, weight in known)))
         quantity = prefix + {"both": "shift"}.get(name, name)
         yield _answer(quantity, value.pop("learning_rate"), NORMAL_95 * error, value)
+
+
+def of_ends(cells: Mapping[str, Row]) -> Iterator[Row]:
+    """Each of `EFFECTS` on ln(optimum), from the 95 % ends of both: wider than 95 %, and where an optimum lies outside
+    its grid a bound on one side, without a value."""
+    for name, (first, second) in EFFECTS.items():
+        pair = [cells.get(CROSSED[corner]) for corner in (first, second)]
+        if pair[0] is None or pair[1] is None:
+            continue
+        one, other = ({key: np.log(float(cell[key])) for key in (*ENDS, *ACCOUNTS)} for cell in pair if cell)
+        row: Row = {"quantity": f"ln rate, {name}", "value": one["learning_rate"] - other["learning_rate"]}
+        row |= {"low": one["low"] - other["high"], "high": one["high"] - other["low"]}
+        said = {account: one[account] - other[account] for account in ACCOUNTS}
+        if np.isnan(row["low"]) and np.isnan(row["high"]):
+            verdict = "an optimum is not inside its grid"
+        else:
+            verdict = "above 0" if row["low"] > 0 else "below 0" if row["high"] < 0 else "not shown"
+        refuted = [
+            f"refutes {account.replace('_', ' ')}"
+            for account, number in said.items()
+            if number < row["low"] or number > row["high"]
+        ]
+        yield row | said | {"verdict": "; ".join([verdict, *refuted])}
 
 
 def of_losses(losses: pd.DataFrame, weights: Mapping[str, float], quantity: str, accounts: Row) -> Iterator[Row]:

@@ -82,6 +82,26 @@ def test_a_planted_shift_is_found_and_given_to_the_part_that_made_it(shifts: dic
     assert less["value"] == pytest.approx(0.9 if part == "angle" else -0.9, abs=0.15)
 
 
+@pytest.mark.parametrize("planted", [-0.4, -2.6])
+def test_one_effect_at_a_time_has_a_bound_where_an_optimum_is_below_its_grid(planted: float) -> None:
+    """The large start's angles move the optimum under the large norms alone, from where is inside the grid or not."""
+    shifts = by_angles(0.5, 0.5) | {"small angles, large norm": planted}
+    found = answered(made(shifts, arms=PAIRED)).rename(lambda name: name.removeprefix("ln rate, "))
+    for name, truth in {
+        "angle under small norms": 0.0,
+        "angle under large norms": 0.5 - planted,
+        "norm at large angles": 0.0,
+        "norm at small angles": planted - 0.5,
+    }.items():
+        row = found.loc[name]
+        assert not row["low"] > truth
+        assert not row["high"] < truth
+        assert row["verdict"].split("; ")[0] == {0.0: "not shown"}.get(truth, "above 0" if truth > 0 else "below 0")
+    outside, bounds = planted < -1, found.loc["angle under large norms", ["value", "high"]]
+    assert bounds.isna().tolist() == [outside, outside]
+    assert found.loc["angle", "verdict"].startswith("an optimum") == outside
+
+
 def test_no_shift_is_not_found() -> None:
     found = answered(made(FREE))
     crossed = [f"ln rate, {name}" for name in ("shift", "angle", "norm", "interaction", "angle less norm")]
