@@ -301,7 +301,7 @@ def _counts(law: ScalingLaw, num_runs: int) -> list[str]:
         ]
     diverged, far = sum(c.num_diverged for c in cells), sum(c.num_out_of_reach for c in cells)
     if diverged:
-        notes.append(f"{counted(diverged, 'run')} diverged (no finite loss) or 1 nat above the best of the cell")
+        notes.append(f"{counted(diverged, 'run')} lost: diverged (no finite loss), or 1 nat above the best of the cell")
     if far:
         notes.append(
             f"{counted(far, 'run')} left out: more than 0.3 nats or a factor of 16 in rate from the best of the cell"

@@ -189,7 +189,7 @@ def _spread(group: GroupFit, axis: str) -> str:
 def _cell_row(cell: CellOptimum) -> tuple[str, ...]:
     key = " ".join(f"{short_name(name)}={value:.4g}" for name, value in cell.key.items()) or "all"
     ends = [short_number(end) if end or cell.learning_rate is None else "open" for end in (cell.low, cell.high)]
-    runs = str(cell.num_runs) + (f" ({cell.num_diverged} diverged)" if cell.num_diverged else "")
+    runs = str(cell.num_runs) + (f" ({cell.num_diverged} lost)" if cell.num_diverged else "")
     loss = "-" if cell.best_loss is None else f"{cell.best_loss:.4f}"
     best = short_number(cell.best_learning_rate)
     optimum = short_number(cell.learning_rate)

@@ -44,7 +44,7 @@ def test_words_name_the_verdict_the_power_and_the_other_estimators(
         file.write("1e8,1e9,0.001,nan,0\noops,1e9,0.001,2,0\n")
     assert main(["fit", str(table)]) == 0
     shown = capsys.readouterr().out
-    for phrase in ("smallest bend", "85 % power", "grid argmin", "1 with text in num_params", "diverged", "95 %"):
+    for phrase in ("smallest bend", "85 % power", "grid argmin", "1 with text in num_params", "lost", "95 %"):
         assert phrase in shown
     assert "nan" not in shown
     assert shown.index("optimum: the best learning rate of a cell") < shown.index("best tried")
