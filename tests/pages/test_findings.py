@@ -143,16 +143,18 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
     held_by = later["optima of bend whose interval holds the law's"]
     classic = table_of("classic").query("quantity == 'ln rate, shift'").set_index("num_steps")
     rows = table_of("schedule-exponent").query("quantity == 'ln constant/line'")
-    narrower = table_of("moved-optimum", "width-answers.csv").set_index("quantity").loc["shift, width 16"]
+    widths = table_of("moved-optimum", "width-answers.csv").set_index("quantity")
+    narrower, wider = (widths.loc[f"shift, width {width}"] for width in (16, 64))
     said = classic.loc[[800, 1600], ["law", "mean_angle"]].to_numpy(float)
     calibrated = table_of("one-calibration").query("quantity in ('loss, law', 'optimum, law')")
     losses = calibrated.query("quantity == 'loss, law'").set_index("num_steps")["value"]
     *_, longest, _, together = calibrated.query("quantity == 'optimum, law'").itertuples()
     factor, lowest, highest = (math.exp(value) for value in (together.value, together.low, together.high))
     for part in (
-        f"higher by {interval(shift.loc[3200])} and {interval(shift.loc[6400])} at 3,200 and 6,400 steps,"
-        f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}; at width 16,"
-        f" 3,200 steps, {interval(narrower)} (",
+        f"higher at width 32 by {interval(shift.loc[3200])} and {interval(shift.loc[6400])} at 3,200 and 6,400 steps,"
+        f" {interval(shift.loc[12800])} at 12,800; at 1,600, third look, {interval(shift.loc[1600])}; at widths 16,"
+        f" 64, 3,200 steps, {interval(narrower)}, {interval(wider)} (",
+        f"mean angle, {wider['mean_angle']:.2f}, barely fails at width 64",
         f"scatter about the law's by {curves.loc['scatter, law, all cells', 'value']:.2f}, asked 0.15, p 0.01",
         f"{held_by:.0f} of {len(table_of('angle-law', 'later-optima.csv'))} intervals hold it",
         f"exp({rows['value'].max():.2f}) to exp({rows['value'].min():.2f}) of that of a line, by the law"
