@@ -106,10 +106,12 @@ def test_the_exact_recursion_has_the_same_optimum() -> None:
 def test_a_law_is_moved_to_a_best_rate_if_it_can_have_it() -> None:
     run = setting(weight_decay=0.1)
     found = optimal_lr.law_with_optimum(LAW, run, 2e-3)
-    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-4)
+    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-6)
     assert replace(found, C2=LAW.C2) == LAW
     with pytest.raises(InvalidParameter, match="can have as the best"):
         optimal_lr.law_with_optimum(LAW, setting(COSINE, weight_decay=0.03, initial_rms=0.005), 1e-3)  # two minima
+    with pytest.raises(InvalidParameter, match="can have as the best"):
+        optimal_lr.law_with_optimum(replace(LAW, C1=1e-300), run, 2e-3)  # noise alone, whose least is at no rate
 
 
 def test_in_the_window_the_optimum_is_called_flat() -> None:

@@ -164,6 +164,8 @@ def test_a_finite_memory_of_squares_shortens_the_direction(
     ("name", "bad"), [("beta1", 1.0), ("beta1", -0.1), ("snr", -1.0), ("snr", np.inf), ("persistence", 1.1)]
 )
 def test_bad_settings_are_refused(name: str, bad: float) -> None:
-    setting = {"beta1": 0.9, "snr": 1.0, "persistence": 0.5, name: bad}
-    with pytest.raises(InvalidParameter, match=name):
-        persistent_gradients.equilibrium_rms(0.01, 0.1, **setting)
+    """Also as one of several."""
+    setting = {"beta1": 0.9, "snr": 1.0, "persistence": 0.5}
+    for value in (bad, [setting[name], bad]):
+        with pytest.raises(InvalidParameter, match=f"^{name} = "):
+            persistent_gradients.equilibrium_rms(0.01, 0.1, **(setting | {name: value}))

@@ -214,6 +214,7 @@ def test_a_grid_in_a_network_is_its_single_predictions(network: Network) -> None
         path = predict_trajectory(optimizer, schedule, initial_rms=0.05, network=network)
         assert found.transient_steps[i, j] == (np.inf if one.transient_steps is None else one.transient_steps)
         assert found.final_rms[i, j] == pytest.approx(one.final_rms, rel=1e-6)
+        assert found.final_angular_update[i, j] == pytest.approx(one.final_angular_update, rel=1e-6)
         np.testing.assert_allclose(found.weight_rms[:, i, j], path.weight_rms[records, 0], rtol=1e-6)
         np.testing.assert_allclose(found.angular_update[:, i, j], path.angular_update[records, 0], rtol=1e-6)
         assert found.total_angle is not None
