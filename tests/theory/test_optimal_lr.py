@@ -130,11 +130,22 @@ def test_in_the_window_the_optimum_is_called_flat() -> None:
     assert optimal_learning_rate(law, setup, loss_resolution=0).outcome.item() is OptimumOutcome.FOUND
 
 
-def test_an_optimum_beyond_the_search_is_at_its_edge() -> None:
-    greedy = replace(LAW, C2=1e-9)
-    found = optimal_learning_rate(greedy, setting(optimizer="adamh"))
-    assert found.outcome.item() is OptimumOutcome.AT_EDGE
-    assert np.isnan(found.learning_rate)
+@pytest.mark.parametrize(
+    ("changes", "highest"),
+    [({"optimizer": "adamh"}, 1.0), ({"weight_decay": 0.1}, 10.0), ({"weight_decay": 0.0}, 1e3)],
+)
+def test_an_optimum_beyond_the_search_is_at_its_edge(changes: dict[str, object], highest: float) -> None:
+    """Of signal alone where a step would remove the weights, of noise alone at 1e-9; no rate beyond is spoken of."""
+    setup = setting(steps=1000, **changes)
+    for law, edge in ((replace(LAW, C2=1e-30), highest), (replace(LAW, C1=1e-30), 1e-9)):
+        found = optimal_learning_rate(law, setup, loss_resolution=0)
+        assert found.outcome.item() is OptimumOutcome.AT_EDGE
+        assert np.isnan(found.learning_rate)
+        assert (found.low, found.high) == pytest.approx((edge, edge), rel=1e-9)
+        assert found.excess == pytest.approx(excess_loss(law, setup, edge), rel=1e-9)
+        assert found.mean_angle == pytest.approx(mean_angle(setup, edge), rel=1e-9)
+    wide = optimal_learning_rate(replace(LAW, C2=1e-30), setup)
+    assert wide.low < wide.high == pytest.approx(highest, rel=1e-9)
 
 
 @pytest.mark.parametrize(("noise_batch", "C2", "exponent"), [(None, 1.6e-9, 1.0), (1e12, 6.6e-6, 0.5)])
