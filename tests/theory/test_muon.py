@@ -144,3 +144,5 @@ def test_newton_schulz_of_the_narrowest_matrices() -> None:
             assert muon.newton_schulz_rms(shape, iterations) == pytest.approx(abs(sigma), rel=1e-12)
         sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
     assert 0.6 < muon.newton_schulz_rms((2, 2)) < 1.3
+    cut = 3 / 4 - 1 / np.pi  # the mean of 2 cos^2, at most 1, under the density sin^2 of the half angle
+    assert muon.newton_schulz_rms((2, 2), 0) == pytest.approx(cut**0.5, rel=1e-6)

@@ -106,12 +106,24 @@ def test_the_exact_recursion_has_the_same_optimum() -> None:
 def test_a_law_is_moved_to_a_best_rate_if_it_can_have_it() -> None:
     run = setting(weight_decay=0.1)
     found = optimal_lr.law_with_optimum(LAW, run, 2e-3)
-    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-6)
+    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-11)
     assert replace(found, C2=LAW.C2) == LAW
     with pytest.raises(InvalidParameter, match="can have as the best"):
         optimal_lr.law_with_optimum(LAW, setting(COSINE, weight_decay=0.03, initial_rms=0.005), 1e-3)  # two minima
     with pytest.raises(InvalidParameter, match="can have as the best"):
         optimal_lr.law_with_optimum(replace(LAW, C1=1e-300), run, 2e-3)  # noise alone, whose least is at no rate
+
+
+def test_the_bounds_are_the_outermost_rates_within_the_resolution() -> None:
+    """To 1e-4 of their logarithms; bounds farther apart than asked for make it flat."""
+    run = setting(weight_decay=0.1)
+    found = optimal_learning_rate(LAW, run)
+    level = found.excess + 1e-3
+    for rate, outward in ((found.low, -1e-4), (found.high, 1e-4)):
+        assert excess_loss(LAW, run, rate) <= level < excess_loss(LAW, run, rate * np.exp(outward))
+    for factor, outcome in ((1 + 1e-6, OptimumOutcome.FOUND), (1 - 1e-6, OptimumOutcome.FLAT)):
+        judged = optimal_learning_rate(LAW, run, widest=float(found.high / found.low) * factor)
+        assert judged.outcome.item() is outcome
 
 
 def test_in_the_window_the_optimum_is_called_flat() -> None:

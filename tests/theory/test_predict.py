@@ -244,10 +244,12 @@ def test_predictions_are_consistent_with_the_geometry() -> None:
     np.testing.assert_allclose(rho[1:], (along**2 + across**2)[:-1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("initial_rms", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("initial_rms", [0.0, -1.0, np.nan, np.inf, 0.9e-20, 1.1e20])
 def test_initial_rms_must_be_positive(initial_rms: float) -> None:
-    with pytest.raises(InvalidParameter, match="initial_rms"):
-        predict(OPTIMIZER, Constant(num_steps=5), initial_rms=initial_rms)
+    """And such that its fourth power is a number; each of several."""
+    for value in (initial_rms, [0.02, initial_rms]):
+        with pytest.raises(InvalidParameter, match="^initial_rms = "):
+            predict(OPTIMIZER, Constant(num_steps=5), initial_rms=value)
 
 
 def test_theory_imports_only_mathematics() -> None:
