@@ -245,6 +245,12 @@ def test_a_network_knows_the_kind_of_its_law(kind: str) -> None:
     assert replace(GPT2, law=replace(GPT2.law, outward=2.0)).kind is None
 
 
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=lambda one: one.name)
+def test_what_is_said_of_a_network_does_not_make_it_another(network: Network) -> None:
+    assert replace(network, worth="unknown") == network
+    assert replace(network, direction_ratio=0.5) != network
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_at_a_rate_of_zero_is_no_relaxation(name: str) -> None:
     with_pauses, without = (

@@ -126,6 +126,16 @@ def test_the_bounds_are_the_outermost_rates_within_the_resolution() -> None:
         assert judged.outcome.item() is outcome
 
 
+def test_arrays_of_settings_are_settings_by_themselves() -> None:
+    sizes, tokens = np.array([[1e7], [1e9]]), BATCH * np.array([1e3, 2e4, 1e5])
+    together = optimal_learning_rate(LAW, replace(setting(), num_params=sizes, num_tokens=tokens))
+    assert together.learning_rate.shape == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        alone = optimal_learning_rate(LAW, replace(setting(), num_params=sizes[i, 0], num_tokens=tokens[j]))
+        for name in ("learning_rate", "low", "high", "excess", "mean_angle"):
+            assert getattr(together, name)[i, j] == pytest.approx(float(getattr(alone, name)), rel=1e-9), name
+
+
 def test_in_the_window_the_optimum_is_called_flat() -> None:
     """Decay so small that the angle is sqrt(q/t) over decades of learning rate; with a resolution of 0 a number."""
     setup = setting(steps=2e4, weight_decay=1e-3, initial_rms=0.002)
@@ -139,7 +149,9 @@ def test_in_the_window_the_optimum_is_called_flat() -> None:
     assert found.outcome.item() is OptimumOutcome.FLAT
     assert np.isnan(found.learning_rate)
     assert found.high / found.low > 10
-    assert optimal_learning_rate(law, setup, loss_resolution=0).outcome.item() is OptimumOutcome.FOUND
+    least = optimal_learning_rate(law, setup, loss_resolution=0)
+    assert least.outcome.item() is OptimumOutcome.FOUND
+    assert least.excess <= excess_loss(law, setup, np.geomspace(low, high, 400)).min()
 
 
 @pytest.mark.parametrize(
