@@ -259,6 +259,13 @@ def test_a_step_at_a_rate_of_zero_is_no_relaxation(name: str) -> None:
     assert with_pauses == pytest.approx(without, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_independent_decay_relaxes_alike_at_every_rate(name: str) -> None:
+    independent = replace(OPTIMIZER, weight_decay=0.003, decay="independent")
+    counts = [num_relaxations(independent, [1.0, rate], network=name) for rate in (1.0, 1e-3, 0.0)]
+    assert counts == pytest.approx([num_relaxations(OPTIMIZER, [1.0, 1.0], network=name)] * 3, rel=1e-12)
+
+
 def test_without_decay_nothing_relaxes_in_any_network() -> None:
     optimizer = AdamW(learning_rate=1e-2, weight_decay=0)
     assert num_relaxations(optimizer, Constant(num_steps=100), network=GPT2) == 0
