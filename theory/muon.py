@@ -108,8 +108,7 @@ def _mean_root(j: Array, y: float) -> Array:
     Trapezoidal rule in :math:`v = \ln\frac{t}{1-t}`, which converges exponentially for every j and y.
     """
     v = np.arange(-85, 35, 0.25)
-    log_density = -(j[:, None] + 0.5) * np.logaddexp(0, -v) - 1.5 * np.logaddexp(0, v)
-    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    density = np.exp(-(j[:, None] + 0.5) * np.logaddexp(0, -v) - 1.5 * np.logaddexp(0, v))
     root = np.sqrt((1 - y + np.exp(-v)) / (1 + np.exp(-v)))
     return (density @ root) / density.sum(axis=1)
 

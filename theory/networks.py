@@ -241,11 +241,10 @@ class RadialGradients:
         return moments_of(self.network, rates[:, None], taken, self.beta1, self.beta2, initial_rms)
 
     def num_relaxations(self, rates: Array) -> float | None:
-        if not self.white.weight_decay:
-            return 0.0
-        moving, taken = rates[rates > 0], self.white.shrinkage(rates)[rates > 0]
+        taken = self.white.shrinkage(rates)
+        decays = taken[taken > 0] / self.white.learning_rate  # the product with a rate is all that matters
         ratio, law = self.network.direction_ratio, self.network.law
-        steps = radial.relaxation_steps(moving, taken / moving, direction_ratio=ratio, law=law)
+        steps = radial.relaxation_steps(self.white.learning_rate, decays, direction_ratio=ratio, law=law)
         return float(np.sum(1 / steps))
 
 

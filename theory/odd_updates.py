@@ -67,7 +67,7 @@ def first_correlation(beta1: float, beta2: float) -> float:
 def starting_correlations(num_steps: int, beta1: float, beta2: float) -> tuple[Array, Array]:
     """From an empty momentum: correlation of z at steps t and t + 1, and the factor from (s, t) to (s, t + 1)."""
     t = np.arange(num_steps + 1, dtype=np.float64)
-    remembered = (1 - beta2) / (1 + beta2) * -np.expm1(2 * t * np.log(beta2)) if beta2 > 0 else (t > 0) * 1.0
+    remembered = (1 - beta2) / (1 + beta2) * -np.expm1(2 * t * np.log(beta2)) if beta2 > 0 else np.sign(t)
     deviation = np.sqrt((1 - beta1) ** 2 + beta1**2 * remembered)
     lagged = beta1 * (beta1 * beta2 * remembered + (1 - beta1) * (1 - beta2))
     return (lagged[:-1] / (deviation[:-1] * deviation[1:])), beta2 * deviation[:-1] / deviation[1:]

@@ -84,8 +84,9 @@ def optimal_learning_rate(
     loss_resolution : nats below which two losses are the same; 0 asks for the mathematical minimum.
     widest : ratio of ``high`` to ``low`` above which an optimum is called FLAT.
 
-    A scan from 1e-9 up to where one step would remove the weights (AdamW: 1/weight_decay; AdamH: 1), two finer scans
-    about its lowest point, then Newton's method. Of two minima, as at the two sides of a flat window, the lower counts.
+    A scan from 1e-9 up to where one step would remove the weights (AdamW: 1/weight_decay, at most 1e3; AdamH: 1), two
+    finer scans about its lowest point, then Newton's method, all in that range. Of two minima, as at the two sides of a
+    flat window, the lower counts.
     """
     require_number("loss_resolution", loss_resolution, at_least=0)
     require_number("widest", widest, above=1)
@@ -104,10 +105,10 @@ def optimal_learning_rate(
     place = np.argmin(values, axis=0)
     best = np.take_along_axis(grid, place[None], axis=0)[0]
     for _ in range(2):
-        local = best + spacing * np.linspace(-1, 1, 9).reshape(column)
+        local = np.clip(best + spacing * np.linspace(-1, 1, 9).reshape(column), grid[0], high)
         best = np.take_along_axis(local, np.argmin(excess(local), axis=0)[None], axis=0)[0]
         spacing = spacing / 4
-    best = _polish(excess, best, spacing)
+    best = np.clip(_polish(excess, best, spacing), grid[0], high)
     least = excess(best)
     first, last = (
         _reach(excess, grid, values, best, least + loss_resolution, side) if loss_resolution else best

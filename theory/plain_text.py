@@ -143,7 +143,7 @@ def _holds(encoding: str, text: str) -> bool:
 
 def _lines(tex: str, indent: str) -> str:
     """A displayed formula: a line for each that its docstring ends with a double backslash or a wide gap."""
-    parts = [formula(part) for part in re.split(r"\\\\|\\qquad", tex.replace("\n", " "))]
+    parts = [formula(part) for part in re.split(r"\\\\|\\qquad", tex)]
     return f"\n{indent}".join(part for part in parts if part)
 
 
@@ -164,7 +164,7 @@ def _one(token: str, tokens: list[str], before: str) -> str:
     if token in "_^":
         script = _script(_argument(tokens), token)
         return f"{script} " if script[-1:].isalpha() and _begins_with_letter(tokens) else script
-    if not token.startswith("\\") or len(token) < 2:
+    if not token.startswith("\\"):
         return token
     name = token[1:]
     if token in FRACTIONS:

@@ -285,7 +285,7 @@ def adamh_learning_rate(optimizer: Optimizer, angle: float) -> float | None:
     the root of its own."""
     if isinstance(optimizer, AdamH):
         return optimizer.learning_rate
-    beta1 = optimizer.beta1 if isinstance(optimizer, AdamW | AdamC | AdamL2) else AdamH(learning_rate=1.0).beta1
+    beta1 = optimizer.beta1 if isinstance(optimizer, AdamW | AdamC | AdamL2) else AdamH.beta1
     rate = float(adamh.learning_rate_of_angle(angle, beta1))
     return rate if np.isfinite(rate) else None
 

@@ -120,6 +120,7 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
     for law in (second_moment.autocovariance, lambda beta1, beta2: ExactDirection(1, beta1, beta2)):
         add("beta1", lambda v, law=law: law(v, 0.5), [0.0, 0.5], [-NEXT, 1.0])
         add("beta2", lambda v, law=law: law(0.5, v), [0.1, 0.5], [0.1 - NEXT, 1.0])
+    add("aspect", lambda v: muon.weights(3, v), [NEXT, 1.0], [0.0, 1 + NEXT])
     add("num_iterations", lambda v: muon.newton_schulz_rms((4, 4), v), [0], [-1])
     add("shape", lambda v: model_of(optimizer("muon"), shape=(4, v)), [1], [0])
     add("block", lambda v: condense(np.ones(3), block=v), [1], [0])

@@ -44,6 +44,7 @@ DEFAULTS = {
     "record_every": 1,
     "tolerance": 0.05,  # the 5 % of the README
     "loss_resolution": 1e-3,
+    "widest": 10.0,
     "straight_within": 0.07,  # the README's smallest bend
     "kurtosis": 3.0,  # of a Gaussian
     "lag": 0,

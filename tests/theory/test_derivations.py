@@ -116,6 +116,10 @@ def test_every_command_of_a_formula_is_known() -> None:
         (r"\frac{1}{2\eta\lambda}\ln\frac{1-y}{1-f^2}", "1/(2ηλ) ln((1-y)/(1-f²))"),
         (r"p_t = -\sum_{s<t}\eta_s\langle u_su_{t+k}\rangle", "p_t = -Σ_(s<t) η_s⟨u_s u_(t+k)⟩"),
         (r"\mathrm{RMS}_0\sqrt{\hat v}\,e^{-n}", "RMS₀√v̂ e^(-n)"),
+        (r"2\sin x = (1-y)\ln y", "2 sin x = (1-y) ln y"),
+        (r"a_t\mathrm{RMS}", "a_t RMS"),
+        (r"\lambda_{max}\ln\eta", "λ_max ln η"),
+        (r"\frac{2x}{y^*} = x_*", "2x/(y*) = x_*"),
     ],
 )
 def test_a_formula_in_letters(tex: str, text: str) -> None:
@@ -156,6 +160,21 @@ def test_every_letter_of_a_formula_has_a_name() -> None:
 def test_what_an_encoding_holds_stays_as_it_is() -> None:
     assert spelled("ρη², née", "utf-8") == "ρη², née"
     assert spelled("ρη², née", "latin-1") == "rho eta², née"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ηλ", "eta lambda"),
+        ("ηx = 2η", "eta x = 2 eta"),
+        ("(1-y)η", "(1-y) eta"),
+        ("η²⟨u⟩", "eta^2<u>"),
+        ("née", r"n\xe9e"),
+    ],
+)
+def test_names_stand_apart_from_letters_beside_them(text: str, words: str) -> None:
+    """What has no name is a number."""
+    assert spelled(text, "ascii") == words
 
 
 def test_a_reader_that_stops_is_no_error() -> None:

@@ -36,6 +36,13 @@ def test_sgdm_grows_like_the_fourth_root() -> None:
     assert np.log(ends[1] / ends[0]) / np.log(4) == pytest.approx(0.25, abs=2e-3)
 
 
+def test_the_first_step_by_hand() -> None:
+    """Adam's direction is a sign there, apart from the weights: a right triangle with a leg of one rate."""
+    run = grow(AdamW(learning_rate=3e-3, weight_decay=0.0), Constant(num_steps=1), initial_rms=4e-3)
+    assert run.final_rms == pytest.approx(5e-3, rel=1e-12)
+    assert run.final_angular_update == pytest.approx(np.arctan(0.75), rel=1e-12)
+
+
 def test_zero_is_as_very_little() -> None:
     optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1)
     runs = [

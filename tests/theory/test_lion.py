@@ -61,6 +61,14 @@ def test_the_series_is_the_arcsine(beta1: float, beta2: float, shrink: float) ->
     assert update.weighted_sum(shrink) == pytest.approx(np.sum(shrink ** (k - 1) * sheppard), rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize(("correlation", "terms"), [(0.0, 8), (0.03, 8), (0.9, 132), (0.99, 1375), (1 - 1e-9, 10_000)])
+def test_terms_are_taken_until_their_power_is_negligible(correlation: float, terms: int) -> None:
+    assert odd_updates.num_terms(correlation) == terms
+    if 8 < terms < 10_000:
+        assert correlation ** (2 * terms) < 1e-12 < correlation ** (2 * (terms - 1))
+        assert odd_updates.num_terms(correlation, negligible=1e-6) == pytest.approx(terms / 2, abs=1)
+
+
 def three_terms(num_terms: int) -> np.ndarray:
     """The series cut after its third term."""
     return np.where(np.arange(num_terms) < 3, lion.weights(num_terms), 0.0)

@@ -52,6 +52,12 @@ def test_stationary_values() -> None:
     assert momentum.update_carry(0, 0.0, 0.95) == 0
 
 
+@pytest.mark.parametrize(("beta1", "steps"), [(0.0, 10), (0.5, 20), (0.9, 100), (0.97, 334), (0.99, 1000)])
+def test_ten_memories_are_whole_steps(beta1: float, steps: int) -> None:
+    """Rounded up, and 10/(1 - 0.9) is 100 though not in floats."""
+    assert momentum.startup_steps(beta1) == steps
+
+
 def test_effective_samples_counts_a_plain_mean_and_saturates() -> None:
     np.testing.assert_allclose(momentum.effective_samples(np.arange(5), 1 - 1e-9), np.arange(1, 6), rtol=1e-6)
     assert momentum.effective_samples(100_000, 0.99) == pytest.approx(1.99 / 0.01)

@@ -116,6 +116,17 @@ def test_newton_schulz_on_a_gaussian_matrix(shape: tuple[int, int]) -> None:
     assert muon.newton_schulz_rms(shape) == pytest.approx(np.linalg.norm(x) / min(shape) ** 0.5, rel=0.02)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (5, 20), (48, 12)])
+def test_the_first_iteration_has_the_moments_of_marchenko_and_pastur(shape: tuple[int, int]) -> None:
+    """Of squared singular values, in units of the long side: the polynomials of Narayana in the aspect."""
+    side, y = min(shape), min(shape) / max(shape)
+    moments = [1, 1 + y, 1 + 3 * y + y**2, 1 + 6 * y + 6 * y**2 + y**3, 1 + 10 * y + 20 * y**2 + 10 * y**3 + y**4]
+    a, b, c = 3.4445, -4.7750, 2.0315
+    terms = np.array([a**2, 2 * a * b, b**2 + 2 * a * c, 2 * b * c, c**2]) / side ** np.arange(1, 6)
+    assert muon.newton_schulz_rms(shape, 0) == pytest.approx(side**-0.5, rel=1e-12)
+    assert muon.newton_schulz_rms(shape, 1) == pytest.approx((terms @ moments) ** 0.5, rel=1e-12)
+
+
 def test_a_factor_scales_the_norm_and_not_the_angle() -> None:
     plain, other = (
         equilibrium(Muon(learning_rate=0.01, weight_decay=0.1, update_ratio=ratio), initial_rms=1.0, shape=(8, 16))
@@ -133,3 +144,5 @@ def test_newton_schulz_of_the_narrowest_matrices() -> None:
             assert muon.newton_schulz_rms(shape, iterations) == pytest.approx(abs(sigma), rel=1e-12)
         sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
     assert 0.6 < muon.newton_schulz_rms((2, 2)) < 1.3
+    cut = 3 / 4 - 1 / np.pi  # the mean of 2 cos^2, at most 1, under the density sin^2 of the half angle
+    assert muon.newton_schulz_rms((2, 2), 0) == pytest.approx(cut**0.5, rel=1e-6)

@@ -60,16 +60,20 @@ def test_white_noise_is_the_model_without_a_network_bit_for_bit(name: str) -> No
         assert np.array_equal(one, other)
 
 
-@pytest.mark.parametrize("optimizer", [OPTIMIZER, AdamC(learning_rate=1e-2, weight_decay=0.3)])
-def test_a_direction_ratio_scales_the_norm_and_leaves_the_angle(optimizer: AdamW | AdamC) -> None:
+@pytest.mark.parametrize("optimizer", [replace(OPTIMIZER, beta2=0.9), AdamC(learning_rate=1e-2, weight_decay=0.3)])
+@pytest.mark.parametrize("finite_beta2", [False, True])
+def test_a_direction_ratio_scales_the_norm_and_leaves_the_angle(optimizer: AdamW | AdamC, finite_beta2: bool) -> None:
     schedule, half = Cosine(num_steps=800, final_fraction=0.3), replace(WHITE_NOISE, direction_ratio=0.5)
     plain, ours = (
-        predict_trajectory(optimizer, schedule, initial_rms=r, network=n) for r, n in ((0.2, WHITE_NOISE), (0.1, half))
+        predict_trajectory(optimizer, schedule, initial_rms=r, network=n, finite_beta2=finite_beta2)
+        for r, n in ((0.2, WHITE_NOISE), (0.1, half))
     )
     assert ours.weight_rms == pytest.approx(0.5 * plain.weight_rms, rel=1e-12)
     assert ours.update_rms == pytest.approx(0.5 * plain.update_rms, rel=1e-12)
     assert ours.angular_update == pytest.approx(plain.angular_update, rel=1e-9)
-    settled, smaller = equilibrium(optimizer, initial_rms=1.0), equilibrium(optimizer, initial_rms=1.0, network=half)
+    settled, smaller = (
+        equilibrium(optimizer, initial_rms=1.0, network=n, finite_beta2=finite_beta2) for n in (WHITE_NOISE, half)
+    )
     assert smaller.weight_rms == pytest.approx(0.5 * settled.weight_rms, rel=1e-12)
     assert smaller.angular_update == pytest.approx(settled.angular_update, rel=1e-12)
 
@@ -209,6 +213,7 @@ def test_refused() -> None:
 
 
 def test_a_history_of_the_direction_is_straight_between_its_steps() -> None:
+    assert DirectionHistory(steps=(0, 1), ratios=(2.0, 1.0))(3).tolist() == [2, 1, 1]
     history = DirectionHistory(steps=(2, 6), ratios=(2.0, 1.0))
     assert history(8).tolist() == [2, 2, 2, 1.75, 1.5, 1.25, 1, 1]
     known = replace(SCALE_INVARIANT, direction_ratio=0.5, direction_history=history)
@@ -238,6 +243,27 @@ def test_a_network_knows_the_kind_of_its_law(kind: str) -> None:
     assert gpt2_matrices(kind).kind == kind
     assert replace(WHITE_NOISE, law=radial.KINDS[kind]).kind is None
     assert replace(GPT2, law=replace(GPT2.law, outward=2.0)).kind is None
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=lambda one: one.name)
+def test_what_is_said_of_a_network_does_not_make_it_another(network: Network) -> None:
+    assert replace(network, worth="unknown") == network
+    assert replace(network, direction_ratio=0.5) != network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_at_a_rate_of_zero_is_no_relaxation(name: str) -> None:
+    with_pauses, without = (
+        num_relaxations(OPTIMIZER, rates, network=name) for rates in ([0.0, 1.0, 0.5, 0.0], [1.0, 0.5])
+    )
+    assert with_pauses == pytest.approx(without, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_independent_decay_relaxes_alike_at_every_rate(name: str) -> None:
+    independent = replace(OPTIMIZER, weight_decay=0.003, decay="independent")
+    counts = [num_relaxations(independent, [1.0, rate], network=name) for rate in (1.0, 1e-3, 0.0)]
+    assert counts == pytest.approx([num_relaxations(OPTIMIZER, [1.0, 1.0], network=name)] * 3, rel=1e-12)
 
 
 def test_without_decay_nothing_relaxes_in_any_network() -> None:

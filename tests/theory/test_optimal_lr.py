@@ -106,10 +106,34 @@ def test_the_exact_recursion_has_the_same_optimum() -> None:
 def test_a_law_is_moved_to_a_best_rate_if_it_can_have_it() -> None:
     run = setting(weight_decay=0.1)
     found = optimal_lr.law_with_optimum(LAW, run, 2e-3)
-    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-4)
+    assert float(optimal_learning_rate(found, run, loss_resolution=0).learning_rate) == pytest.approx(2e-3, rel=1e-11)
     assert replace(found, C2=LAW.C2) == LAW
     with pytest.raises(InvalidParameter, match="can have as the best"):
         optimal_lr.law_with_optimum(LAW, setting(COSINE, weight_decay=0.03, initial_rms=0.005), 1e-3)  # two minima
+    with pytest.raises(InvalidParameter, match="can have as the best"):
+        optimal_lr.law_with_optimum(replace(LAW, C1=1e-300), run, 2e-3)  # noise alone, whose least is at no rate
+
+
+def test_the_bounds_are_the_outermost_rates_within_the_resolution() -> None:
+    """To 1e-4 of their logarithms; bounds farther apart than asked for make it flat."""
+    run = setting(weight_decay=0.1)
+    found = optimal_learning_rate(LAW, run)
+    level = found.excess + 1e-3
+    for rate, outward in ((found.low, -1e-4), (found.high, 1e-4)):
+        assert excess_loss(LAW, run, rate) <= level < excess_loss(LAW, run, rate * np.exp(outward))
+    for factor, outcome in ((1 + 1e-6, OptimumOutcome.FOUND), (1 - 1e-6, OptimumOutcome.FLAT)):
+        judged = optimal_learning_rate(LAW, run, widest=float(found.high / found.low) * factor)
+        assert judged.outcome.item() is outcome
+
+
+def test_arrays_of_settings_are_settings_by_themselves() -> None:
+    sizes, tokens = np.array([[1e7], [1e9]]), BATCH * np.array([1e3, 2e4, 1e5])
+    together = optimal_learning_rate(LAW, replace(setting(), num_params=sizes, num_tokens=tokens))
+    assert together.learning_rate.shape == (2, 3)
+    for i, j in np.ndindex(2, 3):
+        alone = optimal_learning_rate(LAW, replace(setting(), num_params=sizes[i, 0], num_tokens=tokens[j]))
+        for name in ("learning_rate", "low", "high", "excess", "mean_angle"):
+            assert getattr(together, name)[i, j] == pytest.approx(float(getattr(alone, name)), rel=1e-9), name
 
 
 def test_in_the_window_the_optimum_is_called_flat() -> None:
@@ -125,14 +149,27 @@ def test_in_the_window_the_optimum_is_called_flat() -> None:
     assert found.outcome.item() is OptimumOutcome.FLAT
     assert np.isnan(found.learning_rate)
     assert found.high / found.low > 10
-    assert optimal_learning_rate(law, setup, loss_resolution=0).outcome.item() is OptimumOutcome.FOUND
+    least = optimal_learning_rate(law, setup, loss_resolution=0)
+    assert least.outcome.item() is OptimumOutcome.FOUND
+    assert least.excess <= excess_loss(law, setup, np.geomspace(low, high, 400)).min()
 
 
-def test_an_optimum_beyond_the_search_is_at_its_edge() -> None:
-    greedy = replace(LAW, C2=1e-9)
-    found = optimal_learning_rate(greedy, setting(optimizer="adamh"))
-    assert found.outcome.item() is OptimumOutcome.AT_EDGE
-    assert np.isnan(found.learning_rate)
+@pytest.mark.parametrize(
+    ("changes", "highest"),
+    [({"optimizer": "adamh"}, 1.0), ({"weight_decay": 0.1}, 10.0), ({"weight_decay": 0.0}, 1e3)],
+)
+def test_an_optimum_beyond_the_search_is_at_its_edge(changes: dict[str, object], highest: float) -> None:
+    """Of signal alone where a step would remove the weights, of noise alone at 1e-9; no rate beyond is spoken of."""
+    setup = setting(steps=1000, **changes)
+    for law, edge in ((replace(LAW, C2=1e-30), highest), (replace(LAW, C1=1e-30), 1e-9)):
+        found = optimal_learning_rate(law, setup, loss_resolution=0)
+        assert found.outcome.item() is OptimumOutcome.AT_EDGE
+        assert np.isnan(found.learning_rate)
+        assert (found.low, found.high) == pytest.approx((edge, edge), rel=1e-9)
+        assert found.excess == pytest.approx(excess_loss(law, setup, edge), rel=1e-9)
+        assert found.mean_angle == pytest.approx(mean_angle(setup, edge), rel=1e-9)
+    wide = optimal_learning_rate(replace(LAW, C2=1e-30), setup)
+    assert wide.low < wide.high == pytest.approx(highest, rel=1e-9)
 
 
 @pytest.mark.parametrize(("noise_batch", "C2", "exponent"), [(None, 1.6e-9, 1.0), (1e12, 6.6e-6, 0.5)])

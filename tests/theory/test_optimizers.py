@@ -19,6 +19,7 @@ from theory.optimizers import (
     MuonH,
     Optimizer,
     SignSGDM,
+    pytorch_decay,
 )
 from theory.predict import equilibrium, final_rms, num_relaxations, predict, predict_trajectory
 
@@ -185,6 +186,16 @@ def test_an_independent_decay_takes_the_same_share_of_every_step(
     # The end of the schedule shrinks the weights of the one, and leaves those of the other alone.
     ends = [final_rms(one, schedule, initial_rms=0.1, shape=shape) for one in (independent, plain)]
     assert ends[0] < 0.9 * ends[1]
+
+
+def test_a_decay_in_the_convention_of_pytorch() -> None:
+    """One that is independent over the rate; none on the sphere."""
+    for optimizer, decay in (
+        (SGDM(learning_rate=0.1, weight_decay=0.02), 0.02),
+        (Lion(learning_rate=0.1, weight_decay=0.02, decay="independent"), 0.2),
+        (MuonH(learning_rate=0.1), 0.0),
+    ):
+        assert pytorch_decay(optimizer) == pytest.approx(decay, rel=1e-12, abs=0)
 
 
 def test_what_came_later_does_not_change_the_text_of_what_was() -> None:

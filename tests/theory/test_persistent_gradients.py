@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.theory import monte_carlo as mc
 from tests.theory.symbolic import number
-from theory import InvalidParameter, adamw, momentum, persistent_gradients, stationary
+from theory import InvalidParameter, NoEquilibrium, adamw, momentum, persistent_gradients, stationary
 
 X = stationary.x  # 1 - alpha, which keeps digits
 beta1s, snrs, persistences, products = st.floats(0, 0.95), st.floats(0, 30), st.floats(0, 0.999), st.floats(1e-4, 0.1)
@@ -164,6 +164,19 @@ def test_a_finite_memory_of_squares_shortens_the_direction(
     ("name", "bad"), [("beta1", 1.0), ("beta1", -0.1), ("snr", -1.0), ("snr", np.inf), ("persistence", 1.1)]
 )
 def test_bad_settings_are_refused(name: str, bad: float) -> None:
-    setting = {"beta1": 0.9, "snr": 1.0, "persistence": 0.5, name: bad}
-    with pytest.raises(InvalidParameter, match=name):
-        persistent_gradients.equilibrium_rms(0.01, 0.1, **setting)
+    """Also as one of several."""
+    setting = {"beta1": 0.9, "snr": 1.0, "persistence": 0.5}
+    for value in (bad, [setting[name], bad]):
+        with pytest.raises(InvalidParameter, match=f"^{name} = "):
+            persistent_gradients.equilibrium_rms(0.01, 0.1, **(setting | {name: value}))
+
+
+@pytest.mark.parametrize("tangent", [True, False])
+def test_without_decay_there_is_no_equilibrium(tangent: bool) -> None:
+    """And the rate and the decay are told apart."""
+    setting = {"snr": 1.0, "persistence": 0.5, "tangent": tangent}
+    for ask in (persistent_gradients.equilibrium_rms, persistent_gradients.angular_update_equilibrium):
+        with pytest.raises(NoEquilibrium, match=r"^weight_decay = "):
+            ask(0.01, 0.0, **setting)
+        with pytest.raises(InvalidParameter, match=r"^learning_rate = "):
+            ask(0.0, 0.01, **setting)

@@ -33,6 +33,7 @@ from theory import (
 from theory.networks import SCALE_INVARIANT, WHITE_NOISE, model_of
 from theory.predict import final_rms, num_relaxations, predict_run
 from theory.settling import passes_equilibrium, reaches_equilibrium, transient_steps
+from theory.trajectory import FIELDS
 from theory.transient import slow_transient_steps
 
 OPTIMIZER = AdamW(learning_rate=1e-3, weight_decay=0.1)
@@ -214,7 +215,9 @@ def test_a_run_is_its_prediction_and_its_trajectory() -> None:
     prediction, run = predict_run(OPTIMIZER, Cosine(num_steps=300), tolerance=0.2, **setting)
     assert prediction == predict(OPTIMIZER, Cosine(num_steps=300), tolerance=0.2, **setting)
     whole = predict_trajectory(OPTIMIZER, Cosine(num_steps=300), **setting)
-    np.testing.assert_array_equal(run.weight_rms, whole.weight_rms)
+    assert run.matrices == whole.matrices == ("matrix",)
+    for field in FIELDS:
+        np.testing.assert_array_equal(getattr(run, field), getattr(whole, field))
     for name, bad in (("initial_rms", -1.0), ("tolerance", 0.0), ("tolerance", 1.0)):
         with pytest.raises(InvalidParameter, match=f"^{name} = "):
             predict_run(OPTIMIZER, Cosine(num_steps=300), **{"initial_rms": 0.02, name: bad})
@@ -241,10 +244,15 @@ def test_predictions_are_consistent_with_the_geometry() -> None:
     np.testing.assert_allclose(rho[1:], (along**2 + across**2)[:-1], rtol=1e-9)
 
 
-@pytest.mark.parametrize("initial_rms", [0.0, -1.0, np.nan, np.inf])
-def test_initial_rms_must_be_positive(initial_rms: float) -> None:
-    with pytest.raises(InvalidParameter, match="initial_rms"):
-        predict(OPTIMIZER, Constant(num_steps=5), initial_rms=initial_rms)
+@pytest.mark.parametrize(
+    ("allowed", "bad"),
+    [("above 0", (0.0, -1.0, np.nan, np.inf)), (r"at least 1e-20 and at most 1e\+20", (9e-21, 2e20))],
+)
+def test_initial_rms_must_be_positive(allowed: str, bad: tuple[float, ...]) -> None:
+    """And such that its fourth power is a number; each of several."""
+    for value in (*bad, *([0.02, one] for one in bad)):
+        with pytest.raises(InvalidParameter, match=rf"^initial_rms = .* must be a finite number {allowed}$"):
+            predict(OPTIMIZER, Constant(num_steps=5), initial_rms=value)
 
 
 def test_theory_imports_only_mathematics() -> None:

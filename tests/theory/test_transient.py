@@ -18,12 +18,14 @@ from theory import (
     Linear,
     Schedule,
     adamw,
+    network_grid,
     predict,
     predict_trajectory,
     transient,
     transient_map,
 )
-from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, Network
+from theory.models import Moments
+from theory.networks import GPT2, SCALE_INVARIANT, WHITE_NOISE, Network, moments_of
 from theory.predict import final_rms
 
 CONTOUR = transient.derive_contour()
@@ -214,12 +216,34 @@ def test_a_grid_in_a_network_is_its_single_predictions(network: Network) -> None
         path = predict_trajectory(optimizer, schedule, initial_rms=0.05, network=network)
         assert found.transient_steps[i, j] == (np.inf if one.transient_steps is None else one.transient_steps)
         assert found.final_rms[i, j] == pytest.approx(one.final_rms, rel=1e-6)
+        assert found.final_angular_update[i, j] == pytest.approx(one.final_angular_update, rel=1e-6)
         np.testing.assert_allclose(found.weight_rms[:, i, j], path.weight_rms[records, 0], rtol=1e-6)
         np.testing.assert_allclose(found.angular_update[:, i, j], path.angular_update[records, 0], rtol=1e-6)
         assert found.total_angle is not None
         assert found.total_angle[i, j] == pytest.approx(path.angular_update.sum(), rel=1e-6)
     assert np.all(np.isinf(found.transient_steps[2]))
     assert len(np.unique(found.transient_steps[:2])) > 2
+
+
+@pytest.mark.parametrize(("entries", "sizes"), [(99, [2, 2, 1]), (1, [1] * 5)])
+def test_a_grid_in_a_network_is_the_same_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, entries: int, sizes: list[int]
+) -> None:
+    """Of as many settings as their 40 steps allow, of one at least."""
+    setting = {"learning_rate": np.geomspace(0.01, 0.03, 5), "weight_decay": 1.5, "initial_rms": 0.05}
+    whole = transient.run_grid([1.0] * 40, **setting, steps=[0, 39], network=SCALE_INVARIANT)
+    taken = []
+
+    def noted(network: Network, rates: np.ndarray, *rest: object) -> Moments:
+        taken.append(rates.shape[1])
+        return moments_of(network, rates, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network_grid, "ENTRIES", entries)
+    monkeypatch.setattr(network_grid, "moments_of", noted)
+    found = transient.run_grid([1.0] * 40, **setting, steps=[0, 39], network=SCALE_INVARIANT)
+    assert taken == sizes
+    for name in ("final_rms", "final_angular_update", "transient_steps", "weight_rms", "angular_update"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
