@@ -1,6 +1,7 @@
 """Bugs that may be planted in a file of `theory`, one at a time: operators, comparisons, constants, signs, swapped
-arguments, functions taken for their neighbours. Annotations, decorators, imports and messages of errors are left alone,
-and so are assumptions of symbols, which decide about the form of an expression and not about its value.
+arguments, functions taken for their neighbours. Annotations, decorators, imports, messages of errors and what runs
+where a file is a program are left alone, and so are assumptions of symbols, which decide about the form of an
+expression and not about its value.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SYMMETRIC = (
     "min",
     "max",
     "hypot",
+    "logaddexp",
     "isclose",
     "allclose",
     "broadcast_shapes",
@@ -162,7 +164,11 @@ def mutants(path: Path) -> list[Mutant]:
     found: list[Mutant] = []
 
     def walk(node: ast.AST, top: ast.stmt, unit: Unit, lines: range) -> None:
-        if isinstance(node, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom) or _is_overload(node):
+        if (
+            isinstance(node, ast.Raise | ast.Assert | ast.Import | ast.ImportFrom)
+            or _is_overload(node)
+            or _is_main(node)
+        ):
             return
         left = ("annotation", "returns", "decorator_list", *(["keywords"] if _makes_symbols(node) else []))
         unit = units.get(id(node), unit)
@@ -189,6 +195,11 @@ def mutants(path: Path) -> list[Mutant]:
 def _is_overload(node: ast.AST) -> bool:
     """A signature for type checkers alone."""
     return isinstance(node, ast.FunctionDef) and any(ast.unparse(one) == "overload" for one in node.decorator_list)
+
+
+def _is_main(node: ast.AST) -> bool:
+    """What runs where the file is a program: not with a bug in memory."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
 def _makes_symbols(node: ast.AST) -> bool:

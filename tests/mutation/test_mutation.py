@@ -22,6 +22,9 @@ class Plane:
         if width < 0:
             raise ValueError(f"{width + 1}")
         return np.minimum(width, -height) * np.power(LIMIT, 2)
+
+if __name__ == "__main__":
+    print(1 + 1)
 '''
 
 
