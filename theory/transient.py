@@ -101,13 +101,13 @@ def slow_transient_steps(
         before = np.flatnonzero(out[: peak_end + 1])
         if before.size == 0:
             return 0.0
-        low, high = mesh[before[-1]], mesh[before[-1] + 1]
+        last = before[-1]
     else:
         after = np.flatnonzero(~out[peak_end:])
         if after.size == 0:
             return np.inf
-        low, high = mesh[peak_end + after[0] - 1], mesh[peak_end + after[0]]
-    return float(root_between(beyond, low, high))
+        last = peak_end + after[0] - 1
+    return float(root_between(beyond, mesh[last], mesh[last + 1]))
 
 
 def transient_fraction(

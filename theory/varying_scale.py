@@ -126,7 +126,7 @@ class ExactDirection:
             return
         self._lag -= cells * SPACING
         old, count = self._z, len(self._points)
-        self._use_points(min(count + furthest, len(_quadrature()[0])))  # a burst leaves something at the highest ones
+        self._use_points(count + furthest)  # as far as there are; a burst leaves something at the highest ones
         source = np.arange(len(self._points))[:, None] - cells
         kept = np.clip(source, 0, count - 1)
         self._z = old[0] * np.exp(source * SPACING)

@@ -102,9 +102,14 @@ def test_bias_corrections_hold_from_the_first_step() -> None:
     assert s[:, 0] == pytest.approx([1, (1 + 0.9**2) / (1 + 0.9) ** 2], rel=1e-5)
 
 
+def test_rate_times_decay_has_no_bound() -> None:
+    """What a step takes off is the decay over Adam's normaliser, which the decay itself enlarges."""
+    assert adam_l2.decay_per_step(2.0, 3.0, gradient_rms=1e3) < 0.1
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(NoEquilibrium):
         adam_l2.decay_per_step(1e-3, 0.0)
-    for bad in ({"gradient_rms": 0.0}, {"beta1": 1.0}):
+    for bad in ({"gradient_rms": 0.0}, {"gradient_rms": [1.0, 0.0]}, {"beta1": 1.0}, {"beta1": [0.9, 1.0]}):
         with pytest.raises(InvalidParameter, match=next(iter(bad))):
             adam_l2.equilibrium_rms(1e-3, 0.1, **bad)

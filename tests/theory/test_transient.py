@@ -221,10 +221,12 @@ def test_a_map_has_its_axes_and_its_contours() -> None:
     ("broken", "name"),
     [
         ({"learning_rate": [1e-3, -1.0]}, "learning_rate"),
-        ({"learning_rate": 0.0}, "learning_rate"),
-        ({"weight_decay": 1000.0}, "weight_decay"),
+        ({"learning_rate": 0.0, "weight_decay": 0.0}, "learning_rate"),
+        ({"weight_decay": [0.1, 1000.0]}, "weight_decay"),
+        ({"weight_decay": [0.1, 1500.0]}, "weight_decay"),
         ({"weight_decay": 2000.0}, "weight_decay"),
         ({"initial_rms": 0.0}, "initial_rms"),
+        ({"initial_rms": [0.02, 0.0]}, "initial_rms"),
         ({"steps": [5, 5]}, "steps"),
         ({"steps": [10]}, "steps"),
         ({"tolerance": 1.0}, "tolerance"),
@@ -235,11 +237,13 @@ def test_bad_grids_are_refused_by_name(broken: dict[str, object], name: str) -> 
     with pytest.raises(InvalidParameter) as caught:
         transient.run_grid(Constant(num_steps=10), **arguments)  # type: ignore[arg-type]
     assert caught.value.name == name
+    assert caught.value.value == (broken[name] if name == "steps" else np.ravel(broken[name])[-1])
 
 
 def test_bad_remainders_and_fractions_are_refused() -> None:
-    with pytest.raises(InvalidParameter, match="remainder"):
-        transient.forgetting_steps(Constant(num_steps=10), 0.0, learning_rate=1e-3, weight_decay=0.1)
+    for remainder in (0.0, 1.5, [0.5, 0.0]):
+        with pytest.raises(InvalidParameter, match="remainder"):
+            transient.forgetting_steps(Constant(num_steps=10), remainder, learning_rate=1e-3, weight_decay=0.1)
     with pytest.raises(InvalidParameter, match="fraction"):
         transient.transient_contour(0.0, num_steps=10, initial_rms=0.02)
 
