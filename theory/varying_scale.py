@@ -142,7 +142,7 @@ class ExactDirection:
     def _drop_points(self) -> None:
         """Do without the highest points, where no setting has anything left."""
         share = np.max(self._survival * self._z * self._v, axis=1)
-        needed = max(2 * STENCIL, int(np.flatnonzero(share > NEGLIGIBLE)[-1]) + 1)
+        needed = int(np.flatnonzero(share > NEGLIGIBLE)[-1]) + 1  # at least 14, since F is at least exp(-z v)
         if needed < len(self._points):
             self._use_points(needed)
             self._z, self._survival = self._z[:needed], self._survival[:needed]
