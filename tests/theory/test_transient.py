@@ -141,7 +141,7 @@ def test_the_continuous_norm_settles_where_the_recursion_does(schedule: Schedule
     ],
 )
 def test_an_end_at_either_end_of_a_run(schedule: Schedule, decay: float, steps: float) -> None:
-    """From above where it is early: at the first and the last of the times at which the norm is looked at."""
+    """Between the first two and the last two of the times at which the norm is looked at; from above where early."""
     relaxation = 1 / (2 * 0.01 * decay)
     edge = (1.05 if steps < relaxation else 0.95) ** 2 - 1
     initial = float(np.sqrt(0.01 / (2 * decay) * (1 + edge * np.exp(steps / relaxation))))
