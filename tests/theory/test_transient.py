@@ -152,11 +152,23 @@ def test_an_end_at_either_end_of_a_run(schedule: Schedule, decay: float, steps: 
 
 
 @pytest.mark.parametrize(
+    ("schedule", "start"), [(Constant(num_steps=10_000), 0.5329), *((Linear(num_steps=10_000), s) for s in (1.1, 1.3))]
+)
+def test_where_a_norm_is_slow_the_map_is_straight_between_its_times(schedule: Schedule, start: float) -> None:
+    """A cell is a thirtieth of a relaxation time here; the line through the one before it misses by more."""
+    setting, initial = {"learning_rate": 0.01, "weight_decay": 0.01}, start * np.sqrt(0.5)
+    slow = transient.slow_transient_steps(schedule, **setting, initial_rms=initial)
+    plane = transient_map.slow_transient_map(schedule, [0.01], [0.01], initial_rms=initial)
+    assert plane.transient_steps[0, 0] == pytest.approx(slow, rel=1.5e-4)
+
+
+@pytest.mark.parametrize(
     ("schedule", "start", "steps"),
     [
         (WSD(num_steps=10_000, decay_fraction=0.5), 0.02, 421),
         (WSD(num_steps=10_000, decay_fraction=0.5), np.sqrt(0.005), 0),
         (Linear(num_steps=10_000), np.sqrt(0.005), 0),
+        (Constant(num_steps=10_000), np.sqrt(0.005), 0),
     ],
 )
 def test_a_norm_that_leaves_as_soon_as_the_rate_falls_had_settled_before(
