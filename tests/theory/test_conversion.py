@@ -103,6 +103,15 @@ def test_a_start_at_another_norm_scales_the_rates_and_the_decay(factor: float) -
     np.testing.assert_allclose(rates, factor * 0.01 * SCHEDULE.multipliers(), rtol=1e-8)
 
 
+def test_the_error_of_no_conversion_is_in_parts_of_the_source() -> None:
+    found = convert(ADAMW, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05)
+    assert found.matching_learning_rate is not None
+    plain = angles_of(AdamH(learning_rate=found.matching_learning_rate), SCHEDULE, 0.05)[100:]
+    expected = np.abs(plain / angles_of(ADAMW, SCHEDULE, 0.05)[100:] - 1).max()
+    assert found.unconverted_angle_error == pytest.approx(expected, rel=1e-12)
+    assert expected > 0.1
+
+
 def test_the_two_conventions_agree_at_a_constant_rate() -> None:
     target = AdamW(learning_rate=1e-3, weight_decay=0.5, decay="independent")
     found = convert(ADAMW, Constant(num_steps=200), target, initial_rms=0.05, keep_decay=False)
@@ -164,7 +173,7 @@ def test_networks_that_cannot_be_meant_are_refused() -> None:
     for source, network in ((ADAMW, GPT2), (lion, SCALE_INVARIANT), (lion, NETWORKS[0])):
         with pytest.raises(InvalidParameter, match=r"network|direction_ratio"):
             convert(source, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.05, network=network)
-    with pytest.raises(InvalidParameter, match="network"):
+    with pytest.raises(InvalidParameter, match=r"^network = 'gpt2' "):
         rates_for_angles(ADAMW, np.full(9, 0.01), initial_rms=0.05, network=GPT2)
 
 
@@ -193,7 +202,7 @@ def test_an_angle_is_at_least_0_and_below_a_right_one() -> None:
     assert (rates[0] > 100, rates[1]) == (True, 0)
     for beyond in (-1e-9, np.pi / 2):
         with pytest.raises(InvalidParameter, match="angles"):
-            rates_for_angles(AdamH(learning_rate=0.1), np.array([0.1, beyond]), initial_rms=0.05)
+            rates_for_angles(AdamH(learning_rate=0.1), np.array([beyond, 0.1]), initial_rms=0.05)
 
 
 def test_an_equilibrium_that_the_target_cannot_turn_like_has_no_matching_rate() -> None:
