@@ -54,6 +54,12 @@ def test_it_turns_like_the_equivalent_adamw(rate: float, beta1: float) -> None:
     )
 
 
+@given(rates, beta1s)
+def test_the_rate_of_an_angle_inverts_the_angle_of_a_rate(rate: float, beta1: float) -> None:
+    angle = adamh.angular_update_equilibrium(rate, beta1)
+    assert adamh.learning_rate_of_angle(angle, beta1) == pytest.approx(rate, rel=1e-9)
+
+
 @given(rates)
 def test_without_momentum_the_angle_is_the_arc_tangent(rate: float) -> None:
     assert adamh.angular_update_equilibrium(rate, 0.0) == pytest.approx(np.arctan(rate), rel=1e-9)
