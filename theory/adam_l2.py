@@ -113,7 +113,10 @@ def decay_per_step(
     gradient_rms: ArrayLike = 1.0,
     scatter: Scatter = NO_SCATTER,
 ) -> Array:
-    r"""y at equilibrium, all numbers broadcast; raises `NoEquilibrium` at zero weight decay."""
+    r"""y at equilibrium, all numbers broadcast; raises `NoEquilibrium` at zero weight decay.
+
+    Below :math:`2(1+\beta_1)/(1-\beta_1)`, which the decay alone would tend to: there a step turns W around.
+    """
     rate, lam, beta, sigma = np.broadcast_arrays(
         *(np.asarray(value, np.float64) for value in (learning_rate, weight_decay, beta1, gradient_rms))
     )
@@ -123,11 +126,15 @@ def decay_per_step(
         raise InvalidParameter("beta1", beta1, "at least 0 and below 1")
     rate_and_product(rate, np.minimum(lam, 0.5 / rate))  # the product itself has no bound here
 
-    def scale(y: Array, beta: Array) -> Array:
-        reduced = _reduced_rho(y, beta, scatter)
-        return 1 / np.sqrt(reduced * (1 / y**2 - reduced))
+    def largest(beta: Array) -> Array:
+        return 2 * (1 + beta) / (scatter.response * (1 - beta))
 
-    return solve_rising(scale, rate**2 * lam / sigma, beta)
+    def scale(share: Array, beta: Array) -> Array:
+        y = share * largest(beta)
+        noise = np.maximum(_noise(y, beta, scatter), 0.0)  # which it is at the end, but for rounding
+        return y * (noise + y**2) / np.sqrt(noise)
+
+    return largest(beta) * solve_rising(scale, rate**2 * lam / sigma, beta)
 
 
 def equilibrium_rms(
@@ -140,7 +147,7 @@ def equilibrium_rms(
 ) -> Array:
     """Weight RMS at equilibrium."""
     y = decay_per_step(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms, scatter=scatter)
-    return np.asarray(learning_rate) * np.sqrt(_reduced_rho(y, np.asarray(beta1, np.float64), scatter))
+    return np.asarray(learning_rate) / np.sqrt(_noise(y, np.asarray(beta1, np.float64), scatter) + y**2)
 
 
 def angular_update_equilibrium(
@@ -167,7 +174,8 @@ def cosine_equilibrium(
     """Cosine of W and the direction at equilibrium, positive since the direction carries the decay."""
     y = decay_per_step(learning_rate, weight_decay, beta1, gradient_rms=gradient_rms, scatter=scatter)
     beta = np.asarray(beta1, dtype=np.float64)
-    return np.sqrt(scatter.response * scatter.variance / scatter.total * y / 2 * (1 - beta) / (1 + beta))
+    square = scatter.response * scatter.variance / scatter.total * y / 2 * (1 - beta) / (1 + beta)
+    return np.sqrt(np.minimum(square, 1.0))  # a scatter to first order goes a little beyond at the largest y
 
 
 def relaxation_steps(
@@ -217,11 +225,10 @@ def moments(
     return rho, size * p, size * s
 
 
-def _reduced_rho(y: Array, beta1: Array, scatter: Scatter) -> Array:
-    r""":math:`\rho/\eta^2` at equilibrium."""
+def _noise(y: Array, beta1: Array, scatter: Scatter) -> Array:
+    r""":math:`\eta^2/\rho - y^2` at equilibrium, :math:`(\sigma/\varsigma\,\eta/\rho)^2`."""
     felt = scatter.response * y
-    free = scatter.total * (1 + beta1) / (felt * (2 * (1 + beta1) - (1 - beta1) * felt))
-    return free / (1 + y**2 * free)
+    return felt * (2 - felt * (1 - beta1) / (1 + beta1)) / scatter.total
 
 
 if __name__ == "__main__":

@@ -101,13 +101,13 @@ def slow_transient_steps(
         before = np.flatnonzero(out[: peak_end + 1])
         if before.size == 0:
             return 0.0
-        low, high = mesh[before[-1]], mesh[before[-1] + 1]
+        last = before[-1]
     else:
         after = np.flatnonzero(~out[peak_end:])
         if after.size == 0:
             return np.inf
-        low, high = mesh[peak_end + after[0] - 1], mesh[peak_end + after[0]]
-    return float(root_between(beyond, low, high))
+        last = peak_end + after[0] - 1
+    return float(root_between(beyond, mesh[last], mesh[last + 1]))
 
 
 def transient_fraction(
@@ -269,10 +269,10 @@ def _advance(
         inside = (rows >= low) & (rows <= high)
         steps = np.arange(first, first + len(rows))[:, None]
         early = steps <= peak_end
-        np.maximum(last_outside, np.where(early & ~inside, steps, -1.0).max(axis=0), out=last_outside)
+        np.maximum(last_outside, np.where(early & ~inside, steps, -np.inf).max(axis=0), out=last_outside)
         np.minimum(first_inside, np.where(~early & inside, steps, np.inf).min(axis=0), out=first_inside)
 
-    length = max(1, BLOCK // max(eta.size, 1))  # steps at once: what does not depend on the norm is ready before them
+    length = BLOCK // eta.size  # steps at once: what does not depend on the norm is ready before them
     for first in range(0, num_steps, length):
         part = np.arange(first, min(first + length, num_steps))
         rates, s = eta * multipliers[part, None], drive.variance[part, None]
@@ -307,12 +307,10 @@ def _advance(
 
 
 def _band(eta: Array, lam: Array, beta1: float, tolerance: float) -> tuple[Array, Array]:
-    """Squared RMS between which the norm counts as settled; empty without weight decay."""
-    low, high = np.full(eta.shape, np.inf), np.full(eta.shape, -np.inf)
-    decaying = lam > 0
-    target = adamw.equilibrium_rms(eta[decaying], lam[decaying], beta1)
-    low[decaying], high[decaying] = ((1 - tolerance) * target) ** 2, ((1 + tolerance) * target) ** 2
-    return low, high
+    """Squared RMS between which the norm counts as settled; infinite without weight decay."""
+    target, decaying = np.full(eta.shape, np.inf), lam > 0
+    target[decaying] = adamw.equilibrium_rms(eta[decaying], lam[decaying], beta1)
+    return ((1 - tolerance) * target) ** 2, ((1 + tolerance) * target) ** 2
 
 
 if __name__ == "__main__":

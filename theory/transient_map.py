@@ -89,7 +89,7 @@ def slow_transient_map(
     before = np.where(out[peak_end], np.maximum(first_in - 1, 0), np.minimum(last_out, len(mesh) - 2))
     low, high = (np.take_along_axis(beyond, place[None], axis=0)[0] for place in (before, before + 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = mesh[before] + (mesh[before + 1] - mesh[before]) * np.clip(low / (low - high), 0, 1)
+        steps = mesh[before] + (mesh[before + 1] - mesh[before]) * low / (low - high)
     steps = np.where(out[: peak_end + 1].any(axis=0), steps, 0.0)
     steps = np.where(out[peak_end:].all(axis=0), np.inf, steps)
     return TransientMap(

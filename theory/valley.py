@@ -284,8 +284,11 @@ class Valley:
 
         edge = float(curvature.max() / stability_limit(after))
         low, high = max(edge * (1 + 1e-12), 1 - 1e-12), max(2 * edge, np.sqrt(2 / (1 - after)))
-        r = low if excess(np.array(low)) >= 0 else float(root_between(excess, low, high))  # the first: at the limit
-        shares = power / noise_share(curvature / r, after)
+        at_limit = excess(np.array(low)) >= 0  # to twelve digits
+        r = low if at_limit else float(root_between(excess, low, high))
+        shares = power / (r**2 * noise_share(curvature / r, after))
+        if at_limit:
+            shares[curvature.argmax()] += 1 - shares.sum()
         return type(self)(beta1=after, curvatures=curvature / r, shares=shares / shares.sum())
 
     def scaled(self, *, factor: float = 1.0, beta1: float | None = None) -> Self:

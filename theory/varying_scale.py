@@ -126,7 +126,7 @@ class ExactDirection:
             return
         self._lag -= cells * SPACING
         old, count = self._z, len(self._points)
-        self._use_points(min(count + furthest, len(_quadrature()[0])))  # a burst leaves something at the highest ones
+        self._use_points(count + furthest)  # as far as there are; a burst leaves something at the highest ones
         source = np.arange(len(self._points))[:, None] - cells
         kept = np.clip(source, 0, count - 1)
         self._z = old[0] * np.exp(source * SPACING)
@@ -142,7 +142,7 @@ class ExactDirection:
     def _drop_points(self) -> None:
         """Do without the highest points, where no setting has anything left."""
         share = np.max(self._survival * self._z * self._v, axis=1)
-        needed = max(2 * STENCIL, int(np.flatnonzero(share > NEGLIGIBLE)[-1]) + 1)
+        needed = int(np.flatnonzero(share > NEGLIGIBLE)[-1]) + 1  # at least 14, since F is at least exp(-z v)
         if needed < len(self._points):
             self._use_points(needed)
             self._z, self._survival = self._z[:needed], self._survival[:needed]

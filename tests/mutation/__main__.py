@@ -55,6 +55,7 @@ def survey(scratch: Path) -> Known:
     """Kept for each file of tests until it, or what it stands on, changes."""
     files = sorted(str(file.relative_to(scratch)) for file in (scratch / TESTS).glob("test_*.py"))
     shared = [*sorted((scratch / "theory").glob("*.py")), *sorted((scratch / TESTS).glob("[!t]*.py"))]
+    shared += [HERE / "bench.py", HERE / "plants.py"]  # who surveys, and how
     ground = b"".join(file.read_bytes() for file in shared)
     folder = Path(tempfile.gettempdir()) / "lrbend-mutation"
     folder.mkdir(exist_ok=True)

@@ -73,6 +73,26 @@ def test_the_recursion_settles_at_the_closed_form(initial: float, scatter: secon
     assert p[-1, 0] / np.sqrt(rho[-2, 0] * s[-1, 0]) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(("beta1", "sigma"), [(0.0, 1e-4), (0.5, 1e-4), (0.9, 4e-4), (0.9, 1e-5)])
+def test_a_decay_larger_than_the_gradient_has_the_equilibrium_of_the_recursion(beta1: float, sigma: float) -> None:
+    """With more than all of W per step, up to where it would be turned around."""
+    rate, decay = 0.1, 0.1
+    y = float(adam_l2.decay_per_step(rate, decay, beta1, gradient_rms=sigma))
+    assert 1 < y < 2 * (1 + beta1) / (1 - beta1)
+    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
+    rho, p, s = adam_l2.moments(np.full((9000, 1), rate), decay, beta1, 0.99, 1.3 * settled, gradient_rms=sigma)
+    assert np.sqrt(rho[-1, 0]) == pytest.approx(settled, rel=1e-6)
+    cosine = float(adam_l2.cosine_equilibrium(rate, decay, beta1, gradient_rms=sigma))
+    assert p[-1, 0] / np.sqrt(rho[-2, 0] * s[-1, 0]) == pytest.approx(cosine, rel=1e-6)
+
+
+def test_a_step_turns_by_two_right_angles_at_most() -> None:
+    setting, scatter = (0.1, 0.1, 0.9), second_moment.scatter(0.9, 0.5)
+    assert adam_l2.cosine_equilibrium(*setting, gradient_rms=1e-12, scatter=scatter) == 1
+    assert adam_l2.angular_update_equilibrium(*setting, gradient_rms=1e-12, scatter=scatter) == np.pi
+    assert adam_l2.angular_update_equilibrium(*setting, gradient_rms=1e-12) == pytest.approx(np.pi, abs=0.2)
+
+
 def test_the_stated_effect_of_a_finite_second_moment() -> None:
     kappa, total, variance = scatter = second_moment.scatter(0.9, 0.95)
     setting, sigma = (1e-5, 0.1, 0.9), 0.1
@@ -102,9 +122,14 @@ def test_bias_corrections_hold_from_the_first_step() -> None:
     assert s[:, 0] == pytest.approx([1, (1 + 0.9**2) / (1 + 0.9) ** 2], rel=1e-5)
 
 
+def test_rate_times_decay_has_no_bound() -> None:
+    """What a step takes off is the decay over Adam's normaliser, which the decay itself enlarges."""
+    assert adam_l2.decay_per_step(2.0, 3.0, gradient_rms=1e3) < 0.1
+
+
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(NoEquilibrium):
         adam_l2.decay_per_step(1e-3, 0.0)
-    for bad in ({"gradient_rms": 0.0}, {"beta1": 1.0}):
+    for bad in ({"gradient_rms": 0.0}, {"gradient_rms": [1.0, 0.0]}, {"beta1": 1.0}, {"beta1": [0.9, 1.0]}):
         with pytest.raises(InvalidParameter, match=next(iter(bad))):
             adam_l2.equilibrium_rms(1e-3, 0.1, **bad)

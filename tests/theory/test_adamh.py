@@ -54,6 +54,12 @@ def test_it_turns_like_the_equivalent_adamw(rate: float, beta1: float) -> None:
     )
 
 
+@given(rates, beta1s)
+def test_the_rate_of_an_angle_inverts_the_angle_of_a_rate(rate: float, beta1: float) -> None:
+    angle = adamh.angular_update_equilibrium(rate, beta1)
+    assert adamh.learning_rate_of_angle(angle, beta1) == pytest.approx(rate, rel=1e-9)
+
+
 @given(rates)
 def test_without_momentum_the_angle_is_the_arc_tangent(rate: float) -> None:
     assert adamh.angular_update_equilibrium(rate, 0.0) == pytest.approx(np.arctan(rate), rel=1e-9)
@@ -106,8 +112,14 @@ def test_rates_for_angles_invert_the_recursion(rate: float, beta1: float, num_st
 
 
 def test_an_angle_that_no_rate_gives_is_named() -> None:
-    with pytest.raises(InvalidParameter, match="angles"):
-        adamh.rates_for_angles([0.1, 1.6])
+    assert adamh.rates_for_angles([1.5, 0.0])[1] == 0
+    for beyond in (1.6, np.pi / 2, -1e-9):
+        with pytest.raises(InvalidParameter, match="angles"):
+            adamh.rates_for_angles([0.1, beyond])
+    for rate in (0.0, np.inf, [0.01, 0.0]):
+        with pytest.raises(InvalidParameter, match="learning_rate"):
+            adamh.equivalent_decay(rate)
+    assert np.isnan(adamh.learning_rate_of_angle([0.0, -0.1])).all()
 
 
 def test_the_norm_is_held_before_each_step_and_after_the_last() -> None:

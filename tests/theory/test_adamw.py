@@ -130,6 +130,25 @@ def test_few_and_many_settings_give_the_same_trajectory() -> None:
     np.testing.assert_allclose(many[:, :2], few, rtol=1e-12)
 
 
+@pytest.mark.parametrize("rates", [np.linspace(1e-3, 1e-2, 5), np.linspace(1e-3, 1e-2, 15).reshape(5, 3)])
+def test_rates_decays_and_starts_broadcast(rates: np.ndarray) -> None:
+    """A row of rates against a column of decays and further rows of starts, each as if alone."""
+    decays, starts = np.array([[0.1], [0.3]]), np.array([0.02, 0.5, 1.0, 2.0])[:, None, None]
+    rho, p, s = adamw.moments(rates, decays, 0.9, 0.95, starts)
+    row = np.broadcast_shapes(rates.shape[1:], (4, 2, 1))
+    assert (rho.shape, p.shape, s.shape) == ((6, *row), (5, *row), (5,))
+    for i, j in np.ndindex(4, 2):
+        alone = adamw.moments(rates.reshape(5, -1)[:, -1], decays[j, 0], 0.9, 0.95, starts[i, 0, 0])
+        np.testing.assert_allclose(rho[:, i, j, -1], alone[0], rtol=1e-12)
+        np.testing.assert_allclose(p[:, i, j, -1], alone[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("beta1", [1.0, -0.1, [0.9, 1.0]])
+def test_a_momentum_outside_its_range_is_refused(beta1: float) -> None:
+    with pytest.raises(InvalidParameter, match="beta1"):
+        adamw.equilibrium_rms(1e-3, 0.1, beta1)
+
+
 def test_first_step_is_a_sign_update() -> None:
     first = predict_trajectory(AdamW(learning_rate=1e-3, weight_decay=0.1), Constant(num_steps=1), initial_rms=0.02)
     assert first.update_rms[0, 0] == pytest.approx(1)

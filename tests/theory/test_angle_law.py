@@ -113,17 +113,43 @@ def test_at_equilibrium_the_angle_is_that_of_noise_at_every_batch() -> None:
         (lambda: replace(LAW, B1=-1.0), "B1"),
         (lambda: replace(LAW, noise_batch=0.0), "noise_batch"),
         (lambda: setting(steps=-1.0), "num_tokens"),
+        (lambda: setting(initial_rms=[0.02, 0.0]), "initial_rms"),
         (lambda: setting(weight_decay=-0.1), "weight_decay"),
         (lambda: setting(direction_ratio=0.0), "direction_ratio"),
         (lambda: setting(optimizer="lion"), "optimizer"),
         (lambda: setting().at("beta1", 0.5), "axis"),
         (lambda: excess_loss(LAW, setting(), 0.0), "learning_rate"),
+        (lambda: excess_loss(LAW, setting(), [1e-3, 0.0]), "learning_rate"),
     ],
 )
 def test_bad_input_is_refused_by_name(call: object, name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         call()  # type: ignore[operator]
     assert caught.value.name == name
+
+
+@pytest.mark.parametrize(
+    ("rates", "steps", "told"),
+    [
+        ([1e-4, 2e-3], [15_000, 50_000], ""),
+        ([], 20_000, ""),
+        (1.5e-4, 20_000, ""),
+        (0.99e-4, 20_000, "learning rate 9.9e-05, fitted"),
+        ([1e-3, 2.1e-3], 20_000, "learning rate 0.001 to 0.0021, fitted"),
+        (1e-3, 75_000, "steps 7.5e+04, fitted"),
+        (3e-3, 7500, "learning rate 0.003, fitted from 0.0001 to 0.002; steps 7.5e+03, fitted"),
+    ],
+)
+def test_outside_of_a_fit_is_beyond_its_ends(rates: object, steps: object, told: str) -> None:
+    found = angle_law.EXAMPLE.outside(rates, steps)  # type: ignore[arg-type]
+    assert found == "" if not told else found.startswith(f"outside the fit: {told} from ")
+
+
+def test_pieces_in_memory_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = np.geomspace(1e-4, 0.1, 7)
+    whole = excess_loss(LAW, setting(), rates)
+    monkeypatch.setattr(angle_law, "CHUNK", 2 * angle_law.NODES)
+    np.testing.assert_allclose(excess_loss(LAW, setting(), rates), whole, rtol=1e-12)
 
 
 def test_a_schedule_may_be_an_array_of_multipliers() -> None:

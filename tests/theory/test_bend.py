@@ -27,6 +27,20 @@ def test_differences_are_exact_for_a_quartic() -> None:
     assert max(slope_error, curvature_error) < 1e-9
 
 
+def test_the_errors_of_differences_are_those_of_the_next_powers() -> None:
+    """To leading order, and here there is no other."""
+    x = 0.1 * np.array([-4.0, -2, -1, 0, 1, 2, 4])
+    slope, curvature, slope_error, curvature_error = bend._differences(x**5 + x**6, 0.1)
+    assert (abs(slope), abs(curvature)) == (pytest.approx(4e-4), pytest.approx(8e-4))
+    assert (slope_error, curvature_error) == (pytest.approx(4e-4), pytest.approx(8e-4))
+
+
+def test_a_curvature_of_just_the_limit_is_straight() -> None:
+    named = bend._directions(np.array([0.25, -0.25, 0.26, -0.26, np.nan]), 0.25)
+    kinds = [Direction.STRAIGHT, Direction.STRAIGHT, Direction.UP, Direction.DOWN, Direction.NOT_IDENTIFIABLE]
+    assert named.tolist() == kinds
+
+
 def test_the_documented_example() -> None:
     """22M to 707M parameters, 10B tokens, WSD: straight, up by 0.05 and 0.21, straight again, as n falls."""
     for strength, n_first, n_last, curvature, gap in (
@@ -137,6 +151,14 @@ def test_best_rates_and_lengths_outside_the_fit_are_told() -> None:
     assert predict_bend(EXAMPLE, short, "num_params").outside == ""  # made up: there is no fit to be outside of
 
 
+def test_scales_may_be_less_than_1_apart() -> None:
+    found = predict_measurement(EXAMPLE, RUN, "weight_decay", [0.05, 0.1, 0.2, 0.4])
+    assert np.all(np.isfinite(found.learning_rates))
+    assert found.gap == pytest.approx(
+        np.log(found.learning_rates[3]) - 3 * np.log(found.learning_rates[1]) + 2 * np.log(found.learning_rates[0])
+    )  # a line through the first two of four, even in their logarithms
+
+
 def test_predictions_against_knobs_are_those_of_single_settings() -> None:
     by_decay = predict_against(EXAMPLE, RUN, "weight_decay", [0.03, 0.3], "num_params", SIZES)
     assert by_decay[1].gap == predict_measurement(EXAMPLE, RUN.at("weight_decay", 0.3), "num_params", SIZES).gap
@@ -154,6 +176,8 @@ def test_predictions_against_knobs_are_those_of_single_settings() -> None:
         (lambda: predict_bend(EXAMPLE, RUN, "beta1"), "axis"),
         (lambda: predict_measurement(EXAMPLE, RUN, "num_params", SIZES[:3]), "scales"),
         (lambda: predict_measurement(EXAMPLE, RUN, "num_params", SIZES[::-1]), "scales"),
+        (lambda: predict_measurement(EXAMPLE, RUN, "num_params", [*SIZES, SIZES[-1]]), "scales"),
+        (lambda: predict_measurement(EXAMPLE, RUN, "num_params", SIZES.reshape(2, 3)), "scales"),
         (lambda: predict_against(EXAMPLE, RUN, "depth", [1.0], "num_params", SIZES), "axis"),
         (lambda: predict_bend(EXAMPLE, RUN, "num_params", straight_within=-1.0), "straight_within"),
     ],

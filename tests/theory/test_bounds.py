@@ -36,7 +36,7 @@ from theory.radial import Law
 from theory.regression import PowerLawRegression
 from theory.slow_norm import slow_angular_updates
 from theory.transient_map import slow_transient_map
-from theory.valley import Valley
+from theory.valley import Valley, direction_ratio
 from theory.varying_scale import ExactDirection
 
 NEXT = 1e-9  # beside an edge
@@ -143,6 +143,8 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
         above("update_norm", lambda v, angle=angle: angle(0.1, v))
         add("cosine", lambda v, angle=angle: angle(0.1, 1.0, cosine=v), [NEXT - 1, 1 - NEXT], [-1.0, 1.0])
 
+    add("curvature", lambda v: direction_ratio(v, 0.9, 0.5), [0.0, 1e9], [-NEXT, 1.01e9])
+    add("shape", lambda v: direction_ratio(1.0, 0.9, v), [1e-9, 1e9], [0.99e-9, 1.01e9])
     share("beta1", lambda v: replace(VALLEY, beta1=v))
     above("mean", lambda v: Valley.gamma(v, 1.0, 0.9))
     above("shape", lambda v: Valley.gamma(0.1, v, 0.9))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory import Constant, InvalidParameter, Linear
-from theory.checks import require_delta, require_integer, require_kind
+from theory.checks import require_delta, require_integer, require_kind, require_magnitude
 
 
 @pytest.mark.parametrize("kind", [int, np.int64, np.int16, np.uint64])
@@ -40,6 +40,13 @@ def test_a_curvature_that_counts_as_straight_has_both_its_bounds() -> None:
     for value in (0.99e-6, 100.5):
         with pytest.raises(InvalidParameter, match="delta = "):
             require_delta(value)
+
+
+def test_a_magnitude_has_both_its_bounds() -> None:
+    assert (require_magnitude("rate", 1e-20), require_magnitude("rate", 1e20)) == (1e-20, 1e20)
+    for value in (0.99e-20, 1.01e20):
+        with pytest.raises(InvalidParameter, match="rate = "):
+            require_magnitude("rate", value)
 
 
 def test_a_count_ends_where_floats_stop_to_hold_all_whole_numbers() -> None:

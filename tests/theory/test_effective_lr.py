@@ -229,12 +229,23 @@ def test_small_batches_make_progress_like_the_root_of_the_batch() -> None:
     assert effective_lr.signal_share(1e9, 1.0) == pytest.approx(1, rel=1e-8)
 
 
+def test_sides_that_lie_on_one_line_are_a_triangle() -> None:
+    assert effective_lr.angle_from_relative_update(0.0) == 0
+    assert effective_lr.angle_from_relative_update([0.5, 2.5], 1.5) == pytest.approx([0, np.pi])
+    assert effective_lr.model_angle([0.1, 0.1], [1, 1]) == pytest.approx(0.1)  # matrices of one entry
+
+
 @pytest.mark.parametrize(
     "call",
     [
         lambda: effective_lr.angle_from_norm_ratio(0.1, 1.0, cosine=1.0),
         lambda: effective_lr.norm_growth(0.1, 0.0),
+        lambda: effective_lr.norm_growth(0.1, [1.0, 0.0]),
+        lambda: effective_lr.norm_growth(0.1, 1.0, cosine=[0.0, 1.0]),
         lambda: effective_lr.angle_from_relative_update(3.0),
+        lambda: effective_lr.angle_from_relative_update(2.1),
+        lambda: effective_lr.angle_from_relative_update([1.0, 2.1]),
+        lambda: effective_lr.adamw_from_adamh(0.01, [0.1, 0.0]),
         lambda: effective_lr.adamw_from_adamh(0.01, 0.0),
         lambda: effective_lr.model_angle([0.1, 0.1], [10, 0]),
     ],

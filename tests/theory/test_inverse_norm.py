@@ -129,6 +129,13 @@ def test_many_settings_are_each_as_if_alone() -> None:
             assert every[:, i, 3] == pytest.approx(one[:, 0], rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.95), (0.5, 0.5), (0.0, 0.9)])
+def test_the_first_step_is_a_sign_across_the_weights(beta1: float, beta2: float) -> None:
+    moments = run(3, 0.01, 0.3, 0.05, beta1, beta2, direction_ratio=np.array([0.8, 1.0, 1.0]))
+    assert moments.s[0, 0] == pytest.approx(0.64, rel=2e-4)
+    assert moments.p[0, 0] == 0
+
+
 def test_units_drop_out() -> None:
     """Rate and start times c and decay over c: the norm times c, the angle as it was. So does the gradient's unit."""
     base = run(800, 0.01, 0.3, 0.05, beta2=0.98)

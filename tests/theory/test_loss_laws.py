@@ -97,16 +97,34 @@ def test_coordinates_round_trip(law: laws.LossLaw) -> None:
     assert list(vars(again).values()) == pytest.approx(list(vars(law).values()), rel=1e-12)
 
 
+def test_a_long_sum_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 records and 121 drops make ten parts of at most 5,000 terms."""
+    rates, terms, payback = wsd_rates(), [], MultiPowerLaw.payback
+
+    def noted(law: MultiPowerLaw, schedule: laws.Condensed) -> np.ndarray:
+        terms.append(schedule.steps.size * schedule.drop.size)
+        return payback(law, schedule)
+
+    monkeypatch.setattr(MultiPowerLaw, "payback", noted)
+    whole = MULTI_POWER.loss(rates)
+    monkeypatch.setattr(laws, "MAX_TERMS", 5000)
+    np.testing.assert_allclose(MULTI_POWER.loss(rates), whole, rtol=1e-12)
+    assert terms == [48_400, *[4840] * 10]
+
+
 def test_bad_schedules_are_refused() -> None:
     for rates, steps, message in (
         (np.array([1e-3, -1e-3]), None, r"rates = -0\.001 must be finite and at least 0"),
         (np.zeros((2, 2)), None, "rates = .* must be a row"),
+        (np.zeros(0), None, "rates = .* must be a row of at least one number"),
+        (wsd_rates(), np.array([[3, 4]]), "steps = .* must be a row of whole numbers"),
         (wsd_rates(), np.array([3, 400]), "steps = 400 must be between 0 and 399"),
         (wsd_rates(), np.array([0.5]), "steps = .* must be a row of whole numbers"),
         (np.array([0.0, 1e-3]), None, "steps = 0 must be at or after the first step with a positive rate"),
     ):
         with pytest.raises(InvalidParameter, match=message):
             MULTI_POWER.loss(rates, steps)
+    assert MULTI_POWER.loss([1e-3]).shape == (1,)
 
 
 # Closed forms

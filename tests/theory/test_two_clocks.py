@@ -1,6 +1,6 @@
 """The law in two clocks: closed forms, what is worth when, and the search for its optimum."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from scipy.integrate import quad
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter
-from theory.final_loss import best_learning_rate
+from theory.final_loss import FinalLossLaw, best_learning_rate
 from theory.two_clocks import TwoClockLaw, derive_constant_angle, derive_lag
 
 LAW = TwoClockLaw(
@@ -101,6 +101,24 @@ def test_the_best_rate_is_the_least_of_a_fine_scan() -> None:
     assert least == pytest.approx(scan(fine).min(), abs=1e-4)
     with pytest.raises(InvalidParameter, match="learning_rates"):
         best_learning_rate(LAW, rates[-5:], shape[:, None] * rates[-5:], shape)
+
+
+@dataclass(frozen=True)
+class Parabola(FinalLossLaw):
+    """In ln of the first angle, with its bottom of 2 at an angle of 0.01."""
+
+    def _loss(self, angles: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+        return 2 + 3 * (np.log(angles[0]) - np.log(0.01)) ** 2
+
+
+@pytest.mark.parametrize("rates", [[0.8, 1.1, 1.4], [0.9, 1.1, 1.4, 1.7], [0.4, 0.7, 1.1, 1.4]])
+def test_the_best_rate_of_a_parabola_is_exact_wherever_it_lies(rates: list[float]) -> None:
+    """Also with the least loss next to an end; at an end there is none."""
+    angles = 0.01 * np.array([rates])
+    assert best_learning_rate(Parabola(), rates, angles, [1.0]) == pytest.approx((1.0, 2.0), rel=1e-9)
+    for end in (slice(None, 2), slice(-2, None)):
+        with pytest.raises(InvalidParameter, match="learning_rates"):
+            best_learning_rate(Parabola(), rates[end], angles[:, end], [1.0])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import mpmath
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_swing_decays_by_the_root_of_beta1_between_its_ends(beta1: float) ->
 def test_limits_without_curvature_or_momentum() -> None:
     assert direction_ratio(0.0, 0.9) == 1
     assert direction_ratio(1.5, 0.0) == 1
-    assert direction_ratio(0.0, 0.9, shape=0.5) == pytest.approx(1)
+    assert direction_ratio(0.0, 0.9, shape=0.5) == pytest.approx(1, abs=1e-12)
     np.testing.assert_allclose(single(0.0, 0.9).gradient_autocorrelation(5), 0)
     edge = float(stability_limit(0.9))
     assert direction_ratio(edge * (1 - 1e-9), 0.9) == pytest.approx(np.sqrt(0.1 / 1.9))
@@ -176,8 +177,21 @@ def test_moved_there_and_back() -> None:
     back = there.moved(factor=1 / 3.0, beta1=0.9)
     np.testing.assert_allclose(back.curvatures, two().curvatures, rtol=1e-9)
     np.testing.assert_allclose(back.shares, two().shares, rtol=1e-9)
-    far = two().moved(factor=1e6)  # Adam's normaliser keeps any rate stable
-    assert far.curvatures.max() == pytest.approx(38, rel=1e-3)
+    for factor in (1e6, 1e12):  # Adam's normaliser keeps any rate stable
+        far = two().moved(factor=factor)
+        assert far.curvatures.max() == pytest.approx(38, rel=1e-3)
+        assert far.shares == pytest.approx([0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("sharp", [1e-9, 1e-13, 1e-30])
+def test_at_the_limit_the_sharpest_direction_has_what_the_others_leave(sharp: float) -> None:
+    """However small its noise: r is that at which it reaches the limit, and the others' share follows from it."""
+    start = Valley(beta1=0.9, curvatures=np.array([0.2, 3.0]), shares=np.array([1 - sharp, sharp]))
+    found = start.moved(factor=30.0)
+    r = 30 * 3.0 / np.sqrt(noise_share(0.2, 0.9)) / stability_limit(0.9)
+    other = 1 / (r**2 * noise_share(0.2 * stability_limit(0.9) / 3.0, 0.9))
+    assert found.shares == pytest.approx([other, 1 - other], rel=1e-6)
+    assert found.curvatures[1] == pytest.approx(stability_limit(0.9), rel=1e-8)
 
 
 def test_without_a_change_of_setting_nothing_moves() -> None:
@@ -206,11 +220,33 @@ def test_spectra_come_back_from_their_lags() -> None:
     assert (mean, shape) == pytest.approx((1.2, 0.4), rel=1e-3)
 
 
+def test_shares_may_be_0_and_sum_to_1_to_the_last_digit() -> None:
+    assert Valley(beta1=0.9, curvatures=np.array([0.2, 3.0]), shares=np.array([1.0, 0.0])).direction_ratio < 1
+    lags = two().gradient_autocorrelation(40)
+    for found in (
+        Valley.gamma(1.0, 3.0, 0.9),  # whose first bins hold next to nothing and are left out
+        Valley.fitted(lags, 0.9),
+        Valley.fitted(lags + 0.5, 0.9, largest=0.5),
+        two().moved(factor=1e5),  # so near the limit that rounding shows in them
+    ):
+        assert np.all(found.shares > 0)
+        assert found.shares.sum() == pytest.approx(1, abs=1e-14)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda b: single(0.1, b), lambda b: two().moved(beta1=b), lambda b: two().scaled(beta1=b)]
+)
+def test_a_momentum_is_refused_with_its_range(call: Callable[[float], Valley]) -> None:
+    with pytest.raises(InvalidParameter, match=r"^beta1 = 2.5 must be a finite number at least 0 and below 1$"):
+        call(2.5)
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [
         ("curvature", lambda: direction_ratio(-0.1, 0.9)),
         ("curvature", lambda: direction_ratio(39.0, 0.9)),
+        ("curvature", lambda: direction_ratio(6.0, 0.5)),  # the limit itself
         ("curvature", lambda: direction_ratio(np.inf, 0.9, 0.5)),
         ("curvature", lambda: direction_ratio([1.0, -0.1], 0.9)),
         ("curvature", lambda: direction_ratio([1.0, 39.0], 0.9)),
@@ -225,6 +261,7 @@ def test_spectra_come_back_from_their_lags() -> None:
         ("beta1", lambda: direction_ratio(1.0, 1.0)),
         ("beta1", lambda: stability_limit(-0.1)),
         ("curvatures", lambda: single(38.1, 0.9)),
+        ("curvatures", lambda: single(6.0, 0.5)),
         ("curvatures", lambda: single(-1.0, 0.9)),
         ("shares", lambda: Valley(beta1=0.9, curvatures=np.ones(2), shares=np.ones(2))),
         ("shares", lambda: Valley(beta1=0.9, curvatures=np.ones(2), shares=np.array([1.5, -0.5]))),
@@ -234,6 +271,7 @@ def test_spectra_come_back_from_their_lags() -> None:
         ("mean", lambda: Valley.gamma(0.0, 1.0, 0.9)),
         ("shape", lambda: Valley.gamma(1.0, 0.0, 0.9)),
         ("largest", lambda: Valley.fitted([0.1, 0.0], 0.9, largest=38.0)),
+        ("largest", lambda: Valley.fitted([0.1, 0.0], 0.9, largest=0.0)),
         ("autocorrelation", lambda: Valley.fitted([0.1], 0.9)),
         ("autocorrelation", lambda: Valley.fitted_gamma([0.1, np.nan], 0.9)),
     ],

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from theory import InvalidParameter, driven, momentum, second_moment
-from theory.varying_scale import ExactDirection
+from theory.varying_scale import HIGHEST, LOWEST, SPACING, ExactDirection, _quadrature
 
 Array = NDArray[np.float64]
 
@@ -41,6 +41,7 @@ def test_the_start_where_the_second_moment_is_a_plain_mean(beta1: float) -> None
     rates = np.full((num_steps, 1), RATE)
     _, p = driven.moments(rates, np.full_like(rates, 1 - ALPHA), drive, 1.0)
     assert square[:, 0] == pytest.approx(drive.variance, rel=2e-4)
+    assert alignment[0] == 0
     assert alignment[1:] == pytest.approx(p[1:], rel=2e-4)
 
 
@@ -69,6 +70,41 @@ def test_any_history_against_monte_carlo(beta1: float, beta2: float) -> None:
                 error = 5 * simulated.std(axis=1) / np.sqrt(num) + 3e-4 * np.abs(theory)
                 assert np.all(np.abs(simulated.mean(axis=1) - theory) < error + 1e-15), t
         w = ALPHA * w - RATE * u
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.8, 0.95), (0.5, 0.3)])
+def test_the_fields_are_those_of_the_whole_history(beta1: float, beta2: float) -> None:
+    """F and G by their definition, at points that follow 1/v cell by cell and end where nothing is left: exact but for
+    what is taken up at the lowest, where a whole gradient may be :math:`e^{-7}` from its limit."""
+    sizes = sizes_that_jump()
+    direction = ExactDirection(3, beta1, beta2)
+    assert not direction.square.any()
+    assert direction._points[[0, -1]] == pytest.approx([LOWEST, HIGHEST])
+    for t, size in enumerate(sizes):
+        direction.see(size**2)
+        age = np.arange(t, -1, -1)[:, None]
+        in_v, in_m = (1 - beta2) * beta2**age * sizes[: t + 1] ** 2, ((1 - beta1) * beta1**age * sizes[: t + 1]) ** 2
+        lowest = np.log(direction._z[0] * in_v.sum(axis=0))
+        assert np.all((lowest > LOWEST - 1e-9) & (lowest < LOWEST + SPACING))
+        damped = 1 / (1 + 2 * direction._z[:, None] * in_v)
+        survival, squares = np.prod(np.sqrt(damped), axis=1), np.sum(in_m * damped, axis=1)
+        np.testing.assert_allclose(direction._survival, survival, rtol=0, atol=1e-6)
+        error = np.abs(direction._survival * direction._squares - survival * squares)
+        assert np.all(error < 1e-3 * in_m.sum(axis=0))
+        direction.move(np.full(3, RATE), np.full(3, ALPHA))
+    assert 14 <= len(direction._z) <= 27
+
+
+def test_integrals_of_a_square_have_their_closed_forms() -> None:
+    r"""Of :math:`(1+z)^{-2}`, which falls as fields do. What is below the lowest point costs the first and the second
+    what is left here, the interpolation the third."""
+    points, by_area, by_root, sums = _quadrature()
+    z = np.exp(points)
+    field = (1 + z) ** -2.0
+    assert by_area @ field == pytest.approx(1, abs=1.5e-6)
+    assert by_root @ field == pytest.approx(np.pi / 2, rel=6e-5)
+    low = z < 3
+    np.testing.assert_allclose((sums @ field)[low], np.pi / 2 * (1 + z[low]) ** -1.5, rtol=1e-3)
 
 
 def test_the_unit_of_the_gradient_drops_out() -> None:

@@ -1,0 +1,52 @@
+"""The models of specifications: what all runs of one have in common, whichever optimizer it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from theory import SGDM, AdamC, AdamH, AdamL2, AdamW, InvalidParameter, Muon, Optimizer
+from theory.models import model_of
+
+DECAYED = {"learning_rate": 0.02, "weight_decay": 0.3}
+RATES = 0.02 * np.array([1.0, 0.5, 0.25])
+
+
+@pytest.mark.parametrize("optimizer", [SGDM(**DECAYED), AdamL2(**DECAYED), AdamW(**DECAYED), AdamC(**DECAYED)])
+def test_a_step_without_a_rate_forgets_nothing(optimizer: Optimizer) -> None:
+    model = model_of(optimizer)
+    found = model.num_relaxations(np.insert(RATES, 1, 0.0))
+    assert found == pytest.approx(model.num_relaxations(RATES), rel=1e-12)
+    assert found is not None
+    assert found > 0
+
+
+@pytest.mark.parametrize("optimizer", [SGDM(**DECAYED, decoupled=True), AdamL2(**DECAYED), AdamW(**DECAYED)])
+def test_a_row_of_starts_is_as_many_runs(optimizer: Optimizer) -> None:
+    model = model_of(optimizer)
+    together = model.moments(RATES, np.array([0.1, 0.4]))
+    for k, start in enumerate((0.1, 0.4)):
+        alone = model.moments(RATES, np.array([start]))
+        assert alone.rho.shape == (4, 1)
+        for one, both in zip(alone, together, strict=True):
+            np.testing.assert_allclose(np.broadcast_to(both, (len(both), 2))[:, k], one[:, 0], rtol=1e-12)
+
+
+def test_on_the_sphere_nothing_decays() -> None:
+    model = model_of(AdamH(learning_rate=0.02))
+    assert model.num_relaxations(RATES) is None
+    assert not model.moments(RATES, np.array([0.1])).shrinkage.any()
+
+
+@pytest.mark.parametrize("shape", [None, (8,), (8, 4, 2), (8, 0), (8.0, 4)])
+def test_a_matrix_has_two_sides(shape: tuple[int, int] | None) -> None:
+    with pytest.raises(InvalidParameter, match="shape"):
+        model_of(Muon(**DECAYED), shape=shape)
+    assert model_of(Muon(**DECAYED), shape=(8, 1)).equilibrium(1.0).weight_rms > 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("learning_rate", 0.99e-20), ("weight_decay", 0.99e-20)])
+def test_powers_that_no_float_holds_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InvalidParameter, match=name):
+        model_of(AdamW(**{**DECAYED, name: value}))
+    assert model_of(AdamW(learning_rate=0.02, weight_decay=0.0)).num_relaxations(RATES) == 0
