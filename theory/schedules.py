@@ -253,7 +253,7 @@ def coarsened(schedule: Schedule) -> Schedule:
     late = 1 / np.arange(num_steps, 0, -1.0)  # d ln of the time left
     place = sum(np.cumsum(part) / part.sum() for part in (changed, late)) / 2
     pieces = np.minimum(np.floor(place * PIECES), PIECES - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    starts = np.flatnonzero(np.diff(pieces, prepend=np.nan))
     lengths = np.diff(starts, append=num_steps)
     held = np.repeat(np.add.reduceat(m, starts) / lengths, lengths)
     lost = 1 - float(np.sum(held**2) / np.sum(m**2))

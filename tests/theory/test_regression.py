@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import hadamard
 
 from theory import InvalidParameter
 from theory.regression import PowerLawRegression, derive_gradient_covariance, gradient_covariance, mixture
@@ -87,6 +88,11 @@ def test_mixture_is_orthogonal_symmetric_and_even(n: int) -> None:
     assert np.allclose(np.abs(q), n**-0.5)
     assert np.allclose(q, q.T)
     assert np.allclose(q @ q, np.eye(n))
+    place = np.arange(n)
+    exchanged = place & ~255 | (place & 15) << 4 | (place >> 4) & 15  # hexadecimal digits of the place within 256
+    np.testing.assert_allclose(q, hadamard(n)[:, exchanged] / np.sqrt(n), rtol=1e-14)
+    table = np.random.default_rng(0).standard_normal((2, 3, n))
+    np.testing.assert_allclose(mixture(table), table @ q, rtol=0, atol=1e-13)
 
 
 def test_the_mixed_basis_has_the_same_losses_turned() -> None:
