@@ -1,5 +1,7 @@
 """Schedules: sums equal integrals, integrals equal quadrature, segments fit together."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,6 +10,7 @@ from scipy.integrate import quad
 
 from theory import WSD, Constant, Cosine, CosineRestarts, InvalidParameter, Linear, Schedule, Tabulated
 from theory.schedules import PIECES, as_schedule, coarsened
+from theory.segments import Segment
 
 
 @st.composite
@@ -46,6 +49,17 @@ def test_integrals_equal_quadrature(schedule: Schedule, fraction: float) -> None
     for power, integral in ((1, schedule.integral), (2, schedule.integral_of_square)):
         expected = quad(lambda x: float(schedule.value(x)) ** power, 0, end, **options)[0]  # noqa: B023
         assert integral(end) == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("shape", ["ramp", "half cosine"])
+@pytest.mark.parametrize(("first", "last"), [(0.7, 0.2), (0.3, 0.9), (0.4, 0.4)])
+def test_a_piece_between_any_two_rates(shape: Literal["ramp", "half cosine"], first: float, last: float) -> None:
+    piece, x = Segment(shape, 5, first, last), np.array([0.5, 2.0, 5.0])
+    np.testing.assert_allclose(piece.value(np.array([0.0, 2.5, 5.0])), [first, (first + last) / 2, last], rtol=1e-14)
+    for power, integral in ((1, piece.integral(x)), (2, piece.integral_of_square(x))):
+        expected = [quad(lambda u: float(piece.value(np.array(u))) ** power, 0, end)[0] for end in x]  # noqa: B023
+        np.testing.assert_allclose(integral, expected, rtol=1e-12)
+    np.testing.assert_allclose(piece.time_at_integral(piece.integral(x)), x, rtol=1e-12)
 
 
 def test_shapes_at_known_points() -> None:
