@@ -340,7 +340,7 @@ def steps_between(
 def _average(values: Array, beta: float) -> Array:
     """Bias-corrected running mean."""
     kept = np.full(len(values), beta)
-    sums = [affine_recursion(kept, (1 - beta) * each, np.zeros(()))[1:] for each in (values, np.ones_like(values))]
+    sums = [affine_recursion(kept, each, np.zeros(()))[1:] for each in (values, np.ones_like(values))]
     return sums[0] / sums[1]
 
 

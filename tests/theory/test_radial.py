@@ -73,6 +73,8 @@ def test_settings_side_by_side_are_settings_one_by_one() -> None:
         alone = radial.moments(rates[:, place], 0.2 * rates[:, place], BETA1, BETA2, start)
         np.testing.assert_allclose(both.rho[:, place], alone.rho, rtol=1e-14)
         np.testing.assert_allclose(both.p[:, place], alone.p, rtol=1e-14)
+    from_one = radial.moments(rates, 0.2 * rates, BETA1, BETA2, 0.5)
+    np.testing.assert_array_equal(from_one.rho[:, 1], both.rho[:, 1])
 
 
 @pytest.mark.parametrize("beta2", [0.99, 0.999])

@@ -204,6 +204,8 @@ def test_the_start_is_there_to_first_order() -> None:
     entries, carries = (np.array(each) for each in zip(*drive.modes(), strict=True))
     at_one = float(settled.at(1)) / (q * beta1)
     np.testing.assert_allclose(entries.sum(axis=0)[steps] / plain_entry[steps] - at_one, lacking, atol=1e-12)
+    later = settled.amplitudes[1:] / (q * beta1)  # what is lacking goes with the slowest mode
+    np.testing.assert_allclose(entries[1:] / plain_entry, np.tile(later, (4001, 1)).T, rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(carries, np.outer(beta2 ** np.arange(len(carries)), plain_carry), rtol=1e-12)
     assert abs(lacking[0]) > 0.01
     memoryless = second_moment.drive(20, 0.0, beta2)
