@@ -301,6 +301,9 @@ def test_beside_a_norm_that_is_held_above_zero_others_are_as_if_alone() -> None:
         np.testing.assert_allclose(rho[1:], account, rtol=1e-9)
         held = p >= np.sqrt(rho[:-1] * s) * (1 - 1e-12)
         assert held.any() == (place == 0)
+    norms, means = radial._above_zero(np.array([-1.0, 0.0, 0.5]), np.array([9.0, 9.0, 9.0]), 4.0, 1.0, 0.5, 1.0)
+    np.testing.assert_allclose(norms, [4e-12, 4e-12, 0.5], rtol=1e-12)  # 0.5 of the weights less a step as long
+    assert means.tolist() == [2.0, 2.0, 9.0]
 
 
 @pytest.mark.parametrize(
