@@ -198,7 +198,7 @@ def test_steps_are_the_integral_of_one_over_the_flow(start: float, end: float, z
     eta, lam, law = 2e-3, 0.3, Law(outward=1.4, valley=z_v)
     given = {"direction_ratio": 0.9, "law": law}
     settled = float(radial.equilibrium_rms(eta, lam, **given))
-    near = sorted(abs(rms / settled - 1) for rms in (start, end))[0]
+    near = min(abs(rms / settled - 1) for rms in (start, end))
     found = float(radial.steps_between(start, end, eta, lam, **given))
     if (start - settled) * (end - settled) < 0:
         assert found == np.inf

@@ -67,6 +67,7 @@ def test_shapes_at_known_points() -> None:
     np.testing.assert_allclose(cosine.value([0, 5, 10, 60, 110]), [0, 0.5, 1, 0.55, 0.1])
     wsd = WSD(num_steps=100, warmup_steps=10, decay_fraction=0.3)
     np.testing.assert_allclose(wsd.value([5, 10, 70, 85, 100]), [0.5, 1, 1, 0.5, 0], atol=1e-12)
+    np.testing.assert_array_equal(wsd.value([np.nan, 20]), [np.nan, 1])
     assert (wsd.peak_end, cosine.peak_end, Constant(num_steps=7).peak_end) == (70, 10, 7)
     np.testing.assert_allclose(Linear(num_steps=4).multipliers(), [0.875, 0.625, 0.375, 0.125])
     assert WSD(num_steps=100).peak_end == 80  # a fifth of the run decays unless told
