@@ -164,7 +164,7 @@ def moments(
     single = squares.size == 1  # numbers of Python's are ten times as fast as arrays of one entry
     norms: list[Any] = [squares.item() if single else squares]
     means: list[Any] = []
-    etas, taken = ((each.reshape(-1).tolist() if single else list(each)) for each in table)
+    etas, taken = ((each.ravel().tolist() if single else list(each)) for each in table)
     mean: Any = 0.0
     for t, (eta, x) in enumerate(zip(etas, taken, strict=True)):
         radial = 0.5 * eta * excess[t] * (1 - law.force(eta / norms[t] ** 0.5))
@@ -190,7 +190,7 @@ def _above_zero(norm: Any, p: Any, before: Any, s: float, x: Any, eta: Any) -> t
 
 
 def starting_gradients(num_steps: int) -> Array:
-    r"""(num_steps,) relative size of gradients from the start of training, :math:`\sqrt{1+13e^{-t/50}}` at step t."""
+    r"""(num_steps,) relative size of gradients from the start of training, :math:`\sqrt{1+14.5e^{-t/50}}`, t from 1."""
     return np.sqrt(1 + BURST * np.exp(-np.arange(1, num_steps + 1) / BURST_STEPS))
 
 
@@ -340,7 +340,7 @@ def steps_between(
 def _average(values: Array, beta: float) -> Array:
     """Bias-corrected running mean."""
     kept = np.full(len(values), beta)
-    sums = [affine_recursion(kept, (1 - beta) * each, np.zeros(()))[1:] for each in (values, np.ones_like(values))]
+    sums = [affine_recursion(kept, each, np.zeros(()))[1:] for each in (values, np.ones_like(values))]
     return sums[0] / sums[1]
 
 

@@ -132,7 +132,7 @@ def mixture(x: Array) -> Array:
     Walsh and Hadamard's matrix, with the two hexadecimal digits of a place within 256 exchanged.
     """
     *others, n = x.shape
-    y = x.reshape(*others, n // 256, 16, 16).swapaxes(-1, -2).reshape(*others, n)
+    y = x.reshape(*others, n // 256, 16, 16).mT.reshape(*others, n)
     half = 1
     while half < n:
         pairs = y.reshape(*others, n // (2 * half), 2, half)

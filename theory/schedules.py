@@ -252,8 +252,7 @@ def coarsened(schedule: Schedule) -> Schedule:
     changed = np.abs(np.diff(m, prepend=m[0]))
     late = 1 / np.arange(num_steps, 0, -1.0)  # d ln of the time left
     place = sum(np.cumsum(part) / part.sum() for part in (changed, late)) / 2
-    pieces = np.minimum(np.floor(place * PIECES), PIECES - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(pieces, prepend=-1))
+    starts = np.flatnonzero(np.diff(np.floor(place * PIECES), prepend=np.nan))  # the last step alone has several parts
     lengths = np.diff(starts, append=num_steps)
     held = np.repeat(np.add.reduceat(m, starts) / lengths, lengths)
     lost = 1 - float(np.sum(held**2) / np.sum(m**2))

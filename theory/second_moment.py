@@ -176,7 +176,7 @@ def scatter(beta1: float = 0.9, beta2: float = 0.95, law: GradientLaw = GAUSSIAN
     update = autocovariance(beta1, beta2, law)
     b = 1 - beta2
     log_z, log_f, ratio = _tables(beta2, law)
-    own = (1 - beta1) * _history(log_z, ratio, -np.log(beta2), beta1 * beta2, slope=0.0)
+    own = (1 - beta1) * _history(log_z, ratio, -np.log(beta2), beta1 * beta2)
     # v^(-1/2) and v^(-3/2) as integrals over exp(-x v), with z = b x
     root = np.exp(log_z / 2 + log_f)
     response = float(GRID_STEP / np.sqrt(np.pi * b) * np.sum(root * (1 - 2 * np.exp(log_z) * own)))
@@ -199,21 +199,20 @@ def _polynomial(beta1: float, beta2: float, law: GradientLaw) -> Array:
 
     b = 1 - beta2
     log_z, log_f, ratio = _tables(beta2, law)
-    log_fg = log_f + np.log((1 - beta1) ** 2 * _history(log_z, ratio, -np.log(beta2), beta1**2, slope=0.0))
+    log_fg = log_f + np.log((1 - beta1) ** 2 * _history(log_z, ratio, -np.log(beta2), beta1**2))
     present = log_f > -600
-    end = log_z[present][-1]
+    end = log_z[present].max()
     table_f, table_fg = (CubicSpline(log_z[present], values[present]) for values in (log_f, log_fg))
 
     nodes = np.arange(log_z[0] + 2, end, NODE_STEP)
     x = np.exp(nodes)
     half = np.exp(nodes / 2)
-    points = (1 + np.cos(np.pi * (np.arange(DEGREE + 1) + 0.5) / (DEGREE + 1))) / 2
+    points = (1 + chebyshev.chebpts1(DEGREE + 1)) / 2
     values = []
     for w in points:
         log_sum = np.log(x[:, None] + w * x)
-        fg = np.where(log_sum < end, np.exp(table_fg(np.minimum(log_sum, end))), 0.0)
-        before = nodes + np.log(w)
-        later = np.exp(table_f(nodes) - np.where(before > log_z[0], table_f(np.maximum(before, log_z[0])), 0.0))
+        fg = np.exp(table_fg(np.minimum(log_sum, end)))  # 0 beyond it
+        later = np.exp(table_f(nodes) - table_f(np.maximum(nodes + np.log(w), log_z[0])))
         values.append(NODE_STEP**2 / (np.pi * b) * (half @ fg @ (half * later)))
     series = chebyshev.chebfit(2 * points - 1, values, DEGREE)
     return np.asarray(Polynomial(chebyshev.cheb2poly(series))(Polynomial([-1, 2])).coef)
@@ -223,19 +222,16 @@ def _tables(beta2: float, law: GradientLaw) -> tuple[Array, Array, Array]:
     r""":math:`\ln z`, :math:`\ln F` and :math:`\psi/\varphi` on a grid."""
     log_z = np.arange(np.log(1 - beta2) - 46, np.log(1 - beta2) + 60, GRID_STEP)
     log_phi, ratio = law.transforms(np.exp(log_z))
-    return log_z, _history(log_z, log_phi, -np.log(beta2), 1.0, slope=1.0), ratio
+    return log_z, _history(log_z, log_phi, -np.log(beta2), 1.0), ratio
 
 
-def _history(log_z: Array, values: Array, shift: float, weight: float, *, slope: float) -> Array:
-    r""":math:`\sum_{i\ge0} weight^i\, y(\ln z - i\,shift)`, doubling the number of terms; y goes as z**slope at 0."""
+def _history(log_z: Array, values: Array, shift: float, weight: float) -> Array:
+    r""":math:`\sum_{i\ge0} weight^i\, y(\ln z - i\,shift)`, by doublings; y stays as it is at the start of the grid."""
     from scipy.interpolate import CubicSpline
 
     total = values
-    while shift < log_z[-1] - log_z[0] and weight > 1e-18:
-        earlier = log_z - shift
-        inside = CubicSpline(log_z, total)(np.maximum(earlier, log_z[0]))
-        below = total[0] * np.exp(slope * (earlier - log_z[0]))
-        total = total + weight * np.where(earlier >= log_z[0], inside, below)
+    while shift < np.ptp(log_z) and weight > 1e-18:
+        total = total + weight * CubicSpline(log_z, total)(np.maximum(log_z - shift, log_z[0]))
         shift, weight = 2 * shift, weight**2
     return total
 

@@ -106,7 +106,7 @@ class Piecewise:
     def value(self, x: ArrayLike) -> NDArray[np.float64]:
         """s(x) at continuous times x in [0, num_steps]."""
         x = self._times(x)
-        result, start = np.zeros_like(x), 0
+        result, start = np.full_like(x, np.nan), 0
         for segment in self.segments():
             inside = (x >= start) & (x <= start + segment.length)
             result[inside] = segment.value(x[inside] - start)

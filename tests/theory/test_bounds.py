@@ -106,11 +106,13 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
     add("target_exponent", lambda v: replace(REGRESSION, target_exponent=v), [1.01, 8.0], [1.0, 8.01])
     add("label_noise", lambda v: replace(REGRESSION, label_noise=v), [0.0], [-NEXT])
 
-    add("warmup_steps", lambda v: Linear(num_steps=10, warmup_steps=v), [0], [-1])
+    add("warmup_steps", lambda v: Linear(num_steps=10, warmup_steps=v), [0, 10], [-1, 11])
     add("num_steps", lambda v: Constant(num_steps=v), [1], [0])
     add("final_fraction", lambda v: Linear(num_steps=10, final_fraction=v), [0.0, 1.0], [-NEXT, 1 + NEXT])
     add("decay_fraction", lambda v: WSD(num_steps=10, decay_fraction=v), [0.0, 1.0], [-NEXT, 1 + NEXT])
     add("num_cycles", lambda v: CosineRestarts(num_steps=10, warmup_steps=3, num_cycles=v), [1, 7], [0, 8])
+    for warmup in (3, 4):
+        add("num_cycles", lambda v, w=warmup: CosineRestarts(num_steps=4, warmup_steps=w, num_cycles=v), [1], [2])
     add("steps", lambda v: Tabulated(num_steps=9, steps=(v,), values=(1.0,)), [0], [-1])
     add("values", lambda v: Tabulated(num_steps=9, steps=(0, 1), values=(1.0, v)), [0.0, 1.0], [-NEXT, 1 + NEXT])
 

@@ -10,6 +10,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import quad
 
 from theory import Cosine, InvalidParameter, NoEquilibrium, adamw, bernoulli, radial
 from theory.measured import measured_moments
@@ -17,6 +18,7 @@ from theory.momentum import stationary_update_rms
 from theory.radial import Law
 
 BETA1, BETA2 = 0.9, 0.999
+DOCS = Path(__file__).parents[2] / "docs"
 UNIT = {"direction_ratio": 1.0}
 
 
@@ -71,6 +73,8 @@ def test_settings_side_by_side_are_settings_one_by_one() -> None:
         alone = radial.moments(rates[:, place], 0.2 * rates[:, place], BETA1, BETA2, start)
         np.testing.assert_allclose(both.rho[:, place], alone.rho, rtol=1e-14)
         np.testing.assert_allclose(both.p[:, place], alone.p, rtol=1e-14)
+    from_one = radial.moments(rates, 0.2 * rates, BETA1, BETA2, 0.5)
+    np.testing.assert_array_equal(from_one.rho[:, 1], both.rho[:, 1])
 
 
 @pytest.mark.parametrize("beta2", [0.99, 0.999])
@@ -95,6 +99,46 @@ def test_memory_of_larger_gradients_against_simulated_adam(beta2: float) -> None
     np.testing.assert_allclose(np.sqrt(run.rho[:-1]), np.sqrt(rho), rtol=0.02)
     forgetful = radial.moments(*given, **UNIT, gradient_scale=np.ones(steps), law=radial.NOISE)
     assert np.max(np.abs(np.sqrt(forgetful.rho[:-1] / rho) - 1)) > 0.06
+
+
+def test_a_direction_ratio_is_a_rate_where_the_force_does_not_ask_for_the_step() -> None:
+    """D and eta act as their product, whatever D does from step to step; p is D times that of D = 1, s its square."""
+    law = Law(outward=1.5, valley=np.inf)
+    D = 1 + 0.4 * np.sin(np.arange(60.0))
+    rates, ones = np.linspace(2e-3, 2e-2, 60), np.ones(60)
+    given = {"beta1": BETA1, "beta2": 0.95, "initial_rms": 0.05, "law": law, "gradient_scale": ones}
+    run = radial.moments(rates, 0.1 * rates, **given, direction_ratio=D)
+    plain = radial.moments(D * rates, 0.1 * rates, **given, direction_ratio=ones)
+    np.testing.assert_allclose(run.rho, plain.rho, rtol=1e-12)
+    np.testing.assert_allclose(run.p, D * plain.p, rtol=1e-9, atol=1e-18)
+    np.testing.assert_allclose(run.s, D**2 * plain.s, rtol=1e-12)
+
+
+def test_the_direction_remembers_earlier_sizes_through_both_averages() -> None:
+    r""":math:`s_t = D^2\sum a_i^2h_i^2/\sum b_ih_i^2`, with the weights of the two bias-corrected averages."""
+    h, rates = 1 + 3 * np.exp(-np.arange(40) / 5), np.full(40, 1e-3)
+    run = radial.moments(rates, 0 * rates, BETA1, 0.95, 0.1, direction_ratio=0.8, gradient_scale=h)
+    for t in (0, 1, 7, 39):
+        past = np.arange(t, -1, -1)
+        a, b = (beta**past / np.sum(beta**past) for beta in (BETA1, 0.95))
+        expected = 0.8**2 * np.sum(a**2 * h[: t + 1] ** 2) / np.sum(b * h[: t + 1] ** 2)
+        assert float(run.s[t]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_burst_and_the_constants_are_those_that_are_written_down() -> None:
+    burst = radial.starting_gradients(400) ** 2 - 1
+    assert burst.shape == (400,)
+    np.testing.assert_allclose(burst[[0, 49, 99]], [14.5 * np.exp(-0.02), 14.5 / np.e, 14.5 / np.e**2], rtol=1e-12)
+    fits = pd.read_csv(DOCS / "radial" / "pythia.csv")
+    of_all = fits[(fits["law_from"] == "small models") & (fits["fitted_to"].str.count(r"\+") == 2)]
+    assert of_all["burst"].unique().tolist() == [radial.BURST]
+    laws = pd.read_csv(DOCS / "radial" / "laws.csv")
+    laws = laws[laws["left_out"].isna()].set_index("kind")
+    for kind, law in radial.KINDS.items():
+        assert law.outward == pytest.approx(laws.loc[kind, "outward"], rel=0.005)
+        assert law.valley == pytest.approx(laws.loc[kind, "valley"], rel=0.02)
+    matrices = pd.read_csv(DOCS / "direction" / "matrices.csv")
+    assert (matrices["as_recorded"] / matrices["noise"]).mean() == pytest.approx(radial.DIRECTION_RATIO, abs=1e-3)
 
 
 # Reduced theory
@@ -145,6 +189,25 @@ def test_the_way_to_equilibrium_takes_the_steps_that_the_closed_form_says(start:
     assert np.sqrt(there.rho[-1]) == pytest.approx(settled, rel=0.01)
     beyond = 1.1 * settled if start < settled else 0.9 * settled
     assert radial.steps_between(start, beyond, eta, lam) == np.inf
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1e-3, 2), st.floats(1e-3, 2), st.floats(0.02, 1))
+def test_steps_are_the_integral_of_one_over_the_flow(start: float, end: float, z_v: float) -> None:
+    """Towards equilibrium, and with a minus sign away from it; none where it lies between."""
+    eta, lam, law = 2e-3, 0.3, Law(outward=1.4, valley=z_v)
+    given = {"direction_ratio": 0.9, "law": law}
+    settled = float(radial.equilibrium_rms(eta, lam, **given))
+    near = min(abs(rms / settled - 1) for rms in (start, end))
+    found = float(radial.steps_between(start, end, eta, lam, **given))
+    if (start - settled) * (end - settled) < 0:
+        assert found == np.inf
+    elif near > 1e-3:
+
+        def pace(rms: float) -> float:
+            return 2 * rms / (eta**2 * 0.9**2 * law.force(eta / rms) - 2 * eta * lam * rms**2)
+
+        assert found == pytest.approx(quad(pace, start, end, epsrel=1e-11, limit=400)[0], rel=1e-8, abs=1e-6)
 
 
 def test_noise_alone_relaxes_as_noise_does() -> None:
@@ -221,9 +284,39 @@ def test_a_law_far_outside_its_fit_leaves_norms_above_zero(rate: float, decay: f
     assert (run.rho > 0).all()
 
 
+def test_beside_a_norm_that_is_held_above_zero_others_are_as_if_alone() -> None:
+    """The account of the norm closes at every step, and p is at most the root of rho s (Cauchy and Schwarz); what is
+    left of a norm that would fall below zero is what a step along the weights leaves, and 1e-12 of the norm before."""
+    rates = np.stack([np.linspace(0.2, 20, 400), np.full(400, 1e-2)], axis=1)
+    rates[:-1, 0] *= 1e-4
+    starts = np.array([0.02, 0.5])
+    both = radial.moments(rates, 0.01 * rates, 0.9, 0.95, starts)
+    for place, start in enumerate(starts):
+        alone = radial.moments(rates[:, place], 0.01 * rates[:, place], 0.9, 0.95, start)
+        np.testing.assert_allclose(both.rho[:, place], alone.rho, rtol=1e-13)
+        rho, p, s = alone.rho, alone.p, alone.s
+        kept, eta = 1 - 0.01 * rates[:, place], rates[:, place]
+        assert np.all(p**2 <= rho[:-1] * s * (1 + 1e-12))
+        account = kept**2 * rho[:-1] - 2 * kept * eta * p + eta**2 * s
+        np.testing.assert_allclose(rho[1:], account, rtol=1e-9)
+        held = p >= np.sqrt(rho[:-1] * s) * (1 - 1e-12)
+        assert held.any() == (place == 0)
+    norms, means = radial._above_zero(np.array([-1.0, 0.0, 0.5]), np.array([9.0, 9.0, 9.0]), 4.0, 1.0, 0.5, 1.0)
+    np.testing.assert_allclose(norms, [4e-12, 4e-12, 0.5], rtol=1e-12)  # 0.5 of the weights less a step as long
+    assert means.tolist() == [2.0, 2.0, 9.0]
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
-    [("gradient_scale", np.ones(7)), ("gradient_scale", np.zeros(50)), ("direction_ratio", -1.0), ("initial_rms", 0.0)],
+    [
+        ("gradient_scale", np.ones(7)),
+        ("gradient_scale", np.zeros(50)),
+        ("gradient_scale", 2.0),
+        ("direction_ratio", -1.0),
+        ("direction_ratio", np.ones(7)),
+        ("initial_rms", 0.0),
+        ("initial_rms", [0.02, 0.0]),
+    ],
 )
 def test_bad_input(name: str, bad: object) -> None:
     rates = np.full(50, 1e-3)

@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import hadamard
 
 from theory import InvalidParameter
 from theory.regression import PowerLawRegression, derive_gradient_covariance, gradient_covariance, mixture
@@ -81,12 +82,27 @@ def test_a_feature_more_is_a_feature_less_in_the_tail() -> None:
     assert np.allclose(large.spectrum * large.target**2, np.arange(1, 12) ** -1.3)
 
 
+def test_the_problem_that_is_not_told_more_by_hand() -> None:
+    problem = PowerLawRegression(num_features=2)
+    assert problem.batch_size == 32
+    np.testing.assert_allclose(problem.spectrum, [1, 1 / 4], rtol=1e-15)
+    np.testing.assert_allclose(problem.target, [1, 2**0.25], rtol=1e-15)
+    unseen = 2.6123753486854883 - 1 - 2**-1.5  # of zeta(3/2)
+    assert problem.least_loss == pytest.approx((0.1**2 + unseen) / 2, rel=1e-12)
+    assert problem.excess_loss([1.0, 0.0]) == pytest.approx(((problem.gain - 1) ** 2 + 2**0.5 / 4) / 2, rel=1e-12)
+
+
 @pytest.mark.parametrize("n", [256, 1024])
 def test_mixture_is_orthogonal_symmetric_and_even(n: int) -> None:
     q = mixture(np.eye(n))
     assert np.allclose(np.abs(q), n**-0.5)
     assert np.allclose(q, q.T)
     assert np.allclose(q @ q, np.eye(n))
+    place = np.arange(n)
+    exchanged = place & ~255 | (place & 15) << 4 | (place >> 4) & 15  # hexadecimal digits of the place within 256
+    np.testing.assert_allclose(q, hadamard(n)[:, exchanged] / np.sqrt(n), rtol=1e-14)
+    table = np.random.default_rng(0).standard_normal((2, 3, n))
+    np.testing.assert_allclose(mixture(table), table @ q, rtol=0, atol=1e-13)
 
 
 def test_the_mixed_basis_has_the_same_losses_turned() -> None:

@@ -22,6 +22,13 @@ def test_a_target_that_is_not_reached_gives_one() -> None:
     np.testing.assert_allclose(solve_rising(lambda y: 2 * y, [1.0, 2.5]), [0.5, 1.0], rtol=1e-15)
 
 
+def test_roots_near_one_have_their_last_bit_and_those_below_the_smallest_are_not_looked_for() -> None:
+    left = np.geomspace(1e-10, 0.5, 5000)  # 1 - y
+    found = solve_rising(lambda y, c: c * y / (1 - y), (1 - left) / left, 1.0)
+    np.testing.assert_allclose(1 - found, left, rtol=0, atol=2**-52)
+    np.testing.assert_allclose(solve_rising(lambda y: y, np.exp([-699.0, -701.0])), [np.exp(-699), np.nan], rtol=1e-12)
+
+
 def test_roots_broadcast_and_are_nan_where_no_sign_changes() -> None:
     found = root_between(lambda x, c: x**2 - c, 0.0, [[1.0], [2.0]], [0.25, 1.0, 2.0])
     np.testing.assert_allclose(found, [[0.5, 1.0, np.nan], [0.5, 1.0, np.sqrt(2)]], rtol=4e-16)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,6 +86,19 @@ def test_halving_the_steps_changes_nothing(
     fine = second_moment._polynomial(0.9, 0.95, law)
     for w in (0.0, 0.3, 1.0):
         assert np.polyval(coarse[::-1], w) == pytest.approx(np.polyval(fine[::-1], w), rel=accuracy)
+
+
+@pytest.mark.parametrize("dof", [2.05, 3.0, 5.0])
+def test_transforms_of_student_t_are_tricomi_functions(dof: float) -> None:
+    r""":math:`\varphi(z) = \Gamma(a+1/2)/\Gamma(a)\,U(1/2, 1-a, (\nu-2)z)`, :math:`a = \nu/2`, and psi is -dphi/dz."""
+    z = np.array([1e-30, 1e-20, 1e-8, 1e-3, 0.1, 4.0, 1e3, 1e10])
+    a, expected = mpmath.mpf(dof) / 2, []
+    with mpmath.workdps(60):
+        for x in z:
+            u, slope = (mpmath.hyperu(n + 0.5, n + 1 - a, (dof - 2) * x) for n in (0, 1))
+            phi, psi = (mpmath.gamma(a + 0.5) / mpmath.gamma(a) * each for each in (u, (a - 1) * slope))
+            expected.append((float(mpmath.log(phi)), float(psi / phi)))
+    np.testing.assert_allclose(np.transpose(StudentT(dof=dof).transforms(z)), expected, rtol=1e-12)
 
 
 def test_many_degrees_of_freedom_are_a_gaussian() -> None:
@@ -171,6 +185,50 @@ def test_the_start_goes_over_into_the_stationary_state() -> None:
     for (entry, carry), amplitude, ratio in zip(drive.modes(), settled.amplitudes, settled.ratios, strict=True):
         assert entry[-1] == pytest.approx(amplitude, rel=1e-9, abs=1e-14)
         assert carry[-1] == pytest.approx(ratio, rel=1e-9)
+
+
+def test_the_start_is_there_to_first_order() -> None:
+    r"""Relative to momentum alone it lacks :math:`2(e_\infty - e_t)` of the stationary correction, at every lag;
+    :math:`e = \sum a_i^2b_i/\sum a_i^2 - \sum b_i^2`, with the weights of the two bias-corrected averages."""
+    beta1, beta2 = 0.8, 0.95
+    steps, t = [0, 1, 5, 60, 4000], np.arange(4001)
+    drive, settled = second_moment.drive(4001, beta1, beta2), second_moment.autocovariance(beta1, beta2)
+    excess = []
+    for step in steps:
+        a, b = (beta ** t[: step + 1] / np.sum(beta ** t[: step + 1]) for beta in (beta1, beta2))
+        excess.append(np.sum(a**2 * b) / np.sum(a**2) - np.sum(b**2))
+    lacking = 2 * (excess[-1] - np.array(excess))
+    plain, q = momentum.drive(4001, beta1, beta2), stationary_variance(beta1)
+    ((plain_entry, plain_carry),) = plain.modes()
+    np.testing.assert_allclose((drive.variance / plain.variance)[steps] - settled.variance / q, lacking, atol=1e-12)
+    entries, carries = (np.array(each) for each in zip(*drive.modes(), strict=True))
+    at_one = float(settled.at(1)) / (q * beta1)
+    np.testing.assert_allclose(entries.sum(axis=0)[steps] / plain_entry[steps] - at_one, lacking, atol=1e-12)
+    later = settled.amplitudes[1:] / (q * beta1)  # what is lacking goes with the slowest mode
+    np.testing.assert_allclose(entries[1:] / plain_entry, np.tile(later, (4001, 1)).T, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(carries, np.outer(beta2 ** np.arange(len(carries)), plain_carry), rtol=1e-12)
+    assert abs(lacking[0]) > 0.01
+    memoryless = second_moment.drive(20, 0.0, beta2)
+    assert list(memoryless.modes()) == []
+    np.testing.assert_allclose(memoryless.variance[-1], second_moment.autocovariance(0.0, beta2).variance, rtol=0.05)
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.95), (0.0, 0.8)])
+def test_the_response_is_the_overlap_with_the_gradients(beta1: float, beta2: float) -> None:
+    r"""By Stein's identity, for Gaussian gradients, :math:`\sum_i a_i\langle g_i^2/\sqrt v\rangle`."""
+    lags = np.arange(int(40 / (1 - beta2)))
+    a, b = (1 - beta1) * beta1 ** (1.0 * lags), (1 - beta2) * beta2**lags
+
+    def integrand(u: float) -> float:
+        x = np.exp(u)
+        return float(np.sqrt(x / np.pi) * np.sum(a / (1 + 2 * x * b)) * np.exp(-0.5 * np.log1p(2 * x * b).sum()))
+
+    expected = quad(integrand, -60, 60, points=[-20, 0, 10], epsabs=0, epsrel=1e-10, limit=400)[0]
+    found = second_moment.scatter(beta1, beta2)
+    update = second_moment.autocovariance(beta1, beta2)
+    assert found.response == pytest.approx(expected, rel=1e-7)
+    assert found.total == update.total
+    assert found.variance == pytest.approx(update.variance / stationary_variance(beta1), rel=1e-14)
 
 
 def test_the_response_tends_to_first_order() -> None:

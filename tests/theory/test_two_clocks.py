@@ -10,7 +10,11 @@ from scipy.integrate import quad
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter
+<<<<<<< HEAD
 from theory.final_loss import FinalLossLaw, best_learning_rate
+=======
+from theory.final_loss import best_learning_rate, lagged
+>>>>>>> h/s2
 from theory.two_clocks import TwoClockLaw, derive_constant_angle, derive_lag
 
 LAW = TwoClockLaw(
@@ -34,6 +38,32 @@ def test_a_constant_angle_over_a_slow_arrival_has_the_closed_forms(angle: float)
     if angle < 1e-4:
         assert LAW.start - quiet == pytest.approx(LAW.gain * ready * number(CONSTANT_ANGLE["learned"], **at), rel=0.03)
     assert loud - quiet == pytest.approx(ready**2 * number(CONSTANT_ANGLE["noise"], **at), rel=0.1)
+
+
+def test_the_closed_forms_are_those_that_are_written_down() -> None:
+    at = {"theta": 0.02, "S": 0.3, "B": 0.7, "C": 0.4}
+    assert number(CONSTANT_ANGLE["learned"], **at) == pytest.approx(0.3 / (5 * 0.7), rel=1e-12)
+    assert number(CONSTANT_ANGLE["noise"], **at) == pytest.approx(4 * 0.4 * 0.02 * 0.3**0.25, rel=1e-12)
+    for relaxation in (0.1, 3.0):
+        followed = lagged(np.array(2.0), np.array(relaxation))
+        assert number(derive_lag(), tau=2.0, D=relaxation) == pytest.approx(float(followed), rel=1e-12)
+
+
+def test_a_run_of_two_steps_by_hand() -> None:
+    law = replace(LAW, half_clock=1.0, lag=2.0, early_clock=1.5)
+    first, second = 0.3, 0.2
+    early = first * np.exp(-1 / 1.5), first * np.exp(-1 / 1.5) + second * np.exp(-1.5 / 1.5)  # at rates of 1 and 1/2
+    ready = []
+    for clock, spent in zip((1.0, 1.5), early, strict=True):
+        relaxation = law.lag * spent / (spent + law.early_angle)
+        x = clock - relaxation * (1 - np.exp(-clock / relaxation))
+        ready.append(x**1.5 / (1 + x**1.5))
+    ahead = first / 2 + second, second / 2
+    learned = [1 - (1 + s / law.angle_scale) ** -0.5 for s in ahead]
+    noise = first**2 / ahead[0] ** 0.75 + second**2 / ahead[1] ** 0.75
+    gained = ready[0] * learned[0] + (ready[1] - ready[0]) * learned[1]
+    expected = law.start - law.gain * gained + law.noise * ready[1] ** 2 * noise
+    assert law.loss([first, second], [1.0, 0.5]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_arrival_and_lag_by_quadrature() -> None:
