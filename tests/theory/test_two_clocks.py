@@ -10,11 +10,7 @@ from scipy.integrate import quad
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter
-<<<<<<< HEAD
-from theory.final_loss import FinalLossLaw, best_learning_rate
-=======
-from theory.final_loss import best_learning_rate, lagged
->>>>>>> h/s2
+from theory.final_loss import FinalLossLaw, best_learning_rate, lagged
 from theory.two_clocks import TwoClockLaw, derive_constant_angle, derive_lag
 
 LAW = TwoClockLaw(
