@@ -102,6 +102,13 @@ def test_a_norm_that_is_held_or_there_has_no_steps_to_go() -> None:
     assert steps_to_equilibrium(np.full(9, 1.5 * EQUILIBRIUM), settled(None)) == 0
 
 
+def test_a_norm_that_leaves_at_the_last_step_has_not_arrived() -> None:
+    """From 1.5 of the equilibrium the square falls from 2.25 to 1.1 squared in time ln(1.25/0.21)."""
+    rms = EQUILIBRIUM * np.array([1.0, 1.0, 1.5])
+    found = steps_to_equilibrium(rms, settled(40.0), tolerance=0.1)
+    assert found == 2 + np.ceil(40 * np.log(1.25 / 0.21))
+
+
 def test_a_rounding_error_beyond_the_edge_is_no_way_to_go() -> None:
     """Where the logarithm of what is left vanishes or has the other sign."""
     for tolerance in np.linspace(0.01, 0.5, 50):
