@@ -142,7 +142,7 @@ def test_settings_broadcast_against_times() -> None:
 def test_at_nodes_it_is_the_same_norm(schedule: Schedule) -> None:
     """From the first moment of a segment to its last, for settings in a row."""
     ends = np.cumsum([0, *(segment.length for segment in schedule.segments())], dtype=np.float64)
-    nodes = np.array([[start, end, start + 0.3, (start + end) / 2] for start, end in itertools.pairwise(ends)])
+    nodes = np.array([[start, start + 0.3, end, (start + end) / 2] for start, end in itertools.pairwise(ends)])
     rates, decays, starts = np.array([1e-3, 0.03, 0.3]), np.array([0.1, 0.0, 0.5]), np.array([0.02, 1.0, 3.0])
     found = slow_norm.weight_rms_at_nodes(schedule, nodes, learning_rate=rates, weight_decay=decays, initial_rms=starts)
     expected = slow_norm.weight_rms(
