@@ -77,7 +77,7 @@ def derive_slow_drift(*, decoupled: bool) -> sp.Expr:
     settled, _, following = _step(rho, y, s, v, decoupled=decoupled)
     (solution,) = sp.solve(settled, [y, s], dict=True)
     change = (following - rho).subs(solution)
-    scaled = sp.cancel(change.subs({lam: small * lam, v: small * v}, simultaneous=True) / small)
+    scaled = sp.cancel(change.subs({lam: small * lam, v: small * v}) / small)
     first_order = sp.expand(sp.limit(scaled, small, 0))
     return sum(sp.factor(first_order.coeff(part)) * part for part in (rho, v))
 
