@@ -48,18 +48,25 @@ Array = NDArray[np.float64]
 eta, lam, a, sigma, rho = sp.symbols("eta lambda a sigma rho", positive=True)
 
 
-def derive_moments(*, decoupled: bool) -> dict[str, sp.Expr]:
-    r"""Stationary ``rho``, ``p`` (mean of W m), ``s`` (mean square of m) at a given variance ``v`` of the gradient."""
+def _step(
+    r: sp.Expr, y: sp.Symbol, s: sp.Symbol, v: sp.Symbol, *, decoupled: bool
+) -> tuple[list[sp.Eq], sp.Expr, sp.Expr]:
+    r"""One step at rho = r and a variance v of the gradient: what holds where ``y`` (mean of :math:`W_tm_{t-1}`) and
+    ``s`` (mean square of m) have settled; p (mean of W m); and rho after it."""
     coupled_decay, alpha = (sp.Integer(0), 1 - eta * lam) if decoupled else (lam, sp.Integer(1))
-    v = sp.Symbol("v", positive=True)
-    r, y, s = sp.symbols("r y s")  # y: mean of W_t m_{t-1}
     p = a * y + coupled_decay * r
-    equations = [
+    settled = [
         sp.Eq(s, a**2 * s + v + coupled_decay**2 * r + 2 * a * coupled_decay * y),
         sp.Eq(y, alpha * p - eta * s),
-        sp.Eq(r, alpha**2 * r - 2 * alpha * eta * p + eta**2 * s),
     ]
-    (solution,) = sp.solve(equations, [r, y, s], dict=True)
+    return settled, p, alpha**2 * r - 2 * alpha * eta * p + eta**2 * s
+
+
+def derive_moments(*, decoupled: bool) -> dict[str, sp.Expr]:
+    r"""Stationary ``rho``, ``p`` (mean of W m), ``s`` (mean square of m) at a given variance ``v`` of the gradient."""
+    r, y, s = sp.symbols("r y s")
+    settled, p, following = _step(r, y, s, sp.Symbol("v", positive=True), decoupled=decoupled)
+    (solution,) = sp.solve([*settled, sp.Eq(r, following)], [r, y, s], dict=True)
     return {name: sp.factor(value.subs(solution)) for name, value in {"rho": r, "p": p, "s": s}.items()}
 
 
@@ -67,18 +74,10 @@ def derive_slow_drift(*, decoupled: bool) -> sp.Expr:
     """Change of rho per step, to first order in the decay and in the variance ``v`` of the gradient: y and s settle
     while rho has hardly moved."""
     small, v, y, s = sp.symbols("epsilon v y s", positive=True)
-    coupled_decay, alpha = (sp.Integer(0), 1 - eta * lam) if decoupled else (lam, sp.Integer(1))
-    p = a * y + coupled_decay * rho
-    settled = sp.solve(
-        [
-            sp.Eq(s, a**2 * s + v + coupled_decay**2 * rho + 2 * a * coupled_decay * y),
-            sp.Eq(y, alpha * p - eta * s),
-        ],
-        [y, s],
-        dict=True,
-    )[0]
-    change = ((alpha**2 - 1) * rho - 2 * alpha * eta * p + eta**2 * s).subs(settled)
-    scaled = sp.cancel(change.subs({lam: small * lam, v: small * v}, simultaneous=True) / small)
+    settled, _, following = _step(rho, y, s, v, decoupled=decoupled)
+    (solution,) = sp.solve(settled, [y, s], dict=True)
+    change = (following - rho).subs(solution)
+    scaled = sp.cancel(change.subs({lam: small * lam, v: small * v}) / small)
     first_order = sp.expand(sp.limit(scaled, small, 0))
     return sum(sp.factor(first_order.coeff(part)) * part for part in (rho, v))
 

@@ -218,8 +218,8 @@ def linear_decay_rms(remaining: ArrayLike, num_relaxations: ArrayLike) -> Array:
     if not np.all(count > 0):
         raise InvalidParameter("num_relaxations", num_relaxations, "above 0")
     root = np.sqrt(count)
-    lags = np.sqrt(np.pi) / (2 * root) * np.array([erfcx(root * left), erfcx(root) * np.ones_like(left)])
-    return np.sqrt(left + lags[0] - np.exp(-count * (1 - left**2)) * lags[1])
+    remembered = erfcx(root * left) - np.exp(-count * (1 - left**2)) * erfcx(root)
+    return np.sqrt(left + np.sqrt(np.pi) / (2 * root) * remembered)
 
 
 def linear_decay_angle(remaining: ArrayLike, num_relaxations: ArrayLike) -> Array:

@@ -67,11 +67,9 @@ def weight_rms(
     from scipy.integrate import solve_ivp  # loads a quarter second of SciPy
 
     times, place = np.unique(np.asarray(x, np.float64), return_inverse=True)
-    settings = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (learning_rate, weight_decay, initial_rms)))
-    shape = np.broadcast_shapes(settings[0].shape, np.shape(direction_ratio), np.shape(stretch))
-    eta, decay, initial, ratio, slow = (
-        np.broadcast_to(np.asarray(v, np.float64), shape).ravel() for v in (*settings, direction_ratio, stretch)
-    )
+    settings = (learning_rate, weight_decay, initial_rms, direction_ratio, stretch)
+    shape = np.broadcast_shapes(*map(np.shape, settings))
+    eta, decay, initial, ratio, slow = (np.broadcast_to(np.asarray(v, np.float64), shape).ravel() for v in settings)
 
     def slope(t: float, log_rms: Array) -> Array:
         rate, rms = eta * float(schedule.value(t)), np.exp(log_rms)

@@ -92,7 +92,7 @@ class Autocovariance:
         c = np.asarray(values, dtype=np.float64)
         if c.ndim != 1 or len(c) == 0:
             raise InvalidParameter("values", values, "a list of at least one number")
-        tail = np.array([c[-1] * tail_ratio]) if len(c) > 1 else _none()
+        tail = c[-1:] * tail_ratio
         return cls(variance=float(c[0]), lags=c[1:], amplitudes=tail, ratios=np.full(tail.shape, tail_ratio))
 
     def at(self, lags: ArrayLike) -> Array:

@@ -34,6 +34,7 @@ from theory.networks import DirectionHistory, EarlyGradients, Network
 from theory.optimal_lr import law_with_optimum, optimal_learning_rate
 from theory.radial import Law
 from theory.regression import PowerLawRegression
+from theory.settling import transient_steps
 from theory.slow_norm import slow_angular_updates
 from theory.transient_map import slow_transient_map
 from theory.valley import Valley, direction_ratio
@@ -128,6 +129,7 @@ def calls() -> list[tuple[str, Callable[[float], object], list[float], list[floa
     add("block", lambda v: condense(np.ones(3), block=v), [1], [0])
 
     add("tolerance", lambda v: predict(ADAM, RUN, initial_rms=0.02, tolerance=v), [0.01, 0.99], [0.0, 1.0])
+    add("tolerance", lambda v: transient_steps(np.ones(3), 1.0, peak_end=2, tolerance=v), [0.01, 0.99], [0.0, 1.0])
     add("tolerance", lambda v: transient.slow_transient_steps(RUN, **SLOW, tolerance=v), [0.01, 0.99], [0.0, 1.0])
     add("tolerance", lambda v: transient.run_grid(RUN, **SLOW, tolerance=v), [0.01, 0.99], [0.0, 1.0])
     rows = np.array([1e-3]), np.array([0.1])

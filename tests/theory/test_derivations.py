@@ -41,10 +41,20 @@ def test_the_index_holds_every_module_and_every_derivation() -> None:
     assert sorted(re.findall(r"`(\w+)`", rest)) == [name for name in MODULES if name not in DERIVING]
 
 
-def test_every_module_prints_when_it_is_run() -> None:
-    for name in MODULES:
-        end = (ROOT / "theory" / f"{name}.py").read_text().split('\nif __name__ == "__main__":\n')[-1]
-        assert end in ("    from theory.derivations import main\n\n    main(__file__)\n", "    main(__file__)\n"), name
+@pytest.mark.filterwarnings("ignore:'theory.* found in sys.modules:RuntimeWarning")
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_prints_when_it_is_run_and_not_when_it_is_imported(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("theory.derivations.main", asked.append)
+    runpy.run_module(f"theory.{name}", run_name="imported", alter_sys=True)
+    assert (asked, capsys.readouterr().out) == ([], "")
+    runpy.run_module(f"theory.{name}", run_name="__main__", alter_sys=True)
+    if name == "derivations":  # which prints itself
+        assert capsys.readouterr().out.startswith("theory.derivations: ")
+    else:
+        assert [Path(file).stem for file in asked] == [name]
 
 
 def test_the_list_holds_every_module_in_the_part_that_it_belongs_to() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -95,6 +97,39 @@ def test_the_recursion_settles_at_the_closed_form(decoupled: bool, initial: floa
     assert cosine == pytest.approx(expected, rel=1e-9)
 
 
+def by_components(
+    rates: np.ndarray, decay: float, beta1: float, initial_rms: float, sigma: float, *, decoupled: bool
+) -> tuple[np.ndarray, ...]:
+    """W and m as sums over what they consist of, the first weights and each gradient; ``rates`` (num_steps,)."""
+    num_steps = len(rates)
+    w, m, variances = np.zeros(num_steps + 1), np.zeros(num_steps + 1), np.zeros(num_steps + 1)
+    w[0], variances[0] = 1.0, initial_rms**2
+    rho, p, s = [initial_rms**2], [], []
+    for t, rate in enumerate(rates):
+        variances[t + 1] = sigma**2 / rho[-1]
+        m *= beta1
+        m[t + 1] = 1.0
+        if not decoupled:
+            m += decay * w
+        p.append(w * m @ variances)
+        s.append(m**2 @ variances)
+        w = (1 - rate * decay if decoupled else 1) * w - rate * m
+        rho.append(w**2 @ variances)
+    return np.array(rho), np.array(p), np.array(s)
+
+
+@both
+def test_the_recursion_starts_as_the_sum_of_all_gradients(decoupled: bool) -> None:
+    """From an empty momentum on, under any rates, with a setting per column."""
+    table = np.random.default_rng(0).uniform(0.0, 0.3, (12, 2))
+    initial, setting = np.array([0.3, 2.0]), {"decoupled": decoupled}
+    found = sgdm.moments(table, 0.7, 0.8, initial, gradient_rms=0.4, **setting)
+    for column in range(2):
+        expected = by_components(table[:, column], 0.7, 0.8, initial[column], 0.4, **setting)
+        for name, one, other in zip(("rho", "p", "s"), found, expected, strict=True):
+            np.testing.assert_allclose(one[:, column], other, rtol=1e-12, err_msg=name)
+
+
 @both
 def test_a_small_deviation_relaxes_as_stated(decoupled: bool) -> None:
     """At eta*lam = 1e-4 the measured rate of decay is within 1 %: twice that of AdamW, or more when coupled."""
@@ -113,8 +148,17 @@ def test_without_decay_the_fourth_power_grows_linearly() -> None:
     assert growth == pytest.approx(2 * (rate / (1 - beta1)) ** 2, rel=1e-3)
 
 
-def test_bad_settings_are_refused() -> None:
-    with pytest.raises(NoEquilibrium):
-        sgdm.equilibrium_rms(0.1, 0.0)
-    with pytest.raises(InvalidParameter, match="beta1"):
-        sgdm.angular_update_equilibrium(0.1, 0.1, 1.0)
+@pytest.mark.parametrize(
+    "form",
+    [sgdm.equilibrium_rms, sgdm.angular_update_equilibrium, sgdm.cosine_equilibrium, sgdm.relaxation_steps],
+    ids=lambda form: form.__name__,
+)
+def test_bad_settings_are_refused(form: Callable[..., object]) -> None:
+    with pytest.raises(NoEquilibrium, match="weight_decay = "):
+        form(0.1, 0.0)
+    with pytest.raises(InvalidParameter, match="learning_rate = "):
+        form(0.0, 0.1)
+    form(0.1, 0.1, [0.0, 0.5])
+    for beyond in (-0.1, 1.0):
+        with pytest.raises(InvalidParameter, match="beta1 = "):
+            form(0.1, 0.1, [0.5, beyond])

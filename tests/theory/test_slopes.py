@@ -158,6 +158,32 @@ def test_at_equilibrium_a_decaying_rate_anneals_as_its_root() -> None:
     assert ratio < 2
 
 
+@pytest.mark.parametrize("schedule", [CONSTANT, Linear(num_steps=10), Cosine(num_steps=10)], ids=lambda s: s.name)
+def test_decay_and_start_enter_as_dimensional_analysis_says(schedule: Schedule) -> None:
+    """At equilibrium the angle is a function of rate times decay, with a frozen norm of rate over RMS, on the sphere
+    of the rate."""
+    found = slopes.asymptotic_slopes(AngleLaw(C1=1.0, a1=0.8, C2=1.0, a2=1.5, B2=1.0), schedule)
+    assert {regime: (each["weight_decay"], each["initial_rms"]) for regime, each in found.items()} == {
+        "equilibrium": (-1.0, 0.0),
+        "frozen": (0.0, 1.0),
+        "adamh": (0.0, 0.0),
+    }
+
+
+def test_onset_counts_to_a_tenth_unless_told() -> None:
+    """From a tiny start b = 2 ln 2 and G = (a1 + 2) b."""
+    correction = 2.5 * 2 * np.log(2)
+    assert slopes.deep_correction(0.0, 0.5) == pytest.approx(correction)
+    np.testing.assert_allclose(slopes.onset_relaxations([0.0, 0.0], 0.5), 2 * correction / (1.5 * 0.1))
+
+
 def test_no_relaxations_are_refused() -> None:
-    with pytest.raises(InvalidParameter, match="num_relaxations = 0"):
-        slopes.final_angle_ratio(0.0, 1.0)
+    for form in (
+        slopes.final_angle_ratio,
+        slopes.mean_angle_ratio,
+        slopes.final_angle_elasticity,
+        slopes.mean_angle_elasticity,
+    ):
+        for count in (0.0, -1.0):
+            with pytest.raises(InvalidParameter, match="num_relaxations = "):
+                form([1.0, count], 1.0)

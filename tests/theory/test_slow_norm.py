@@ -1,6 +1,7 @@
 """nu: closed forms solved again, quadrature against another one, the ODE, the exact recursion, and the lag."""
 
 import functools
+import itertools
 
 import mpmath
 import numpy as np
@@ -137,6 +138,19 @@ def test_settings_broadcast_against_times() -> None:
         assert table[i, j] == pytest.approx(float(one), rel=1e-12)
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.name)
+def test_at_nodes_it_is_the_same_norm(schedule: Schedule) -> None:
+    """From the first moment of a segment to its last, for settings in a row."""
+    ends = np.cumsum([0, *(segment.length for segment in schedule.segments())], dtype=np.float64)
+    nodes = np.array([[start, start + 0.3, end, (start + end) / 2] for start, end in itertools.pairwise(ends)])
+    rates, decays, starts = np.array([1e-3, 0.03, 0.3]), np.array([0.1, 0.0, 0.5]), np.array([0.02, 1.0, 3.0])
+    found = slow_norm.weight_rms_at_nodes(schedule, nodes, learning_rate=rates, weight_decay=decays, initial_rms=starts)
+    expected = slow_norm.weight_rms(
+        schedule, nodes[..., None], learning_rate=rates, weight_decay=decays, initial_rms=starts
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 @given(st.sampled_from(SCHEDULES), st.floats(0, 1))
 def test_decay_time_runs_backwards_too(schedule: Schedule, share: float) -> None:
     x = share * schedule.num_steps
@@ -218,11 +232,15 @@ def test_lag_is_above_one_while_the_rate_falls_and_below_while_it_rises() -> Non
         ({"x": -1.0}, "x"),
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
         ({"weight_decay": -0.1}, "weight_decay"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
     ],
 )
 def test_bad_settings_are_refused_by_name(broken: dict[str, float], name: str) -> None:
-    arguments = {"x": 5.0, "learning_rate": 1e-3, "weight_decay": 0.1, **broken}
+    """One of several is enough."""
+    good = {"x": 5.0, "learning_rate": 1e-3, "weight_decay": 0.1}
+    arguments = good | {each: np.array([good[each], value]) for each, value in broken.items()}
     with pytest.raises(InvalidParameter) as caught:
         slow_norm.nu(SCHEDULES[0], **arguments)
     assert caught.value.name == name
@@ -230,10 +248,12 @@ def test_bad_settings_are_refused_by_name(broken: dict[str, float], name: str) -
 
 
 def test_fractions_outside_a_decay_are_refused() -> None:
-    with pytest.raises(InvalidParameter, match="remaining"):
-        slow_norm.linear_decay_rms(1.5, 10.0)
+    np.testing.assert_allclose(slow_norm.linear_decay_rms([1.0, 0.0], 300.0), [1, (np.pi / 1200) ** 0.25], rtol=1e-12)
+    for beyond in (1.5, -0.1):
+        with pytest.raises(InvalidParameter, match="remaining"):
+            slow_norm.linear_decay_rms([0.0, 1.0, beyond], 10.0)
     with pytest.raises(InvalidParameter, match="num_relaxations"):
-        slow_norm.linear_decay_rms(0.5, 0.0)
+        slow_norm.linear_decay_rms(0.5, [10.0, 0.0])
     with pytest.raises(InvalidParameter, match="shape"):
         slow_norm.decay_end_rms(10.0, "step")
     with pytest.raises(InvalidParameter, match="amount"):
@@ -261,6 +281,9 @@ def test_slow_angles_are_the_trajectorys_after_start_up() -> None:
     np.testing.assert_allclose(slow[200:], full[200:], rtol=0.03)
 
 
-def test_a_negative_rate_is_refused() -> None:
+def test_a_rate_of_zero_turns_nothing_and_a_negative_one_is_refused() -> None:
+    angles = slow_norm.slow_angular_updates([0.0, 1e-3, 0.0, 1e-3], weight_decay=0.1, initial_rms=0.02)
+    plain = slow_norm.slow_angular_updates([1e-3, 1e-3], weight_decay=0.1, initial_rms=0.02)
+    np.testing.assert_allclose(angles, [0.0, plain[0], 0.0, plain[1]], rtol=1e-12)
     with pytest.raises(InvalidParameter, match="learning_rates = -1"):
         slow_norm.slow_angular_updates([1e-3, -1.0], weight_decay=0.1, initial_rms=0.02)

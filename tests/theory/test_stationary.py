@@ -99,7 +99,22 @@ def test_weighted_sum_is_the_sum_over_lags(update: Autocovariance, shrink: float
 def test_a_listed_autocovariance_goes_on_with_its_tail() -> None:
     update = Autocovariance.from_lags([1.0, 0.5, 0.3], tail_ratio=0.9)
     np.testing.assert_allclose(update.at([0, 1, 2, 3, -4]), [1, 0.5, 0.3, 0.27, 0.243])
+    alone = Autocovariance.from_lags([2.0], tail_ratio=0.5)
+    np.testing.assert_allclose(alone.at([0, 1, 2, 3]), [2, 1, 0.5, 0.25])
+    assert alone.total == pytest.approx(2 * (1 + 0.5) / (1 - 0.5))
+    np.testing.assert_array_equal(Autocovariance.from_lags([2.0, 1.0]).at([[0, 1], [2, -3]]), [[2, 1], [0, 0]])
     assert Autocovariance.from_lags([2.0]).total == 2.0
+
+
+def test_what_is_left_out_of_an_autocovariance_is_nothing() -> None:
+    """White noise by its variance alone, and a mode from the first lag on: two ways to write each."""
+    k = np.arange(-4, 5)
+    np.testing.assert_array_equal(Autocovariance(variance=0.5).at(k), Autocovariance.from_lags([0.5]).at(k))
+    mode = Autocovariance(variance=0.5, amplitudes=np.array([0.2]), ratios=np.array([-0.5]))
+    np.testing.assert_allclose(mode.at(k), Autocovariance.from_lags([0.5, 0.2], tail_ratio=-0.5).at(k))
+    shrinks = np.array([[0.0, 0.5], [0.9, 1.0]])
+    for update, expected in ((mode, 0.2 / (1 + 0.5 * shrinks)), (Autocovariance(variance=0.5), np.zeros((2, 2)))):
+        np.testing.assert_allclose(update.weighted_sum(shrinks), expected, rtol=1e-12)
 
 
 @settings(max_examples=30)
@@ -161,28 +176,62 @@ def test_on_the_sphere_the_cosine_settles_at_that_of_the_equivalent_decay() -> N
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("name", "broken"),
     [
-        {"variance": 0.0},
-        {"variance": float("nan")},
-        {"variance": 1.0, "lags": np.array([np.inf])},
-        {"variance": 1.0, "amplitudes": np.ones(2), "ratios": np.array([0.5])},
-        {"variance": 1.0, "amplitudes": np.ones(1), "ratios": np.array([1.0])},
+        ("variance", {"variance": 0.0}),
+        ("variance", {"variance": np.nan}),
+        ("variance", {"variance": np.inf}),
+        ("lags", {"lags": [0.1, np.inf]}),
+        ("amplitudes", {"amplitudes": [1.0, 1.0], "ratios": [0.5]}),
+        ("amplitudes", {"amplitudes": [1.0, np.nan], "ratios": [0.5, 0.5]}),
+        ("ratios", {"amplitudes": [1.0, 1.0], "ratios": [0.5, 1.0]}),
+        ("ratios", {"amplitudes": [1.0, 1.0], "ratios": [-1.0, 0.5]}),
     ],
 )
-def test_what_is_no_autocovariance_is_refused(broken: dict[str, object]) -> None:
-    with pytest.raises(InvalidParameter):
-        Autocovariance(**broken)  # type: ignore[arg-type]
-    with pytest.raises(InvalidParameter):
-        Autocovariance.from_lags([])
+def test_what_is_no_autocovariance_is_refused(name: str, broken: dict[str, float | list[float]]) -> None:
+    given = {
+        "variance": 0.5,
+        **{field: value if field == "variance" else np.array(value) for field, value in broken.items()},
+    }
+    with pytest.raises(InvalidParameter, match=f"{name} = "):
+        Autocovariance(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [[], 1.0, [[1.0, 0.5]]])
+def test_what_is_no_list_of_lags_is_refused(values: object) -> None:
+    with pytest.raises(InvalidParameter, match="values = "):
+        Autocovariance.from_lags(values)  # type: ignore[arg-type]
 
 
 def test_settings_without_equilibrium_are_refused() -> None:
+    """One of several is enough, whatever is asked for."""
     update = Autocovariance(variance=1.0)
-    with pytest.raises(NoEquilibrium):
-        stationary.equilibrium_rms(update, 1e-3, [0.1, 0.0])
-    for rate, decay in ((0.0, 0.1), (1e-3, 1000.0), (1e-3, -1.0), (np.inf, 0.1)):
-        with pytest.raises(InvalidParameter):
-            stationary.equilibrium_rms(update, rate, decay)
-    with pytest.raises(InvalidParameter, match="learning_rate"):
-        stationary.equivalent_decay(update, [0.1, -0.1])
+    forms = [
+        *(
+            functools.partial(form, update)
+            for form in (
+                stationary.equilibrium_rms,
+                stationary.cosine_equilibrium,
+                stationary.angular_update_equilibrium,
+            )
+        ),
+        stationary.relaxation_steps,
+    ]
+    for form in forms:
+        with pytest.raises(NoEquilibrium, match="weight_decay = "):
+            form(1e-3, [0.1, 0.0])
+        for rates, decays, name in (
+            ([1e-3, 0.0], 0.1, "learning_rate"),
+            ([1e-3, np.inf], 0.1, "learning_rate"),
+            (1e-3, [0.1, 1000.0], "weight_decay"),
+            (1e-3, [0.1, -1.0], "weight_decay"),
+        ):
+            with pytest.raises(InvalidParameter, match=f"{name} = "):
+                form(rates, decays)
+    for rate in (-0.1, 0.0, np.inf):
+        with pytest.raises(InvalidParameter, match="learning_rate = "):
+            stationary.equivalent_decay(update, [0.1, rate])
+
+
+def test_the_squared_norm_forgets_in_half_a_decay_time() -> None:
+    np.testing.assert_allclose(stationary.relaxation_steps([1e-3, 0.5], [0.1, 0.2]), [5000, 5])
