@@ -64,12 +64,19 @@ def test_the_verdicts_of_classic() -> None:
         f"ln(large/small) is {shown('ln rate, shift', digits=2)} at 800 steps",
         f"at 1,600 steps {shown('ln rate, shift', 1600, 2)}",
         f"ln(large/small) {shown('ln angle at the optimum, large/small', digits=2)}",
-        f"ln(large/AdamH) {shown('ln angle at the optimum, large/adamh 0.18', digits=2)}",
+        f"and {shown('ln angle at the optimum, large/small', 1600, 2)} at 1,600 steps; against AdamH at 0.18, whose"
+        f" optimum has an open end, {shown('ln angle at the optimum, large/adamh 0.18', 1600, 2)} there",
         f"its least loss is {shown(least.format('0.02'))} nats above",
         f"at 0.54 {shown(least.format('0.54'))}",
         f"at 1,600 steps 0.02 has {shown(least.format('0.02'), 1600)}",
-        f"over that at 0.18 is {shown('ln AdamH rate, adamh 0.02/adamh 0.18, shift', digits=2)}",
-        f"over that of AdamH at 0.02 is {shown('ln rate, from small, shift', digits=2)}",
+        f"0.54 has {shown(least.format('0.54'), 1600)}",
+        f"over that of AdamH at 0.02 is {shown('ln rate, from small, shift', digits=2)} at 800 steps",
+        f"{shown('ln rate, from small, shift', 1600, 2)} at 1,600 for -2.77 and -1.76",
+        f"the angle's part is +{shown('ln rate, from small, angle', 1600, 2)}, for -2.87 and -1.76, the norm's"
+        f" {shown('ln rate, from small, norm', 1600, 2)}, the interaction"
+        f" {shown('ln rate, from small, interaction', 1600, 2)}",
+        f"AdamC's optimum over AdamW's is {shown('adamc/large, shift', digits=2)} and"
+        f" {shown('adamc/large, shift', 1600, 2)}",
     ):
         assert text in page, text
     assert [table.loc[("AdamH is free of the norm", steps), "verdict"] for steps in (800, 1600)] == ["no", "no"]
@@ -93,14 +100,35 @@ def test_the_verdicts_of_classic() -> None:
         .set_index(["num_steps", "learning_rate"])[["value", "high", "low"]]
     )
     (longer, shorter) = re.findall(r"holding costs (.*?) at 1,600 steps, half of it \((.*?)\) at 800", page)[0]
-    known = [*held.loc[(1600, 0.00125)], *held.loc[(1600, 0.005)]]
-    assert is_rounded(longer, [value for value in known if np.isfinite(value)])
+    assert is_rounded(longer, [*held.loc[(1600, 0.00125)], *held.loc[(1600, 0.005)]])
+    (gained, lost_again) = re.findall(r"holding gains (.*?) at 800 steps and costs (.*?) at 1,600\.", page)[0]
+    assert is_rounded(gained, (-held.loc[(800, 0.02), ["value", "low", "high"]]).tolist())
+    assert is_rounded(lost_again, held.loc[(1600, 0.02), ["value", "high", "low"]].tolist())
     assert is_rounded(shorter, [held.loc[(800, rate), "value"] for rate in (0.00125, 0.005)])
     optima = table_of("classic", "optima.csv").query("num_steps == 800").set_index("arm")
     off = optima["learning_rate"] / optima["law"], optima["learning_rate"] / optima["mean_angle"]
     (said,) = re.findall(r"put lower by factors of (\S+ and \S+);", page)
     assert is_rounded(said, [ratio["small"] for ratio in off])
-    (said,) = re.findall(r"too high by (\S+ and \S+), and of AdamH", page)
+    (said,) = re.findall(r"too high by (\S+ and \S+)\.", page)
     assert is_rounded(said, [1 / ratio["large"] for ratio in off])
-    (said,) = re.findall(r"`make classic`, (.*?) of 800 steps\)", page)
-    assert is_rounded(said, [runs["seconds"].sum() / 60, len(runs), len(runs.query("num_steps == 800"))])
+    (said,) = re.findall(r"`make classic`, (.*? of 800 steps)\)", page)
+    assert is_rounded(said, [runs["seconds"].sum() / 60, len(runs), len(runs.query("num_steps == 800")), 800])
+
+
+def test_the_effects_of_classic_one_at_a_time() -> None:
+    table = table_of("classic").set_index(["quantity", "num_steps"])
+    for row, effect in {
+        "other angles (large for small start's), small norms": "angle under small norms",
+        "other angles (large for small start's), large norms": "angle under large norms",
+        "other norms (large for small ones), large start's angles": "norm at large angles",
+        "other norms (large for small ones), small start's angles": "norm at small angles",
+    }.items():
+        *shown, law, mean_angle = cells("classic", row)
+        both = [table.loc[(f"ln rate, {effect}", steps)] for steps in (800, 1600)]
+        assert is_rounded(law, [one["law"] for one in both])
+        assert is_rounded(mean_angle, [one["mean_angle"] for one in both])
+        for cell, one in zip(shown, both, strict=True):
+            numbers = one[["value", "low", "high"]].astype(float)
+            assert is_rounded(cell, numbers[np.isfinite(numbers)].tolist()), (row, cell)
+            assert cell.startswith("above") == np.isnan(one["high"])
+            assert cell.startswith("below") == np.isnan(one["low"])
