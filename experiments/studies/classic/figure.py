@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from experiments.reports.png import png_bytes
-from experiments.studies.classic.answers import TOLD
+from experiments.studies.classic.answers import EFFECTS
 from experiments.studies.classic.runs import EQUILIBRIUM, HELD, LARGE, SMALL
 
 ORANGE, BLUE, GREEN, PURPLE, BLACK = "#D55E00", "#0072B2", "#009E73", "#CC79A7", "black"
@@ -30,6 +31,7 @@ MEANING = {
     "small angles, large norm": "angles of the small start, norms of the large",
     EQUILIBRIUM.name: "AdamW from equilibrium, at its own rate",
 } | {arm.name: f"AdamH at {arm.initial_rms:g}" for arm in HELD}
+ARROW = 0.5  # its length, in ln
 PART_COLOURS = {"angle": GREEN, "norm": PURPLE, "interaction": "0.6"}
 
 
@@ -87,33 +89,38 @@ def _intervals(panel: Axes, optima: pd.DataFrame, arms: Mapping[str, tuple[str, 
 def _rates(panel: Axes, rates: pd.Series[float]) -> None:
     first = float(rates.min())
     doublings = int(np.log2(float(rates.max()) / first) + 0.01)
-    panel.xaxis.set_major_locator(mpl.ticker.FixedLocator([first * 2.0**n for n in range(doublings + 1)]))
-    panel.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.3g"))
+    places = [first * 2.0**n for n in range(0, doublings + 1, 1 + doublings // 7)]
+    panel.xaxis.set_major_locator(mpl.ticker.FixedLocator(places))
+    panel.xaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.2g"))
     panel.xaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def _shift(panel: Axes, answers: pd.DataFrame, optima: pd.DataFrame) -> None:
-    places = {f"ln rate, {'shift' if part == 'both' else part}": place for place, part in enumerate(TOLD)}
+    """The whole shift and each effect by itself; an arrow where there is a bound alone."""
+    places = {f"ln rate, {name}": place for place, name in enumerate(("shift", *EFFECTS))}
     lengths = sorted(set(answers["num_steps"]))
     finished = set(optima.loc[optima["finished"] & (optima["arm"] == SMALL.name), "num_steps"])
     for offset, num_steps in enumerate(lengths):
         here = answers[(answers["num_steps"] == num_steps) & answers["quantity"].isin(places)]
-        x = here["quantity"].map(places).to_numpy(float) + 0.25 * (offset - (len(lengths) - 1) / 2)
-        error = (here["high"] - here["value"]).fillna(0)
+        here = here.assign(x=here["quantity"].map(places) + 0.25 * (offset - (len(lengths) - 1) / 2))
         inside, told = (BLACK, "") if num_steps in finished else ("white", ", grid not finished")
-        label = f"{num_steps:,} steps, 95 %{told}"
-        panel.errorbar(x, here["value"], yerr=error, fmt="os"[offset % 2], color=BLACK, mfc=inside, label=label)
+        look: dict[str, Any] = {"fmt": "os"[offset % 2], "color": BLACK, "mfc": inside}
+        known = here.dropna(subset=["value"])
+        ends = [(known["value"] - known["low"]).fillna(0), (known["high"] - known["value"]).fillna(0)]
+        panel.errorbar(known["x"], known["value"], yerr=ends, label=f"{num_steps:,} steps, 95 %{told}", **look)
+        bounds = here[here["value"].isna()]
+        for end in ("low", "high"):
+            rows = bounds.dropna(subset=[end])
+            panel.errorbar(rows["x"], rows[end], yerr=ARROW, lolims=end == "low", uplims=end == "high", **look)
         for account, marker in (("law", "_"), ("mean_angle", "x")):
             said = f"angles alone: {account.replace('_', ' ')}" if offset == 0 else None
-            panel.plot(x, here[account], marker, color="0.5", ms=9, label=said)
-        for place in x[here["value"].isna()]:
-            unknown = f"{num_steps:,}: an optimum\nis not inside its grid"
-            panel.text(place, -0.1, unknown, rotation=90, fontsize=7, color="0.4", ha="center", va="top")
+            panel.plot(here["x"], here[account], marker, color="0.5", ms=9, label=said)
     panel.axhline(0, color="0.7", lw=0.8)
-    panel.set_xticks(list(places.values()), [name.removeprefix("ln rate, ") for name in places])
+    names = [name.removeprefix("ln rate, ").replace(" under ", "\nunder ").replace(" at ", "\nat ") for name in places]
+    panel.set_xticks(list(places.values()), names, fontsize=8)
     panel.set_xlim(-0.5, len(places) - 0.5)
     panel.set(ylabel=f"ln of best rate, {LARGE.name} over {SMALL.name} start")
-    panel.set_title("How far the optimum moves, and by what", fontsize=10)
+    panel.set_title("How far the optimum moves, and by what (arrows: bounds)", fontsize=10)
     panel.legend(fontsize=8, frameon=False)
 
 
