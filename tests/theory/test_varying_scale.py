@@ -105,6 +105,7 @@ def test_integrals_of_a_square_have_their_closed_forms() -> None:
     assert by_root @ field == pytest.approx(np.pi / 2, rel=6e-5)
     low = z < 3
     np.testing.assert_allclose((sums @ field)[low], np.pi / 2 * (1 + z[low]) ** -1.5, rtol=1e-3)
+    assert not sums[-1].any()  # nothing lies above the highest point
 
 
 def test_the_unit_of_the_gradient_drops_out() -> None:
