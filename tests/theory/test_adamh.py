@@ -120,6 +120,8 @@ def test_an_angle_that_no_rate_gives_is_named() -> None:
         with pytest.raises(InvalidParameter, match="learning_rate"):
             adamh.equivalent_decay(rate)
     assert np.isnan(adamh.learning_rate_of_angle([0.0, -0.1])).all()
+    edge = np.arccos(0.9) * (1 + 1e-16 * np.arange(-300, 300))
+    assert not np.isinf(adamh.learning_rate_of_angle(edge)).any()
 
 
 def test_the_norm_is_held_before_each_step_and_after_the_last() -> None:

@@ -18,7 +18,7 @@ import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw, plain_text, radial
-from theory.derivations import ALPHA, ETA, LAM, derivations, listed, printed, public, show, tidy
+from theory.derivations import ALPHA, ETA, LAM, _root, derivations, listed, printed, public, show, tidy
 from theory.plain_text import formula, plain, spelled
 
 RHO = "\N{GREEK SMALL LETTER RHO}"
@@ -230,3 +230,20 @@ def test_another_shape_is_the_same_value(forms: object) -> None:
         decay = at.get(ETA, 0) * at.get(LAM, 0)
         shown = tidy(expression).subs({**at, ALPHA: 1 - decay})
         assert float(shown) == pytest.approx(float(expression.subs(at)), rel=1e-12)
+
+
+def test_a_root_is_positive_for_symbols_between_0_and_1() -> None:
+    x, y = sp.symbols("x y", positive=True)
+    for square, expected in {
+        x**2: x,
+        (x + y) ** 2: x + y,
+        (x - 1) ** 2: 1 - x,
+        (x - 1) ** 2 * y: (1 - x) * sp.sqrt(y),
+        (x - 1) ** 3 * (y - 1): sp.sqrt((1 - x) ** 3 * (1 - y)),
+    }.items():
+        assert _root(square).equals(expected), square
+        assert _root(square).subs({x: 0.3, y: 0.4}) > 0, square
+    assert _root(x**2) == x
+    assert _root(x**2 * y).args == (x, sp.sqrt(y))  # in the order in which it is read
+    for square in ((x - 1) * y, (x - 1) ** 3):
+        assert sp.expand(_root(square) ** 2 - square) == 0
