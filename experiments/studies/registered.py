@@ -237,6 +237,18 @@ STUDIES = {
             options=(LENGTHS, EARLIER, ENSEMBLES, CLOCKS),
         ),
         RegisteredStudy(
+            name="classic-bend",
+            question="Does AdamW's best rate bend along parameters in classic GPT-2, and does the start change that?",
+            cost="4 core-hours with both lengths (estimated)",
+            run=Later("classic_bend.run", "run_study"),
+            options=(
+                LENGTHS,
+                EARLIER,
+                Option("made", "NUMBER", "of made studies, for the power; trains nothing", whole_number),
+                results_of("classic"),
+            ),
+        ),
+        RegisteredStudy(
             name="schedule-exponent",
             question="Does the schedule alone change how AdamH's best learning rate goes with length?",
             cost="1 core-hour for all lengths (estimated), 15 core-minutes up to 3,200 steps",
