@@ -22,6 +22,7 @@
 # make transient-domain   the same where memory and steps are short: docs/transient-domain, 37 core-minutes, resumes
 # make moved-optimum   does the initial norm move AdamW's best learning rate: docs/moved-optimum, hours, goes on from its table
 # make classic    the norm itself or the angle, in classic GPT-2, from two starts: docs/classic, hours, goes on from its table
+# make classic-bend   best rates over widths of classic GPT-2, four arms: docs/classic-bend, hours, goes on from its table
 # make schedule-exponent   does the schedule alone change how AdamH's best rate goes with length: docs/schedule-exponent, goes on
 # make bend       does AdamW's best rate bend along parameters or tokens, in four arms: docs/bend, minutes of a GPU, goes on
 # make one-calibration   AdamW's losses and best rates by the law of AdamH's runs: docs/one-calibration, a core-minute
@@ -44,7 +45,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length transient-domain moved-optimum classic schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
+.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length transient-domain moved-optimum classic classic-bend schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -120,6 +121,9 @@ moved-optimum: .venv/core
 
 classic: .venv/core
 	$(BIN)/lrbend study classic --results docs/classic --option earlier=docs/classic/runs.csv
+
+classic-bend: .venv/core
+	$(BIN)/lrbend study classic-bend --results docs/classic-bend --option earlier=docs/classic-bend/runs.csv
 
 schedule-exponent: .venv/core
 	$(BIN)/lrbend study schedule-exponent --results docs/schedule-exponent --option earlier=docs/schedule-exponent/runs.csv

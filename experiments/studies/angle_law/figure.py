@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.figures.colours import COLOURS
+from experiments.figures.style import captioned
 from experiments.reports.png import png_bytes
 from experiments.studies.angle_law.answers import EQUILIBRIUM, RATES, WEIGHT_DECAY, adamw_angles
 from experiments.studies.angle_law.runs import line
@@ -16,6 +17,10 @@ from theory.final_loss import FinalLossLaw, best_learning_rate
 
 TOKENS_PER_STEP = 1024
 NUM_LENGTHS = 13  # of a curve
+CAPTION = (
+    "Points: scale-invariant GPTs of width 32 on Python bytes, decay 0.1, linear schedule, with 95 % intervals. Curves:"
+    " the law in two angles, fitted to AdamH's runs in the grey range of lengths, at theory's angles."
+)
 ASIDE = 1.03  # by which points of one length stand apart
 
 
@@ -51,7 +56,7 @@ def draw_later(optima: pd.DataFrame, law: FinalLossLaw) -> bytes:
     panel.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_minor_locator(mpl.ticker.NullLocator())
-    panel.set_title("Points: AdamW on real text, 95 %. Curves: a law of AdamH, fitted in the grey range", fontsize=10)
+    captioned(figure, 7.5, "AdamW's best rate from three initial norms, and a law that has seen AdamH alone", CAPTION)
     return png_bytes(figure, dpi=120)
 
 

@@ -39,11 +39,14 @@ def draw(cells: pd.DataFrame, optima: pd.DataFrame, predictions: pd.DataFrame) -
 def _losses(panel: Axes, cells: pd.DataFrame, predictions: pd.DataFrame) -> None:
     for arm in ADAMW:
         here, told = cells[cells["arm"] == arm], predictions[predictions["arm"] == arm]
+        if here.empty:
+            continue
         error = here["seed_sd"] / np.sqrt(here["seeds"])
         panel.errorbar(here["learning_rate"], here["loss"], yerr=error, fmt="o", ms=4, color=COLOURS[arm])
         panel.plot(told["learning_rate"], told["law"], color=COLOURS[arm], lw=1.2, label=arm)
         panel.fill_between(told["learning_rate"], told["low"], told["high"], color=COLOURS[arm], alpha=0.15, lw=0)
     panel.set(xscale="log", xlabel="learning rate", ylabel="validation loss (nats per byte)")
+    _plain(panel.xaxis, [0.003, 0.01, 0.03, 0.1, 0.3])
     panel.legend(fontsize=8, frameon=False)
 
 
