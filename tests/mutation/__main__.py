@@ -206,10 +206,11 @@ def is_quick(unit: Unit) -> bool:
 
 
 def next_unit(waiting: dict[str, list[Unit]], table: Table) -> Unit | None:
-    """From the module with the fewest bugs tried; its last first."""
+    """From the module with the fewest bugs tried, among those that have quick ones left; its last first."""
     tried = {name: sum(one["mutants"] for unit, one in table.tried.items() if unit.module == name) for name in waiting}
     left = [name for name in waiting if waiting[name]]
-    return waiting[min(left, key=tried.__getitem__)].pop() if left else None
+    best = min(left, key=lambda name: (not is_quick(waiting[name][-1]), tried[name]), default=None)
+    return waiting[best].pop() if best else None
 
 
 def main() -> None:

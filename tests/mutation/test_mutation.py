@@ -9,7 +9,7 @@ import pytest
 
 from tests.mutation import __main__ as mutation
 from tests.mutation.bench import Bench
-from tests.mutation.plants import mutants
+from tests.mutation.plants import Mutant, Unit, mutants
 
 SOURCE = '''"""Two: 2."""
 import numpy as np
@@ -155,3 +155,21 @@ def test_a_table_is_continued_and_keeps_its_reasons(scratch: Path, tmp_path: Pat
     assert "plane" in list(table.summary({"plane": 13}))[1]
     changed = next(mutant.unit for mutant in found if mutant.unit.name == "start")
     assert mutation.Table(tmp_path, {changed: own[:1]}).tried == {}
+
+
+def test_quick_functions_of_all_modules_come_before_slow_ones(tmp_path: Path) -> None:
+    def unit(module: str, name: str) -> Unit:
+        return Unit(module, name, range(1, 2), f"{module}{name}")
+
+    waiting = {
+        "cone": [unit("cone", ""), unit("cone", "derive_area")],
+        "plane": [unit("plane", ""), unit("plane", "area"), unit("plane", "start")],
+        "point": [],
+    }
+    known: dict[Unit, list[Mutant]] = {one: [] for units in waiting.values() for one in units}
+    table = mutation.Table(tmp_path, known)
+    table.tried[unit("plane", "done")] = {"mutants": 9, "killed": 9, "same": 0, "survived": 0}
+    order = []
+    while one := mutation.next_unit(waiting, table):
+        order.append((one.module, one.name))
+    assert order == [("plane", "start"), ("plane", "area"), ("cone", "derive_area"), ("cone", ""), ("plane", "")]
