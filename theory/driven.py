@@ -131,7 +131,7 @@ def sphere_rates(angles: Array, drive: Drive) -> Array:
     ``angles`` (num_steps, ...) in [0, pi/2); the result has their shape. Modes only.
     """
     s, memory = drive.variance, _Memory(drive, angles.shape[1:])
-    rates, c = np.zeros_like(angles), np.zeros(angles.shape[1:])
+    rates, c = np.empty_like(angles), np.zeros(())
     for t, turn in enumerate(np.tan(angles)):
         rates[t] = eta = turn / (np.sqrt(1 - c**2) + c * turn)
         if t + 1 < len(angles):
@@ -154,7 +154,7 @@ def decoupled_rates(
     share : d, which every step takes whatever its rate.
     """
     s, memory, row = drive.variance, _Memory(drive, angles.shape[1:]), angles.shape[1:]
-    rates, rho, p = np.zeros_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
+    rates, rho, p = np.empty_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
     for t, turn in enumerate(np.tan(angles)):
         rates[t] = eta = decoupled_rate(turn, rho, p, s[t], weight_decay=weight_decay, share=share)
         alpha = 1 - share - weight_decay * eta

@@ -1,6 +1,7 @@
 """The bend: differences, the predictions as written, and what undoes it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,6 +138,23 @@ def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     assert np.isnan(found.learning_rates).any()
     local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES[:2]), "num_params")
     assert list(local.direction) == [Direction.NOT_IDENTIFIABLE, Direction.UP]
+
+
+@pytest.mark.parametrize("missing", [None, 0, 3, 4, 5])
+def test_a_parabola_is_measured_from_all_of_its_optima(missing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ln eta* = x - 0.3 x^2 about the middle of scales a factor of e apart: by hand, or not at all."""
+    x = np.arange(-2.5, 3)
+    rates = np.exp(x - 0.3 * x**2)
+    if missing is not None:
+        rates[missing] = np.nan
+    monkeypatch.setattr(bend, "optimal_learning_rate", lambda *_, **__: SimpleNamespace(learning_rate=rates))
+    found = predict_measurement(EXAMPLE, RUN, "num_params", np.exp(18 + x))
+    line = 1 + 0.9, -0.3 * (2.5**2 + 1.5**2 + 0.5**2) / 3 + 0.9 * 1.5  # of the first three: slope, and height at 0
+    expected = [1.0, -0.6, 2.5 - 0.3 * 2.5**2 - line[1] - 2.5 * line[0]]
+    assert [found.slope, found.curvature, found.gap] == pytest.approx(
+        expected if missing is None else [np.nan] * 3, rel=1e-9, nan_ok=True
+    )
+    assert (found.direction is Direction.DOWN) == (missing is None)
 
 
 def test_best_rates_and_lengths_outside_the_fit_are_told() -> None:
