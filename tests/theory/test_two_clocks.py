@@ -113,6 +113,8 @@ def test_no_angles_leave_the_start_and_coordinates_come_back() -> None:
     assert LAW.loss(np.zeros((50, 3)), np.ones(50)).tolist() == [LAW.start] * 3
     again = TwoClockLaw.from_coordinates(LAW.coordinates())
     assert again.coordinates() == pytest.approx(LAW.coordinates(), rel=1e-12)
+    with pytest.raises(ValueError, match="longer"):
+        TwoClockLaw.from_coordinates(np.append(LAW.coordinates(), 0.0))
 
 
 def test_the_best_rate_is_the_least_of_a_fine_scan() -> None:
