@@ -79,7 +79,7 @@ def moments(rates: Array, shrinkage: Array, drive: Drive, initial_rms: float | A
     alpha = 1 - shrinkage
     p = np.zeros(rates.shape)
     waiting = rates  # eta_s times the decay since, for the lag at hand
-    for lag, c in enumerate(drive.lags[: num_steps - 1], start=1):
+    for lag, c in enumerate(drive.lags, start=1):
         p[lag:] -= c * waiting[:-1]
         waiting = waiting[:-1] * alpha[lag:]
     seen = num_steps - len(waiting)
@@ -159,8 +159,7 @@ def decoupled_rates(
         rates[t] = eta = decoupled_rate(turn, rho, p, s[t], weight_decay=weight_decay, share=share)
         alpha = 1 - share - weight_decay * eta
         rho = alpha**2 * rho - 2 * alpha * eta * p + eta**2 * s[t]
-        if t + 1 < len(angles):
-            p = memory.after(t, eta, alpha)
+        p = memory.after(t, eta, alpha)
     return rates
 
 

@@ -42,13 +42,14 @@ def test_the_rates_of_angles_under_decay_are_those_that_made_them(drive: Drive, 
         np.testing.assert_array_equal(driven.decoupled_rates(angles, drive, STARTS), found)
 
 
-def test_lags_one_by_one_are_summed_and_cannot_be_followed_backwards() -> None:
-    """Two of them and no mode: the recursion against weights as the sum of all updates so far."""
-    listed = driven.stationary_drive(Autocovariance(variance=1.0, lags=np.array([0.4, -0.2])), 6)
-    eta, x = np.linspace(0.1, 0.3, 6), np.linspace(0.0, 0.2, 6)
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 6])
+def test_lags_one_by_one_are_summed_and_cannot_be_followed_backwards(num_steps: int) -> None:
+    """Two of them and no mode, in longer runs and in shorter ones: weights as the sum of all updates so far."""
+    listed = driven.stationary_drive(Autocovariance(variance=1.0, lags=np.array([0.4, -0.2])), num_steps)
+    eta, x = np.linspace(0.1, 0.3, num_steps), np.linspace(0.0, 0.2, num_steps)
     covariance = np.eye(6) + 0.4 * np.diag(np.ones(5), 1) - 0.2 * np.diag(np.ones(4), 2)
-    kept = [np.array([np.prod(1 - x[s + 1 : t]) * eta[s] for s in range(t)]) for t in range(7)]
-    expected = [-kept[t] @ covariance[:t, t] for t in range(6)]
+    kept = [np.array([np.prod(1 - x[s + 1 : t]) * eta[s] for s in range(t)]) for t in range(num_steps)]
+    expected = [-kept[t] @ covariance[:t, t] for t in range(num_steps)]
     np.testing.assert_allclose(driven.moments(eta, x, listed, 1.0)[1], expected, rtol=1e-12, atol=1e-15)
     with pytest.raises(ValueError, match="cannot be followed step by step"):
-        driven.sphere_rates(np.full(6, 0.1), listed)
+        driven.sphere_rates(np.full(num_steps, 0.1), listed)
