@@ -61,6 +61,7 @@ DEFAULTS = {
     "tokens_per_step": 2**19,
     "initial_rms": 0.02,  # of GPT-2's code
     "direction_ratio": 1.0,
+    "step": 0.1,
 }
 OTHERS = {
     ("muon", "beta1"): 0.95,
