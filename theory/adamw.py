@@ -174,12 +174,13 @@ def slow_transient_steps(
     r"""Length of the transient at constant learning rate, slow limit, in steps (not rounded).
 
     :math:`\frac{1}{2\eta\lambda}\ln\frac{1-\rho_0/\rho}{1-f^2}` with f = 1 -+ tolerance on the side the RMS
-    starts from; 0 if it starts within the tolerance.
+    starts from; 0 if it starts within the tolerance. Raises `NoEquilibrium` at zero weight decay.
     """
+    relaxation = relaxation_steps(learning_rate, weight_decay)
     ratio = (np.asarray(initial_rms) / np.sqrt(np.asarray(learning_rate) / (2 * np.asarray(weight_decay)))) ** 2
     edge = np.where(ratio < 1, (1 - tolerance) ** 2, (1 + tolerance) ** 2)
     start = np.abs(1 - ratio) / np.abs(1 - edge)
-    return relaxation_steps(learning_rate, weight_decay) * np.log(np.maximum(start, 1.0))
+    return relaxation * np.log(np.maximum(start, 1.0))
 
 
 # Any schedule

@@ -49,7 +49,7 @@ def require_number(
     below: float | None = None,
     at_most: float | None = None,
 ) -> float:
-    """Return ``value`` as a finite float inside the range, or raise `InvalidParameter`."""
+    """Return ``value`` as a finite float inside the range, or raise `InvalidParameter`; 1e300 or more is infinite."""
     bounds = []
     if above is not None:
         bounds.append(f"above {above:g}")

@@ -79,7 +79,7 @@ def moments(rates: Array, shrinkage: Array, drive: Drive, initial_rms: float | A
     alpha = 1 - shrinkage
     p = np.zeros(rates.shape)
     waiting = rates  # eta_s times the decay since, for the lag at hand
-    for lag, c in enumerate(drive.lags[: num_steps - 1], start=1):
+    for lag, c in enumerate(drive.lags, start=1):
         p[lag:] -= c * waiting[:-1]
         waiting = waiting[:-1] * alpha[lag:]
     seen = num_steps - len(waiting)
@@ -131,7 +131,7 @@ def sphere_rates(angles: Array, drive: Drive) -> Array:
     ``angles`` (num_steps, ...) in [0, pi/2); the result has their shape. Modes only.
     """
     s, memory = drive.variance, _Memory(drive, angles.shape[1:])
-    rates, c = np.zeros_like(angles), np.zeros(angles.shape[1:])
+    rates, c = np.empty_like(angles), np.zeros(())
     for t, turn in enumerate(np.tan(angles)):
         rates[t] = eta = turn / (np.sqrt(1 - c**2) + c * turn)
         if t + 1 < len(angles):
@@ -154,13 +154,12 @@ def decoupled_rates(
     share : d, which every step takes whatever its rate.
     """
     s, memory, row = drive.variance, _Memory(drive, angles.shape[1:]), angles.shape[1:]
-    rates, rho, p = np.zeros_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
+    rates, rho, p = np.empty_like(angles), np.broadcast_to(np.square(initial_rms), row), np.zeros(row)
     for t, turn in enumerate(np.tan(angles)):
         rates[t] = eta = decoupled_rate(turn, rho, p, s[t], weight_decay=weight_decay, share=share)
         alpha = 1 - share - weight_decay * eta
         rho = alpha**2 * rho - 2 * alpha * eta * p + eta**2 * s[t]
-        if t + 1 < len(angles):
-            p = memory.after(t, eta, alpha)
+        p = memory.after(t, eta, alpha)
     return rates
 
 

@@ -105,12 +105,14 @@ def test_the_stated_effect_of_a_finite_second_moment() -> None:
         assert 100 * (ratio - 1) == pytest.approx(percent, abs=0.05)
 
 
-def test_a_small_deviation_relaxes_three_times_per_decay() -> None:
-    rate, decay, beta1, sigma = 1e-3, 0.1, 0.5, 0.1
-    settled = float(adam_l2.equilibrium_rms(rate, decay, beta1, gradient_rms=sigma))
-    stated = float(adam_l2.relaxation_steps(rate, decay, beta1, gradient_rms=sigma))
+@pytest.mark.parametrize("scatter", [adam_l2.NO_SCATTER, second_moment.Scatter(response=0.8, total=0.9, variance=1.1)])
+def test_a_small_deviation_relaxes_three_times_per_decay(scatter: second_moment.Scatter) -> None:
+    """Of what the scatter leaves of it."""
+    setting, matrix = (3e-3, 0.1, 0.5), {"gradient_rms": 0.1, "scatter": scatter}
+    settled = float(adam_l2.equilibrium_rms(*setting, **matrix))
+    stated = float(adam_l2.relaxation_steps(*setting, **matrix))
     steps = int(2 * stated)
-    rho, _, _ = adam_l2.moments(np.full((steps, 1), rate), decay, beta1, 0.9, 1.01 * settled, gradient_rms=sigma)
+    rho, _, _ = adam_l2.moments(np.full((steps, 1), 3e-3), 0.1, 0.5, 0.9, 1.01 * settled, **matrix)
     away = rho[:, 0] / settled**2 - 1
     measured = (steps // 2) / np.log(away[steps // 4] / away[steps // 4 + steps // 2])
     assert measured == pytest.approx(stated, rel=0.01)

@@ -108,6 +108,18 @@ def test_transient_equals_the_solved_equation(rate: float, decay: float, fractio
     assert adamw.slow_transient_steps(rate, decay, initial, tolerance) == pytest.approx(solved, rel=1e-9)
 
 
+def test_a_transient_needs_a_decay_and_ends_at_either_edge() -> None:
+    settled = np.sqrt(1e-3 / 0.2)
+    starts = settled * np.array([0.0, 0.9, 0.95, 1.0, 1.1, 1.2, 2.0])
+    steps = adamw.slow_transient_steps(1e-3, 0.1, starts, tolerance=0.1)
+    by_hand = np.log([1 / 0.19, 1, 1, 1, 1, 0.44 / 0.21, 3 / 0.21]) / 2e-4
+    np.testing.assert_allclose(steps, by_hand, rtol=1e-12, atol=1e-8)
+    with pytest.raises(NoEquilibrium, match=r"^weight_decay = "):
+        adamw.slow_transient_steps(1e-3, 0.0, 0.02)
+    with pytest.raises(InvalidParameter, match=r"^learning_rate = "):
+        adamw.slow_transient_steps(0.0, 0.1, 0.02)
+
+
 @pytest.mark.parametrize("initial_over_equilibrium", [0.1, 0.5, 3.0])
 def test_the_recursion_tends_to_the_slow_limit_at_first_order(initial_over_equilibrium: float) -> None:
     """Without momentum, at fixed elapsed relaxation, the relative error of rho falls like eta*lam."""

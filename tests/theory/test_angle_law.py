@@ -120,6 +120,7 @@ def test_at_equilibrium_the_angle_is_that_of_noise_at_every_batch() -> None:
         (lambda: setting().at("beta1", 0.5), "axis"),
         (lambda: excess_loss(LAW, setting(), 0.0), "learning_rate"),
         (lambda: excess_loss(LAW, setting(), [1e-3, 0.0]), "learning_rate"),
+        (lambda: excess_loss(LAW, setting(), np.inf), "learning_rate"),
     ],
 )
 def test_bad_input_is_refused_by_name(call: object, name: str) -> None:
@@ -137,12 +138,19 @@ def test_bad_input_is_refused_by_name(call: object, name: str) -> None:
         (0.99e-4, 20_000, "learning rate 9.9e-05, fitted"),
         ([1e-3, 2.1e-3], 20_000, "learning rate 0.001 to 0.0021, fitted"),
         (1e-3, 75_000, "steps 7.5e+04, fitted"),
+        (1e-3, 50_001, "steps 5e+04, fitted"),
         (3e-3, 7500, "learning rate 0.003, fitted from 0.0001 to 0.002; steps 7.5e+03, fitted"),
     ],
 )
 def test_outside_of_a_fit_is_beyond_its_ends(rates: object, steps: object, told: str) -> None:
     found = angle_law.EXAMPLE.outside(rates, steps)  # type: ignore[arg-type]
     assert found == "" if not told else found.startswith(f"outside the fit: {told} from ")
+
+
+def test_a_decay_may_be_zero_and_the_refusal_of_a_negative_one_says_so() -> None:
+    for name, bound in (("weight_decay", "of at least 0"), ("initial_rms", "above 0"), ("num_tokens", "above 0")):
+        with pytest.raises(InvalidParameter, match=f"^{name} = -1 must be a finite number {bound}$"):
+            setting().at(name, -1)
 
 
 def test_pieces_in_memory_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:

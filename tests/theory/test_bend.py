@@ -1,6 +1,7 @@
 """The bend: differences, the predictions as written, and what undoes it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from theory import WSD, Constant, Cosine, InvalidParameter, bend
 from theory.angle_law import EXAMPLE as FITTED
 from theory.angle_law import AngleLaw, Setting, excess_loss
 from theory.bend import Direction, predict_against, predict_against_schedule, predict_bend, predict_measurement
-from theory.optimal_lr import law_with_optimum
+from theory.optimal_lr import OptimumOutcome, law_with_optimum
 
 CONSTANT, WSD_ = Constant(num_steps=10_000), WSD(num_steps=10_000, warmup_steps=100)
 COSINE = Cosine(num_steps=10_000, warmup_steps=100)
@@ -137,6 +138,55 @@ def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     assert np.isnan(found.learning_rates).any()
     local = predict_bend(replace(EXAMPLE, C2=30.0), small.at("num_params", SIZES[:2]), "num_params")
     assert list(local.direction) == [Direction.NOT_IDENTIFIABLE, Direction.UP]
+
+
+@pytest.mark.parametrize("missing", [None, 0, 3, 4, 5])
+def test_a_parabola_is_measured_from_all_of_its_optima(missing: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ln eta* = x - 0.3 x^2 about the middle of scales a factor of e apart: by hand, or not at all."""
+    x = np.arange(-2.5, 3)
+    rates = np.exp(x - 0.3 * x**2)
+    if missing is not None:
+        rates[missing] = np.nan
+    monkeypatch.setattr(bend, "optimal_learning_rate", lambda *_, **__: SimpleNamespace(learning_rate=rates))
+    found = predict_measurement(EXAMPLE, RUN, "num_params", np.exp(18 + x))
+    line = 1 + 0.9, -0.3 * (2.5**2 + 1.5**2 + 0.5**2) / 3 + 0.9 * 1.5  # of the first three: slope, and height at 0
+    expected = [1.0, -0.6, 2.5 - 0.3 * 2.5**2 - line[1] - 2.5 * line[0]]
+    assert [found.slope, found.curvature, found.gap] == pytest.approx(
+        expected if missing is None else [np.nan] * 3, rel=1e-9, nan_ok=True
+    )
+    assert (found.direction is Direction.DOWN) == (missing is None)
+
+
+def test_slope_and_curvature_are_those_of_the_optima(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ln eta* = -0.3 x + 0.2 x^2 + h x^6 and ln of the mean angle = x + x^4, in x = ln(N/1e8) and with h = 0, 1, 0: by
+    hand. The last has no optimum."""
+    sixth, asked = np.array([0.0, 1.0, 0.0]), []
+
+    def optima(law: AngleLaw, setting: Setting, *, loss_resolution: float) -> SimpleNamespace:
+        asked.append(loss_resolution)
+        x = np.log(np.asarray(setting.num_params) / 1e8)
+        rate = 1e-3 * np.exp(-0.3 * x + 0.2 * x**2 + sixth * x**6)
+        outcome = np.array([OptimumOutcome.FOUND, OptimumOutcome.FOUND, OptimumOutcome.FLAT])
+        return SimpleNamespace(learning_rate=rate, mean_angle=1e-2 * np.exp(x + x**4), outcome=outcome)
+
+    monkeypatch.setattr(bend, "optimal_learning_rate", optima)
+    run, x = RUN.at("num_params", 1e8 * np.exp([0.5, 0.0, 1.0])), np.array([0.5, 0.0, 1.0])
+    found = predict_bend(EXAMPLE, run, "num_params", step=0.2, straight_within=0.02, loss_resolution=0.5)
+    assert asked == [0, 0.5]
+    np.testing.assert_allclose(found.slope, -0.3 + 0.4 * x, rtol=1e-9)
+    np.testing.assert_allclose(found.curvature[[0, 2]], 0.4, rtol=1e-9)
+    np.testing.assert_allclose(found.curvature_error, [0, 8 * 0.2**4, 0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.slope_error, 0, atol=1e-9)
+    np.testing.assert_allclose(found.mean_angle_slope, 1 + 4 * x**3, rtol=1e-9)
+    np.testing.assert_allclose(found.mean_angle_curvature, 12 * x**2, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.learning_rate, 1e-3 * np.exp(-0.3 * x + 0.2 * x**2), rtol=1e-12)
+    np.testing.assert_array_equal(found.num_relaxations, run.num_relaxations(found.learning_rate))
+    assert found.direction.tolist() == [Direction.UP, Direction.UP, Direction.NOT_IDENTIFIABLE]
+    rough = predict_bend(EXAMPLE, run, "num_params", step=0.2, straight_within=0.0128 * (1 - 1e-6))
+    assert rough.direction.tolist() == [Direction.UP, Direction.NOT_IDENTIFIABLE, Direction.NOT_IDENTIFIABLE]
+    sphere = predict_bend(EXAMPLE, replace(run, optimizer="adamh"), "num_params", straight_within=0.5)
+    assert sphere.direction.tolist() == [Direction.STRAIGHT, Direction.STRAIGHT, Direction.NOT_IDENTIFIABLE]
+    assert sphere.num_relaxations.tolist() == [0, 0, 0]
 
 
 def test_best_rates_and_lengths_outside_the_fit_are_told() -> None:

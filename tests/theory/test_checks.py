@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory import Constant, InvalidParameter, Linear
-from theory.checks import require_delta, require_integer, require_kind, require_magnitude
+from theory.checks import require_delta, require_integer, require_kind, require_magnitude, require_number
 
 
 @pytest.mark.parametrize("kind", [int, np.int64, np.int16, np.uint64])
@@ -53,3 +53,11 @@ def test_a_count_ends_where_floats_stop_to_hold_all_whole_numbers() -> None:
     assert require_integer("num_steps", 2**53, at_least=1) == float(2**53)
     with pytest.raises(InvalidParameter, match=r"at least 1$"):
         require_integer("num_steps", 2**53 + 1, at_least=1)
+
+
+def test_a_number_too_large_to_reckon_with_is_infinite() -> None:
+    """Either way, and whole numbers that no float holds as well."""
+    assert require_number("rate", -0.99e300) == -0.99e300
+    for value in (1e300, -1e300, 10**400):
+        with pytest.raises(InvalidParameter, match=r"must be a finite number$"):
+            require_number("rate", value)

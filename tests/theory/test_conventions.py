@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 import theory
+from theory.radial import DIRECTION_RATIO
 
 DEFAULTS = {
     "beta1": 0.9,  # arXiv 1412.6980
@@ -55,6 +56,12 @@ DEFAULTS = {
     "total_angle": False,
     "num_iterations": 5,  # as Muon was published
     "at_most": 2**53,  # the largest whole number up to which floats hold all
+    "reference_params": 1e8,
+    "reference_batch": 2**19,  # as arXiv 2005.14165 has it, in its table 2.1
+    "tokens_per_step": 2**19,
+    "initial_rms": 0.02,  # of GPT-2's code
+    "direction_ratio": 1.0,
+    "step": 0.1,
 }
 OTHERS = {
     ("muon", "beta1"): 0.95,
@@ -63,6 +70,8 @@ OTHERS = {
     ("Setting", "weight_decay"): 0.1,  # arXiv 2005.14165, appendix B
     ("lion", "beta2"): 0.99,  # arXiv 2302.06675
     ("Lion", "beta2"): 0.99,
+    ("radial", "direction_ratio"): DIRECTION_RATIO,  # measured
+    ("slow_radial", "direction_ratio"): DIRECTION_RATIO,
 }
 MODULES = [path.stem for path in sorted(Path(theory.__file__).parent.glob("[!_]*.py"))]
 

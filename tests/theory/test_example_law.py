@@ -1,10 +1,12 @@
 """The example of the loss law against the public runs that its constants come from."""
 
 import pandas as pd
+import pytest
 
 from tests.experiments.losses.public_runs import public_folder
 from theory import WSD, Constant, Cosine, Schedule
 from theory.angle_law import EXAMPLE, Setting, loss
+from theory.optimal_lr import optimal_learning_rate
 
 
 def schedule_of(row: pd.Series) -> Schedule:
@@ -32,3 +34,11 @@ def test_it_meets_the_runs_that_it_was_fitted_to() -> None:
         misses.append(float(loss(EXAMPLE, setting, row.lr)) - row.final_val_loss)
     assert len(runs) == 37
     assert pd.Series(misses).pow(2).mean() ** 0.5 < 0.01
+
+
+def test_it_is_of_the_size_and_batch_of_these_runs_and_has_the_best_rate_that_is_written_down() -> None:
+    assert EXAMPLE.reference_params == pytest.approx(12 * 12 * 768**2, rel=1e-3)
+    assert EXAMPLE.reference_batch == 50 * 1024
+    assert (EXAMPLE.B1, EXAMPLE.A, EXAMPLE.noise_batch) == (0, 0, None)
+    run = Setting(num_params=1e8, num_tokens=1e10, schedule=WSD(num_steps=19_000))
+    assert optimal_learning_rate(EXAMPLE, run).learning_rate == pytest.approx(0.0512, rel=1e-3)

@@ -44,6 +44,7 @@ def test_a_row_of_anything_is_as_many_runs(name: str) -> None:
 
 def test_the_newest_gradient_weighs_less_and_less() -> None:
     weights = newest_weight(NUM_STEPS, BETA1)
+    assert weights.shape == (NUM_STEPS,)
     assert weights[0] == 1
     assert weights[1] == pytest.approx(1 / (1 + BETA1))
     assert weights[-1] == pytest.approx(1 - BETA1, rel=0.01)

@@ -44,6 +44,14 @@ def test_covariances_factorise() -> None:
     assert abs(product.mean() - expected) < 5 * product.std() / np.sqrt(u.shape[1])
 
 
+def test_the_first_two_directions_by_hand() -> None:
+    r"""A sign, and :math:`(\beta_1g_0+g_1)/(1+\beta_1)` over the RMS of both gradients. If these point to an angle
+    :math:`\phi`, the product has the mean :math:`\beta_1/(1+\beta_1)\cdot\sqrt2|\cos\phi|`."""
+    for beta1 in (0.0, 0.3, 0.9):
+        expected = beta1 / (1 + beta1) * 2 * np.sqrt(2) / np.pi
+        assert momentum.update_carry(0, beta1, 1 - 1e-9) == pytest.approx(expected, rel=1e-8)
+
+
 def test_stationary_values() -> None:
     assert momentum.update_variance(0, 0.9) == pytest.approx(1)
     assert momentum.update_variance(10_000, 0.9) == pytest.approx(0.1 / 1.9)

@@ -96,6 +96,13 @@ def test_arrival_and_lag_by_quadrature() -> None:
     assert abs(replace(law, lag=0.0).loss(0.01 * (1 - x) ** 2, 1 - x) - by_hand) > 0.03  # the lag is not nothing here
 
 
+def test_the_best_angle_is_where_what_is_learned_by_a_little_more_is_worth_its_noise() -> None:
+    a, radians, noise = 0.4, 0.7 * 300 / 0.05, 3.0 * 2.5  # kappa T / B, per radian of the angle; n C
+    at = {"T": 300, "B": 0.05, "C": 2.5, "kappa": 0.7, "n": 3.0, "a": a}
+    by_hand = (a * radians**-a / noise) ** (1 / (1 + a))
+    assert number(derive_optimum()["angle"], **at) == pytest.approx(by_hand, rel=1e-12)
+
+
 @pytest.mark.parametrize("num_steps", [1600, 3200])
 def test_the_best_constant_angle_over_that_of_a_line_is_the_closed_form_of_many_radians(num_steps: int) -> None:
     """Little noise, many radians, everything there: within 3 % in ln, -1.33 at 1,600 steps; T^(-1/4) along it."""

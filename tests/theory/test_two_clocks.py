@@ -113,6 +113,8 @@ def test_no_angles_leave_the_start_and_coordinates_come_back() -> None:
     assert LAW.loss(np.zeros((50, 3)), np.ones(50)).tolist() == [LAW.start] * 3
     again = TwoClockLaw.from_coordinates(LAW.coordinates())
     assert again.coordinates() == pytest.approx(LAW.coordinates(), rel=1e-12)
+    with pytest.raises(ValueError, match="longer"):
+        TwoClockLaw.from_coordinates(np.append(LAW.coordinates(), 0.0))
 
 
 def test_the_best_rate_is_the_least_of_a_fine_scan() -> None:
@@ -145,6 +147,27 @@ def test_the_best_rate_of_a_parabola_is_exact_wherever_it_lies(rates: list[float
     for end in (slice(None, 2), slice(-2, None)):
         with pytest.raises(InvalidParameter, match="learning_rates"):
             best_learning_rate(Parabola(), rates[end], angles[:, end], [1.0])
+
+
+def test_what_has_just_begun_to_follow_the_clock_goes_like_its_square() -> None:
+    """Next to nothing, and never below it; without a relaxation it is the clock itself."""
+    clock = np.array([0.0, 1e-7, 1e-5, 1e-3])
+    np.testing.assert_allclose(lagged(clock, np.array(2.0)), clock**2 / 4, rtol=1e-3, atol=1e-15)
+    np.testing.assert_allclose(lagged(clock, np.array(0.0)), clock, rtol=1e-2, atol=1e-9)
+
+
+def test_the_parabola_goes_through_the_least_loss_and_its_two_neighbours() -> None:
+    r"""Of losses a, 0, b at -h, 0, h it has its bottom, :math:`-(a-b)^2/8(a+b)`, at :math:`h(a-b)/2(a+b)`."""
+
+    @dataclass(frozen=True)
+    class Table(FinalLossLaw):
+        def _loss(self, angles: np.ndarray, multipliers: np.ndarray) -> np.ndarray:
+            return np.array([9.0, 0.1, 0.0, 0.3, 7.0, 8.0])
+
+    rates = np.exp(0.2 * np.arange(-2.0, 4.0))
+    best, least = best_learning_rate(Table(), rates, np.ones((1, 6)), [1.0])
+    assert np.log(best) == pytest.approx(-0.2 * 0.2 / 0.8, rel=1e-9)
+    assert least == pytest.approx(-(0.2**2) / 3.2, rel=1e-9)
 
 
 @pytest.mark.parametrize(
