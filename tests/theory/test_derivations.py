@@ -18,7 +18,20 @@ import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw, plain_text, radial
-from theory.derivations import ALPHA, ETA, LAM, _root, derivations, listed, printed, public, show, tidy
+from theory.derivations import (
+    ALPHA,
+    ETA,
+    FRACTION,
+    LAM,
+    _agree,
+    _root,
+    derivations,
+    listed,
+    printed,
+    public,
+    show,
+    tidy,
+)
 from theory.plain_text import formula, plain, spelled
 
 RHO = "\N{GREEK SMALL LETTER RHO}"
@@ -223,6 +236,12 @@ def test_results_have_the_shape_of_the_docstrings() -> None:
     assert "alpha - 1" not in str(tidy(adamh.derive_matching_learning_rate()))
 
 
+def test_what_a_step_leaves_is_alpha_also_at_a_fraction_of_the_peak_rate() -> None:
+    """As in AdamC, whose decay goes with the rate."""
+    left = 1 - ETA * LAM * FRACTION**2
+    assert str(tidy(sp.sqrt(1 - left**2))) == "sqrt((1 - alpha)*(alpha + 1))"
+
+
 @pytest.mark.parametrize("forms", [adamw.derive_equilibrium, adamw.derive_limits, adamc.derive_limits])
 def test_another_shape_is_the_same_value(forms: object) -> None:
     for expression in forms().values():  # type: ignore[operator]
@@ -247,3 +266,16 @@ def test_a_root_is_positive_for_symbols_between_0_and_1() -> None:
     assert _root(x**2 * y).args == (x, sp.sqrt(y))  # in the order in which it is read
     for square in ((x - 1) * y, (x - 1) ** 3):
         assert sp.expand(_root(square) ** 2 - square) == 0
+
+
+def test_forms_agree_if_their_values_do_at_every_point_whatever_their_size() -> None:
+    x = sp.Symbol("x", positive=True)
+    points = [{x: 0.5}, {x: 2.0}]
+    for form, expression, expected in (
+        (x * (1 + x), x + x**2, True),
+        (2 * x, sp.Integer(1), False),  # at the first point alone
+        (1e-6 * x, (1e-6 + 1e-11) * x, False),
+        (1e6 * x, (1e6 + 1e-6) * x, True),
+        (x - x, sp.Integer(0), True),
+    ):
+        assert _agree(form, expression, points) is expected, form

@@ -95,6 +95,8 @@ def test_lumping_steps_changes_little_and_no_lump_straddles_a_record() -> None:
 def test_coordinates_round_trip(law: laws.LossLaw) -> None:
     again = type(law).from_coordinates(law.coordinates())
     assert list(vars(again).values()) == pytest.approx(list(vars(law).values()), rel=1e-12)
+    with pytest.raises(ValueError, match="argument"):
+        type(law).from_coordinates(np.append(law.coordinates(), 0.0))
 
 
 def test_a_long_sum_is_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
