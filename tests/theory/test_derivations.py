@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import itertools
+import os
 import re
 import runpy
 import shlex
@@ -24,6 +25,7 @@ from theory.derivations import (
     FRACTION,
     LAM,
     _agree,
+    _lines,
     _root,
     derivations,
     listed,
@@ -207,6 +209,15 @@ def test_a_reader_that_stops_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_what_follows_after_a_reader_has_gone_is_lost_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    with open(written, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        show(iter(["one", "two"]))
+        print("three", flush=True)
+
+
 @pytest.mark.parametrize("name", ["adamh", "bernoulli", "odd_updates"])
 def test_all_of_a_module_is_printed(name: str) -> None:
     module = importlib.import_module(f"theory.{name}")
@@ -236,10 +247,39 @@ def test_results_have_the_shape_of_the_docstrings() -> None:
     assert "alpha - 1" not in str(tidy(adamh.derive_matching_learning_rate()))
 
 
-def test_what_a_step_leaves_is_alpha_also_at_a_fraction_of_the_peak_rate() -> None:
-    """As in AdamC, whose decay goes with the rate."""
-    left = 1 - ETA * LAM * FRACTION**2
-    assert str(tidy(sp.sqrt(1 - left**2))) == "sqrt((1 - alpha)*(alpha + 1))"
+X, Y, Z = sp.symbols("x y z", positive=True)
+LEFT, LEFT_OF_ADAMC = 1 - ETA * LAM, 1 - ETA * LAM * FRACTION**2  # whose decay goes with the rate
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        (sp.sqrt(1 - LEFT_OF_ADAMC**2), "sqrt((1 - alpha)*(alpha + 1))"),
+        (sp.sqrt(1 + LEFT), "sqrt(alpha + 1)"),
+        (sp.sqrt((1 + LEFT_OF_ADAMC) * (1 + X)), "sqrt((alpha + 1)*(x + 1))"),
+        (-sp.sqrt(X**2 * Y + X**2 * Z), "-x*sqrt(y + z)"),
+        (-sp.sqrt(1 - LEFT**2), "-sqrt((1 - alpha)*(alpha + 1))"),
+        (X * sp.exp(Z) + Y * sp.exp(Z), "x*exp(z) + y*exp(z)"),  # with a function it stays as it is
+    ],
+)
+def test_a_tidy_form(expression: sp.Expr, text: str) -> None:
+    assert str(tidy(expression)) == text
+
+
+def test_what_is_long_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above `PRETTY` operations; here there are three."""
+    for longest, text in ((3, "eta*(x + y)"), (2, "eta*x + eta*y")):
+        monkeypatch.setattr("theory.derivations.PRETTY", longest)
+        assert str(tidy(ETA * X + ETA * Y)) == text
+
+
+def test_what_is_long_is_printed_as_code_in_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a form of few operations on several lines only where it is a fraction, however wide."""
+    wide, product = sum(sp.symbols("a_10:40")), sp.prod(sp.symbols("a_10:40"))
+    assert [len(list(_lines("", form))) for form in (X / Y, wide)] == [3, 1]
+    monkeypatch.setattr("theory.derivations.PRETTY", 1)
+    assert [len(list(_lines("", form))) for form in (X / Y, X / (Y + Z))] == [3, 1]
+    assert list(_lines("", product)) == [f"    {product}"]
 
 
 @pytest.mark.parametrize("forms", [adamw.derive_equilibrium, adamw.derive_limits, adamc.derive_limits])
