@@ -275,7 +275,7 @@ def test_what_is_long_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_long_is_printed_as_code_in_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """And a form of few operations on several lines only where it is a fraction, however wide."""
-    wide, product = sum(sp.symbols("a_10:40")), sp.prod(sp.symbols("a_10:40"))
+    wide, product = sum(sp.symbols(f"{'a' * 60}_:3")), sp.prod(sp.symbols("a_10:40"))
     assert [len(list(_lines("", form))) for form in (X / Y, wide)] == [3, 1]
     monkeypatch.setattr("theory.derivations.PRETTY", 1)
     assert [len(list(_lines("", form))) for form in (X / Y, X / (Y + Z))] == [3, 1]

@@ -92,6 +92,14 @@ def test_lumping_steps_changes_little_and_no_lump_straddles_a_record() -> None:
 
 
 @pytest.mark.parametrize("law", [FUNCTIONAL, MOMENTUM, MULTI_POWER])
+def test_a_run_may_pause(law: laws.LossLaw) -> None:
+    """A rate of 0 is taken as 1e-12 of the highest, whose power is a number."""
+    paused, next_to = wsd_rates(), wsd_rates()
+    paused[200:210], next_to[200:210] = 0.0, 1e-12 * next_to.max()
+    np.testing.assert_allclose(law.loss(paused), law.loss(next_to), rtol=1e-9)
+
+
+@pytest.mark.parametrize("law", [FUNCTIONAL, MOMENTUM, MULTI_POWER])
 def test_coordinates_round_trip(law: laws.LossLaw) -> None:
     again = type(law).from_coordinates(law.coordinates())
     assert list(vars(again).values()) == pytest.approx(list(vars(law).values()), rel=1e-12)
