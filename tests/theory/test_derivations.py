@@ -166,6 +166,20 @@ def test_every_form_has_a_name_and_none_is_a_wall() -> None:
     assert str(wall)[-20:] in lines[-1]
 
 
+def test_what_a_derivation_is_asked_for_is_shown() -> None:
+    """Both truths, and two of what is counted; what has a default is not asked for."""
+
+    def derive_made(count: int, *, decoupled: bool, order: int = 1) -> sp.Expr:
+        return LAM**count if decoupled else ETA ** (count + order)
+
+    made = ModuleType("made")
+    derive_made.__module__, made.derive_made = "made", derive_made  # type: ignore[attr-defined]
+    lines = list(printed(made))
+    asked = [f"  with count = 2, decoupled = {truth}" for truth in (False, True)]
+    assert [line for line in lines if line.startswith("  with")] == asked
+    assert lines[lines.index(asked[1]) - 2].strip() == "3"  # the power above eta
+
+
 def test_a_terminal_of_ascii_gets_names_for_greek(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken, encoding="ascii"))

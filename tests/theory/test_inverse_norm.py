@@ -143,6 +143,15 @@ def test_the_first_order_takes_over_where_the_scatter_has_all_but_ended(beta2: f
     np.testing.assert_array_equal(good, scatter < scatter[-1] + inverse_norm.SMALL_SCATTER)
 
 
+@pytest.mark.parametrize(("beta2", "ever"), [(0.9, True), (0.89, False)])
+def test_below_0_9_the_first_order_never_takes_over(beta2: float, ever: bool) -> None:
+    direction = inverse_norm.FirstOrderDirection(0.0, beta2)
+    for _ in range(200):
+        direction.see(1.0)
+        direction.move(0.01, 1.0)
+    assert direction.good_from(200) is ever
+
+
 def test_rates_come_back_from_the_angles_of_a_run() -> None:
     """As it is unless something else is said: no decay, a direction of white noise."""
     for decay, given in ((0.0, {}), (0.3, {"weight_decay": 0.3})):

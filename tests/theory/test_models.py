@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from theory import SGDM, AdamC, AdamH, AdamL2, AdamW, InvalidParameter, Muon, Optimizer
-from theory.models import model_of
+from theory.models import FedBack, model_of
 
 DECAYED = {"learning_rate": 0.02, "weight_decay": 0.3}
 RATES = 0.02 * np.array([1.0, 0.5, 0.25])
@@ -72,3 +72,11 @@ def test_a_small_deviation_falls_to_its_eth_part_in_a_relaxation_time(optimizer:
     deviation = np.diff(rho, axis=1)[:, 0]  # of two starts, in which the start of the momentum is the same
     assert deviation[-1] / deviation[len(rates) // 2] == pytest.approx(np.exp(-1), rel=0.03)
     assert model.num_relaxations(rates) == pytest.approx(2, rel=1e-3)
+
+
+@pytest.mark.parametrize(("optimizer", "power"), [(SGDM(**DECAYED), 2), (AdamL2(**DECAYED), 1)])
+def test_the_power_of_the_squared_norm_that_relaxes_alone(optimizer: Optimizer, power: int) -> None:
+    """Of SGDM's gradient, which goes like one over the norm, rho^2; of Adam's, whose size is held, rho."""
+    model = model_of(optimizer)
+    assert isinstance(model, FedBack)
+    assert model.power == power
