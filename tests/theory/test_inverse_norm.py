@@ -152,6 +152,26 @@ def test_below_0_9_the_first_order_never_takes_over(beta2: float, ever: bool) ->
     assert direction.good_from(200) is ever
 
 
+def test_the_first_order_begins_as_a_sign_and_ends_as_it_does_at_constant_size() -> None:
+    """Without decay and at a rate of 1 the weights meet the sum of all lags, to second order in the scatter, 4e-4."""
+    direction, settled = inverse_norm.FirstOrderDirection(0.9, 0.95), second_moment.autocovariance(0.9, 0.95)
+    direction.see(4.0)
+    assert direction.square == pytest.approx(1, rel=0.02)
+    for _ in range(800):
+        direction.move(1.0, 1.0)
+        direction.see(4.0)
+    assert direction.square == pytest.approx(settled.variance, rel=1e-9)
+    assert direction.alignment == pytest.approx(-float(settled.weighted_sum(1.0)), rel=6e-4)
+
+
+def test_the_first_order_is_good_where_it_is_for_every_setting() -> None:
+    direction = inverse_norm.FirstOrderDirection(0.0, 0.95)
+    for variance in (np.array([1.0, 1e6]), *[np.ones(2)] * 150):
+        direction.see(variance)
+    alone = [direction.one(setting).good_from(151) for setting in range(2)]
+    assert (alone, direction.good_from(151)) == ([True, False], False)
+
+
 def test_rates_come_back_from_the_angles_of_a_run() -> None:
     """As it is unless something else is said: no decay, a direction of white noise."""
     for decay, given in ((0.0, {}), (0.3, {"weight_decay": 0.3})):
