@@ -174,6 +174,8 @@ def _root(square: sp.Expr) -> sp.Expr:
     inside, sign = sp.Integer(1), 1
     outside = sp.Integer(1)
     for factor in sp.Mul.make_args(square):
+        if factor.is_negative:  # else it would be multiplied into a sum
+            factor, sign = -factor, -sign
         base, power = factor.as_base_exp()
         if base.is_Add and base.as_coeff_Add()[0] < 0 and power.is_Integer:
             base, sign = -base, -sign if power % 2 else sign
@@ -194,7 +196,7 @@ def _length(expression: sp.Expr) -> int:
 
 def _agree(form: sp.Expr, expression: sp.Expr, points: list[dict[sp.Symbol, float]]) -> bool:
     pairs = [(complex(form.subs(at)), complex(expression.subs(at))) for at in points]
-    return all(abs(one - other) < 1e-9 * abs(other) for one, other in pairs)
+    return all(abs(one - other) <= 1e-9 * abs(other) for one, other in pairs)
 
 
 def _point(expression: sp.Expr, first: float, step: float) -> dict[sp.Symbol, float]:

@@ -55,8 +55,8 @@ class Condensed(NamedTuple):
     """A schedule reduced to what the laws sum over; made by `condense`.
 
     ``steps``, ``progress``: (num_records,) where the loss is asked for, and S(t) there. ``drop``, ``drop_rate``,
-    ``drop_step``, ``drop_progress``: (num_drops,) the changes :math:`r_{k-1} - r_k`, the rate after them, their step
-    k, and the progress before it.
+    ``drop_step``, ``drop_progress``: (num_drops,) the changes :math:`r_{k-1} - r_k`, the rate after them (at least
+    1e-12 of the highest), their step k, and the progress before it.
     """
 
     steps: Array
@@ -99,7 +99,7 @@ def condense(rates: ArrayLike, steps: ArrayLike | None = None, *, block: int = 1
 
     index = np.arange(r.size)
     edges = np.unique(np.concatenate([np.arange(0, r.size, block), t + 1]))  # no group straddles a record
-    group = np.searchsorted(edges, index, side="right") - 1
+    group = np.searchsorted(edges, index, side="right")
     drop = -np.diff(r, prepend=0.0)
     size = np.bincount(group, np.abs(drop))
     used = size > 0

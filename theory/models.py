@@ -172,7 +172,7 @@ def model_of(
     """
     require_magnitude("gradient_rms", gradient_rms)
     for name in ("learning_rate", "weight_decay"):
-        if value := getattr(optimizer, name, 0.0):
+        if value := getattr(optimizer, name, None):
             require_magnitude(name, value)
     match optimizer:
         case AdamW() | AdamC() | AdamH():

@@ -144,6 +144,8 @@ def test_in_a_network_too_adamw_is_converted_to_itself(optimizer: AdamW, network
     stale = replace(optimizer, learning_rate=1e-4)
     found = rates_for_angles(stale, run.angular_update[:, 0], initial_rms=0.8, network=network)
     np.testing.assert_allclose(found, optimizer.learning_rate * SCHEDULE.multipliers(), rtol=1e-8)
+    same = convert(optimizer, SCHEDULE, stale, initial_rms=0.8, network=network)
+    np.testing.assert_allclose(same.optimizer.learning_rate * same.schedule.multipliers(), found, rtol=1e-8)
     there = convert(optimizer, SCHEDULE, AdamH(learning_rate=0.1), initial_rms=0.8, network=network)
     np.testing.assert_array_equal(there.angles, run.angular_update[:, 0])
     back = convert(

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import itertools
+import os
 import re
 import runpy
 import shlex
@@ -18,7 +19,21 @@ import pytest
 import sympy as sp
 
 from theory import adamc, adamh, adamw, plain_text, radial
-from theory.derivations import ALPHA, ETA, LAM, _root, derivations, listed, printed, public, show, tidy
+from theory.derivations import (
+    ALPHA,
+    ETA,
+    FRACTION,
+    LAM,
+    _agree,
+    _lines,
+    _root,
+    derivations,
+    listed,
+    printed,
+    public,
+    show,
+    tidy,
+)
 from theory.plain_text import formula, plain, spelled
 
 RHO = "\N{GREEK SMALL LETTER RHO}"
@@ -151,6 +166,20 @@ def test_every_form_has_a_name_and_none_is_a_wall() -> None:
     assert str(wall)[-20:] in lines[-1]
 
 
+def test_what_a_derivation_is_asked_for_is_shown() -> None:
+    """Both truths, and two of what is counted; what has a default is not asked for."""
+
+    def derive_made(count: int, *, decoupled: bool, order: int = 1) -> sp.Expr:
+        return LAM**count if decoupled else ETA ** (count + order)
+
+    made = ModuleType("made")
+    derive_made.__module__, made.derive_made = "made", derive_made  # type: ignore[attr-defined]
+    lines = list(printed(made))
+    asked = [f"  with count = 2, decoupled = {truth}" for truth in (False, True)]
+    assert [line for line in lines if line.startswith("  with")] == asked
+    assert lines[lines.index(asked[1]) - 2].strip() == "3"  # the power above eta
+
+
 def test_a_terminal_of_ascii_gets_names_for_greek(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(taken, encoding="ascii"))
@@ -194,6 +223,15 @@ def test_a_reader_that_stops_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_what_follows_after_a_reader_has_gone_is_lost_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    with open(written, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        show(iter(["one", "two"]))
+        print("three", flush=True)
+
+
 @pytest.mark.parametrize("name", ["adamh", "bernoulli", "odd_updates"])
 def test_all_of_a_module_is_printed(name: str) -> None:
     module = importlib.import_module(f"theory.{name}")
@@ -223,6 +261,41 @@ def test_results_have_the_shape_of_the_docstrings() -> None:
     assert "alpha - 1" not in str(tidy(adamh.derive_matching_learning_rate()))
 
 
+X, Y, Z = sp.symbols("x y z", positive=True)
+LEFT, LEFT_OF_ADAMC = 1 - ETA * LAM, 1 - ETA * LAM * FRACTION**2  # whose decay goes with the rate
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        (sp.sqrt(1 - LEFT_OF_ADAMC**2), "sqrt((1 - alpha)*(alpha + 1))"),
+        (sp.sqrt(1 + LEFT), "sqrt(alpha + 1)"),
+        (sp.sqrt((1 + LEFT_OF_ADAMC) * (1 + X)), "sqrt((alpha + 1)*(x + 1))"),
+        (-sp.sqrt(X**2 * Y + X**2 * Z), "-x*sqrt(y + z)"),
+        (-sp.sqrt(1 - LEFT**2), "-sqrt((1 - alpha)*(alpha + 1))"),
+        (X * sp.exp(Z) + Y * sp.exp(Z), "x*exp(z) + y*exp(z)"),  # with a function it stays as it is
+    ],
+)
+def test_a_tidy_form(expression: sp.Expr, text: str) -> None:
+    assert str(tidy(expression)) == text
+
+
+def test_what_is_long_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above `PRETTY` operations; here there are three."""
+    for longest, text in ((3, "eta*(x + y)"), (2, "eta*x + eta*y")):
+        monkeypatch.setattr("theory.derivations.PRETTY", longest)
+        assert str(tidy(ETA * X + ETA * Y)) == text
+
+
+def test_what_is_long_is_printed_as_code_in_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a form of few operations on several lines only where it is a fraction, however wide."""
+    wide, product = sum(sp.symbols(f"{'a' * 60}_:3")), sp.prod(sp.symbols("a_10:40"))
+    assert [len(list(_lines("", form))) for form in (X / Y, wide)] == [3, 1]
+    monkeypatch.setattr("theory.derivations.PRETTY", 1)
+    assert [len(list(_lines("", form))) for form in (X / Y, X / (Y + Z))] == [3, 1]
+    assert list(_lines("", product)) == [f"    {product}"]
+
+
 @pytest.mark.parametrize("forms", [adamw.derive_equilibrium, adamw.derive_limits, adamc.derive_limits])
 def test_another_shape_is_the_same_value(forms: object) -> None:
     for expression in forms().values():  # type: ignore[operator]
@@ -247,3 +320,16 @@ def test_a_root_is_positive_for_symbols_between_0_and_1() -> None:
     assert _root(x**2 * y).args == (x, sp.sqrt(y))  # in the order in which it is read
     for square in ((x - 1) * y, (x - 1) ** 3):
         assert sp.expand(_root(square) ** 2 - square) == 0
+
+
+def test_forms_agree_if_their_values_do_at_every_point_whatever_their_size() -> None:
+    x = sp.Symbol("x", positive=True)
+    points = [{x: 0.5}, {x: 2.0}]
+    for form, expression, expected in (
+        (x * (1 + x), x + x**2, True),
+        (2 * x, sp.Integer(1), False),  # at the first point alone
+        (1e-6 * x, (1e-6 + 1e-11) * x, False),
+        (1e6 * x, (1e6 + 1e-6) * x, True),
+        (x - x, sp.Integer(0), True),
+    ):
+        assert _agree(form, expression, points) is expected, form

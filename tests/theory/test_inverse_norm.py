@@ -129,6 +129,57 @@ def test_many_settings_are_each_as_if_alone() -> None:
             assert every[:, i, 3] == pytest.approx(one[:, 0], rel=1e-3, abs=1e-9)
 
 
+@pytest.mark.parametrize("beta2", [0.95, 0.99])
+def test_the_first_order_takes_over_where_the_scatter_has_all_but_ended(beta2: float) -> None:
+    """At constant size, where the sum of squared weights is that of a geometric series cut off."""
+    direction = inverse_norm.FirstOrderDirection(0.0, beta2)
+    steps = np.arange(1, 1000)
+    scatter = 2 * (1 - beta2) / (1 + beta2) * (1 + beta2**steps) / (1 - beta2**steps)
+    good = []
+    for step in steps.tolist():
+        direction.see(1.0)
+        direction.move(0.01, 1.0)
+        good.append(direction.good_from(step))
+    np.testing.assert_array_equal(good, scatter < scatter[-1] + inverse_norm.SMALL_SCATTER)
+
+
+@pytest.mark.parametrize(("beta2", "ever"), [(0.9, True), (0.89, False)])
+def test_below_0_9_the_first_order_never_takes_over(beta2: float, ever: bool) -> None:
+    direction = inverse_norm.FirstOrderDirection(0.0, beta2)
+    for _ in range(200):
+        direction.see(1.0)
+        direction.move(0.01, 1.0)
+    assert direction.good_from(200) is ever
+
+
+def test_the_first_order_begins_as_a_sign_and_ends_as_it_does_at_constant_size() -> None:
+    """Without decay and at a rate of 1 the weights meet the sum of all lags, to second order in the scatter, 4e-4."""
+    direction, settled = inverse_norm.FirstOrderDirection(0.9, 0.95), second_moment.autocovariance(0.9, 0.95)
+    direction.see(4.0)
+    assert direction.square == pytest.approx(1, rel=0.02)
+    for _ in range(800):
+        direction.move(1.0, 1.0)
+        direction.see(4.0)
+    assert direction.square == pytest.approx(settled.variance, rel=1e-9)
+    assert direction.alignment == pytest.approx(-float(settled.weighted_sum(1.0)), rel=6e-4)
+
+
+def test_the_first_order_is_good_where_it_is_for_every_setting() -> None:
+    direction = inverse_norm.FirstOrderDirection(0.0, 0.95)
+    for variance in (np.array([1.0, 1e6]), *[np.ones(2)] * 150):
+        direction.see(variance)
+    alone = [direction.one(setting).good_from(151) for setting in range(2)]
+    assert (alone, direction.good_from(151)) == ([True, False], False)
+
+
+def test_rates_come_back_from_the_angles_of_a_run() -> None:
+    """As it is unless something else is said: no decay, a direction of white noise."""
+    for decay, given in ((0.0, {}), (0.3, {"weight_decay": 0.3})):
+        turned = angles(run(80, 0.01, decay, 0.05))[:, 0]
+        found = inverse_norm.rates_for_angles(turned, 0.9, 0.95, 0.05, **given)
+        np.testing.assert_allclose(found, 0.01, rtol=1e-8)
+
+
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.95), (0.5, 0.5), (0.0, 0.9)])
 def test_the_first_step_is_a_sign_across_the_weights(beta1: float, beta2: float) -> None:
     moments = run(3, 0.01, 0.3, 0.05, beta1, beta2, direction_ratio=np.array([0.8, 1.0, 1.0]))

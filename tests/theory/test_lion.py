@@ -101,6 +101,7 @@ def test_the_linearised_form_is_the_published_one_and_too_small() -> None:
     linear = number(lion.derive_linearised_total(), beta_1=0.9, beta_2=0.99)
     assert linear < lion.autocovariance(0.9, 0.99).total < 1.03 * linear
     spread = np.sqrt(0.1**2 + 0.9**2 * 0.01 / 1.99)
+    assert linear == pytest.approx(1 + 2 / np.pi * (1 / spread**2 - 1), rel=1e-12)  # but at lag 0, where a sign is 1
     for product, miss in ((1e-3, 0.04), (1e-2, 0.28)):
         customary = np.sqrt(product / np.pi) / spread  # at weight decay 1, so eta = product; RMS in units of 1
         exact = stationary.equilibrium_rms(lion.autocovariance(0.9, 0.99), product, 1.0)

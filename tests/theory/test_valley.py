@@ -220,6 +220,11 @@ def test_spectra_come_back_from_their_lags() -> None:
     assert (mean, shape) == pytest.approx((1.2, 0.4), rel=1e-3)
 
 
+def test_no_memory_is_no_curvature() -> None:
+    found = Valley.fitted(np.zeros(20), 0.9)
+    assert (found.curvatures @ found.shares, found.direction_ratio) == (0, 1)
+
+
 def test_shares_may_be_0_and_sum_to_1_to_the_last_digit() -> None:
     assert Valley(beta1=0.9, curvatures=np.array([0.2, 3.0]), shares=np.array([1.0, 0.0])).direction_ratio < 1
     lags = two().gradient_autocorrelation(40)
