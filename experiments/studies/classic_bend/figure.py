@@ -12,7 +12,7 @@ from experiments.figures.style import SMALL as SMALL_PRINT
 from experiments.figures.style import bars, blank, captioned, colour, styled
 from experiments.reports.png import png_bytes
 from experiments.studies.classic_bend.answers import ANGLE, NORMAL_95, PAIRS, RATE, SIZE, in_angle, ratios_of
-from experiments.studies.classic_bend.runs import ADAMH, ARMS, EQUILIBRIUM, LARGE, LENGTHS, SMALL
+from experiments.studies.classic_bend.runs import ADAMH, ARMS, EQUILIBRIUM, LARGE, LENGTHS, OWN, SMALL
 
 MEANING = {
     SMALL.name: "AdamW, small start (0.02)",
@@ -22,14 +22,17 @@ MEANING = {
 }
 COLOURS = {arm.name: colour(place) for place, arm in enumerate(ARMS)}
 LINES = dict(zip(LENGTHS, ("-", (0, (4, 2))), strict=True))
+LEAST_WIDTHS = 3  # of a length that is drawn
 APART = 0.05  # in ln, of marks that would cover each other
 
 
 @styled
 def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
     """A PNG of three panels over parameters; the longer runs dashed."""
-    width = 12.0
-    figure = blank(width, 4.8)
+    width = 13.0
+    widths = optima.groupby("num_steps")[OWN].nunique()
+    optima = optima[optima["num_steps"].map(widths) >= LEAST_WIDTHS]
+    figure = blank(width, 5.2)
     panels = figure.subplots(1, 3)
     for panel, cells, label in (
         (panels[0], optima, "optimal learning rate"),
@@ -41,10 +44,9 @@ def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         panel.yaxis.set_minor_locator(NullLocator())
     _ratios(panels[1], optima)
-    panels[0].set_title("\n".join(["Best rates", *_words(answers, [arm.name for arm in ARMS], RATE)]), loc="left")
-    pairs = [f"{one} over {other}" for one, other, rate in PAIRS if rate == RATE]
-    panels[1].set_title("\n".join(["What starts differ in", *_words(answers, pairs, RATE)]), loc="left")
-    panels[2].set_title("\n".join(["Angles", *_words(answers, [arm.name for arm in ARMS], ANGLE)]), loc="left")
+    arms, pairs = [arm.name for arm in ARMS], [f"{one} over {other}" for one, other, rate in PAIRS if rate == RATE]
+    for panel, names, rate in ((panels[0], arms, RATE), (panels[1], pairs, RATE), (panels[2], arms, ANGLE)):
+        panel.set_title("\n".join(_words(answers, names, rate)), loc="left", fontsize=SMALL_PRINT)
     panels[0].legend(fontsize=SMALL_PRINT, frameon=False, loc="best")
     for panel in panels:
         _ticks(panel, sorted(optima[SIZE].unique()))
@@ -53,8 +55,8 @@ def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
         width,
         "Classic GPT-2 at one length: how best learning rates go with the number of parameters",
         f"Marks: cells with 95 % intervals; one without its bar has an open end, one that is missing is not inside its"
-        f" grid or was not run. Full lines {LENGTHS[0]:,} steps, dashed {LENGTHS[1]:,}. Above: exponent, curvature,"
-        f" {LENGTHS[0]:,} steps, 95 %.",
+        f" grid or was not run. Dashed: {LENGTHS[1]:,} steps, where three widths were run. Above: exponent and"
+        f" curvature along N, {LENGTHS[0]:,} steps, 95 %.",
     )
     return png_bytes(figure, dpi=110)
 
@@ -92,9 +94,11 @@ def _words(answers: pd.DataFrame, names: list[str], rate: str) -> list[str]:
     own = answers[(answers["rate"] == rate) & (answers["num_steps"] == LENGTHS[0])]
     lines = []
     for name in names:
-        found = own[(own["who"] == name) & own["quantity"].isin(["exponent", "curvature"])].to_dict("records")
-        told = [f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]" for row in found]
-        lines += [f"{name}: {', '.join(told)}"] if told else []
+        found = own[own["who"] == name].set_index("quantity")
+        if "curvature" in found.index:
+            value, low, high = (float(found[end].loc["curvature"]) for end in ("value", "low", "high"))
+            bend = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+            lines.append(f"{name}: {found['value'].loc['exponent']:+.2f}, bend {bend}")
     return lines
 
 

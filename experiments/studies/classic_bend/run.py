@@ -18,6 +18,7 @@ from experiments.studies.classic_bend.runs import (
     make_cells,
     read_classic,
 )
+from experiments.studies.classic_bend.sensitivity import sensitivity_of
 from experiments.studies.moved_optimum.runs import GAPS, NUMBERS, SEEDS, TEXTS, plant
 from experiments.studies.workplace import Findings, Workplace, read_rows
 
@@ -29,8 +30,8 @@ def run_study(
     made: int | None = None,
     classic: Path = Path("docs/classic"),
 ) -> Findings:
-    """``config.json`` before the first run, ``runs.csv`` after every cell; then ``optima.csv``, ``answers.csv`` and
-    ``classic_bend.png``.
+    """``config.json`` before the first run, ``runs.csv`` after every cell; then ``optima.csv``, ``answers.csv``,
+    ``sensitivity.csv`` and ``classic_bend.png``.
 
     lengths : of the runs that are made; others that an earlier call has finished count too. earlier : a ``runs.csv`` of
     this study, whose rows stand for their runs. made : write ``expected.csv``, from as many made studies, and train
@@ -56,7 +57,9 @@ def run_study(
     fits = fits_of(whole)
     optima = optima_of(whole, fits)
     answers = answers_of(optima, fits)
-    for name, table in (("optima", optima), ("answers", answers)):
+    first_length = optima[optima["num_steps"] == LENGTHS[0]]
+    others = sensitivity_of(whole[whole["num_steps"] == LENGTHS[0]], first_length)
+    for name, table in (("optima", optima), ("answers", answers), ("sensitivity", others)):
         place.write(f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
     place.write("classic_bend.png", draw(optima, answers))
     return Findings(answers=answers)

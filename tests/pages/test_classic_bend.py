@@ -1,0 +1,96 @@
+"""Numbers of the page of the study `classic-bend` are those of its tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.studies.classic_bend.runs import read_classic
+from experiments.studies.same_angle.answers import measured_angle
+from tests.pages.shown import DOCS, cells, is_rounded, page_of, table_of
+from theory import Linear
+
+ARMS = ("small", "equilibrium", "large", "adamh 0.18")
+BOUNDS = {"interior": ["learning_rate", "low", "high"], "censored-low": ["high"], "censored-high": ["low"], "flat": []}
+BY_FIT = ("learning_rate", "curvature by fit")
+WORDS = {"censored-low": "below", "censored-high": "above", "flat": "flat"}
+
+
+def test_the_optima_of_classic_bend() -> None:
+    optima = table_of("classic-bend", "optima.csv").set_index(["num_steps", "width", "arm"])
+    for num_steps, width in {(steps, width) for steps, width, _ in optima.index}:
+        shown = cells("classic-bend", f"{num_steps:,} steps, width {width}")
+        for arm, cell in zip(ARMS, shown, strict=True):
+            if (num_steps, width, arm) not in optima.index:
+                assert cell == "not run"
+                continue
+            known = optima.loc[(num_steps, width, arm)]
+            numbers = known[BOUNDS[known["status"]]].astype(float)
+            assert is_rounded(cell, numbers[np.isfinite(numbers)].tolist()), (width, arm)
+            assert cell.startswith(WORDS.get(known["status"], "0")), (width, arm)
+
+
+@pytest.mark.parametrize(
+    ("who", "columns"),
+    [
+        *((f"{arm}, rate", [("learning_rate", "exponent"), ("learning_rate", "curvature"), BY_FIT]) for arm in ARMS),
+        *(
+            (f"{one} over {other}", [("learning_rate", "exponent"), ("learning_rate", "curvature")])
+            for one, other in (("small", "equilibrium"), ("large", "equilibrium"), ("large", "small"))
+        ),
+        *((f"{arm}, angle", [("mean_angle", "exponent"), ("mean_angle", "curvature")]) for arm in ARMS),
+        *((f"{arm} over adamh 0.18", [("mean_angle", "exponent"), ("mean_angle", "curvature")]) for arm in ARMS[:3]),
+    ],
+)
+def test_exponents_and_curvatures_of_classic_bend(who: str, columns: list[tuple[str, str]]) -> None:
+    table = table_of("classic-bend").query("num_steps == 800").set_index(["who", "rate", "quantity"])
+    for shown, (rate, quantity) in zip(filter(None, cells("classic-bend", who)), columns, strict=True):
+        known = table.loc[(who.split(",")[0], rate, quantity), ["value", "low", "high"]]
+        assert is_rounded(shown, known.astype(float).tolist()), (who, quantity)
+
+
+def test_verdicts_and_choices_of_classic_bend() -> None:
+    page, table = page_of("classic-bend"), table_of("classic-bend").query("num_steps == 800")
+    verdicts = table[table["quantity"] == "curvature by fit"].set_index("who")["verdict"].to_dict()
+    assert verdicts == dict(zip(ARMS, ("not-identifiable", "bends-up", "bends-up", "not-identifiable"), strict=True))
+    smallest = table[table["quantity"] == "smallest bend"].set_index("who")["value"]
+    assert "would have shown are {:.2f} and {:.2f}.".format(*smallest.loc[["small", "adamh 0.18"]]) in page
+    primary = table[table["who"].isin(["small over equilibrium", "large over equilibrium", "large over small"])]
+    primary = primary[primary["quantity"].isin(["exponent", "curvature"])]
+    assert len(primary) == 6
+    differ = primary[primary["verdict"] == "differs from 0"][["who", "quantity"]].to_numpy().tolist()
+    assert differ == [["small over equilibrium", "curvature"], ["large over small", "curvature"]]
+    choices = table_of("classic-bend", "sensitivity.csv").query("quantity == 'curvature'")
+    known = choices.dropna(subset=["low"])
+    counts = {who: (len(own), ((own["low"] > 0) | (own["high"] < 0)).sum()) for who, own in known.groupby("who")}
+    assert counts["equilibrium"] == counts["large"] == (7, 7)
+    assert counts["small over equilibrium"] == counts["large over small"] == (7, 5)
+    by_parabola = choices[choices["optima"] == "parabola of three rates"].set_index("who")["value"]
+    told = by_parabola.loc[
+        ["equilibrium", "large", "adamh 0.18", "small", "small over equilibrium", "large over small"]
+    ]
+    sentence = "have {:.2f}, {:.2f}, {:.2f} and {:.2f} for equilibrium, large, AdamH and small, and {:.2f} and {:.2f}"
+    assert sentence.format(*told) in page
+
+
+def test_how_norms_move_at_the_optima_of_classic_bend() -> None:
+    known = read_classic(DOCS / "classic")
+    runs = pd.concat([table_of("classic-bend", "runs.csv"), known]).query("num_steps == 800")
+    optima = table_of("classic-bend", "optima.csv").query("num_steps == 800")
+    best = dict(zip(zip(optima["arm"], optima["width"], strict=True), optima["learning_rate"], strict=True))
+    grown: dict[str, list[tuple[float, float]]] = {}
+    for arm in ARMS[:3]:
+        for width in (8, 16, 32, 64, 128):
+            own = runs[(runs["arm"] == arm) & (runs["width"] == width)]
+            first, last = (measured_angle(own, best[arm, width], f"{name}_rms") for name in ("initial", "final"))
+            grown.setdefault(arm, []).append((last / first, last))
+    page = page_of("classic-bend")
+    factors, ends = zip(*grown["small"], strict=True)
+    assert "by factors of {:.0f}, {:.1f}, {:.1f}, {:.1f} and {:.1f} at widths 8 to 128".format(*factors) in page
+    assert "to {:.2f}, {:.2f}, {:.3f}, {:.3f}, {:.3f}:".format(*ends) in page
+    steady = [factor for factor, _ in grown["equilibrium"]]
+    assert f"by factors of {min(steady):.2f} to {max(steady):.2f}" in page
+    assert "the large one's by {:.1f} to {:.2f}".format(grown["large"][0][0], grown["large"][-1][0]) in page
+    decay = 0.1 * Linear(num_steps=800, warmup_steps=40).multipliers().sum()
+    assert "has {:.1f} to {:.2f} relaxations".format(*(2 * decay * best["small", width] for width in (8, 128))) in page
