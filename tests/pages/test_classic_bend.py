@@ -18,16 +18,17 @@ WORDS = {"censored-low": "below", "censored-high": "above", "flat": "flat"}
 
 
 def test_the_optima_of_classic_bend() -> None:
-    optima = table_of("classic-bend", "optima.csv").set_index(["num_steps", "width", "arm"])
-    for num_steps, width in {(steps, width) for steps, width, _ in optima.index}:
+    rows = table_of("classic-bend", "optima.csv").to_dict("records")
+    optima = {(row["num_steps"], row["width"], row["arm"]): row for row in rows}
+    for num_steps, width in {(steps, width) for steps, width, _ in optima}:
         shown = cells("classic-bend", f"{num_steps:,} steps, width {width}")
         for arm, cell in zip(ARMS, shown, strict=True):
-            if (num_steps, width, arm) not in optima.index:
+            known = optima.get((num_steps, width, arm))
+            if known is None:
                 assert cell == "not run"
                 continue
-            known = optima.loc[(num_steps, width, arm)]
-            numbers = known[BOUNDS[known["status"]]].astype(float)
-            assert is_rounded(cell, numbers[np.isfinite(numbers)].tolist()), (width, arm)
+            numbers = [known[name] for name in BOUNDS[known["status"]]]
+            assert is_rounded(cell, [number for number in numbers if np.isfinite(number)]), (width, arm)
             assert cell.startswith(WORDS.get(known["status"], "0")), (width, arm)
 
 
@@ -44,10 +45,10 @@ def test_the_optima_of_classic_bend() -> None:
     ],
 )
 def test_exponents_and_curvatures_of_classic_bend(who: str, columns: list[tuple[str, str]]) -> None:
-    table = table_of("classic-bend").query("num_steps == 800").set_index(["who", "rate", "quantity"])
+    table = table_of("classic-bend").query("num_steps == 800")
     for shown, (rate, quantity) in zip(filter(None, cells("classic-bend", who)), columns, strict=True):
-        known = table.loc[(who.split(",")[0], rate, quantity), ["value", "low", "high"]]
-        assert is_rounded(shown, known.astype(float).tolist()), (who, quantity)
+        known = table[(table["who"] == who.split(",")[0]) & (table["rate"] == rate) & (table["quantity"] == quantity)]
+        assert is_rounded(shown, known[["value", "low", "high"]].to_numpy(float).ravel().tolist()), (who, quantity)
 
 
 def test_verdicts_and_choices_of_classic_bend() -> None:
