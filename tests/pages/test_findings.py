@@ -34,7 +34,6 @@ def test_rounding_is_noticed() -> None:
 def test_what_the_findings_say_of_the_bend() -> None:
     answers = table_of("bend")
     between = answers.query("rate == 'learning_rate'").set_index(["who", "axis", "quantity"])
-    shares = answers.query("axis == 'num_tokens' and quantity == 'curvature'").set_index("who")
     slower = between.loc["large start over usual start", *EXPONENT_OF_D]
     bent = between.loc["large start over equilibrium", "num_tokens", "curvature"]
     untold = between.loc["usual start over equilibrium", *EXPONENT_OF_D]
@@ -62,14 +61,8 @@ def test_what_the_findings_say_of_the_bend() -> None:
     far = fitted["visible"] == "at 0.12"
     own = between.loc["adamh", *EXPONENT_OF_D]
     errors = optima["error"][optima["error"] < WIDEST_ERROR]
-    planned = visible.query("axis == 'num_params' and sizes == '22M to 708M' and tokens in ('1000M', '9000M')")
-    planned = planned.query("weight_decay == 0.1 and initial_rms == 0.02")["curvature"]
     expected = table_of("bend", "expected.csv")
     false = expected.query("axis == 'num_params' and who.str.contains(' over ')")["excludes_0"]
-    made = expected.query("rate == 'learning_rate'").set_index(["who", "axis", "quantity"])["width"]
-    found = between.loc[list(along_n.index)]
-    wide = (found["high"] - found["low"]) / made.reindex(found.index)
-    assert 1.9 < wide.max() < 2.05
     assert set(fitted["outside"]) == {"yes"}
     assert (seen.query("visible == 'at 0.12'")["transient"] > 0).tolist() == [True]
     assert f"were optima known to 0.12 (here {errors.median():.2f})" in FINDINGS
@@ -93,14 +86,10 @@ def test_what_the_findings_say_of_the_bend() -> None:
         f"(AdamH's own along D, {own['value']:.2f} for {own['made']:.2f}), one mean angle in six contrasts of 12",
         f"less** than from equilibrium, by {interval(bent)}, p 0.03: one",
         f"apart from 0 in {along_d.sum()} of {len(along_d)} choices",
-        f"the large start's {shares.loc['large start: bend', 'value']:.2f} holds"
-        f" +{interval(shares.loc['large start: angle, norm own'])} of the transient's, *straightening* it.",
         f"public runs {len(fitted_n)} of {len(fitted)} settings bend visibly ({far.sum()} at errors of 0.12), all",
         f"at best rates up to {fitted['rate_first'].max():.1f}, outside that fit; with made-up ones"
         f" {(seen['transient'] > 0).sum()} bend *up* (one at 0.12) and {(seen['transient'] < 0).sum()} down",
-        f"item 6's {planned.min():.2f} to {planned.max():.2f} not.",
         f"Differences: {100 * false.min():.0f} to {100 * false.max():.0f} % [false]",
-        "widths up to twice the registered",
     ):
         assert part in FINDINGS, part
 
@@ -136,8 +125,8 @@ def test_what_the_findings_say_of_starts_along_size_and_of_longer_runs() -> None
         f" in {(chosen['low'] > 0).sum()} of {len(chosen)} choices.",
         f"the large start's by {interval(slopes.loc[large])}, the usual one's by {interval(slopes.loc[usual])}"
         f" ({(near['low'] > 0).sum()} of {len(near)} choices;",
-        f"of {len(every)} slices at one D two bend up, at 0.5M tokens: **AdamH, without a transient**, by"
-        f" {interval(up)} (not without width 8), usual start by {interval(also)}; two down.",
+        f"of {len(every)} slices at one D two bend up, AdamH's, **without a transient**, by {interval(up)} (not without"
+        f" width 8), the usual start's, {interval(also)}; two down.",
         f"less equilibrium, {interval(between.loc[(*EXPONENT_OF_D, large)])} before, is {interval(longer)}, which"
         f" refutes both accounts, {law:.2f} and {angle:.2f} ([after looking, width 32](",
     ):
@@ -172,7 +161,18 @@ def test_what_the_findings_say_of_shifts_and_of_the_laws() -> None:
         " nats",
         f"one constant: {', '.join(f'{away:.3f}' for away in constant)})",
         f"its optima to a factor of {factor:.2f} [{lowest:.2f}, {highest:.2f}], limit {math.exp(longest.limit):.2f}, at"
-        f" 6,400 steps {math.exp(longest.value):.2f}, missed.",
+        f" 6,400 steps {math.exp(longest.value):.2f}, missed (",
+    ):
+        assert part in FINDINGS, part
+
+
+def test_what_the_findings_say_of_classic_gpt2_along_size() -> None:
+    answers = table_of("classic-bend").query("num_steps == 800 and quantity == 'curvature'").set_index(["who", "rate"])
+    steady, other = (interval(answers.loc[(who, "learning_rate")]) for who in ("equilibrium", "small over equilibrium"))
+    for part in (
+        f"bends up from equilibrium**, a norm that stays, by {steady}, and from RMS 0.18",
+        f"**The difference, {other}, refutes the paper's account**; it hangs on width 128",
+        f"it stays, by {interval(answers.loc[('equilibrium', 'mean_angle')])}.",
     ):
         assert part in FINDINGS, part
 
