@@ -205,3 +205,10 @@ def test_slow_angles_are_the_trajectorys_after_start_up() -> None:
     full = predict_trajectory(optimizer, schedule, initial_rms=0.02).angular_update[:, 0]
     slow = slow_angular_updates(1e-3 * schedule.multipliers(), weight_decay=0.1, initial_rms=0.02)
     np.testing.assert_allclose(slow[200:], full[200:], rtol=0.03)
+
+
+def test_blocks_begin_at_the_first_step() -> None:
+    rates = np.array([1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])
+    found = condense(rates, [7], block=4)
+    np.testing.assert_allclose(found.drop, [-0.7, 0.4])
+    np.testing.assert_allclose(found.drop_step[1], np.mean([4, 5, 6, 7]))
