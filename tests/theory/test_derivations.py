@@ -274,6 +274,7 @@ LEFT, LEFT_OF_ADAMC = 1 - ETA * LAM, 1 - ETA * LAM * FRACTION**2  # whose decay 
         (-sp.sqrt(X**2 * Y + X**2 * Z), "-x*sqrt(y + z)"),
         (-sp.sqrt(1 - LEFT**2), "-sqrt((1 - alpha)*(alpha + 1))"),
         (X * sp.exp(Z) + Y * sp.exp(Z), "x*exp(z) + y*exp(z)"),  # with a function it stays as it is
+        (-sp.sqrt(LAM) * sp.sqrt(ETA + 1), "-sqrt(lambda*(eta + 1))"),
     ],
 )
 def test_a_tidy_form(expression: sp.Expr, text: str) -> None:
