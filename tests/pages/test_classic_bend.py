@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import chi2
 
 from experiments.studies.classic_bend.runs import read_classic
 from experiments.studies.same_angle.answers import measured_angle
@@ -25,7 +26,7 @@ def test_the_optima_of_classic_bend() -> None:
         for arm, cell in zip(ARMS, shown, strict=True):
             known = optima.get((num_steps, width, arm))
             if known is None:
-                assert cell == "not run"
+                assert cell == "not finished"
                 continue
             numbers = [known[name] for name in BOUNDS[known["status"]]]
             assert is_rounded(cell, [number for number in numbers if np.isfinite(number)]), (width, arm)
@@ -95,3 +96,16 @@ def test_how_norms_move_at_the_optima_of_classic_bend() -> None:
     assert "the large one's by {:.1f} to {:.2f}".format(grown["large"][0][0], grown["large"][-1][0]) in page
     decay = 0.1 * Linear(num_steps=800, warmup_steps=40).multipliers().sum()
     assert "has {:.1f} to {:.2f} relaxations".format(*(2 * decay * best["small", width] for width in (8, 128))) in page
+
+
+def test_where_a_parabola_is_refused_in_classic_bend() -> None:
+    optima, refused = table_of("classic-bend", "optima.csv").query("num_steps == 800"), {}
+    for arm, own in optima.groupby("arm"):
+        x = np.log(own["num_params"].to_numpy(float))
+        y, error = np.log(own["learning_rate"].to_numpy(float)), own["error"].to_numpy(float)
+        curve = np.polyfit(x - x.mean(), y, 2, w=1 / error)
+        misses = (((y - np.polyval(curve, x - x.mean())) / error) ** 2).sum()
+        refused[arm] = chi2.sf(misses, len(x) - 3)
+    told = "from the small start (p {:.2f}) and with AdamH (p {:.2f})".format(refused["small"], refused["adamh 0.18"])
+    assert told in page_of("classic-bend")
+    assert min(refused["equilibrium"], refused["large"]) > 0.1

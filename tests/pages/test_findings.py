@@ -171,7 +171,7 @@ def test_what_the_findings_say_of_classic_gpt2_along_size() -> None:
     steady, other = (interval(answers.loc[(who, "learning_rate")]) for who in ("equilibrium", "small over equilibrium"))
     for part in (
         f"bends up from equilibrium**, a norm that stays, by {steady}, and from RMS 0.18",
-        f"**The difference, {other}, refutes the paper's account**; it hangs on width 128",
+        f"**By rule the difference, {other}, refutes the paper's account**, at 2.6 to 0.16 relaxations",
         f"it stays, by {interval(answers.loc[('equilibrium', 'mean_angle')])}.",
     ):
         assert part in FINDINGS, part

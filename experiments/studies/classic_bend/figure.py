@@ -54,9 +54,9 @@ def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
         figure,
         width,
         "Classic GPT-2 at one length: how best learning rates go with the number of parameters",
-        f"Marks: cells with 95 % intervals; one without its bar has an open end, one that is missing is not inside its"
-        f" grid or was not run. Dashed: {LENGTHS[1]:,} steps, where three widths were run. Above: exponent and"
-        f" curvature along N, {LENGTHS[0]:,} steps, 95 %.",
+        "Bars: 1.96 errors of ln(optimum); a mark without one has an open end, one that is missing is not inside its"
+        f" grid or was not run. Above: exponent and curvature along N, {LENGTHS[0]:,} steps, 95 %."
+        + (f" Dashed: {LENGTHS[1]:,} steps." if LENGTHS[1] in set(optima["num_steps"]) else ""),
     )
     return png_bytes(figure, dpi=110)
 
