@@ -56,6 +56,12 @@ def test_closed_forms_equal_their_derivation(
         assert value == pytest.approx(number(derive_asymptotic_optimum()[name], **symbols), rel=1e-10)
 
 
+def test_a_shorter_direction_turns_a_frozen_norm_less_and_a_settled_one_as_much() -> None:
+    plain, short = (optimal_lr.asymptotic_optimum(LAW, replace(setting(), direction_ratio=r)) for r in (1.0, 0.8))
+    for name, factor in {"angle": 1.0, "equilibrium": 1.0, "frozen": 1 / 0.8}.items():
+        assert short[name] == pytest.approx(factor * plain[name], rel=1e-12)
+
+
 def test_brute_force_finds_the_closed_forms_at_both_ends() -> None:
     """Value to 2 % and slope to 3 %: 2 in deep equilibrium to 1 for a frozen norm, against N and against steps."""
     # 2e5 relaxation times at one end; at the other none, and a squared norm that grows by 2e-3
@@ -198,6 +204,7 @@ def test_at_fixed_data_the_best_angle_grows_like_the_batch_or_its_root(
     [
         (lambda: optimal_learning_rate(LAW, setting(), widest=1.0), "widest"),
         (lambda: optimal_lr.asymptotic_optimum(replace(LAW, a2=0.9), setting()), "a2"),
+        (lambda: optimal_lr.asymptotic_optimum(replace(LAW, a2=1.0), setting()), "a2"),
         (lambda: optimal_lr.asymptotic_optimum(replace(LAW, noise_batch=1.0), setting()), "noise_batch"),
     ],
 )
