@@ -31,6 +31,13 @@ def test_weights_of_any_shape_equal_their_derivation(j: int, aspect: float) -> N
     assert muon.weights(j + 1, aspect)[j] == pytest.approx(derived, rel=1e-10)
 
 
+def test_a_coefficient_ends_at_its_order() -> None:
+    """By hand: of 1 - h/2 + 3h^2/8 times the same, the middle less the second beside it."""
+    h = sp.Symbol("h", positive=True)
+    assert [sp.expand(muon.derive_coefficient(0, order) - (1 - h**2 / 8)) for order in (2, 3)] == [0, 0]
+    assert muon.derive_coefficient(0, 1) == 1
+
+
 @given(st.floats(0.001, 1.0))
 def test_weights_equal_the_hypergeometric_form_and_sum_to_one(aspect: float) -> None:
     j = np.arange(60)
