@@ -239,7 +239,7 @@ STUDIES = {
         RegisteredStudy(
             name="classic-bend",
             question="Does AdamW's best rate bend along parameters in classic GPT-2, and does the start change that?",
-            cost="4 core-hours with both lengths (estimated)",
+            cost="3 core-hours at 800 steps, 2 more at 1,600 (estimated)",
             run=Later("classic_bend.run", "run_study"),
             options=(
                 LENGTHS,

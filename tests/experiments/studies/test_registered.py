@@ -82,7 +82,7 @@ def test_what_runs_a_study_takes_its_options(
     }
     values |= {"same-angle": "docs/same-angle", "angle-law": "docs/angle-law", "lengths": "1600,3200"}
     values |= {"device": "cpu", "scale": "0.1", "moved-optimum": "docs/moved-optimum", "predict-only": "yes"}
-    values |= {"bend": "docs/bend"}
+    values |= {"classic": "docs/classic"}
     values |= {"minutes": "0", "made": "2", "expected": "docs/bend/expected.csv"}
     values |= {"schedule-exponent": "docs/schedule-exponent", "ensembles": "yes"}
     values |= {"bend": "docs/bend", "again": "a.csv", "cores": "docs/bend/core-runs.csv"}
