@@ -213,7 +213,10 @@ def run_grid(
     """
     require_number("tolerance", tolerance, above=0, below=1)
     schedule, network = as_schedule(schedule), as_network(network)
-    settings = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (learning_rate, weight_decay, initial_rms)))
+    given = {"learning_rate": learning_rate, "weight_decay": weight_decay, "initial_rms": initial_rms}
+    if empty := [name for name, values in given.items() if not np.size(values)]:
+        raise InvalidParameter(empty[0], given[empty[0]], "at least one number")
+    settings = np.broadcast_arrays(*(np.asarray(values, np.float64) for values in given.values()))
     shape, (eta, lam, initial) = settings[0].shape, (v.ravel() for v in settings)
     for name, values, allowed in (
         ("learning_rate", eta, eta > 0),

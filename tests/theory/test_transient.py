@@ -263,6 +263,14 @@ def test_bad_grids_are_refused_by_name(broken: dict[str, object], name: str) -> 
     assert caught.value.value == (broken[name] if name == "steps" else np.ravel(broken[name])[-1])
 
 
+@pytest.mark.parametrize("network", [WHITE_NOISE, GPT2])
+@pytest.mark.parametrize("empty", ["learning_rate", "weight_decay", "initial_rms"])
+def test_a_grid_of_nothing_is_refused_by_name(empty: str, network: Network) -> None:
+    arguments = {"learning_rate": 1e-3, "weight_decay": 0.1, "initial_rms": 0.02, empty: []}
+    with pytest.raises(InvalidParameter, match=f"^{empty} = .* must be at least one number$"):
+        transient.run_grid(Constant(num_steps=10), network=network, **arguments)  # type: ignore[arg-type]
+
+
 def test_bad_remainders_and_fractions_are_refused() -> None:
     for remainder in (0.0, 1.5, [0.5, 0.0]):
         with pytest.raises(InvalidParameter, match="remainder"):
