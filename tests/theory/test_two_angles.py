@@ -96,6 +96,35 @@ def test_arrival_and_lag_by_quadrature() -> None:
     assert abs(replace(law, lag=0.0).loss(0.01 * (1 - x) ** 2, 1 - x) - by_hand) > 0.03  # the lag is not nothing here
 
 
+def test_three_steps_by_hand() -> None:
+    """The module's formulas, written out: exponents of 1/3, 5/2 and 3."""
+    angles, phi = [0.3, 0.5, 0.2], [0.9, 0.6, 0.4]
+    multipliers, squares = [], 2.0  # growth_steps, and what the rates add to it
+    for each in phi:
+        multipliers.append(each * np.sqrt(squares / (1 - each**2)))
+        squares += multipliers[-1] ** 2
+    law = replace(LAW, growth_steps=2.0, half_angle=1.2, lag=1.7, early_angle=0.4)
+    psi, early, before, learned = 0.0, 0.0, 0.0, 0.0
+    for t in range(3):
+        psi += phi[t]
+        early += angles[t] / (1 + (psi / 1.2) ** 2.5) ** 3
+        slow = 1.7 * (1 - np.exp(-early / 0.4))
+        x = psi - slow * (1 - np.exp(-psi / slow))
+        there = x**2.5 / (1.2**2.5 + x**2.5)
+        ahead = angles[t] / 2 + sum(angles[t + 1 :])
+        learned += (there - before) * (1 - (1 + ahead / law.angle_scale) ** (-1 / 3))
+        before = there
+    ahead_of = [[each / 2 + sum(row[t + 1 :]) for t, each in enumerate(row)] for row in (angles, phi)]
+    block, other = (
+        sum(each**2 / left for each, left in zip(row, ahead, strict=True))
+        for row, ahead in zip((angles, phi), ahead_of, strict=True)
+    )
+    by_hand = law.start - law.gain * np.exp(-law.blur * block - law.other_blur * other) * learned
+    np.testing.assert_allclose(other_angles(np.array(multipliers), 2.0), phi, rtol=1e-14)
+    assert law.loss(np.array(angles), np.array(multipliers)) == pytest.approx(by_hand, rel=1e-12)
+    assert law.start - by_hand > 1e-3
+
+
 def test_the_best_angle_is_where_what_is_learned_by_a_little_more_is_worth_its_noise() -> None:
     a, radians, noise = 0.4, 0.7 * 300 / 0.05, 3.0 * 2.5  # kappa T / B, per radian of the angle; n C
     at = {"T": 300, "B": 0.05, "C": 2.5, "kappa": 0.7, "n": 3.0, "a": a}
