@@ -90,15 +90,15 @@ def derive_limits() -> dict[str, sp.Expr]:
     cube = sp.limit(exact["squared_gradient"] * y**3, y, 0, "+") / sigma**2
     product = sp.root(sp.factor(cube), 3)
     rho = sp.limit(exact["rho"] * y, y, 0, "+") / product
-    squared_angle = sp.limit(2 * (1 - exact["cosine"]) / y, y, 0, "+") * product
+    squared_angle = sp.cancel(2 * (1 - exact["cosine"]) / y) * product  # the cosine is linear in y
     r = sgdm.rho
     drift = derive_slow_drift()
     settled = sp.solve(drift, r)[0]
     return {
         "product": product,
-        "rms": sp.powdenest(sp.sqrt(rho), force=True),
+        "rms": sp.powdenest(sp.sqrt(rho)),
         "angle": sp.sqrt(squared_angle),
-        "relaxation_steps": sp.powdenest(sp.simplify(-1 / drift.diff(r).subs(r, settled)), force=True),
+        "relaxation_steps": sp.powdenest(sp.simplify(-1 / drift.diff(r).subs(r, settled))),
         "growth": sp.limit(drift, lam, 0, "+"),
         "rho_without_momentum": sp.limit(exact["rho"], beta1, 0),
         "cosine_without_momentum": sp.limit(exact["cosine"], beta1, 0),
