@@ -142,6 +142,20 @@ def optima_of(fit: Fit, other: FinalLossLaw, measured: Sequence[Measured]) -> pd
     return pd.DataFrame(rows)
 
 
+def num_within(predicted: Array, measured: Array) -> int:
+    """How many optima are met within `LARGEST_MISS`."""
+    return int((np.abs(predicted / measured - 1) <= LARGEST_MISS).sum())
+
+
+def pilot_within(law: FinalLossLaw) -> int:
+    """How many of the pilot's optima a law meets."""
+    best = [
+        best_learning_rate(law, RATES, adamw_angles(RATES, one.num_steps, one.initial_rms), line(one.num_steps))[0]
+        for one in PILOT
+    ]
+    return num_within(np.array(best), np.array([one.learning_rate for one in PILOT]))
+
+
 def losses_of(laws: Mapping[str, FinalLossLaw], same_angle: pd.DataFrame, moved_optimum: pd.DataFrame) -> pd.DataFrame:
     """A row per cell of AdamW in the runs of both studies: mean loss, and a column per law, which has not seen it."""
     tables = []
@@ -173,7 +187,7 @@ def answers_of(fits: Sequence[tuple[str, int, float, int]], optima: pd.DataFrame
     named = {"law": "predicted", "two clocks": "two_clocks"}
     for law, column in named.items():
         pilot = optima[optima["source"] == "pilot"]
-        good = int(((pilot[column] / pilot["measured"] - 1).abs() <= LARGEST_MISS).sum())
+        good = num_within(pilot[column].to_numpy(float), pilot["measured"].to_numpy(float))
         told = {"quantity": "optima of the pilot within 20 %", "law": law, "cells": len(pilot), "value": good}
         rows.append(told | {"limit": len(pilot), "verdict": _verdict(good == len(pilot))})
         own = optima[optima["source"] == "moved-optimum"]

@@ -52,7 +52,7 @@ NUMBERS = ("num_steps", "mean_angle", "seed", "loss")
 NEEDED = {"angle runs": ("shape", *NUMBERS)}
 NEEDED["runs of same-angle"] = ("arm", "num_steps", "learning_rate", "seed", "loss")
 NEEDED["runs at a constant rate"] = NEEDED["runs of same-angle"]
-CONSTANT = "constant"  # the shape of a cell and the arm of schedule-exponent
+LINE, CONSTANT = "line", "constant"  # shapes of cells; the second is an arm of schedule-exponent too
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def cells_of(angle_runs: pd.DataFrame, same_angle: pd.DataFrame, constant: pd.Da
             raise BadInput(f"{name}: loss must lie between 0 and {HIGHEST_LOSS:g}")
     if not (set(angle_runs["shape"]) <= set(SHAPES) and angle_runs["mean_angle"].between(0, 1, "neither").all()):
         raise BadInput(f"angle runs: shape must be one of {', '.join(SHAPES)}, mean_angle between 0 and 1")
-    cells = cells_of_rates(same_angle[same_angle["arm"] == "adamh"], "line", Linear)
+    cells = cells_of_rates(same_angle[same_angle["arm"] == "adamh"], LINE, Linear)
     for _, rows in angle_runs.groupby(["shape", "num_steps", "mean_angle"]):
         first = rows.iloc[0]
         run = AngleRun(str(first["shape"]), int(first["num_steps"]), float(first["mean_angle"]), 0)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.studies.angle_law.answers import ADAMH, EQUILIBRIUM, RATES, adamw_angles
-from experiments.studies.angle_law.fit import CONSTANT, Cell, cells_of_rates, errors_of, fit_law, predicted
+from experiments.studies.angle_law.answers import ADAMH, EQUILIBRIUM, RATES, adamw_angles, pilot_within
+from experiments.studies.angle_law.fit import CONSTANT, LINE, Cell, cells_of_rates, errors_of, fit_law, predicted
 from experiments.studies.angle_law.runs import line
 from experiments.studies.same_angle.study import NUM_STEPS
 from theory import Constant, Linear
@@ -31,7 +31,7 @@ def later_cells(bend: pd.DataFrame, moved_optimum: pd.DataFrame, constant: pd.Da
 
     lines = pd.concat([later(bend[bend["width"] == WIDTH], ADAMH), later(moved_optimum, ADAMH)])
     flat = later(constant, CONSTANT)
-    return [*cells_of_rates(lines, "line", Linear), *cells_of_rates(flat, CONSTANT, Constant)]
+    return [*cells_of_rates(lines, LINE, Linear), *cells_of_rates(flat, CONSTANT, Constant)]
 
 
 def later_losses(cells: Sequence[Cell], earlier: Sequence[Cell], laws: Mapping[str, FinalLossLaw]) -> pd.DataFrame:
@@ -64,8 +64,11 @@ def later_answers(
     laws: Mapping[str, FinalLossLaw],
 ) -> pd.DataFrame:
     """A row per question and law: misses of losses inside and outside the lengths of the fit, chi^2 per degree of
-    freedom of the form fitted to all cells, how many of AdamW's optima hold the law's in their interval."""
+    freedom of the form fitted to all cells, how many of AdamW's optima hold the law's in their interval; and of each
+    form fitted again to all that lies inside the lengths of its fit, two clocks along lines as before, chi^2 and how
+    many of the pilot's optima it meets."""
     rows: list[dict[str, Any]] = []
+    all_inside = [cell for cell in [*earlier, *cells] if INSIDE[0] <= cell.num_steps <= INSIDE[1]]
     inside = losses["num_steps"].between(*INSIDE)
     for name, law in laws.items():
         miss = losses[name] - losses["loss"]
@@ -75,6 +78,14 @@ def later_answers(
         again = fit_law([*earlier, *cells], law)
         told = {"quantity": "chi^2 per degree of freedom, fitted to all", "law": name}
         rows.append({**told, "cells": len(earlier) + len(cells), "value": again.chi_squared / again.degrees_of_freedom})
+        own = [cell for cell in all_inside if name == "law" or cell.shape == LINE]
+        again = fit_law(own, law)
+        values = {"chi^2 per degree of freedom": again.chi_squared / again.degrees_of_freedom}
+        values["optima of the pilot within 20 %"] = pilot_within(again.law)
+        rows += [
+            {"quantity": f"{quantity}, fitted to all inside", "law": name, "cells": len(own), "value": value}
+            for quantity, value in values.items()
+        ]
         held = (optima["low"] <= optima[name]) & (optima[name] <= optima["high"])
         told = {"quantity": "optima of bend whose interval holds the law's", "law": name}
         rows.append({**told, "cells": len(optima), "value": int(held.sum())})

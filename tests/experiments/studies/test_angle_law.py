@@ -173,6 +173,12 @@ def test_what_came_later_is_in_no_fit() -> None:
     assert found["optima of bend whose interval holds the law's"] == 1
     assert found["scatter over bend"] == pytest.approx(np.log(2) / np.sqrt(2))
     assert found["chi^2 per degree of freedom, fitted to all"] < 2
+    assert found["chi^2 per degree of freedom, fitted to all inside"] < 2
+    exact = fit.Fit(ANGLES, np.eye(9), 1.0, 1, pd.DataFrame())
+    by_hand = answers.optima_of(exact, CLOCKS, answers.PILOT)
+    met = ((by_hand["predicted"] / by_hand["measured"] - 1).abs() <= 0.2).sum()
+    assert found["optima of the pilot within 20 %, fitted to all inside"] == met
+    assert 0 < met < len(answers.PILOT)
 
 
 def test_what_is_left_out_is_every_shape_and_the_ends_of_the_lengths() -> None:
