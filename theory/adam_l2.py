@@ -74,9 +74,8 @@ def derive_slow_drift() -> sp.Expr:
     normaliser = sp.sqrt(sigma**2 / r + lam**2 * r)
     step = {sgdm.eta: eta * (1 - beta1) / normaliser, sgdm.lam: lam, sgdm.a: beta1}
     inner = sgdm.derive_slow_drift(decoupled=False).subs(sp.Symbol("v", positive=True), sigma**2 / r)
-    scaled = inner.subs(step, simultaneous=True).subs(
-        {eta: sp.sqrt(small) * eta, lam: sp.sqrt(small) * lam}, simultaneous=True
-    )  # so that y and eta^2/rho vanish alike
+    scaled = inner.xreplace(step).xreplace({eta: sp.sqrt(small) * eta, lam: sp.sqrt(small) * lam})
+    # so that y and eta^2/rho vanish alike
     return sp.expand(sp.simplify(sp.limit(sp.simplify(scaled / small), small, 0, "+")))
 
 

@@ -327,9 +327,8 @@ def derive_constant_loss() -> dict[str, sp.Expr]:
 def derive_noise_floor() -> dict[str, sp.Expr]:
     """What a constant rate leaves above L0 however long it runs (a2 above 1): linear in r for all three."""
     exact, excess = derive_constant_loss(), sp.symbols("epsilon", positive=True)
-    without_drift = {C1: 0, A: 0, L0: 0, gamma: 0, a2: 1 + excess}
     forgotten = sp.symbols("z", positive=True)  # decay^T
-    floor = {law: loss.subs(without_drift) for law, loss in exact.items()}
+    floor = {law: (loss - L0).subs(a2, 1 + excess) for law, loss in exact.items()}
     floor["momentum"] = floor["momentum"].subs(decay**steps_run, forgotten).subs(forgotten, 0)
     return {law: sp.simplify(sp.limit(loss, steps_run, sp.oo).subs(excess, a2 - 1)) for law, loss in floor.items()}
 

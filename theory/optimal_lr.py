@@ -195,7 +195,7 @@ def derive_asymptotic_optimum() -> dict[str, sp.Expr]:
     u, excess = sp.symbols("u epsilon", positive=True)  # a2 = 1 + epsilon
     memory = sp.integrate((B2 + u) ** (-1 - excess), (u, 0, sp.oo)).subs(excess, a2 - 1)
     total = C1 * (T * theta) ** -a1 + C2 * theta * memory
-    (angle,) = sp.solve(sp.expand(sp.diff(total, theta) * theta ** (a1 + 1)), theta)
+    (angle,) = sp.solve(sp.diff(total, theta), theta)
     return {"angle": angle, "equilibrium": angle**2 / (2 * q * lam), "frozen": angle * rms0 / sp.sqrt(q)}
 
 

@@ -47,7 +47,7 @@ def test_cosine_closes_the_triangle(decoupled: bool, rate: float, decay: float, 
 @both
 def test_limits_equal_the_familiar_ones(decoupled: bool) -> None:
     limits = sgdm.derive_limits(decoupled=decoupled)
-    eta, lam, a, sigma = 1e-3, 0.1, 0.9, 2.0
+    eta, lam, a, sigma = 1e-3, 0.1, 0.9, 1.7
     at = {"eta": eta, "lambda": lam, "a": a, "sigma": sigma}
     power = 2 if decoupled else 1
     rms = (eta * sigma**2 / (2 * lam * (1 - a) ** power)) ** 0.25
