@@ -20,6 +20,7 @@ import numpy as np
 
 from experiments.bend.alternatives import Estimate, other_estimates
 from experiments.bend.evidence.cells import Cell
+from experiments.bend.evidence.shapes import AS_ASKED, Shapes
 from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of, together_notes
 from experiments.bend.low_runs import low_run_notes
 from experiments.bend.mean_angle import EFFECTIVE_OPTIMIZERS, AngleOf, in_mean_angle
@@ -107,6 +108,7 @@ def fit_bend(
     sensitivity: bool = True,
     effective: AngleOf | None = None,
     straight: bool = False,
+    shapes: Shapes | None = None,
 ) -> BendFit:
     """Fit every group of a table of runs.
 
@@ -122,6 +124,8 @@ def fit_bend(
     sensitivity : whether other estimators are run too.
     effective : how AdamW's learning rate makes an angle; the fit is then made in mean angle as well.
     straight : whether no curvature is fitted and the law is taken to be straight.
+    shapes : one shape of the loss for all cells of a group, or a shape for each; None lets the losses of each group
+        choose (`experiments.bend.evidence.shapes`). Groups that are to be compared are better read alike.
 
     Raises `InvalidParameter` and `experiments.files.BadInput`, one line each.
 
@@ -148,15 +152,17 @@ def fit_bend(
             raise InvalidParameter("axes", axis, f"among {', '.join((*AXES, 'batch_size'))}")
     if batch not in (None, "fixed", "co-tuned", "covariate"):
         raise InvalidParameter("batch", batch, "fixed, co-tuned or covariate")
+    if shapes not in (None, "shared", "own"):
+        raise InvalidParameter("shapes", shapes, "shared or own")
     runs = table
     if not isinstance(runs, RunTable):
         runs = table_from_frame(runs, How(columns=columns or {}, constants=constants or {}))
     axes = (*axes, *runs.axes)
     groups = []
     for name, chosen in runs.groups():
-        group = fit_group(chosen, name, axes, delta, batch, sensitivity, straight)
+        group = fit_group(chosen, name, axes, delta, batch, sensitivity, straight, shapes)
         if effective is not None:
-            group = _with_effective(group, chosen, effective, axes, delta, batch, straight)
+            group = _with_effective(group, chosen, effective, axes, delta, batch, straight, shapes)
         groups.append(group)
     return BendFit(
         groups=tuple(groups),
@@ -176,11 +182,12 @@ def _with_effective(
     delta: float,
     batch: Batch | None,
     straight: bool,
+    shapes: Shapes | None,
 ) -> GroupFit:
     if (group.optimizer or "adamw").lower() not in EFFECTIVE_OPTIMIZERS:
         return replace(group, notes=(*group.notes, f"no effective learning rate is known for {group.optimizer}"))
     turned = in_mean_angle(runs, effective, adamh=(group.optimizer or "").lower() == "adamh")
-    return replace(group, effective=fit_group(turned, group.group, axes, delta, batch, False, straight))
+    return replace(group, effective=fit_group(turned, group.group, axes, delta, batch, False, straight, shapes))
 
 
 def fit_group(
@@ -191,13 +198,19 @@ def fit_group(
     batch: Batch | None,
     sensitivity: bool,
     straight: bool = False,
+    shapes: Shapes | None = None,
 ) -> GroupFit:
     """Fit the runs of one group; see `fit_bend`."""
     cells, treated, notes = group_cells(runs, batch)
-    law = fit_scaling_law(cells, axes, treated, compare=sensitivity, straight=straight)
+    law = fit_scaling_law(cells, axes, treated, compare=sensitivity, straight=straight, shapes=shapes)
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
     if straight:
         notes.append("assumed: the law is straight, as asked for; exponents and optima hold under that assumption")
+    if shapes == "own" and law.shapes == "shared":
+        notes.append(
+            "shapes of their own were asked for, but these cells do not determine them (three cells, most of them with"
+            " four learning rates, are needed): one shape for all"
+        )
     if usable and joint is None:
         notes.append("the losses do not determine the joint law: every cell stands alone")
     exponents: dict[str, Exponent] = {}
@@ -287,10 +300,12 @@ def _counts(law: ScalingLaw, num_runs: int) -> list[str]:
         notes.append(f"{fitted} of {counted(num_runs, 'run')} in the fit")
     if law.shaped is not None and law.shaped.reason is not None:
         near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
+        asked = law.shaped.reason == AS_ASKED
+        apart = f"a shape for each cell, {AS_ASKED}" if asked else f"cells differ in shape ({law.shaped.reason})"
         notes.append(
-            f"cells differ in shape ({law.shaped.reason}): each fitted near its best rate with a shape of its own,"
-            f" {near} learning rates farther away left out (left_out names them; with none left out: the second row of"
-            " the estimators)"
+            f"{apart}: each fitted near its best rate with a shape of its own"
+            + f", {counted(near, 'learning rate')} farther away left out (left_out names them; with none left out: the"
+            " second row of the estimators)" * bool(near)
         )
     for cell in cells:
         where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())

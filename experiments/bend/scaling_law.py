@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 
 from experiments.bend.evidence.cells import Cell, make_cells, stack, usable_places
-from experiments.bend.evidence.shapes import ShapedFit, fit_shapes
+from experiments.bend.evidence.shapes import ShapedFit, Shapes, fit_shapes
 from experiments.bend.interval import optimum_intervals
 from experiments.bend.odd_cells import odd_cell, odd_cell_note
 from experiments.bend.optimum import CellOptimum, OptimumStatus, judge_optimum, optimum_alone
@@ -57,6 +57,11 @@ class ScalingLaw:
     joint: JointFit | None
     shaped: ShapedFit | None = None
 
+    @property
+    def shapes(self) -> Shapes | None:
+        """Whether cells share a shape of the loss; None without a joint fit."""
+        return self.shaped.shapes if self.shaped else None
+
 
 def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
     """The cells of one group's runs, how batch size is treated in them, and phrases about it.
@@ -86,12 +91,19 @@ def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch,
 
 
 def fit_scaling_law(
-    cells: Sequence[Cell], axes: Sequence[str], batch: Batch, *, compare: bool = False, straight: bool = False
+    cells: Sequence[Cell],
+    axes: Sequence[str],
+    batch: Batch,
+    *,
+    compare: bool = False,
+    straight: bool = False,
+    shapes: Shapes | None = None,
 ) -> ScalingLaw:
     """Fit the law along ``axes`` to cells from `group_cells`, treated as ``batch`` says there.
 
     ``compare``: also one shape to every rate. ``straight``: without curvature along the axes, and without their
-    product. Where the losses do not determine the law, every cell stands alone.
+    product. ``shapes``: as in `experiments.bend.evidence.shapes`. Where the losses do not determine the law, every cell
+    stands alone.
     """
     places = usable_places(cells)
     usable = [cells[place] for place in places]
@@ -100,8 +112,9 @@ def fit_scaling_law(
     if usable:
         model = Regressors.of([cell.key for cell in usable], axes, skip_batch=batch != "covariate", straight=straight)
         try:
+            law, orders = model.precision, model.orders
             shaped = fit_shapes(
-                usable, model.columns, model.trend, law=model.precision, orders=model.orders, compare=compare
+                usable, model.columns, model.trend, law=law, orders=orders, compare=compare, shapes=shapes
             )
             usable, joint = list(shaped.cells), shaped.fit
             data, tilt_freedom = stack(usable)

@@ -66,8 +66,16 @@ def test_verdicts_and_choices_of_classic_bend() -> None:
     choices = table_of("classic-bend", "sensitivity.csv").query("quantity == 'curvature'")
     known = choices.dropna(subset=["low"])
     counts = {who: (len(own), ((own["low"] > 0) | (own["high"] < 0)).sum()) for who, own in known.groupby("who")}
-    assert counts["equilibrium"] == counts["large"] == (7, 7)
-    assert counts["small over equilibrium"] == counts["large over small"] == (7, 5)
+    assert counts["equilibrium"] == counts["large"] == (9, 9)
+    assert counts["small over equilibrium"] == counts["large over small"] == (9, 7)
+    alike = choices.set_index(["who", "optima"])[["value", "low", "high"]].round(2)
+    numbers = [
+        "{:.2f} [{:.2f}, {:.2f}]".format(*alike.loc[who, f"shapes {shapes}"])
+        for who in ("small over equilibrium", "large over small", "adamh 0.18")
+        for shapes in ("own", "shared")
+    ]
+    for one in numbers:
+        assert one in " ".join(page.split()), one
     by_parabola = choices[choices["optima"] == "parabola of three rates"].set_index("who")["value"]
     told = by_parabola.loc[
         ["equilibrium", "large", "adamh 0.18", "small", "small over equilibrium", "large over small"]

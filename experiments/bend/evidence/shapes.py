@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,7 @@ from experiments.joint.fit import JointFit, fit_jointly, lean_evidence, misfit_e
 from experiments.joint.model import Priors
 
 Array = NDArray[np.float64]
+Shapes = Literal["shared", "own"]
 
 OWN = Priors(lean=1.5, skew_trend=0.5, skew=(1.0, 0.7), split=(0.0, 0.2))
 FEWEST_CELLS = 3  # below, there are no differences of shape to speak of
@@ -70,6 +72,7 @@ WIDE = (0.0, 0.002, 0.005)  # error of level, slopes and second derivatives over
 COARSE = (0.0, 0.04, 0.1)  # the same over the squared spacing of the grids
 COARSE_OPTIMUM = 0.12  # of one cell's optimum over the spacing
 UNEXPLAINED = 4.0  # standard deviations of the difference of two losses
+AS_ASKED = "as asked for"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,10 @@ class ShapedFit:
     whole: JointFit | None
     further: float = 0.0
 
+    @property
+    def shapes(self) -> Shapes:
+        return "shared" if self.reason is None else "own"
+
 
 def fit_shapes(
     cells: Sequence[Cell],
@@ -95,8 +102,9 @@ def fit_shapes(
     orders: NDArray[np.int64] | None = None,
     tau: float | None = None,
     compare: bool = False,
+    shapes: Shapes | None = None,
 ) -> ShapedFit:
-    """Fit a table's cells by the rule above.
+    """Fit a table's cells by the rule above, or with the ``shapes`` that were asked for, where cells can have them.
 
     ``regressors``, ``trend``, ``tau`` as in `fit_jointly`, ``law`` as in `Priors`; ``orders`` (num_regressors,): of the
     derivatives that the coefficients are, 0 to 2, needed from three cells on; ``compare``: whether ``whole`` is wanted.
@@ -121,6 +129,26 @@ def fit_shapes(
     order = np.zeros(regressors.shape[1], int) if orders is None else orders
     width, spacing = float(np.median([cell.x[-1] - cell.x[0] for cell in near])), _spacing(near)
     each = _widened(each, np.maximum(np.take(WIDE, order) * width**2, np.take(COARSE, order) * spacing**2))
+    asked = {"shared": None, "own": AS_ASKED}
+    reason = asked[shapes] if shapes else _why_apart(cells, shared, one, each, regressors, trend, rules, tau)
+    if reason is None:
+        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=each, whole=whole)
+    own, further = tuple(near), COARSE_OPTIMUM * spacing
+    return ShapedFit(cells=own, fit=each, reason=reason, other=one, whole=whole, further=further)
+
+
+def _why_apart(
+    cells: Sequence[Cell],
+    shared: Sequence[Cell],
+    one: JointFit,
+    each: JointFit,
+    regressors: Array,
+    trend: Array,
+    rules: Priors,
+    tau: float | None,
+) -> str | None:
+    """The first reason for shapes of their own that holds, None without one. ``one``: the fit of one shape to the
+    ``shared`` cells; ``each``: that of shapes of their own."""
     reason = _laws_differ(one, each)
     if reason is None and one.variances.gamma > LARGEST_MISFIT:
         evidence = misfit_evidence(stack(shared)[0], one, regressors, trend, rules, tau)
@@ -134,14 +162,9 @@ def fit_shapes(
         reason = follows if evidence > TREND_EVIDENCE else None
     if reason is None and abs(one.shape[2]) > LARGEST_SPLIT:
         reason = f"one shape would rise like a wall {'above' if one.shape[2] > 0 else 'below'} the optimum"
-    if reason is None:
-        reason = (
-            _optima_beyond_neighbours(shared, one) or _optima_past_walls(shared, one) or _best_next_to_walls(shared)
-        )
-    if reason is None:
-        return ShapedFit(cells=tuple(shared), fit=one, reason=None, other=each, whole=whole)
-    own, further = tuple(near), COARSE_OPTIMUM * spacing
-    return ShapedFit(cells=own, fit=each, reason=reason, other=one, whole=whole, further=further)
+    return reason or (
+        _optima_beyond_neighbours(shared, one) or _optima_past_walls(shared, one) or _best_next_to_walls(shared)
+    )
 
 
 def _spacing(cells: Sequence[Cell]) -> float:

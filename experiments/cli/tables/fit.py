@@ -53,6 +53,12 @@ EXAMPLES = (
 def add_flags(parser: argparse.ArgumentParser) -> None:
     add_table(parser)
     add_law(parser)
+    parser.add_argument(
+        "--shapes",
+        choices=("shared", "own"),
+        help="one shape of the loss for all cells of a group, or one for each (default: what the losses of each group"
+        " call for)",
+    )
     add_delta(parser)
     add_plot(parser, "the optima along every scale with their law, and the losses of cells with the fitted curves")
 
@@ -64,7 +70,14 @@ def run(options: argparse.Namespace) -> int:
     table, effective = read_runs(options), angle_from(options)
     straight = options.law == "straight"
     with waiting("lrbend fit: fitting all cells together, and again without each of them"):
-        fit = fit_bend(table, delta=options.delta, batch=options.batch, effective=effective, straight=straight)
+        fit = fit_bend(
+            table,
+            delta=options.delta,
+            batch=options.batch,
+            effective=effective,
+            straight=straight,
+            shapes=options.shapes,
+        )
     write_plot(options, lambda: _draw(fit, options.table.name))
     print(to_json(as_dict(fit)) if options.json else fit_in_words(fit))
     return 0
@@ -115,6 +128,7 @@ def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
         "power": {axis: plain(item) if item else None for axis, item in group.power.items()},
         "variances": plain(group.variances) if group.variances else None,
         "shape": group.shape,
+        "shapes": group.law.shapes,
         "noise_ratio": group.noise_ratio,
         "notes": list(group.notes),
     }
@@ -129,7 +143,18 @@ def fit_in_words(fit: BendFit) -> str:
         lines += ["", *_group_in_words(group, fit.delta)]
     differences = exponent_differences(fit.groups)
     lines += [""] * bool(differences) + [f"  {_difference_line(item)}" for item in differences]
+    if differences:
+        lines += _read_unlike(fit.groups)
     return "\n".join(lines)
+
+
+def _read_unlike(groups: Sequence[GroupFit]) -> list[str]:
+    """A line where groups that are compared have shapes of other kinds: part of a difference may be the reading's."""
+    kinds = {kind: [str(group.group) for group in groups if group.law.shapes == kind] for kind in ("shared", "own")}
+    if not all(kinds.values()):
+        return []
+    shown = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
+    return [f"  Groups are read by other shapes ({shown}); --shapes shared and --shapes own read them alike."]
 
 
 def _group_in_words(group: GroupFit, delta: float) -> list[str]:

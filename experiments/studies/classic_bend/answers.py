@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.bend.evidence.shapes import Shapes
 from experiments.bend.fit import GroupFit, fit_bend
 from experiments.studies.classic_bend.runs import ADAMH, EQUILIBRIUM, LARGE, OWN, SMALL
 from experiments.studies.moved_optimum.answers import FITTED, NORMAL_95, told_of
@@ -34,10 +35,10 @@ BEND, RATIO = "curvature by fit", "ln ratio"
 Row = dict[str, Any]
 
 
-def fits_of(runs: pd.DataFrame) -> dict[tuple[str, int], GroupFit]:
-    """By arm and length, `lrbend fit` on the cells of all widths; where there are runs."""
+def fits_of(runs: pd.DataFrame, shapes: Shapes | None = None) -> dict[tuple[str, int], GroupFit]:
+    """By arm and length, `lrbend fit` on the cells of all widths; where there are runs. ``shapes``: as there."""
     return {
-        (str(arm), int(str(steps))): fit_bend(own[FITTED], sensitivity=False).groups[0]
+        (str(arm), int(str(steps))): fit_bend(own[FITTED], sensitivity=False, shapes=shapes).groups[0]
         for (arm, steps), own in runs.groupby(["arm", "num_steps"], sort=False)
     }
 

@@ -4,13 +4,14 @@ looked at: it decides nothing, and belongs beside the answers by the rule."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
+from experiments.bend.evidence.shapes import Shapes
 from experiments.bend.fit import fit_bend
-from experiments.studies.classic_bend.answers import PAIRS, RATE, SIZE, ratios_of
+from experiments.studies.classic_bend.answers import PAIRS, RATE, SIZE, fits_of, optima_of, ratios_of
 from experiments.studies.classic_bend.runs import OWN
 from experiments.studies.moved_optimum.answers import FITTED, told_of
 from experiments.studies.slices import slices_of
@@ -20,13 +21,15 @@ PARABOLA = "parabola of three rates"
 
 
 def sensitivity_of(runs: pd.DataFrame, optima: pd.DataFrame) -> pd.DataFrame:
-    """A row per arm or pair, quantity and choice of ``optima``: by the rule, without one width, each cell fitted by
-    itself, and by the parabola through the three rates around the lowest mean loss, whose values have no interval.
+    """A row per arm or pair, quantity and choice of ``optima``: by the rule, without one width, all arms read alike by
+    one shape of the loss or a shape for each cell, each cell fitted by itself, and by the parabola through the three
+    rates around the lowest mean loss, whose values have no interval.
 
     ``runs``, ``optima``: of one length.
     """
     choices = [("by the rule", optima)]
     choices += [(f"without width {width}", optima[optima[OWN] != width]) for width in sorted(set(optima[OWN]))]
+    choices += [(f"shapes {kind}", optima_of(runs, fits_of(runs, kind))) for kind in get_args(Shapes)]
     cells = [(row, _runs_of(runs, row)) for row in optima.to_dict("records")]
     alone = [row | told_of(fit_bend(own[FITTED], sensitivity=False).groups[0].cells[0]) for row, own in cells]
     lowest = [row | {RATE: lowest_of_parabola(own), "error": 1.0} for row, own in cells]
