@@ -1,5 +1,6 @@
 # make validate   set up what is missing and run the main job
-# make test       lint, types, import rules, tests (what CI runs)
+# make test       lint, types, import rules, tests
+# make test-long   tests that take several seconds of a core each; CI runs them too
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make test-browser   the explorer in a browser without a window (apt-get install chromium chromium-driver)
 # make test-adapters   the probe's callbacks in Hugging Face's trainer and in Lightning, which it installs
@@ -45,7 +46,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 HASHED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup validate test test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length transient-domain moved-optimum classic classic-bend schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
+.PHONY: setup validate test test-long test-slow test-slurm test-adapters lint lab bench replay-study calibrate calibrate-recommend calibrate-real calibrate-losses clean sim-grid solvable-bend same-angle direction radial valley mutate inverse-norm angle-law conversion held-out fuzz transient-length transient-domain moved-optimum classic classic-bend schedule-exponent samples test-browser lock attack notebooks one-calibration public-tables rivals small-starts bend
 .DELETE_ON_ERROR:
 
 setup: .venv/core
@@ -55,7 +56,11 @@ validate: .venv/core
 # Hundreds of processes start in it: bytecode is written, whatever the environment says.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: lint
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not long and not slow and not slurm and not browser"
+
+test-long: export PYTHONDONTWRITEBYTECODE :=
+test-long: .venv/dev
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "long and not slow"
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow

@@ -82,6 +82,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.long
 def test_all_others_run_as_plain_code() -> None:
     paths = [str(path) for path in NOTEBOOKS if path.stem != ONE]
     command = [sys.executable, "-c", PLAIN, json.dumps(SMALLER), *paths]

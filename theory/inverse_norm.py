@@ -107,8 +107,7 @@ def derive_relaxation() -> dict[str, sp.Expr]:
     rho, v = sp.symbols("rho v", positive=True)
     flow = sp.Matrix([-gamma * rho + gamma / (rho * v), b * (1 / rho - v)])  # equilibrium at 1, 1
     jacobian = flow.jacobian([rho, v]).subs({rho: 1, v: 1})
-    root = sp.sqrt(4 * gamma**2 + b**2) / 2
-    slow, fast = sorted((-value for value in jacobian.eigenvals()), key=lambda rate: rate.has(-root))[::-1]
+    slow, fast = sorted((-value for value in jacobian.eigenvals()), key=lambda rate: rate.subs({gamma: 1, b: 1}))
     share, other = sp.symbols("share other")
     first = (jacobian * sp.Matrix([1, -1]))[0]  # of the deviation, per unit of time at the start
     solution = sp.solve([share + other - 1, share * slow + other * fast + first], [share, other])

@@ -40,6 +40,7 @@ def attack(folder: Path, *flags: str, timeout: float = 600) -> dict[str, Any]:
     return counted
 
 
+@pytest.mark.long
 def test_nothing_breaks(tmp_path: Path) -> None:
     flags = ("--room", "command", "--tries", str(TRIES), "--also", "streams", str(QUICK))
     assert attack(tmp_path, *flags)["rooms"] == {"command": TRIES, "streams": QUICK}

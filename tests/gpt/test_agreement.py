@@ -15,6 +15,7 @@ ADAMW = theory.AdamW(learning_rate=1e-2, weight_decay=1.0)
 ANGLE = theory.equilibrium(ADAMW, initial_rms=0.02).angular_update
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", [ADAMW, theory.AdamH(learning_rate=ANGLE)], ids=["adamw", "adamh"])
 def test_angular_update_at_equilibrium(optimizer: theory.Optimizer) -> None:
     """At eta*lam = 1e-2, 150 steps are three relaxation times; the median is over matrices and the steps after them.

@@ -105,6 +105,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_another_structure_is_one_line_that_says_where(
     damage: str, tmp_path: Path, saved: tuple[TrainConfig, Path]

@@ -73,6 +73,7 @@ def start_pairs(folder: str) -> None:
         assert [worker.exitcode for worker in workers] == [0, 0]
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     run_fresh(start_pairs, str(tmp_path))
     alone = train(SHARED)

@@ -26,6 +26,7 @@ def short_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(zipf, "zipf_text", lambda: whole(2**13, 2**12))
 
 
+@pytest.mark.long
 def test_every_part_runs_by_the_code_that_a_gpu_runs(short_text: None, tmp_path: Path) -> None:
     """Two seconds: it is the only run of all that an hour on a GPU depends on."""
     told: list[Row] = []

@@ -62,6 +62,7 @@ def model(architecture: Any) -> ModelConfig:
     return dataclasses.replace(MODEL, architecture=architecture, residual_init_rms=None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["gpt2", "scale-invariant"])
 @pytest.mark.parametrize(
     "optimizer",
@@ -108,6 +109,7 @@ def test_plain_gradients_meet_adams_memory() -> None:
     assert difference > 1e-4
 
 
+@pytest.mark.long
 def test_angle_times_norm_is_a_square() -> None:
     """Both columns of the 2 x 2 with an angle of its own: the angle follows the schedule, the norm does not matter."""
     _, recording = record(CONFIG)
@@ -126,6 +128,7 @@ def test_angle_times_norm_is_a_square() -> None:
     assert not np.array_equal(alone.losses, runs["fixed"].losses)
 
 
+@pytest.mark.long
 def test_a_steered_run_resumes_bit_for_bit(tmp_path: Path) -> None:
     _, recording = record(CONFIG)
     config = steered(CONFIG, norm="fixed", recording=recording)

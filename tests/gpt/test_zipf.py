@@ -80,6 +80,7 @@ def test_cached_text_is_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.long
 def test_a_model_approaches_the_entropy_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
     """The excess over the source's own loss on the same windows: falling, and never below 0 by 3 standard errors."""
     text = zipf.zipf_text(2**20, 2**17)

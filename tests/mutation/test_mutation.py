@@ -113,6 +113,7 @@ def outcomes(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         }
 
 
+@pytest.mark.long
 def test_survivors_are_told_from_those_that_a_test_notices(scratch: Path, outcomes: dict[str, tuple[str, str]]) -> None:
     test = "tests/theory/test_plane.py::test_"
     assert outcomes == {

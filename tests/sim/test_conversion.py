@@ -32,6 +32,7 @@ MEMORIES = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("source", "target", "start"), PAIRS, ids=lambda one: getattr(one, "name", one))
 def test_both_turn_alike_within_a_per_cent(source: Optimizer, target: Optimizer, start: float) -> None:
     """From a start off equilibrium through warmup and decay. Monte Carlo errors of a record are below .2 %; the

@@ -134,6 +134,7 @@ SIGNALS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SIGNALS)
 def test_gradients_that_remember_act_through_the_size_of_the_update(name: str) -> None:
     """`theory.persistent_gradients` is the limit beta2 -> 1. A second moment over n memories of the signal is short of

@@ -54,6 +54,7 @@ def assert_same_bits(a: Simulation, b: Simulation) -> None:
     assert a.diverged_at_step == b.diverged_at_step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_NUM_THREADS": "4"}], ids=str)
 def test_plain_python_and_four_threads_give_the_same_bits(environment: dict[str, str], tmp_path: Path) -> None:
     saved = tmp_path / "saved.npz"

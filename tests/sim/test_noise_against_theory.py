@@ -46,6 +46,7 @@ def columns(simulation: Simulation, theory: Trajectory, field: str) -> tuple[Arr
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("learning_rate", "weight_decay", "warmup_steps"),
     [(*setting, warmup_steps) for setting, warmup_steps in zip(SETTINGS, (0, 50, 50, 0), strict=True)],
@@ -62,6 +63,7 @@ def test_adamw_at_customary_betas(learning_rate: float, weight_decay: float, war
         assert np.all(np.abs(measured - predicted) < bias * predicted + 4.5 * error), field
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("optimizer", "schedule"),
     [
@@ -86,6 +88,7 @@ def test_adamw_in_the_limit_of_the_theory(optimizer: AdamW, schedule: Schedule) 
     assert abs(simulation.final_rms - last) < 4.5 * simulation.final_rms_standard_error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("learning_rate", [0.01, 0.1])
 @pytest.mark.parametrize("beta2", [0.999, ALMOST_ONE])
 def test_adamh(learning_rate: float, beta2: float) -> None:

@@ -156,6 +156,7 @@ NEIGHBOURS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NEIGHBOURS)
 def test_streams_are_independent(name: str) -> None:
     """Correlations of powers, also at shifted coordinates, and the joint law in 32 x 32 cells."""

@@ -60,6 +60,7 @@ def assert_same_bits(a: RegressionResult, b: RegressionResult) -> None:
         assert np.array_equal(getattr(a.trajectory, field), getattr(b.trajectory, field)), field
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("environment", [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_NUM_THREADS": "4"}], ids=str)
 def test_plain_python_and_four_threads_give_the_same_bits(environment: dict[str, str], tmp_path: Path) -> None:
     saved = tmp_path / "saved.npz"
@@ -157,6 +158,7 @@ def by_samples(
     return np.array(losses).T, np.array(sizes).T
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", [PROBLEM, MIXED], ids=lambda problem: problem.basis)
 @pytest.mark.parametrize(
     "optimizer",

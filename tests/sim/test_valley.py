@@ -33,6 +33,7 @@ def predicted(optimizer: AdamW, curvatures: Array, noise: Array) -> tuple[Valley
     return found, size / float(np.sqrt(found.shares @ noise_share(found.curvatures, optimizer.beta1)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta1", "rate"), [(0.5, 0.05), (0.9, 0.05), (0.9, 0.5)])
 def test_a_spectrum_has_its_lags_and_its_normaliser(beta1: float, rate: float) -> None:
     """U and the gradient's RMS within 0.1 %, lags within 5 standard errors and 0.002 of c_0.

@@ -210,6 +210,7 @@ def test_a_direction_ratio_is_a_smaller_step() -> None:
     assert np.sqrt(given.s[:, 0]) == pytest.approx(ratio * np.sqrt(as_rate.s[:, 0]), rel=1e-12)
 
 
+@pytest.mark.long
 def test_larger_early_gradients_against_monte_carlo() -> None:
     """The simulator has no such history. 400,000 entries of one vector; 0.3 % is five standard errors."""
     num_steps, num, beta1, beta2 = 400, 400_000, 0.9, 0.99

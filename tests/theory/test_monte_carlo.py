@@ -89,11 +89,13 @@ def test_signsgdm() -> None:
     compare(SignSGDM(**DECAYED), mc.decoupled(direction, np.random.default_rng(2), RATE, RATE * DECAY), ENTRIES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("decoupled", [False, True])
 def test_sgdm(decoupled: bool) -> None:
     compare(SGDM(**DECAYED, decoupled=decoupled), sgdm(np.random.default_rng(3), decoupled=decoupled), ENTRIES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta2", [0.95, 0.999])
 def test_adam_l2(beta2: float) -> None:
     """At a decay per step of 0.01 the stated bias is 0.2 %."""
@@ -102,6 +104,7 @@ def test_adam_l2(beta2: float) -> None:
     compare(optimizer, adam_l2(np.random.default_rng(4), optimizer), ENTRIES, bias=2e-3, finite_beta2=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("beta2", [0.95, 0.999])
 def test_adamw_with_its_finite_second_moment(beta2: float) -> None:
     step = mc.decoupled(mc.adam(0.9, beta2, ENTRIES), np.random.default_rng(5), RATE, RATE * DECAY)
@@ -113,6 +116,7 @@ def test_adamh_with_its_finite_second_moment() -> None:
     compare(AdamH(learning_rate=RATE), step, ENTRIES, finite_beta2=True, power=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shape", "nesterov"), [((48, 48), True), ((64, 16), False), ((16, 64), True)])
 def test_muon(shape: tuple[int, int], nesterov: bool) -> None:
     """A finite size of 0.16/d is allowed for. The short runs here see 1.5 %; the slow test has the 1 %."""

@@ -24,6 +24,7 @@ def setting(schedule: Schedule = CONSTANT, steps: float = 2e4, **changes: object
     return Setting(num_params=1e8, num_tokens=steps * BATCH, schedule=schedule, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", ["adamw", "adamh"])
 @pytest.mark.parametrize("schedule", [CONSTANT, WSD_, COSINE])
 def test_the_optimum_is_the_least_of_a_fine_scan(schedule: Schedule, optimizer: str) -> None:

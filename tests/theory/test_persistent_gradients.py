@@ -93,6 +93,7 @@ def test_a_signal_that_never_turns() -> None:
     assert persistent_gradients.alignment(1e-6, 0.9, 4.0, 1.0) > 0.99
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("persistence", "snr", "tangent"), [(0.95, 20.0, True), (0.995, 5.0, True), (0.5, 1.0, True), (0.95, 3.0, False)]
 )

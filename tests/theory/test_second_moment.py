@@ -133,6 +133,7 @@ def simulated_ratios(beta1: float, beta2: float, product: float, law: Gaussian |
     return Ratios(mc.estimate(rms[:, 0] / rms[:, 1]), mc.estimate(angle[:, 0] / angle[:, 1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("beta2", "law"),
     [

@@ -115,6 +115,7 @@ def test_brute_force_leaves_deep_equilibrium_as_the_correction_says(ratio: float
 # Slopes far from the bend
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", [CONSTANT, Linear(num_steps=1000), Cosine(num_steps=1000)], ids=lambda s: s.name)
 @pytest.mark.parametrize(("a2", "C2"), [(1.15, 1e4), (2.2, 1e2)])
 def test_asymptotic_slopes_hold_for_adamh_and_a_frozen_norm(schedule: Schedule, a2: float, C2: float) -> None:
@@ -133,6 +134,7 @@ def test_asymptotic_slopes_hold_for_adamh_and_a_frozen_norm(schedule: Schedule, 
         assert expected["equilibrium"]["num_params"] == pytest.approx(2 * expected["frozen"]["num_params"])
 
 
+@pytest.mark.long
 @given(st.floats(0.2, 2), st.floats(0.0, 0.9), st.floats(0.05, 1))
 def test_asymptotic_slopes_equal_their_derivation(a1: float, memory: float, growth: float) -> None:
     law = AngleLaw(C1=1.0, a1=a1, C2=1.0, a2=1 + memory, B2=1.0, noise_growth=growth)

@@ -41,6 +41,7 @@ derive_remembered_square = functools.cache(slow_norm.derive_remembered_square)
 derive_linear_decay = functools.cache(slow_norm.derive_linear_decay)
 
 
+@pytest.mark.long
 @given(st.floats(0.01, 1), st.floats(0.01, 1e4), decays)
 def test_hold_equals_its_integral(level: float, x: float, decay: float) -> None:
     segment = Segment("ramp", 10_000, level, level)
@@ -59,6 +60,7 @@ def test_ramp_equals_its_integral(ends: tuple[float, float], share: float, decay
     assert slow_norm.remembered_square(segment, share * 500, decay) == pytest.approx(solved, rel=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("last", [0.0, 0.1, 0.7])
 @pytest.mark.parametrize("decay", [0.0, 1e-4, 0.03, 1.0, 30.0])
 def test_half_cosine_equals_another_quadrature(last: float, decay: float) -> None:
@@ -162,6 +164,7 @@ def test_decay_time_runs_backwards_too(schedule: Schedule, share: float) -> None
 # The lag
 
 
+@pytest.mark.long
 @given(st.floats(0.0, 1.0), st.floats(0.01, 300))
 def test_linear_decay_equals_its_derivation_and_nu(remaining: float, count: float) -> None:
     solved = number(derive_linear_decay(), digits=DIGITS, s=max(remaining, 1e-12), n=count)

@@ -34,6 +34,7 @@ def two() -> Valley:
     return Valley(beta1=0.9, curvatures=np.array([0.2, 3.0]), shares=np.array([0.7, 0.3]))
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(beta1s, fractions)
 def test_numbers_equal_their_derivation(beta1: float, fraction: float) -> None:

@@ -53,6 +53,7 @@ def sizes_that_jump() -> Array:
     return sizes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.99), (0.5, 0.9), (0.6, 0.3)])
 def test_any_history_against_monte_carlo(beta1: float, beta2: float) -> None:
     """100 pairs of means of 250,000 entries each: at 5 standard errors one in 10,000 runs would fail on fresh draws."""

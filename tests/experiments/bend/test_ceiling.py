@@ -51,6 +51,7 @@ def lows_of_survivors(above: float) -> list[float | None]:
     return [cell.low for cell in fit_bend(table[table.loss < 5], sensitivity=False).groups[0].cells]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("diverged", LOST)
 @pytest.mark.parametrize("above", [2.0, 4.0, 8.0])
 def test_an_optimum_above_all_that_finished_is_bounded_from_below_only(above: float, diverged: float) -> None:

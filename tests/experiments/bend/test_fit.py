@@ -53,6 +53,7 @@ def test_with_scatter_far_above_the_noise_it_is_a_regression_over_optima() -> No
             assert (found.high - found.low) / 2 == pytest.approx(half_width, rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_sweeps", "of_optima"), [(6, 0.85), pytest.param(30, 0.90, marks=pytest.mark.slow)])
 def test_coverage_on_made_sweeps(num_sweeps: int, of_optima: float) -> None:
     """Two scenarios: 60 curvatures and exponents each in 30 sweeps, about 450 optima. A false alarm of each count once

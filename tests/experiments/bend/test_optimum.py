@@ -73,6 +73,7 @@ def test_a_diverged_rate_bounds_the_optimum_and_is_counted() -> None:
     assert found.high is None or found.high <= GRID[-1] * (1 + 1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_curves", "least"), [(20, 13), pytest.param(40, 29, marks=pytest.mark.slow)])
 def test_intervals_of_a_precise_curve_that_is_no_parabola(num_curves: int, least: int) -> None:
     """Eleven rates at factor sqrt(2), noise 1e-3, progress and noise as powers. Measured on 120: 90 %, and not the

@@ -14,6 +14,7 @@ from experiments.files import BadInput
 PLANTED = RealTable(name="planted", file="runs.csv")
 
 
+@pytest.mark.long
 def test_halves_of_a_planted_law_predict_each_other(tmp_path: Path) -> None:
     make_sweep(Scenario(name="planted", noise=0.003), 5).table.to_csv(tmp_path / "runs.csv", index=False)
     (row,) = calibrate_on_real(tmp_path, tmp_path / "out", num_splits=4, tables=[PLANTED]).to_dict("records")

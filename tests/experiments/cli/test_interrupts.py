@@ -59,6 +59,7 @@ def test_the_way_to_modules_is_as_before(package: str) -> None:
     assert sys.meta_path == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("when", "loads"),
     [

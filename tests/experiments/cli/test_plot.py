@@ -56,6 +56,7 @@ def is_picture(path: Path) -> bool:
     return content.startswith(b"%PDF") and content.rstrip().endswith(b"%%EOF")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("command", "kind"), [*((name, "png") for name in COMMANDS), *(("predict", k) for k in KINDS)])
 def test_a_picture_beside_the_answer(
     command: str, kind: str, losses: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -145,6 +145,7 @@ def test_a_bend_downward_is_told_to_be_the_other_way_than_reported(start: str, s
     assert (OTHER_SIGN in found["words"]) == (sign == "down")
 
 
+@pytest.mark.long
 def test_the_length_of_the_run_is_told_and_can_be_that_of_the_setting() -> None:
     setting = asked(schedule="cosine", num_steps="20000")
     found = optimum_of(setting, {"num_tokens": "2e9", "tokens_per_step": "40000"})

@@ -99,6 +99,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("names", [None, ("a very long name of a group that goes on and on", "$x_1$ \\alpha", "日本")])
 def test_hostile_tables_are_drawn(kind: str, names: tuple[str, ...] | None) -> None:

@@ -142,6 +142,7 @@ def test_published_constants_reproduce_the_curves_and_need_the_warmup(size: str)
     assert 0.1 < np.mean(without) < 0.16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", TARGET)
 def test_three_curves_predict_the_other_six(size: str) -> None:
     errors = {

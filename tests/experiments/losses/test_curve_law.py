@@ -148,6 +148,7 @@ def ends(curve: LossCurve) -> float:
     return float(curve.losses[-3:].mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["csv_25", "csv_100", "csv_400"])
 def test_public_curves_of_one_length_predict_the_longer_ones(size: str) -> None:
     curves = read_curves(public_folder("multipowerlaw")).groups[size]

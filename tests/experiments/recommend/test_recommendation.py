@@ -69,6 +69,7 @@ def test_with_scatter_far_above_the_noise_it_is_the_prediction_of_a_regression()
     assert half_width(found.answer.low, found.answer.high) == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_sweeps", [6, pytest.param(30, marks=pytest.mark.slow)])
 def test_coverage_of_held_out_cells(num_sweeps: int) -> None:
     """Two scenarios, the target beyond on both axes and the one inside. A false alarm once in 3,000 of each count and

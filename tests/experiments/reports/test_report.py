@@ -74,6 +74,7 @@ def test_the_answer_stands_first_and_figures_before_tables(page: Path) -> None:
     assert not [row for row in rows if len(row) > 1 and not any(cell.strip(" -\n") for cell in row[1:])]
 
 
+@pytest.mark.long
 def test_one_setting_of_validate_weighs_an_eighth_of_two_megabytes_at_most() -> None:
     """Three runs of 12 matrices, 161 records, in noise, which does not compress; the rest of the page is small."""
     draw = np.random.default_rng(0)
@@ -111,6 +112,7 @@ def test_the_csv_holds_what_was_measured(study: tuple[Path, list[Run]], page: Pa
     assert measured["weight_rms"].to_numpy() == pytest.approx(run.trajectory.weight_rms.ravel(), rel=1e-6)
 
 
+@pytest.mark.long
 def test_odd_runs_are_reported_and_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One step, no decay, diverged at once, two widths: no traceback, no verdict, no shared file."""
     short = Constant(num_steps=3)

@@ -141,6 +141,7 @@ def test_a_launch_that_makes_no_sense_is_one_line(
     assert next(iter(launch)) in said
 
 
+@pytest.mark.long
 def test_processes_that_do_not_answer_are_one_line(tmp_path: Path) -> None:
     launch = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "no.such.host.invalid", "MASTER_PORT": "1"}
     (tmp_path / "text").write_text("To be, or not to be.\n" * 1000)

@@ -115,6 +115,7 @@ def broken_configs(draw: st.DrawFn) -> Any:
     return data
 
 
+@pytest.mark.long
 @settings(max_examples=200)
 @given(data=broken_configs())
 def test_two_hundred_broken_configs_never_give_a_traceback(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -70,6 +70,7 @@ def kill_and_resume(folder: str, num_steps: int, kills: int) -> None:
     train_run(one)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_steps", "kills"), [(60, 3), pytest.param(600, 20, marks=pytest.mark.slow)])
 def test_a_run_killed_again_and_again_is_the_same_run(num_steps: int, kills: int, tmp_path: Path) -> None:
     run_fresh(kill_and_resume, str(tmp_path), num_steps, kills)
@@ -139,6 +140,7 @@ def test_a_full_disk_is_one_line_and_the_older_checkpoint_still_loads(
     np.testing.assert_array_equal(load_run(train_run(one)).losses, load_run(train_run(job(tmp_path / "w", 20))).losses)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["other config", "other data"])
 def test_a_checkpoint_that_cannot_be_used_is_one_line(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

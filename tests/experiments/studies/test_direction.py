@@ -60,6 +60,7 @@ def test_sizes_alone() -> None:
     assert tailed["sizes"] == pytest.approx(tailed["sizes_shuffled"], abs=0.015)
 
 
+@pytest.mark.long
 def test_recorded_gradients_are_the_ones_that_adam_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Adam run on them again has the direction that the probe saw. And the study from end to end, resumed."""
     monkeypatch.setattr("gpt.train.load_text", lambda source: make_text())

@@ -104,6 +104,7 @@ def kept(place: Workplace) -> dict[str, pd.DataFrame]:
     return {name: table.drop(columns=["seconds", "device"]) for name, table in tables.items()}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("study", PATHS)
 def test_ensembles_make_the_rows_of_the_normal_path(

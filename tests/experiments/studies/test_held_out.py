@@ -33,6 +33,7 @@ def made(config: TrainConfig, *, rms: float = 1.0, angle: float = 1.0) -> pd.Dat
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.long
 def test_runs_that_follow_the_theory_meet_every_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for architecture, settings in runs.SETTINGS.items():
         monkeypatch.setitem(runs.SETTINGS, architecture, settings[::2])

@@ -28,6 +28,7 @@ def within(row: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("index", range(FIRST, FIRST + 6))
 def test_random_settings_agree_with_the_recursion(index: int) -> None:
     """Draws are fixed. The Monte Carlo error of a record is below a tenth of the limits."""

@@ -44,6 +44,7 @@ def made(norm_acts: bool, noise: float = 0.003) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.long
 def test_a_norm_that_acts_is_found_by_as_much_as_the_law_says() -> None:
     table = made(norm_acts=True)
     optima = answers.optima_of(table, NO_RUNS, predicted())

@@ -28,6 +28,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.iterdir())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("norm", ["fixed", "recorded"])
 def test_replay_of_a_scale_invariant_run(norm: str, recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", str(recorded), "--norm", norm, "--json"]) == 0
@@ -76,6 +77,7 @@ def walk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpt.train.load_text", lambda source: make_text())
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("walk")
 def test_study_runs_resumes_and_makes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = ReplaySetting("scale-invariant", 2e-2, num_steps=5, preset="cpu-16")

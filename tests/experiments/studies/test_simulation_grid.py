@@ -23,6 +23,7 @@ FIRST = 1000
 LARGEST_BIAS = {"adamw": 1e-3, "adamc": 1e-3, "adamh": 1e-4, "adam-l2": 4e-3, "muon": 2e-3, "muonh": 1e-3}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_random_settings_agree_with_theory(name: str) -> None:
     for index in (FIRST,) if name.startswith("muon") else (FIRST + 1, FIRST + 2, FIRST + 3):

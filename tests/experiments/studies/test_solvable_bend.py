@@ -42,6 +42,7 @@ SMALL = replace(
 )
 
 
+@pytest.mark.long
 def test_a_study_keeps_what_is_finished_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Workplace(runs=tmp_path / "runs", results=tmp_path / "results")
     study_run.run_study(place, SMALL)

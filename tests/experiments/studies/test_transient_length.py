@@ -44,6 +44,7 @@ def test_halves_are_alike_and_settings_differ() -> None:
         assert len({c.config for c in settings}) == len(settings) == 40
 
 
+@pytest.mark.long
 def test_the_design_half_tells_the_ratio_and_the_other_half_is_met() -> None:
     """Runs at a ratio of 0.7, which the first prediction does not know."""
     some = [one for settings in SETTINGS.values() for one in settings[:32:4]]

@@ -114,6 +114,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path, Path]:
     return study, write_study(study, folder / "study.json"), folder / "whole"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("num_workers", "disturbances"),
     [(1, ["Ctrl-C"]), *(pytest.param(2, what, marks=pytest.mark.slow) for what in (["Ctrl-C"], ["worker", "sweep"]))],

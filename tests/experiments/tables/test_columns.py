@@ -204,6 +204,7 @@ def test_no_unit_is_seen_where_there_is_none(theirs: str, tmp_path: Path) -> Non
     assert "num_params" not in read(tmp_path, {"num_params": theirs}, num_params=22).numbers
 
 
+@pytest.mark.long
 def test_a_table_of_very_many_columns_is_soon_read(tmp_path: Path) -> None:
     """A minute and more, on a fast machine, when each name was looked for among all others."""
     others = {f"metrics.c{place} (M)": place for place in range(20_000)}

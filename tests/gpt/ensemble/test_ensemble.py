@@ -42,6 +42,7 @@ def assert_alike(one: TrainResult, other: TrainResult, rounding: float = 1e-9) -
     assert (one.groups, one.fingerprint) == (other.groups, other.fingerprint)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["gpt2", "scale-invariant"])
 def test_each_model_is_trained_as_it_would_be_alone(architecture: Any) -> None:
     base = replace(EXACT, model=dataclasses.replace(EXACT.model, architecture=architecture, num_heads=2, num_layers=2))

@@ -174,6 +174,7 @@ def start_pair(folder: str) -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
+@pytest.mark.long
 def test_two_processes_measure_what_one_does(tmp_path: Path) -> None:
     """FSDP2 with uneven rows, DDP, single matrices split along either axis, and drawn stacks of them along any."""
     run_fresh(start_pair, str(tmp_path))

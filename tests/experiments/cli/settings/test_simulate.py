@@ -31,6 +31,7 @@ def test_simulate_agrees_with_theory(capsys: pytest.CaptureFixture[str]) -> None
     assert float(str(result["coordinate_steps_per_second"])) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "variable", [{"NUMBA_NUM_THREADS": "0"}, {"NUMBA_NUM_THREADS": "x"}, {"NUMBA_THREADING_LAYER": "x"}]
 )

@@ -199,6 +199,7 @@ def test_the_command_needs_neither_torch_nor_drawing(table: str) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
+@pytest.mark.long
 def test_the_public_table_is_answered_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     path = str(public_folder("lr_scheduling") / "slimpajama_final_losses.csv")
     assert main(["losses", path, "--num-params", "123587328", "--num-steps", "50000", "--json"]) == 0
@@ -209,6 +210,7 @@ def test_the_public_table_is_answered_as_it_is(capsys: pytest.CaptureFixture[str
     assert 2.93 < best["low"] < best["loss"] < best["high"] < 2.97
 
 
+@pytest.mark.long
 def test_public_curves_are_answered_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(public_folder("multipowerlaw"))
     arguments = ["losses", folder, "--num-steps", "72000", "--schedule", "constant", "cosine", "--warmup-steps", "2160"]

@@ -77,6 +77,7 @@ def test_sweeps_at_independent_decay(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again["learning_rate"] == pytest.approx(found["learning_rate"], rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_batch_in_sequences_has_the_steps_of_one_in_tokens(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
