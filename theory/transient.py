@@ -43,7 +43,7 @@ from theory.schedules import Schedule, ScheduleLike, as_schedule
 Array = NDArray[np.float64]
 
 MESH = 257  # times per segment in the search for the end of a transient
-BLOCK = 16_384  # settings that advance together; what fits a cache
+BLOCK = 4_096  # settings that advance together; with four steps of them what fits a cache
 
 F, n, T, edge, rms0 = sp.symbols("F n T epsilon R_0", positive=True)
 
@@ -269,13 +269,18 @@ def _advance(
 
     def watch(first: int, rows: Array) -> None:
         """The squares (num, num_settings) before the steps from ``first`` on."""
-        inside = (rows >= low) & (rows <= high)
-        steps = np.arange(first, first + len(rows))[:, None]
-        early = steps <= peak_end
-        np.maximum(last_outside, np.where(early & ~inside, steps, -np.inf).max(axis=0), out=last_outside)
-        np.minimum(first_inside, np.where(~early & inside, steps, np.inf).min(axis=0), out=first_inside)
+        outside = ~((rows >= low) & (rows <= high))
+        early, late = np.split(outside, [max(0, peak_end + 1 - first)])
+        if len(early):
+            end = first + len(early) - 1
+            last_outside[early[-1]] = end
+            came = np.flatnonzero(early.any(axis=0) & ~early[-1])  # in these few rows, and few settings do
+            last_outside[came] = end - early[::-1, came].argmax(axis=0)
+        if len(late):
+            came = np.flatnonzero(np.isinf(first_inside) & ~late.all(axis=0))
+            first_inside[came] = first + len(early) + late[:, came].argmin(axis=0)
 
-    length = BLOCK // eta.size  # steps at once: what does not depend on the norm is ready before them
+    length = 4 * BLOCK // eta.size  # steps at once: what does not depend on the norm is ready before them
     for first in range(0, num_steps, length):
         part = np.arange(first, min(first + length, num_steps))
         rates, s = eta * multipliers[part, None], drive.variance[part, None]
