@@ -12,6 +12,7 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
+from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import gamma as gamma_law
 
 from tests.theory.symbolic import number
@@ -32,6 +33,21 @@ def single(curvature: float, beta1: float) -> Valley:
 
 def two() -> Valley:
     return Valley(beta1=0.9, curvatures=np.array([0.2, 3.0]), shares=np.array([0.7, 0.3]))
+
+
+@settings(max_examples=30)
+@given(st.floats(0, 0.97), fractions, st.floats(0.9, 1.0))
+def test_moments_are_those_of_the_recursion(beta1: float, fraction: float, alpha: float) -> None:
+    """The covariance of (y_t, m_{t-1}) as that of a linear system with noise, shrinking or not."""
+    curvature = fraction * float(stability_limit(beta1))
+    step = np.array([[alpha - curvature * (1 - beta1), -curvature * beta1], [1 - beta1, beta1]])
+    kick = np.array([[-curvature * (1 - beta1)], [1 - beta1]])
+    covariance = solve_discrete_lyapunov(step, kick @ kick.T)
+    whole = covariance[0, 0] + 1
+    at = {"a": curvature, "beta_1": beta1, "alpha": alpha}
+    expected = {"U2": covariance[1, 1], "noise": 1.0, "ym": covariance[0, 1]}
+    for name, value in expected.items():
+        assert number(MOMENTS[name], **at) == pytest.approx(value / whole, rel=1e-6, abs=1e-9), name
 
 
 @pytest.mark.long
