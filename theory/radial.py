@@ -210,11 +210,8 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
     """R as ``rms``, and ``relaxation_steps`` (of rho, close by) of the law, in eta, lam, D, f and z_v."""
     eta, lam, D, f, z_v, x = sp.symbols("eta lambda D f z_v x", positive=True)
     flow = -2 * eta * lam * x**2 + eta**2 * D**2 * f / (1 + eta / (x * z_v))  # of rho = x^2
-    (rms,) = (
-        root
-        for root in sp.solve(sp.numer(sp.together(flow / x)), x)
-        if root.subs({eta: 1, lam: 1, D: 1, f: 1, z_v: 1}).evalf() > 0
-    )
+    roots = sp.solve(sp.numer(sp.together(flow)), x)
+    (rms,) = (root for root in roots if root.subs(dict.fromkeys(root.free_symbols, 1)).evalf() > 0)
     steps = sp.factor((-2 * x / flow.diff(x)).subs(f, sp.solve(flow, f)[0]))
     return {"rms": sp.simplify(rms), "relaxation_steps": sp.simplify(steps.subs(x, rms))}
 
