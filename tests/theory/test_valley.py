@@ -60,6 +60,7 @@ def test_numbers_equal_their_derivation(beta1: float, fraction: float) -> None:
     assert (momentum.stationary_update_rms(beta1) * direction_ratio(curvature, beta1)) ** 2 == pytest.approx(square)
     assert noise_share(curvature, beta1) == pytest.approx(number(STILL["noise"], **at))
     assert stability_limit(beta1) == pytest.approx(number(derive_stability_limit(), **at))
+    assert [list(lags) for lags in derive_lags(4).values()] == [[f"lag {k}" for k in range(i, 5)] for i in (1, 0)]
     gradient, direction = (lags.values() for lags in derive_lags(4).values())
     found = single(curvature, beta1)
     np.testing.assert_allclose(found.gradient_autocorrelation(4), [number(e, **at) for e in gradient], atol=1e-9)
