@@ -56,6 +56,12 @@ def later_optima(bend: pd.DataFrame, laws: Mapping[str, FinalLossLaw]) -> pd.Dat
     return pd.DataFrame(rows)
 
 
+def cells_inside(cells: Sequence[Cell], name: str) -> list[Cell]:
+    """Those inside the lengths of the fits; for the law in two clocks without constant rates, as in its own."""
+    inside = [cell for cell in cells if INSIDE[0] <= cell.num_steps <= INSIDE[1]]
+    return [cell for cell in inside if name == "law" or cell.shape != CONSTANT]
+
+
 def later_answers(
     losses: pd.DataFrame,
     optima: pd.DataFrame,
@@ -65,10 +71,8 @@ def later_answers(
 ) -> pd.DataFrame:
     """A row per question and law: misses of losses inside and outside the lengths of the fit, chi^2 per degree of
     freedom of the form fitted to all cells, how many of AdamW's optima hold the law's in their interval; and of each
-    form fitted again to all that lies inside the lengths of its fit, two clocks along lines as before, chi^2 and how
-    many of the pilot's optima it meets."""
+    form fitted again to its `cells_inside`, chi^2 and how many of the pilot's optima it meets."""
     rows: list[dict[str, Any]] = []
-    all_inside = [cell for cell in [*earlier, *cells] if INSIDE[0] <= cell.num_steps <= INSIDE[1]]
     inside = losses["num_steps"].between(*INSIDE)
     for name, law in laws.items():
         miss = losses[name] - losses["loss"]
@@ -78,7 +82,7 @@ def later_answers(
         again = fit_law([*earlier, *cells], law)
         told = {"quantity": "chi^2 per degree of freedom, fitted to all", "law": name}
         rows.append({**told, "cells": len(earlier) + len(cells), "value": again.chi_squared / again.degrees_of_freedom})
-        own = [cell for cell in all_inside if name == "law" or cell.shape == LINE]
+        own = cells_inside([*earlier, *cells], name)
         again = fit_law(own, law)
         values = {"chi^2 per degree of freedom": again.chi_squared / again.degrees_of_freedom}
         values["optima of the pilot within 20 %"] = pilot_within(again.law)

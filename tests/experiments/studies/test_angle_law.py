@@ -11,7 +11,7 @@ import pytest
 
 from experiments.files import BadInput
 from experiments.studies.angle_law import answers, fit
-from experiments.studies.angle_law.later import later_answers, later_cells, later_losses
+from experiments.studies.angle_law.later import cells_inside, later_answers, later_cells, later_losses
 from experiments.studies.angle_law.run import constants_of, parts_of, run_study
 from experiments.studies.angle_law.runs import SHAPES, angle_runs, make_runs
 from experiments.studies.workplace import Workplace
@@ -179,6 +179,8 @@ def test_what_came_later_is_in_no_fit() -> None:
     met = ((by_hand["predicted"] / by_hand["measured"] - 1).abs() <= 0.2).sum()
     assert found["optima of the pilot within 20 %, fitted to all inside"] == met
     assert 0 < met < len(answers.PILOT)
+    everything = [*made_cells(ANGLES), *later]
+    assert [len(cells_inside(everything, name)) for name in ("law", "two_clocks")] == [38 + 12, 28 + 12]
 
 
 def test_what_is_left_out_is_every_shape_and_the_ends_of_the_lengths() -> None:
