@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from experiments.bend.alternatives import Estimate, other_estimates
-from experiments.bend.evidence.cells import Cell
+from experiments.bend.evidence.cells import Cell, usable_places
 from experiments.bend.evidence.shapes import AS_ASKED, Shapes
 from experiments.bend.exponents import BatchExponents, batch_notes, by_batch, exponent_of, together_notes
 from experiments.bend.low_runs import low_run_notes
@@ -206,6 +206,8 @@ def fit_group(
     usable, model, data, joint = law.usable, law.model, law.data, law.joint
     if straight:
         notes.append("assumed: the law is straight, as asked for; exponents and optima hold under that assumption")
+    if shapes == "shared" and law.has_both:
+        notes.append(f"one shape for all cells, {AS_ASKED}")
     if shapes == "own" and law.shapes == "shared":
         notes.append(
             "shapes of their own were asked for, but these cells do not determine them (three cells, most of them with"
@@ -229,7 +231,7 @@ def fit_group(
     others: tuple[Estimate, ...] = ()
     if sensitivity and model is not None and data is not None and law.shaped is not None:
         others = other_estimates(usable, law.inside, data, model, law.shaped)
-    notes += _counts(law, len(runs))
+    notes += _counts(law, len(runs), told=bool(others and others[0].curvature))
     notes += ceiling_notes(law)
     notes += scatter_notes(law)
     notes += low_run_notes(runs, cells)
@@ -291,21 +293,22 @@ def _noise_ratios(cells: Sequence[Cell], data: StackedLosses, joint: JointFit, a
     return ratios
 
 
-def _counts(law: ScalingLaw, num_runs: int) -> list[str]:
-    """How many of a group's runs are in its fit, and why the others are not."""
+def _counts(law: ScalingLaw, num_runs: int, told: bool) -> list[str]:
+    """How many of a group's runs are in its fit, and why the others are not; ``told``: whether other estimators are."""
     cells, optima = law.cells, law.optima
     notes = []
     fitted = int(sum(cell.count.sum() for cell in law.usable))
     if law.joint is not None and fitted < num_runs:
         notes.append(f"{fitted} of {counted(num_runs, 'run')} in the fit")
     if law.shaped is not None and law.shaped.reason is not None:
-        near = sum(len(before.x) for before in cells) - sum(len(cell.x) for cell in law.usable)
+        places = usable_places(cells)
+        near = sum(len(cells[place].x) for place in places) - sum(len(cell.x) for cell in law.usable)
+        whole = "; with none left out: the second row of the estimators" if told else ""
         asked = law.shaped.reason == AS_ASKED
         apart = f"a shape for each cell, {AS_ASKED}" if asked else f"cells differ in shape ({law.shaped.reason})"
         notes.append(
             f"{apart}: each fitted near its best rate with a shape of its own"
-            + f", {counted(near, 'learning rate')} farther away left out (left_out names them; with none left out: the"
-            " second row of the estimators)" * bool(near)
+            + f", {counted(near, 'learning rate')} farther away left out (left_out names them{whole})" * bool(near)
         )
     for cell in cells:
         where = ", ".join(f"{name} {value:.4g}" for name, value in cell.key.items())

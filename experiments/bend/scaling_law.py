@@ -62,6 +62,11 @@ class ScalingLaw:
         """Whether cells share a shape of the loss; None without a joint fit."""
         return self.shaped.shapes if self.shaped else None
 
+    @property
+    def has_both(self) -> bool:
+        """Whether the cells determine a fit of either kind of shapes."""
+        return self.shaped is not None and self.shaped.other is not None
+
 
 def group_cells(runs: RunTable, batch: Batch | None) -> tuple[list[Cell], Batch, list[str]]:
     """The cells of one group's runs, how batch size is treated in them, and phrases about it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from experiments.cli.plot_flags import add_plot, check_plot, write_plot
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from experiments.bend.fit import BendFit, Curvature, GroupFit
     from experiments.bend.optimum import CellOptimum
     from experiments.bend.power import Power
+    from experiments.bend.scaling_law import ScalingLaw
 
 MOST_CELLS_SHOWN = 40
 SET_BY_LIMIT = 0.5  # times the intervals at which a straight law is called straight: narrower ones show no smaller bend
@@ -103,7 +104,7 @@ def as_dict(fit: BendFit) -> dict[str, Any]:
 def _group_dict(group: GroupFit, delta: float) -> dict[str, Any]:
     angles = _group_dict(group.effective, delta) if group.effective else {}
     return {
-        **{f"{key}_effective": angles[key] for key in ("cells", "exponents", "curvature", "power") if angles},
+        **{f"{key}_effective": angles[key] for key in ("cells", "exponents", "curvature", "power", "shapes") if angles},
         "group": group.group,
         "optimizer": group.optimizer,
         "batch": group.batch,
@@ -143,18 +144,24 @@ def fit_in_words(fit: BendFit) -> str:
         lines += ["", *_group_in_words(group, fit.delta)]
     differences = exponent_differences(fit.groups)
     lines += [""] * bool(differences) + [f"  {_difference_line(item)}" for item in differences]
-    if differences:
-        lines += _read_unlike(fit.groups)
+    lines += _read_unlike(fit.groups, differences)
     return "\n".join(lines)
 
 
-def _read_unlike(groups: Sequence[GroupFit]) -> list[str]:
+def _read_unlike(groups: Sequence[GroupFit], differences: Sequence[Difference]) -> list[str]:
     """A line where groups that are compared have shapes of other kinds: part of a difference may be the reading's."""
-    kinds = {kind: [str(group.group) for group in groups if group.law.shapes == kind] for kind in ("shared", "own")}
-    if not all(kinds.values()):
-        return []
+    laws = {str(group.group): group.law for group in groups}
+    pairs = [one.groups for one in differences if laws[one.groups[0]].shapes != laws[one.groups[1]].shapes]
+    unlike = {name: law for name, law in laws.items() if any(name in pair for pair in pairs)}
+    return [f"  Groups are read by other shapes {_shapes_in_words(unlike)}."] if unlike else []
+
+
+def _shapes_in_words(laws: Mapping[str, ScalingLaw]) -> str:
+    """Which of them have which shapes, and what reads them alike."""
+    kinds = {kind: [name for name, law in laws.items() if law.shapes == kind] for kind in ("shared", "own")}
     shown = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items())
-    return [f"  Groups are read by other shapes ({shown}); --shapes shared and --shapes own read them alike."]
+    both = all(law.has_both for law in laws.values())
+    return f"({shown}); --shapes shared {'and --shapes own read' if both else 'reads'} them alike"
 
 
 def _group_in_words(group: GroupFit, delta: float) -> list[str]:
@@ -178,6 +185,9 @@ def _group_in_words(group: GroupFit, delta: float) -> list[str]:
     if group.effective is not None:
         for axis, bend in group.effective.curvature.items():
             lines.append(f"  in mean angle: {_curvature_line(axis, bend, delta)}")
+        laws = {"learning rate": group.law, "mean angle": group.effective.law}
+        if {law.shapes for law in laws.values()} == {"shared", "own"}:
+            lines.append(f"    read by other shapes than the learning rate {_shapes_in_words(laws)}")
     for axis, bend in group.curvature.items():
         lines.append(f"  {_curvature_line(axis, bend, delta)}")
         power = group.power[axis]
