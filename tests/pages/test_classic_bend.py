@@ -52,6 +52,48 @@ def test_exponents_and_curvatures_of_classic_bend(who: str, columns: list[tuple[
         assert is_rounded(shown, known[["value", "low", "high"]].to_numpy(float).ravel().tolist()), (who, quantity)
 
 
+PAIRS = ("small over equilibrium", "large over equilibrium", "large over small")
+
+
+@pytest.mark.parametrize("who", [*ARMS, *PAIRS])
+def test_the_longer_runs_of_classic_bend(who: str) -> None:
+    table = table_of("classic-bend").query("num_steps == 1600 and rate == 'learning_rate'")
+    shown = cells("classic-bend", f"1,600 steps: {who}" + ", rate" * (who in ARMS))
+    for cell, quantity in zip(filter(None, shown), ("exponent", "curvature", "curvature by fit"), strict=False):
+        known = table[(table["who"] == who) & (table["quantity"] == quantity)]
+        assert is_rounded(cell, known[["value", "low", "high"]].to_numpy(float).ravel().tolist()), (who, quantity)
+    assert len(list(filter(None, shown))) == (3 if who in ARMS else 2)
+
+
+def test_what_is_said_of_the_longer_runs_of_classic_bend() -> None:
+    page, table = page_of("classic-bend"), table_of("classic-bend")
+    longer = table[table["num_steps"] == 1600]
+    assert set(longer[longer["quantity"] == "curvature by fit"]["verdict"]) == {"not-identifiable"}
+    smallest = longer[longer["quantity"] == "smallest bend"]["value"]
+    assert f"would have shown are {smallest.min():.2f} to {smallest.max():.2f}" in page
+    primary = longer[longer["who"].isin(PAIRS) & longer["quantity"].isin(["exponent", "curvature"])]
+    differ = primary[primary["verdict"] == "differs from 0"][["who", "quantity"]].to_numpy().tolist()
+    assert differ == [["small over equilibrium", "curvature"]]
+    assert len(primary) == 6
+    angle = longer[(longer["who"] == "equilibrium") & (longer["rate"] == "mean_angle")].set_index("quantity")
+    assert "by {:.2f} [{:.2f}, {:.2f}]".format(*angle.loc["curvature", ["value", "low", "high"]]) in page
+    optima = table_of("classic-bend", "optima.csv").query("num_steps == 1600")
+    least = optima[optima["width"] == 8].set_index("arm")
+    assert list(least.index[least["high"].isna()]) == ["small", "equilibrium", "large"]
+    assert set(least["error"][least["high"].isna()]) == {3.0}
+    decay = 0.1 * Linear(num_steps=1600, warmup_steps=80).multipliers().sum()
+    best = optima[optima["arm"] == "small"].set_index("width")["learning_rate"]
+    assert "with {:.1f} to {:.2f} relaxations".format(*(2 * decay * best.loc[[8, 64]])) in page
+    ratios = table[(table["who"] == PAIRS[0]) & (table["quantity"] == "ln ratio") & (table["rate"] == "learning_rate")]
+    both = [ratios[ratios["num_steps"] == steps].set_index("width") for steps in (1600, 800)]
+    fall = both[0]["value"] - both[1]["value"]
+    half = np.hypot(*((one["high"] - one["low"]) / 2 for one in both))
+    told = [-fall[64], -fall[64] - half[64], -fall[64] + half[64]]
+    assert "in ln by {:.2f} [{:.2f}, {:.2f}] at 64".format(*told) in page
+    assert (fall.dropna() < 0).all()
+    assert [width for width in (8, 16, 32, 64) if fall[width] + half[width] < 0] == [64]
+
+
 def test_verdicts_and_choices_of_classic_bend() -> None:
     page, table = page_of("classic-bend"), table_of("classic-bend").query("num_steps == 800")
     verdicts = table[table["quantity"] == "curvature by fit"].set_index("who")["verdict"].to_dict()

@@ -53,7 +53,7 @@ def draw(optima: pd.DataFrame, answers: pd.DataFrame) -> bytes:
     captioned(
         figure,
         width,
-        "Classic GPT-2 at one length: how best learning rates go with the number of parameters",
+        "Classic GPT-2: how best learning rates go with the number of parameters",
         "Bars: 1.96 errors of ln(optimum); a mark without one has an open end, one that is missing is not inside its"
         f" grid or was not run. Above: exponent and curvature along N, {LENGTHS[0]:,} steps, 95 %."
         + (f" Dashed: {LENGTHS[1]:,} steps." if LENGTHS[1] in set(optima["num_steps"]) else ""),
