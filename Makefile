@@ -1,6 +1,6 @@
 # make validate   set up what is missing and run the main job
 # make test       lint, types, import rules, tests
-# make test-long   tests that take several seconds of a core each; CI runs them too
+# make test-long   tests that take more than a second of a core each; CI runs them too
 # make test-slurm   a sweep on a Slurm cluster of its own (apt-get install slurm-wlm munge)
 # make test-browser   the explorer in a browser without a window (apt-get install chromium chromium-driver)
 # make test-adapters   the probe's callbacks in Hugging Face's trainer and in Lightning, which it installs

@@ -90,6 +90,7 @@ def test_all_others_run_as_plain_code() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "path", [pytest.param(path, id=path.stem, marks=[] if path.stem == ONE else pytest.mark.slow) for path in NOTEBOOKS]
 )

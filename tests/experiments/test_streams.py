@@ -97,12 +97,14 @@ def run(work: Path, *, stdout: int | None, stderr: int | None) -> int:
         process.kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("output", list(OUTPUTS))
 def test_progress_never_stops_work(output: str, tmp_path: Path) -> None:
     assert run(tmp_path / "work", stdout=subprocess.DEVNULL, stderr=OUTPUTS[output]()) == 0
     assert (tmp_path / "work").read_text() == "done"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("output", list(OUTPUTS))
 def test_an_answer_that_nobody_gets_is_a_failure_once_the_work_is_done(output: str, tmp_path: Path) -> None:
     code = run(tmp_path / "work", stdout=OUTPUTS[output](), stderr=subprocess.DEVNULL)

@@ -21,6 +21,7 @@ def make_parameters(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
     return [nn.Parameter((torch.randn(shape, generator=generator) * 0.1).to(dtype)) for shape in SHAPES]
 
 
+@pytest.mark.long
 def test_norm_drifts_less_than_a_millionth_in_10000_steps() -> None:
     p = make_parameters()[0]  # the smallest, in which rounding averages out least
     start = p.detach().double().norm()

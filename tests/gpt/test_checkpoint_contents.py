@@ -145,6 +145,7 @@ def test_a_number_in_the_file_takes_no_memory(tmp_path: Path, saved: tuple[Train
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_bits", [50, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_changed_bit_of_a_checkpoint_is_found(
     num_bits: int, tmp_path: Path, saved: tuple[TrainConfig, Path]

@@ -91,6 +91,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         assert not (folder / "1.pt").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("parts", [2, 4])
 def test_accumulation_changes_rounding_alone(parts: int) -> None:
     whole, divided = train(SHARED), train(dataclasses.replace(SHARED, accumulation_steps=parts))

@@ -37,6 +37,7 @@ def test_solves_the_two_equations() -> None:
     assert result.noise_scale == pytest.approx(float(trace / squared), rel=1e-12)
 
 
+@pytest.mark.long
 def test_finds_known_mean_and_covariance() -> None:
     """400 estimates: means within 4 of their standard errors (false alarm 1e-4), error bars of the right size.
 

@@ -138,6 +138,7 @@ def test_bfloat16_trains() -> None:
     assert not np.array_equal(rounded.losses, exact.losses)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("optimizer", [CONFIG.optimizer, ADAMH], ids=["adamw", "adamh"])
 @pytest.mark.parametrize("stop_at", [1, 11, 21])
 def test_a_stopped_run_resumes_bit_for_bit(optimizer: theory.Optimizer, stop_at: int, tmp_path: Path) -> None:
@@ -197,6 +198,7 @@ def test_checkpoint_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytes
         train(CONFIG, checkpoint=checkpoint)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "other tensors"])
 def test_in_place_of_a_damaged_checkpoint_the_one_before_is_taken(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -306,6 +308,7 @@ def test_gradient_clip_acts() -> None:
     assert not np.array_equal(clipped.losses, undisturbed(CONFIG).losses)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # dynamo does it
 def test_compiled_model_trains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_ = torch.compile

@@ -51,6 +51,7 @@ def test_expm1_is_accurate_from_tiny_to_large() -> None:
     np.testing.assert_allclose(out, np.expm1(y.astype(np.float64)), rtol=5e-7)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("degrees", [2.5, 3.0, 5.0, 30.0])
 def test_heavy_tails_follow_students_law(degrees: float) -> None:
     """Kolmogorov-Smirnov on a million draws, counts beyond 1e-2 ... 1e-5, and the mean of |x|."""
@@ -112,6 +113,7 @@ def assert_agrees(measured: Array, expected: float, *, bias: float = 0.0) -> Non
     assert measured[1] < 1e-3 * abs(expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("degrees", [3.0, 5.0])
 def test_heavy_tails_shift_the_norm_as_predicted(degrees: float) -> None:
     """The exact autocovariance of m/sqrt(v); at 3 degrees the RMS is 3 % below the limit of light tails."""

@@ -102,6 +102,7 @@ def test_adamh(learning_rate: float, beta2: float) -> None:
     assert np.all(np.abs(measured - predicted) < 2e-4 + 4.5 * error)
 
 
+@pytest.mark.long
 def test_gradient_scale_drops_out_when_the_norm_moves_slowly() -> None:
     """Adam divides the scale of the gradient out again, up to its change over the memory of v."""
     optimizer = AdamW(learning_rate=1e-3, weight_decay=0.1, beta2=0.95)

@@ -129,6 +129,7 @@ def test_largest_draws_have_the_law_of_extremes() -> None:
     assert maxima.max() > 5.4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("power", [1, 2, 3])
 def test_no_correlation_between_coordinates(power: int) -> None:
     x = draw(1024, 4096, seed=1).astype(np.float64) ** power

@@ -18,6 +18,7 @@ derive_limits = functools.cache(adam_l2.derive_limits)
 settings_ = (st.floats(1e-4, 1e-2), st.floats(1e-3, 1.0), st.floats(0.0, 0.98), st.floats(1e-3, 1.0))
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(*settings_)
 def test_equilibrium_equals_its_derivation(rate: float, decay: float, beta1: float, sigma: float) -> None:
@@ -51,6 +52,7 @@ def test_the_stated_limits() -> None:
         assert number(derive_limits()[name], **at) == pytest.approx(exact, rel=accuracy), name
 
 
+@pytest.mark.long
 @given(*settings_)
 def test_in_terms_of_the_gradient_as_it_is(rate: float, decay: float, beta1: float, sigma: float) -> None:
     """RMS^2 = eta v / 2 lam with v Adam's normaliser, up to a correction that is first order in the decay per step."""
@@ -73,6 +75,7 @@ def test_the_recursion_settles_at_the_closed_form(initial: float, scatter: secon
     assert p[-1, 0] / np.sqrt(rho[-2, 0] * s[-1, 0]) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta1", "sigma"), [(0.0, 1e-4), (0.5, 1e-4), (0.9, 4e-4), (0.9, 1e-5)])
 def test_a_decay_larger_than_the_gradient_has_the_equilibrium_of_the_recursion(beta1: float, sigma: float) -> None:
     """With more than all of W per step, up to where it would be turned around."""

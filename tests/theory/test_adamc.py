@@ -56,6 +56,7 @@ def test_the_norm_stays_while_the_rate_decays() -> None:
     np.testing.assert_allclose(kept.weight_rms[[2000, 10_000], 0], adamc.equilibrium_rms(rates, 1e-2, 0.3), rtol=2e-3)
 
 
+@pytest.mark.long
 def test_at_half_the_peak_rate_simulation_finds_the_same_norm_and_half_the_angle() -> None:
     """A decay that has followed the rate down to half: 5 standard errors, each below 0.2 %; two comparisons."""
     peak, decay, fraction = 0.02, 0.5, 0.5

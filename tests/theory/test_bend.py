@@ -42,6 +42,7 @@ def test_a_curvature_of_just_the_limit_is_straight() -> None:
     assert named.tolist() == kinds
 
 
+@pytest.mark.long
 def test_the_documented_example() -> None:
     """22M to 707M parameters, 10B tokens, WSD: straight, up by 0.05 and 0.21, straight again, as n falls."""
     for strength, n_first, n_last, curvature, gap in (
@@ -56,6 +57,7 @@ def test_the_documented_example() -> None:
         assert found.direction is Direction.STRAIGHT
 
 
+@pytest.mark.long
 def test_bends_are_named_by_their_sign() -> None:
     """Twice the growth of the noise, and the same run crosses more of the bend."""
     up = predict_measurement(replace(EXAMPLE, noise_growth=0.5), RUN, "num_params", SIZES)
@@ -129,6 +131,7 @@ def test_starting_every_run_at_its_own_equilibrium_undoes_the_bend() -> None:
     assert np.polyfit(np.log(SIZES), optima, 1)[0] / sphere.slope == pytest.approx(2, rel=0.01)
 
 
+@pytest.mark.long
 def test_where_the_optimum_is_flat_or_jumps_no_direction_is_named() -> None:
     """Cosine with w = 0.04: two minima, at the two sides of the window, change places."""
     small = replace(RUN, schedule=COSINE, initial_rms=0.005, weight_decay=0.03)
@@ -209,6 +212,7 @@ def test_scales_may_be_less_than_1_apart() -> None:
     )  # a line through the first two of four, even in their logarithms
 
 
+@pytest.mark.long
 def test_predictions_against_knobs_are_those_of_single_settings() -> None:
     by_decay = predict_against(EXAMPLE, RUN, "weight_decay", [0.03, 0.3], "num_params", SIZES)
     assert by_decay[1].gap == predict_measurement(EXAMPLE, RUN.at("weight_decay", 0.3), "num_params", SIZES).gap

@@ -57,6 +57,7 @@ def test_an_optimizer_is_converted_to_itself_by_its_own_rates(optimizer: Optimiz
     np.testing.assert_allclose(found, optimizer.learning_rate * SCHEDULE.multipliers(), rtol=1e-8)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
 @pytest.mark.parametrize("target", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
 def test_the_target_turns_like_the_source(source: Optimizer, target: Optimizer) -> None:
@@ -69,6 +70,7 @@ def test_the_target_turns_like_the_source(source: Optimizer, target: Optimizer) 
     assert found.schedule.multipliers().max() == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", EVERY, ids=lambda one: f"{one.name}-{getattr(one, 'decay', '')}")
 def test_at_equilibrium_the_rates_settle_where_the_closed_form_says(target: Optimizer) -> None:
     settled = equilibrium(ADAMW, initial_rms=1.0)

@@ -216,6 +216,7 @@ def test_names_stand_apart_from_letters_beside_them(text: str, words: str) -> No
     assert spelled(text, "ascii") == words
 
 
+@pytest.mark.long
 def test_a_reader_that_stops_is_no_error() -> None:
     """As in ``python -m theory.momentum | head -0``."""
     command = f"{shlex.quote(sys.executable)} -m theory.momentum | true"
@@ -232,6 +233,7 @@ def test_what_follows_after_a_reader_has_gone_is_lost_without_a_word(monkeypatch
         print("three", flush=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["adamh", "bernoulli", "odd_updates"])
 def test_all_of_a_module_is_printed(name: str) -> None:
     module = importlib.import_module(f"theory.{name}")
@@ -244,6 +246,7 @@ def test_all_of_a_module_is_printed(name: str) -> None:
         assert any(line.startswith("  with weights = [weights_0, ") for line in lines)
 
 
+@pytest.mark.long
 def test_a_module_run_by_its_name_prints_and_warns_of_nothing() -> None:
     command = [sys.executable, "-W", "error", "-m", "theory.adamh"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)

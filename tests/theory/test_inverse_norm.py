@@ -55,6 +55,7 @@ def test_relaxation_as_the_docstring_has_it() -> None:
     assert sp.simplify(second - small * (1 - small / b)) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta2", "product"), [(0.9, 5e-4), (0.99, 1e-3), (0.999, 1e-3), (0.9995, 2e-3)])
 def test_the_recursion_relaxes_at_the_rate_of_the_slow_limit(beta2: float, product: float) -> None:
     """From 1 % off, read between three and five relaxation times, when the fast part is gone. Slow limit: 2 %."""

@@ -82,6 +82,7 @@ def test_the_sum_equals_its_derivation_term_by_term(beta1: float, beta2: float, 
     assert terms.weighted_sum(1 - product) == pytest.approx(derived, rel=1e-10)
 
 
+@pytest.mark.long
 def test_limits() -> None:
     limits = stationary.derive_limits(sp.Integer(1), lion.derive_sum(4))
     at = {"beta_1": 0.4, "beta_2": 0.6, "x": 1e-9, "eta": 1e-3}

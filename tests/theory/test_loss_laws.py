@@ -169,6 +169,7 @@ def test_constant_rate_closed_forms_equal_the_laws(r: float, T: int, A: float, p
 CONSTANT_LOSS = laws.derive_constant_loss()
 
 
+@pytest.mark.long
 def test_a_long_constant_run_ends_on_the_noise_floor_which_is_linear_in_the_rate() -> None:
     floor = laws.derive_noise_floor()
     rate, num_steps = 2e-3, 10**7

@@ -77,6 +77,7 @@ def compare(
     assert measured.rms.error < power * settled.weight_rms
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.99), (0.95, 0.98)])
 def test_lion(beta1: float, beta2: float) -> None:
     direction = mc.interpolated(beta1, beta2, ENTRIES, np.sign)
@@ -84,6 +85,7 @@ def test_lion(beta1: float, beta2: float) -> None:
     compare(Lion(**DECAYED, beta1=beta1, beta2=beta2), step, ENTRIES)
 
 
+@pytest.mark.long
 def test_signsgdm() -> None:
     direction = mc.interpolated(0.9, 0.9, ENTRIES, np.sign)
     compare(SignSGDM(**DECAYED), mc.decoupled(direction, np.random.default_rng(2), RATE, RATE * DECAY), ENTRIES)
@@ -111,6 +113,7 @@ def test_adamw_with_its_finite_second_moment(beta2: float) -> None:
     compare(AdamW(**DECAYED, beta2=beta2), step, ENTRIES, finite_beta2=True)
 
 
+@pytest.mark.long
 def test_adamh_with_its_finite_second_moment() -> None:
     step = mc.sphere(mc.adam(0.9, 0.95, ENTRIES), np.random.default_rng(6), RATE)
     compare(AdamH(learning_rate=RATE), step, ENTRIES, finite_beta2=True, power=1e-3)
@@ -134,6 +137,7 @@ def test_muon_within_one_percent(shape: tuple[int, int]) -> None:
     compare(Muon(**DECAYED), step, shape, num_steps=16_000, bias=0.16 / min(shape), power=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", [(48, 48), (64, 16)])
 def test_muonh(shape: tuple[int, int]) -> None:
     step = mc.sphere(mc.interpolated(0.95**2, 0.95, shape, mc.polar), np.random.default_rng(10), RATE)

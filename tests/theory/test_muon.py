@@ -38,6 +38,7 @@ def test_a_coefficient_ends_at_its_order() -> None:
     assert muon.derive_coefficient(0, 1) == 1
 
 
+@pytest.mark.long
 @given(st.floats(0.001, 1.0))
 def test_weights_equal_the_hypergeometric_form_and_sum_to_one(aspect: float) -> None:
     j = np.arange(60)

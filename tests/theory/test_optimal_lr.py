@@ -43,6 +43,7 @@ def test_the_optimum_is_the_least_of_a_fine_scan(schedule: Schedule, optimizer: 
         assert found.learning_rate[i] == pytest.approx(float(alone.learning_rate), rel=1e-7)
 
 
+@pytest.mark.long
 @given(
     st.floats(0.2, 1.5), st.floats(1.2, 4), st.floats(0.1, 10), st.floats(0.1, 10), st.floats(1e2, 1e6), st.floats(0, 1)
 )

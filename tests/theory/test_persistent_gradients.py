@@ -134,6 +134,7 @@ def test_against_monte_carlo(persistence: float, snr: float, tangent: bool) -> N
         assert measured.rms.mean == pytest.approx(float(exact), rel=2e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("persistence", "snr", "low", "high"), [(0.95, 5.0, -0.16, -0.11), (0.999, 1.0, -0.04, 0.0)])
 def test_a_finite_memory_of_squares_shortens_the_direction(
     persistence: float, snr: float, low: float, high: float

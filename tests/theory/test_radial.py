@@ -221,6 +221,7 @@ def test_noise_alone_relaxes_as_noise_does() -> None:
         radial.equilibrium_rms(1e-2, 0.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("eta", "lam", "beta1"), [(1e-3, 0.1, 0.9), (0.03, 1.0, 0.9), (0.2, 1.5, 0.5), (0.01, 0.3, 0.0)]
 )

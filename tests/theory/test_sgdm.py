@@ -32,6 +32,7 @@ def test_equilibrium_equals_the_solved_moments(
     assert np.sin(angle) == pytest.approx(number(sp.sqrt(1 - exact["cosine"] ** 2), **at), rel=1e-10)
 
 
+@pytest.mark.long
 @both
 @settings(max_examples=20)
 @given(rates, decays, momenta)
@@ -44,6 +45,7 @@ def test_cosine_closes_the_triangle(decoupled: bool, rate: float, decay: float, 
     assert cosine == pytest.approx(p / np.sqrt(rho * s), rel=1e-10, abs=1e-300)
 
 
+@pytest.mark.long
 @both
 def test_limits_equal_the_familiar_ones(decoupled: bool) -> None:
     limits = sgdm.derive_limits(decoupled=decoupled)

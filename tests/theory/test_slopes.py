@@ -91,6 +91,7 @@ def test_the_first_bend_changes_sign_near_half_the_equilibrium() -> None:
         assert 0.4 < balance < 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ratio", [0.1, 0.45, 1.0, 2.0])
 def test_brute_force_leaves_deep_equilibrium_as_the_correction_says(ratio: float) -> None:
     """Slope over AdamH's is 2 + 4G/((1+a1)n), and what is left falls like 1/n^2."""

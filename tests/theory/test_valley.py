@@ -89,6 +89,7 @@ def test_decay_matters_little_and_vanishes() -> None:
     assert free == pytest.approx(float(momentum.stationary_update_rms(0.9)) ** 2)
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(st.floats(0.3, 0.95), st.floats(0.02, 0.8))
 def test_lags_add_up(beta1: float, fraction: float) -> None:

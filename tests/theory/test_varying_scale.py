@@ -23,6 +23,7 @@ def run(sizes: Array, beta1: float, beta2: float) -> tuple[Array, Array]:
     return square, alignment
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.95), (0.95, 0.9), (0.5, 0.98), (0.0, 0.99), (0.9, 0.5)])
 def test_constant_size_is_the_stationary_state(beta1: float, beta2: float) -> None:
     """`theory.second_moment` has it by other integrals."""

@@ -36,6 +36,7 @@ def test_parts_without_noise() -> None:
     assert found.freedom == 16 - 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("size", "growth"), [(4, 0.0), (4, 1.0), (3, 1.0)])
 def test_intervals_cover(size: int, growth: float) -> None:
     """120 tables each. At true coverage of 95 % fewer than 105 of 120 come once in 3,000; at 80 % more come once in

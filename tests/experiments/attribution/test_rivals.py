@@ -29,6 +29,7 @@ def verdicts(planted: dict[str, float], seed: int, **changes: float) -> Counter[
     return found
 
 
+@pytest.mark.long
 def test_a_planted_rival_is_found() -> None:
     """Measured power 0.9; fewer than 45 of 60 at 0.9 come once in 3,000."""
     assert binom.cdf(44, SWEEPS, 0.9) < 5e-4
@@ -39,6 +40,7 @@ def test_a_rival_that_makes_half_leaves_half() -> None:
     assert verdicts(PART, 1)[RivalVerdict.EXPLAINS_PART] >= 40
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("planted", [BYSTANDER, POWER])
 def test_a_harmless_column_is_not_blamed(planted: dict[str, float]) -> None:
     """A bystander bends as the optimum does and moves nothing; a power of scale moves it and does not bend. At a rate

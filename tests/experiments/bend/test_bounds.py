@@ -33,6 +33,7 @@ def kinked_sweep(seed: int) -> GroupFit:
     return group
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_a_best_rate_between_two_far_worse_ones_is_no_flat_cell(seed: int) -> None:
     """Neighbours of the best rate at a factor of 3 are 0.03 to 0.2 nats above it, thirty times the noise and more; both

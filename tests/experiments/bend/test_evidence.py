@@ -51,6 +51,7 @@ def kinked() -> list[tuple[GroupFit, dict[tuple[float, ...], float]]]:
     return [(one_group(sweep.table), dict(sweep.optima)) for sweep in made]
 
 
+@pytest.mark.long
 def test_kinks_of_their_own_do_not_move_optima(kinked: list[tuple[GroupFit, dict[tuple[float, ...], float]]]) -> None:
     """68 optima: with one shape for all cells and walls cut off, 0.66 of the intervals hold them."""
     held = []
@@ -93,6 +94,7 @@ def test_the_window_keeps_the_best_and_what_bounds_it() -> None:
     assert len(kept.left_out["outside the window about the best rate"]) == 4
 
 
+@pytest.mark.long
 def test_a_shape_that_cells_share_is_shared() -> None:
     """Of ten smooth sweeps at most two are taken for shapes of their own; at one in twenty, three come once in 90."""
     own = 0
@@ -313,6 +315,7 @@ def near_line(spread: float) -> pd.DataFrame:
     return table.assign(num_tokens=table.num_params * table.num_params.map(dict(zip(sizes, ratio, strict=True))))
 
 
+@pytest.mark.long
 def test_nearly_tied_axes_are_answered_and_wider_off_the_line() -> None:
     truth = 2e-3 * 20**-0.5
     for spread in (0.0, 0.09, 0.11, 0.2):

@@ -188,6 +188,7 @@ def test_noise_that_grows_with_size_is_noted() -> None:
     assert any("noise differs" in note and "num_params" in note for note in group.notes)
 
 
+@pytest.mark.long
 def test_optima_far_off_any_law_are_noted() -> None:
     table = sweep_table()
     smallest = table["num_params"] == table["num_params"].min()

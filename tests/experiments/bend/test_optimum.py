@@ -98,6 +98,7 @@ def test_bad_rates(rates: list[float]) -> None:
         cell_optimum(rates, np.ones(np.shape(rates)))
 
 
+@pytest.mark.long
 def test_an_interval_has_no_end_far_outside_the_grid() -> None:
     """A shallow minimum in much noise: what is not known is open, and not a number that nobody tried."""
     rng = np.random.default_rng(0)

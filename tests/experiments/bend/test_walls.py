@@ -57,6 +57,7 @@ def test_a_cell_of_another_shape_has_no_wall() -> None:
     assert [cell.num_past_wall for cell in kept] == [0] * len(cells)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_sweeps", [4, pytest.param(10, marks=pytest.mark.slow)])
 def test_walls_in_most_cells_do_not_pass_for_the_shape(num_sweeps: int) -> None:
     """Of the optima of sweeps with such walls; without the second rule 0.72 of those of ten are covered."""

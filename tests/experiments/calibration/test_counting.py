@@ -33,6 +33,7 @@ def estimator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
+@pytest.mark.long
 def test_few_sweeps_from_the_command_line(estimator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     what = small(estimator)
     flags = ["--num-sweeps", "1", "--first-seed", "5", "--num-workers", "1", "--out", str(tmp_path / "new")]
@@ -58,6 +59,7 @@ def test_rows_do_not_depend_on_the_number_of_workers(estimator: str, tmp_path: P
     assert one == two
 
 
+@pytest.mark.long
 def test_rows_are_those_of_the_seeds(tmp_path: Path) -> None:
     what = replace(small("fit"), scenarios=small("fit").scenarios[:1])
     table = calibrate(what, tmp_path, num_workers=1, num_sweeps=2, first_seed=11)

@@ -26,6 +26,7 @@ def test_halves_of_a_planted_law_predict_each_other(tmp_path: Path) -> None:
     assert again.to_csv() == pd.read_csv(tmp_path / "out" / "real.csv").to_csv()
 
 
+@pytest.mark.long
 def test_a_law_that_holds_in_no_half_is_not_covered(tmp_path: Path) -> None:
     """Optima that jump without any law: predictions miss by as much, and those that are made know it."""
     rng, rows = np.random.default_rng(0), []

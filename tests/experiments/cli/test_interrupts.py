@@ -143,6 +143,7 @@ def test_what_is_over_is_not_stopped(package: str) -> None:
     time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_ctrl_c_while_python_ends() -> None:
     code = (
         "import atexit, os, signal, sys\n"

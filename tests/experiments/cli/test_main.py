@@ -115,6 +115,7 @@ def test_unreadable_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "permission" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_parsing_imports_nothing_slow() -> None:
     """Neither flags nor a refusal want NumPy or the theory; closed forms no torch, Numba, pandas, matplotlib."""
     code = (
@@ -133,6 +134,7 @@ def test_parsing_imports_nothing_slow() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.long
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     """As in ``lrbend predict ... | head -1``."""
     code = "import sys; from experiments.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -180,6 +182,7 @@ def test_ctrl_c_before_and_behind_the_command(
     assert capsys.readouterr().err == "lrbend: stopped\n"
 
 
+@pytest.mark.long
 def test_a_backend_that_matplotlib_does_not_know(tmp_path: Path) -> None:
     """matplotlib reads the variable when it is imported, and raises; behind the command it is as it was."""
     words = [*PREDICT, "--plot", str(tmp_path / "x.png")]

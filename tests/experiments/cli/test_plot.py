@@ -155,6 +155,7 @@ def test_what_cannot_be_written_or_drawn_leaves_nothing(
     assert not (tmp_path / "losses.png").exists()
 
 
+@pytest.mark.long
 def test_matplotlib_is_imported_for_a_picture_only() -> None:
     code = (
         "import json, sys; from experiments.cli.main import main;"

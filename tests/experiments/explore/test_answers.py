@@ -176,6 +176,7 @@ def test_where_real_transients_were_not_as_long_as_predicted_is_told() -> None:
     assert "docs/transient-length" not in asked(optimizer="adamh", learning_rate="0.03", weight_decay="").worth
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "wsd"])
 def test_the_page_starts_with_an_optimum_that_one_could_train_with(schedule: str) -> None:
     setting = asked(schedule=schedule, warmup_steps="0")

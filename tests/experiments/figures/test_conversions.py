@@ -11,6 +11,7 @@ from tests.experiments.figures.drawn import line, words
 from theory import AdamW, Constant, predict_trajectory
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num_steps", [1, 500])
 @pytest.mark.parametrize("number", [2, 3])
 def test_the_lines_of_a_conversion(num_steps: int, number: int) -> None:

@@ -48,6 +48,7 @@ def hostile():  # type: ignore[no-untyped-def]
     return figure
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_what_looks_like_a_formula_is_drawn_as_it_is(kind: str, magic: bytes) -> None:
     """Also letters that the font lacks, without a warning; and the same twice."""

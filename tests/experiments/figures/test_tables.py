@@ -110,6 +110,7 @@ def test_hostile_tables_are_drawn(kind: str, names: tuple[str, ...] | None) -> N
     assert picture_bytes(figure, "png")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("losses", [(1e-310,), (1e-310, 3.0, 1e-310), (3.0, 3.0, 3.0), (1e-29, 2e-29, 1e-29)])
 def test_a_cell_has_a_height_whatever_its_losses_are(losses: tuple[float, ...]) -> None:
     rates = 1e-3 * 2.0 ** np.arange(len(losses))
@@ -120,6 +121,7 @@ def test_a_cell_has_a_height_whatever_its_losses_are(losses: tuple[float, ...]) 
     assert picture_bytes(figure, "svg")
 
 
+@pytest.mark.long
 def test_the_run_to_be_made_stands_on_its_law(table: pd.DataFrame) -> None:
     (found,) = recommend(table, TargetRun(num_params=1e10, num_tokens=1e11), further=False)
     assert found.answer is not None
@@ -151,6 +153,7 @@ def test_parts_with_their_intervals_and_those_that_are_not_known() -> None:
     assert picture_bytes(alone, "png")
 
 
+@pytest.mark.long
 def test_a_ranking_keeps_its_order_and_says_what_is_not_shown() -> None:
     entries = [
         Entry(name=f"run {i}", loss=3 + i / 100, low=2.9 + i / 100, high=np.nan if i == 1 else 3.2, outside=i == 2)

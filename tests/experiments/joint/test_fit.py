@@ -19,6 +19,7 @@ from experiments.recommend.pilot_law import fit_pilot_law
 from experiments.tables.reading import table_from_frame
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_scatter_far_above_the_noise_is_a_regression_over_cells(seed: int) -> None:
     """t intervals of ordinary least squares over the planted optima. So many rates that the noise's own degrees of

@@ -33,6 +33,7 @@ def curves_of(law: laws.LossLaw, noise: float = 0.0) -> list[Curve]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("law", [FUNCTIONAL, MOMENTUM, MULTI_POWER])
 def test_a_fit_recovers_a_planted_law(law: laws.LossLaw) -> None:
     fit = fit_law(type(law), curves_of(law), block=1, num_starts=2, seed=1)
@@ -43,6 +44,7 @@ def test_a_fit_recovers_a_planted_law(law: laws.LossLaw) -> None:
     assert fit.num_records == 135
 
 
+@pytest.mark.long
 def test_outcomes_are_named() -> None:
     curves = curves_of(MULTI_POWER, noise=1e-3)
     good = fit_law(MultiPowerLaw, curves, num_starts=3)

@@ -59,6 +59,7 @@ def test_the_table_is_read_as_it_is() -> None:
     assert "loss from final_val_loss" in table.notes[0]
 
 
+@pytest.mark.long
 def test_two_short_horizons_rank_the_settings_of_two_long_ones() -> None:
     training, horizons = dense(15000, 25000), [dense(35000), dense(50000)]
     fit = fit_schedule_law(training)
@@ -82,6 +83,7 @@ def test_a_size_between_others_is_predicted_from_them() -> None:
     assert score(fit.predict(target), [run.loss for run in target]).relative_error < 0.005
 
 
+@pytest.mark.long
 def test_intervals_cover_horizons_left_out() -> None:
     """Errors of a horizon hang together, so the count of 130 runs is worth a dozen independent ones at most."""
     found: list[bool] = []
@@ -105,6 +107,7 @@ def test_twenty_one_runs_say_something() -> None:
     assert 0.85 <= np.mean(found) <= 0.97
 
 
+@pytest.mark.long
 def test_another_data_set_needs_a_few_of_its_runs() -> None:
     """Half of the dense runs, their losses stretched and shifted, stand for another data set."""
     rng = np.random.default_rng(0)

@@ -43,6 +43,7 @@ def adamw_table() -> pd.DataFrame:
     return table.assign(batch_size=2.0**19, weight_decay=0.1, initial_rms=0.02, optimizer="adamw")
 
 
+@pytest.mark.long
 def test_the_law_in_angle_comes_back_as_a_learning_rate(adamw_table: pd.DataFrame) -> None:
     """Inside the table and one size beyond. AdamW's law in learning rate bends there and the shape of its losses
     changes along; the angle's does less. Second derivatives are drawn toward 0, which costs up to 3 % in angle."""

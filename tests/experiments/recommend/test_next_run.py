@@ -11,6 +11,7 @@ from experiments.recommend.recommendation import recommend
 from tests.experiments.recommend.pilots import half_width, split
 
 
+@pytest.mark.long
 def test_a_further_cell_narrows_as_expected() -> None:
     """The cell one budget beyond the table, in five sweeps. Of eight, the median ratio of widths came out 0.71 where
     0.68 was expected; both move by about 0.02."""

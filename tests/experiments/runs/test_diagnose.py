@@ -38,6 +38,7 @@ def config_of(run_dir: Path) -> TrainConfig:
     return config
 
 
+@pytest.mark.long
 def test_every_run_is_measured_once_and_the_table_knows(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = find_runs(finished / "out")
     assert main(["diagnose", str(finished / "out"), "--num-batches", "6", "--json"]) == 0

@@ -125,6 +125,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return error
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_line_and_the_older_checkpoint_still_loads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_verify_names_what_it_found(copied: list[Path], tmp_path: Path, capsys: 
     load_run(copied[0])  # a checkpoint is no result
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("inside", ["", "results"])
 def test_nothing_is_put_into_a_finished_run_but_its_report(
     inside: str, copied: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -170,6 +171,7 @@ def test_a_loss_record_of_nonsense_is_refused(record: str, copied: list[Path]) -
         load_run(copied[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("remade", [False, True])
 def test_a_directory_that_was_removed_while_it_was_made_is_not_published(remade: bool, tmp_path: Path) -> None:
     config = tiny_config(schedule=Constant(num_steps=10), record_every=1)

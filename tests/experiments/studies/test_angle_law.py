@@ -52,6 +52,7 @@ def made_cells(law: FinalLossLaw, seed: int = 0, constant: bool = True) -> list[
     return cells
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("planted", "start"), [(ANGLES, fit.TWO_ANGLES), (CLOCKS, fit.TWO_CLOCKS)])
 def test_planted_constants_come_back_within_their_errors(planted: FinalLossLaw, start: FinalLossLaw) -> None:
     """All constants within 4 standard errors (false alarm 0.1 %), and no worse than the truth."""
@@ -67,6 +68,7 @@ def test_planted_constants_come_back_within_their_errors(planted: FinalLossLaw, 
     assert found.table["error"].max() < 1.5 * NOISE / np.sqrt(2)
 
 
+@pytest.mark.long
 def test_a_law_of_lines_is_found_out_by_runs_at_a_constant_rate() -> None:
     """Losses that the law in two angles makes: fitted to lines alone, and to constant rates as well."""
     lines, both = (fit.fit_law(made_cells(ANGLES, 1, constant), fit.TWO_CLOCKS) for constant in (False, True))
@@ -152,6 +154,7 @@ def test_nothing_of_adamw_enters_the_fit() -> None:
     assert len(whole) == 38
 
 
+@pytest.mark.long
 def test_what_came_later_is_in_no_fit() -> None:
     bend, moved, flat = (
         pd.read_csv(DOCS / name / "runs.csv") for name in ("bend", "moved-optimum", "schedule-exponent")

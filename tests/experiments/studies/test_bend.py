@@ -85,6 +85,7 @@ def test_adamh_is_compared_as_the_rate_of_adamw_that_turns_alike() -> None:
     np.testing.assert_allclose(row["value"].astype(float), 0, atol=1e-6)
 
 
+@pytest.mark.long
 def test_too_few_cells_have_no_difference_and_are_drawn() -> None:
     optima = planted(-0.8, 0.5)
     optima.loc[optima["width"] > 8, ["status", "learning_rate", "low", "high"]] = ["not run", np.nan, np.nan, np.nan]

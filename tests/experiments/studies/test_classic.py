@@ -149,6 +149,7 @@ def test_losses_are_split_at_every_rate_in_pairs_of_seeds() -> None:
         np.testing.assert_allclose(rows["high"], rows["low"], atol=1e-9)
 
 
+@pytest.mark.long
 def test_what_was_not_run_has_no_row_and_one_seed_no_interval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From an earlier table alone to all files of the results, without training."""
     pair, paired = made(FREE, arms=PAIRED).query("seed == 0 and learning_rate <= 0.0025"), runs.GROUPS[0]

@@ -80,6 +80,7 @@ def test_what_classic_has_is_not_made_again(made: Callable[[float], tuple[Workpl
     assert trained == []
 
 
+@pytest.mark.long
 def test_a_grid_grows_twice_at_most_beyond_the_end_where_the_least_loss_is(
     made: Callable[[float], tuple[Workplace, list[TrainConfig]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_cell_that_lacks_a_run_has_rows_and_no_optimum(
     assert (len(rows), finished) == (len(trained), False)
 
 
+@pytest.mark.long
 def test_from_a_table_to_all_results_without_training(
     made: Callable[[float], tuple[Workplace, list[TrainConfig]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

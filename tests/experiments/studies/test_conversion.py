@@ -21,6 +21,7 @@ from theory import AdamH, Cosine, predict_trajectory
 SHORT, LONG, KNOWN = (arms.SETTINGS[name] for name in ("fast", "late", "settled"))
 
 
+@pytest.mark.long
 def test_the_arms_of_a_short_run(tmp_path: Path) -> None:
     config = arms.original(0, dataclasses.replace(SHORT, schedule=Cosine(num_steps=12, warmup_steps=2)))
     job = Job(tmp_path, "adamw", config)

@@ -142,6 +142,7 @@ PATCHES: dict[str, dict[str, object]] = {  # in place of what reads and predicts
 }
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small", "gpu")
 @pytest.mark.parametrize("study", PATCHES)
 def test_the_option_of_a_study_makes_what_it_wants(study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

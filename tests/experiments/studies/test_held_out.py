@@ -50,6 +50,7 @@ def test_runs_that_follow_the_theory_meet_every_target(tmp_path: Path, monkeypat
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_runs_that_are_there_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for architecture, settings in runs.SETTINGS.items():
         monkeypatch.setitem(runs.SETTINGS, architecture, settings[:1])

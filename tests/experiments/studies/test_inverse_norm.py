@@ -38,6 +38,7 @@ def test_random_settings_agree_with_the_recursion(index: int) -> None:
     assert within(row)
 
 
+@pytest.mark.long
 def test_where_the_constant_scale_misplaces_the_transient() -> None:
     """A memory of 1,000 steps, from 0.3 of equilibrium: the closed form is far too early, the recursion is right."""
     optimizer = AdamW(learning_rate=0.01, weight_decay=0.3, beta2=0.999, eps=1e-12)

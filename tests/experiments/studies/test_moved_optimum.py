@@ -99,6 +99,7 @@ def test_symmetry_is_measured_against_the_twin() -> None:
     np.testing.assert_allclose([row["value"] for row in found], [1.0, 4.0])
 
 
+@pytest.mark.long
 def test_other_units_turn_alike() -> None:
     """In a short run: same losses and angles, norms in the ratio of the units."""
     label, config = next(runs.symmetry_configs())
@@ -122,6 +123,7 @@ def test_a_grid_is_widened_at_the_end_where_the_loss_is_lowest_or_broken() -> No
     assert runs.rate_beyond(cell([2, 1, np.nan])) is None
 
 
+@pytest.mark.long
 def test_the_shift_is_told_by_the_rows_of_either_machine() -> None:
     """Of runs whose losses do not know the norm on one machine, and do on the other, added seeds left out."""
     told = predicted()

@@ -55,6 +55,7 @@ def all_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workplace, list[
     return place, made
 
 
+@pytest.mark.long
 def test_a_width_after_another_a_seed_after_another_and_added_rates_last(
     all_made: tuple[Workplace, list[TrainConfig]],
 ) -> None:

@@ -40,6 +40,7 @@ def test_replay_of_a_scale_invariant_run(norm: str, recorded: Path, capsys: pyte
     assert Path(result["run_dir"]).parent == recorded.parent
 
 
+@pytest.mark.long
 def test_a_replay_can_be_neither_replayed_nor_trained_by_itself(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_replay_can_be_neither_replayed_nor_trained_by_itself(
     assert "lrbend replay gives it" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_report_does_not_set_replays_beside_the_closed_form(
     recorded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,7 @@ def test_angles_between_rates() -> None:
     assert measured_angle(runs, 2e-3) == pytest.approx(2e-2)
 
 
+@pytest.mark.long
 def test_a_table_is_answered_in_place_of_the_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,6 +39,7 @@ def made(schedule_acts: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.long
 def test_a_schedule_that_acts_is_found_and_the_mean_angle_refuted() -> None:
     table = made(schedule_acts=True)
     optima = optima_of(table, NO_RUNS, predicted())

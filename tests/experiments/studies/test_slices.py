@@ -36,6 +36,7 @@ def test_each_slice_has_its_own_curvature() -> None:
     np.testing.assert_allclose(found["p"][2:], 1)
 
 
+@pytest.mark.long
 def test_intervals_and_the_test_of_the_line_keep_their_level() -> None:
     tables = [slices_of(optima(noise=0.05, seed=seed), "num_params", "num_tokens") for seed in range(150)]
     lines = pd.concat(tables)[lambda table: table["arm"] == "line"]

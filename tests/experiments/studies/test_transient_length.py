@@ -60,6 +60,7 @@ def test_the_design_half_tells_the_ratio_and_the_other_half_is_met() -> None:
     assert draw(settings)[:4] == b"\x89PNG"
 
 
+@pytest.mark.long
 def test_another_pace_or_an_unfinished_run_is_not_met() -> None:
     half = [one for one in SETTINGS["scale-invariant"] if one.setting.schedule == "constant"][:12]
     slow = answers.answers_of(answers.settings_of(half, [records(one, 0.885, 1.5) for one in half]))
@@ -73,6 +74,7 @@ def test_another_pace_or_an_unfinished_run_is_not_met() -> None:
     assert not found.loc[("held-out", "first_passage_rank", "measured_ratio"), "met"]
 
 
+@pytest.mark.long
 def test_committed_predictions_are_those_of_the_code() -> None:
     committed, found = pd.read_csv(DOCS / "predictions.csv"), registered_predictions()
     for name in ("first_passage_predicted", "angle_predicted", "first_passage_white_noise"):

@@ -114,6 +114,7 @@ def test_rows_have_the_setting_and_the_gradients_size(monkeypatch: pytest.Monkey
     assert row["gradient_rms"] == pytest.approx(3.0, rel=0.03)
 
 
+@pytest.mark.long
 def test_the_study_from_end_to_end_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = valley.configs()
     assert len({(replace(config, seed=0)) for config in chosen}) == 9

@@ -140,6 +140,7 @@ def test_sizes_that_no_quantity_has(values: list[object]) -> None:
     np.testing.assert_array_equal(parse(values).numbers, [np.inf, -np.inf, 0, 0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("column", ["num_params", "num_tokens", "learning_rate", "weight_decay", "loss", "batch_size"])
 @pytest.mark.parametrize("value", [1e300, 1e-310])
 def test_a_table_of_extremes_overflows_nowhere(column: str, value: float, tmp_path: Path) -> None:

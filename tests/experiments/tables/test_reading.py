@@ -97,6 +97,7 @@ def test_columns_and_constants(tmp_path: Path) -> None:
             read_table(path, How(columns=columns, constants=constants))
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_rows_end(tmp_path: Path) -> None:
     """Two seconds of one core, sizes written out among them; row against row, hours."""
     rows = (

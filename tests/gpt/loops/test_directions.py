@@ -77,6 +77,7 @@ def takes(build: Build, how: dict[str, bool]) -> bool:
     return how.keys() <= inspect.signature(cls).parameters.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "form"),
     [(name, form) for name, form in itertools.product(KNOWN, FORMS) if takes(KNOWN[name][0], FORMS[form])],

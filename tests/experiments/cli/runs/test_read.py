@@ -126,6 +126,7 @@ def test_refusals(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert said in refusal(["read", *arguments], capsys)
 
 
+@pytest.mark.long
 def test_a_long_log_is_read_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A million lines take 5 s of processor time, or 30 s on a slow machine; read again at each fault, hours."""
     log = tmp_path / "log.txt"

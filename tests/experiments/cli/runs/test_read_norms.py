@@ -134,6 +134,7 @@ def test_a_direction_that_the_norm_tells(direction: float, tmp_path: Path, capsy
         assert found["weight_rms_error_predicted"] < 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "flags", "norm", "angle"),
     [

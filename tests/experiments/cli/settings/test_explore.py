@@ -172,6 +172,7 @@ def explorer(*words: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+@pytest.mark.long
 def test_the_first_line_is_the_address_and_ctrl_c_is_quiet() -> None:
     """By a process of its own: light modules only, exit code 130, nothing on stderr."""
     with explorer() as process:
@@ -184,6 +185,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_quiet() -> None:
         assert (process.returncode, out, err) == (130, "", "")
 
 
+@pytest.mark.long
 def test_nothing_slow_is_imported_to_serve() -> None:
     code = """
 import sys

@@ -68,6 +68,7 @@ def test_every_optimizer_and_schedule_in_words_and_in_json(
     strict_json(capsys.readouterr().out)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("optimizer", "extra"),
     [
@@ -297,6 +298,7 @@ def test_the_direction_of_a_valley(beta1: str, capsys: pytest.CaptureFixture[str
 PYTHIA = "predict --network gpt2 --beta2 0.999 --schedule cosine --final-fraction 0.1 --warmup-steps 200"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("decay", "name"), [("0.01", "seed3"), ("0.01", "seed4"), ("0.05", None)])
 def test_pythia_by_the_command(decay: str, name: str | None, tmp_path: Path) -> None:
     """Somebody else's runs of 20,000 steps; white noise is 84 % off before step 5,000 and 15 % from there on."""

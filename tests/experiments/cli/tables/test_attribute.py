@@ -45,6 +45,7 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
     return strict_json(capsys.readouterr().out)
 
 
+@pytest.mark.long
 def test_runs_to_parts_rivals_and_a_page(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = answer(
         capsys, table, "--rival", "rival", "--rival", "culprit=0.1", "--mean-angle", "mean_angle", "--out", tmp_path

@@ -87,6 +87,7 @@ def test_bad_input(arguments: list[str], named: str, table: Path, capsys: pytest
     assert named in refusal([str(table) if item == "TABLE" else item for item in arguments], capsys)
 
 
+@pytest.mark.long
 def test_axes_groups_filters_and_what_was_said_of_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two optimizers along depth, among rows of another width, in a table with other people's names."""
     path = tmp_path / "runs.jsonl"
@@ -125,6 +126,7 @@ def test_axes_groups_filters_and_what_was_said_of_the_table(tmp_path: Path, caps
     assert "runs that differ in width (128, 256) count as one setting" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_group_has_its_own_name_and_none_without_groups(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also with covariates, which have names too."""
     frame = pd.read_csv(table)

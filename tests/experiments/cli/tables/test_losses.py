@@ -190,6 +190,7 @@ def test_files_that_are_not_there_or_no_tables(tmp_path: Path, capsys: pytest.Ca
     assert "--num-steps 130000000: must be a whole number of at least 1 and at most 10000000" in said
 
 
+@pytest.mark.long
 def test_the_command_needs_neither_torch_nor_drawing(table: str) -> None:
     code = (
         "import json, sys; from experiments.cli.main import main; main(['losses', sys.argv[1], '--num-steps', '2500']);"

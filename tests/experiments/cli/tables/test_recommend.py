@@ -109,6 +109,7 @@ def table(tmp_path: Path) -> tuple[str, list[str]]:
     return str(path), ["--num-params", repr(target.num_params), "--num-tokens", repr(target.num_tokens)]
 
 
+@pytest.mark.long
 def test_command_in_json_and_in_words(table: tuple[str, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     path, target = table
     assert main(["recommend", path, *target, "--json"]) == 0
