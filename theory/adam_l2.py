@@ -41,7 +41,6 @@ describe the effect; derived here.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import sgdm
@@ -49,18 +48,18 @@ from theory.checks import InvalidParameter
 from theory.roots import solve_rising
 from theory.second_moment import Scatter
 from theory.stationary import rate_and_product
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 NO_SCATTER = Scatter()
-eta, lam, beta1, sigma, y = sp.symbols("eta lambda beta_1 sigma y", positive=True)
 
 
 def derive_equilibrium() -> dict[str, sp.Expr]:
     """``rho`` and ``cosine`` in eta, beta_1, y; ``squared_gradient``: the sigma**2 that belongs to y."""
+    eta, lam, beta1, y, a, r, v = positive("eta lambda beta_1 y a r v")
     inner = sgdm.derive_moments(decoupled=False)
     normaliser = eta * lam / y
-    r, v = sp.Symbol("r", positive=True), sp.Symbol("v", positive=True)
-    step = {sgdm.eta: eta * (1 - beta1) / normaliser, sgdm.lam: lam, sgdm.a: beta1}
+    step = {eta: eta * (1 - beta1) / normaliser, a: beta1}
     per_variance = sp.cancel((inner["rho"] / v).subs(step))
     (rho,) = sp.solve(sp.Eq(r, per_variance * (normaliser**2 - lam**2 * r)), r)
     cosine = sgdm.derive_equilibrium(decoupled=False)["cosine"].subs(step)
@@ -70,10 +69,10 @@ def derive_equilibrium() -> dict[str, sp.Expr]:
 
 def derive_slow_drift() -> sp.Expr:
     """Change of rho per step to leading order in y: that of `theory.sgdm` at the step that Adam's normaliser makes."""
-    r, small = sgdm.rho, sp.Symbol("epsilon", positive=True)
-    normaliser = sp.sqrt(sigma**2 / r + lam**2 * r)
-    step = {sgdm.eta: eta * (1 - beta1) / normaliser, sgdm.lam: lam, sgdm.a: beta1}
-    inner = sgdm.derive_slow_drift(decoupled=False).subs(sp.Symbol("v", positive=True), sigma**2 / r)
+    eta, lam, beta1, sigma, a, rho, v, small = positive("eta lambda beta_1 sigma a rho v epsilon")
+    normaliser = sp.sqrt(sigma**2 / rho + lam**2 * rho)
+    step = {eta: eta * (1 - beta1) / normaliser, a: beta1}
+    inner = sgdm.derive_slow_drift(decoupled=False).subs(v, sigma**2 / rho)
     scaled = inner.xreplace(step).xreplace({eta: sp.sqrt(small) * eta, lam: sp.sqrt(small) * lam})
     # so that y and eta^2/rho vanish alike
     return sp.expand(sp.simplify(sp.limit(sp.simplify(scaled / small), small, 0, "+")))
@@ -85,12 +84,12 @@ def derive_limits() -> dict[str, sp.Expr]:
     y to 0: ``product`` (y itself), ``rms``, ``angle``, ``relaxation_steps``. lambda to 0: ``growth`` of rho per step.
     beta_1 to 0: ``rho_without_momentum``, ``cosine_without_momentum`` (of the angle), in y.
     """
+    lam, beta1, sigma, y, r = positive("lambda beta_1 sigma y rho")
     exact = derive_equilibrium()
     cube = sp.limit(exact["squared_gradient"] * y**3, y, 0, "+") / sigma**2
     product = sp.root(sp.factor(cube), 3)
     rho = sp.limit(exact["rho"] * y, y, 0, "+") / product
     squared_angle = sp.cancel(2 * (1 - exact["cosine"]) / y) * product  # the cosine is linear in y
-    r = sgdm.rho
     drift = derive_slow_drift()
     settled = sp.solve(drift, r)[0]
     return {

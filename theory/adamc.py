@@ -27,35 +27,33 @@ begins stays where it is. Defazio, arXiv 2506.02285.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
 
 def derive_equilibrium() -> dict[str, sp.Expr]:
     """AdamW's ``rms``, ``cosine`` and ``sine`` at the fraction f of the peak, with f, eta (peak) and lambda."""
-    f = sp.Symbol("f", positive=True)
-    at_fraction = {adamw.eta: f * adamw.eta, adamw.lam: f * adamw.lam}
+    eta, lam, f = positive("eta lambda f")
+    at_fraction = {eta: f * eta, lam: f * lam}
     return {name: value.subs(at_fraction, simultaneous=True) for name, value in adamw.derive_equilibrium().items()}
 
 
 def derive_limits() -> dict[str, sp.Expr]:
     """Leading order in eta*lambda: ``rms``, ``angle``, and the relative ``rms_correction`` at first order."""
-    x, f = sp.symbols("x f", positive=True)  # x: at the fraction f of the peak
-    q = (1 - adamw.beta1) / (1 + adamw.beta1)
-    exact = {
-        k: v.subs(adamw.lam, x / (f**2 * adamw.eta)).subs(adamw.U, sp.sqrt(q)) for k, v in derive_equilibrium().items()
-    }
-    peak = f**2 * adamw.eta * adamw.lam
-    square = sp.cancel(exact["rms"] ** 2 * x / (f * adamw.eta) ** 2)
+    eta, lam, beta1, U, x, f = positive("eta lambda beta_1 U x f")  # x: at the fraction f of the peak
+    q = (1 - beta1) / (1 + beta1)
+    exact = {k: v.subs(lam, x / (f**2 * eta)).subs(U, sp.sqrt(q)) for k, v in derive_equilibrium().items()}
+    peak = f**2 * eta * lam
+    square = sp.cancel(exact["rms"] ** 2 * x / (f * eta) ** 2)
     leading = sp.limit(square, x, 0, "+")
     angle = sp.sqrt(sp.limit(sp.cancel(exact["sine"] ** 2 / x), x, 0, "+") * peak)
     correction = sp.limit(sp.cancel((square / leading - 1) / (2 * x)), x, 0, "+")
     return {
-        "rms": sp.sqrt(leading * (f * adamw.eta) ** 2 / peak),
+        "rms": sp.sqrt(leading * (f * eta) ** 2 / peak),
         "angle": sp.simplify(angle),
         "rms_correction": sp.factor(correction),
     }

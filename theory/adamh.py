@@ -38,19 +38,19 @@ Derived here; the update is that of arXiv 2606.16899.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, momentum
 from theory.checks import InvalidParameter
 from theory.roots import solve_rising
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-alpha, beta1 = sp.symbols("alpha beta_1", positive=True)
 
 
 def derive_matching_learning_rate() -> sp.Expr:
     """AdamH's learning rate that turns like AdamW with shrink alpha: stationary c, then N = 1/alpha."""
+    alpha, beta1 = positive("alpha beta_1")
     rate, c = sp.symbols("eta c")
     stationary = sp.solve(sp.Eq(c / alpha, beta1 * (c - rate)), c)[0]
     norm_condition = sp.Eq(1 / alpha**2, 1 - 2 * rate * stationary + rate**2)
@@ -60,7 +60,7 @@ def derive_matching_learning_rate() -> sp.Expr:
 
 def derive_limits() -> dict[str, sp.Expr]:
     """``angle_per_rate`` for small rates; ``rate_without_momentum`` in alpha, the cosine of the angle there."""
-    y = sp.Symbol("y", positive=True)
+    alpha, beta1, y = positive("alpha beta_1 y")
     rate = derive_matching_learning_rate().subs(alpha, 1 - y)
     sine = sp.sqrt(y * (2 - y) * (1 - beta1**2)) / (1 + (1 - y) * beta1)
     return {

@@ -44,16 +44,14 @@ Sources: Kosson et al., arXiv 2305.17212; Li, Lyu and Arora, arXiv 2010.02916; W
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, momentum, stationary
 from theory.checks import InvalidParameter
 from theory.momentum import stationary_update_rms
 from theory.stationary import relaxation_steps
+from theory.symbolic import positive, sp
 
-eta, lam, beta1, rho0, U = sp.symbols("eta lambda beta_1 rho_0 U", positive=True)
-t = sp.symbols("t", nonnegative=True)
 Array = NDArray[np.float64]
 
 
@@ -63,6 +61,7 @@ Array = NDArray[np.float64]
 def derive_equilibrium() -> dict[str, sp.Expr]:
     """Solve the stationary recursion; in eta, lam, beta1, U: ``rms``; ``cosine_of_w_and_u``, of the weights with the
     update; ``sine`` of the angle that a step turns by, whose cosine is that of the law above."""
+    eta, lam, beta1, U = positive("eta lambda beta_1 U")
     alpha = 1 - eta * lam
     rho, p = sp.symbols("rho p")
     stationary = sp.solve(
@@ -89,7 +88,8 @@ def derive_limits() -> dict[str, sp.Expr]:
     the squared RMS per step, which is the equilibrium times what decay takes off. beta1 to 0: ``rms_without_momentum``
     and ``sine_without_momentum`` (of the angle).
     """
-    x = sp.symbols("x", positive=True)  # eta*lam
+    eta, lam, beta1, U = positive("eta lambda beta_1 U")
+    (x,) = positive("x")  # eta*lam
     q = (1 - beta1) / (1 + beta1)
     exact = {name: value.subs(U, sp.sqrt(q)) for name, value in derive_equilibrium().items()}
     square = sp.cancel(exact["rms"].subs(lam, x / eta) ** 2)
@@ -143,6 +143,8 @@ def angular_update_equilibrium(learning_rate: ArrayLike, weight_decay: ArrayLike
 
 def derive_slow_rms() -> sp.Expr:
     r"""Solve :math:`\dot\rho = -2\lambda\eta\rho + \eta^2`, :math:`\rho(0)=\rho_0`, for the weight RMS."""
+    eta, lam, rho0 = positive("eta lambda rho_0")
+    t = sp.symbols("t", nonnegative=True)
     rho = sp.Function("rho")
     equation = sp.Eq(rho(t).diff(t), -2 * lam * eta * rho(t) + eta**2)
     return sp.sqrt(sp.simplify(sp.dsolve(equation, ics={rho(0): rho0}).rhs))
@@ -162,7 +164,9 @@ def slow_rms(steps: ArrayLike, learning_rate: ArrayLike, weight_decay: ArrayLike
 
 def derive_transient_steps() -> sp.Expr:
     """Time at which `derive_slow_rms` reaches f times the equilibrium RMS (f a positive symbol)."""
-    f, forgotten = sp.symbols("f forgotten", positive=True)  # forgotten = exp(-2 eta lam t)
+    eta, lam = positive("eta lambda")
+    t = sp.symbols("t", nonnegative=True)
+    f, forgotten = positive("f forgotten")  # forgotten = exp(-2 eta lam t)
     squared = sp.expand(derive_slow_rms() ** 2).subs(t, -sp.log(forgotten) / (2 * eta * lam))
     (solution,) = sp.solve(sp.Eq(sp.simplify(squared), f**2 * eta / (2 * lam)), forgotten)
     return -sp.log(sp.factor(solution)) / (2 * eta * lam)

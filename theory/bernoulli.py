@@ -13,19 +13,19 @@ Derived here.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter
 from theory.stationary import rate_and_product
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
 
 def derive_power_law_rms() -> sp.Expr:
     """Solve the Bernoulli equation ``rho' = -2 eta lam rho + eta^2 G`` for a power law: RMS at t."""
-    eta, lam, m, C, t, start = sp.symbols("eta lambda m C t y_0", positive=True)  # C = eta^2 G rho^(m-1)
-    y, rho = sp.Function("y"), sp.symbols("rho", positive=True)
+    eta, lam, m, C, t, start, rho = positive("eta lambda m C t y_0 rho")  # C = eta^2 G rho^(m-1)
+    y = sp.Function("y")
     flow = -2 * eta * lam * rho + C * rho ** (1 - m)  # of rho; y = rho^m is linear
     linear = sp.simplify(sp.expand(sp.diff(rho**m, rho) * flow)).subs(rho, y(t) ** (1 / m))
     solved = sp.dsolve(sp.Eq(y(t).diff(t), sp.expand(sp.powdenest(sp.expand(linear), force=True))), ics={y(0): start})

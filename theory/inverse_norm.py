@@ -66,13 +66,13 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import driven, second_moment
 from theory.checks import InvalidParameter
 from theory.models import Moments
 from theory.momentum import startup_steps, stationary_update_rms
+from theory.symbolic import positive, sp
 from theory.varying_scale import ExactDirection
 
 Array = NDArray[np.float64]
@@ -80,8 +80,6 @@ Array = NDArray[np.float64]
 SMALL_SCATTER = 0.01  # V above its value at constant size, where the first order takes over
 LARGE_SCATTER = 0.11  # that value, above which it never does: beta2 below 0.9
 FEW_SETTINGS = 16  # up to which settings advance one by one, in plain numbers
-
-gamma, b, t = sp.symbols("gamma b t", positive=True)
 
 
 # Derivations
@@ -104,7 +102,7 @@ def derive_scatter() -> sp.Expr:
 def derive_relaxation() -> dict[str, sp.Expr]:
     r"""The slow limit, linearised at equilibrium: ``deviation`` of the squared norm over its start, where v starts with
     the opposite one, in t, gamma and b; and its two rates, ``slow`` and ``fast``."""
-    rho, v = sp.symbols("rho v", positive=True)
+    gamma, b, t, rho, v = positive("gamma b t rho v")
     flow = sp.Matrix([-gamma * rho + gamma / (rho * v), b * (1 / rho - v)])  # equilibrium at 1, 1
     jacobian = flow.jacobian([rho, v]).subs({rho: 1, v: 1})
     slow, fast = sorted((-value for value in jacobian.eigenvals()), key=lambda rate: rate.subs({gamma: 1, b: 1}))
@@ -120,7 +118,8 @@ def derive_long_memory() -> sp.Expr:
 
     :math:`\dot\rho = 0` makes :math:`v = r^2`, r short for :math:`1/\rho`; the mean obeys :math:`(tv)' = r`.
     """
-    r, first = sp.Function("r"), sp.Symbol("r_1", positive=True)
+    t, first = positive("t r_1")
+    r = sp.Function("r")
     mean = sp.Eq((t * r(t) ** 2).diff(t), r(t))
     slope = sp.solve(mean, r(t).diff(t))[0]
     return sp.dsolve(sp.Eq(r(t).diff(t), slope), ics={r(1): first}).rhs

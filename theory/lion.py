@@ -30,13 +30,12 @@ Bernstein et al., arXiv 1802.04434. Derived here.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
-from theory import odd_updates, stationary
+from theory import odd_updates
 from theory.driven import Drive
 from theory.stationary import Autocovariance
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -50,6 +49,8 @@ def derive_weights(num_terms: int) -> list[sp.Expr]:
 
 def weights(num_terms: int) -> Array:
     r""":math:`w_j`, (num_terms,); they sum to 1."""
+    from scipy.special import gammaln
+
     j = np.arange(num_terms, dtype=np.float64)
     return 2 / np.pi * np.exp(gammaln(2 * j + 1) - 2 * gammaln(j + 1) - j * np.log(4)) / (2 * j + 1)
 
@@ -62,7 +63,8 @@ def derive_sum(num_terms: int) -> sp.Expr:
 
 def derive_linearised_total() -> sp.Expr:
     r"""D with the arcsine replaced by :math:`\frac2\pi r` at every lag but 0, in beta_1 and beta_2."""
-    return sp.factor(1 + 2 * derive_sum(1).subs(stationary.alpha, 1))
+    (alpha,) = positive("alpha")
+    return sp.factor(1 + 2 * derive_sum(1).subs(alpha, 1))
 
 
 def autocovariance(beta1: float = 0.9, beta2: float = 0.99) -> Autocovariance:

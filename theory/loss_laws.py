@@ -37,11 +37,11 @@ from dataclasses import astuple, dataclass, fields
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import exprel
 
 from theory.checks import InvalidParameter, require_integer
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -303,15 +303,14 @@ PUBLISHED_MULTI_POWER = {
 
 # Closed forms
 
-rate, steps_run = sp.symbols("r T", positive=True)
-L0, A, alpha, B, C, beta, gamma, decay = sp.symbols("L_0 A alpha B C beta gamma lambda", positive=True)
-C1, B1, a1, C2, B2, a2 = sp.symbols("C_1 B_1 a_1 C_2 B_2 a_2", positive=True)
-
 
 def derive_constant_loss() -> dict[str, sp.Expr]:
     """Loss after T steps at the constant rate r, without warmup: each law's sum carried out; keys are the names."""
+    rate, steps_run, L0, A, alpha, B, C, beta, gamma, decay, C1, B1, a1, C2, B2, a2 = positive(
+        "r T L_0 A alpha B C beta gamma lambda C_1 B_1 a_1 C_2 B_2 a_2"
+    )
     progress = rate * steps_run
-    x, i = sp.symbols("x", positive=True), sp.symbols("i", integer=True, nonnegative=True)
+    (x,), i = positive("x"), sp.Symbol("i", integer=True, nonnegative=True)
     memory = sp.integrate((B2 + progress - x) ** -a2, (x, 0, progress), conds="none")
     m = sp.Function("m")
     momentum = sp.rsolve(m(i) - decay * m(i - 1), m(i), {m(0): -rate})
@@ -326,8 +325,8 @@ def derive_constant_loss() -> dict[str, sp.Expr]:
 
 def derive_noise_floor() -> dict[str, sp.Expr]:
     """What a constant rate leaves above L0 however long it runs (a2 above 1): linear in r for all three."""
-    exact, excess = derive_constant_loss(), sp.symbols("epsilon", positive=True)
-    forgotten = sp.symbols("z", positive=True)  # decay^T
+    steps_run, L0, decay, a2, excess, forgotten = positive("T L_0 lambda a_2 epsilon z")  # z = decay^T
+    exact = derive_constant_loss()
     floor = {law: (loss - L0).subs(a2, 1 + excess) for law, loss in exact.items()}
     floor["momentum"] = floor["momentum"].subs(decay**steps_run, forgotten).subs(forgotten, 0)
     return {law: sp.simplify(sp.limit(loss, steps_run, sp.oo).subs(excess, a2 - 1)) for law, loss in floor.items()}
@@ -335,7 +334,7 @@ def derive_noise_floor() -> dict[str, sp.Expr]:
 
 def derive_kernel() -> sp.Expr:
     """The kernel B G'(x) through which a multi-power law with gamma = 0 remembers r dS, as a function of x."""
-    x = sp.symbols("x", positive=True)
+    B, C, beta, x = positive("B C beta x")
     return sp.diff(B * (1 - (1 + C * x) ** -beta), x)
 
 

@@ -32,7 +32,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import poch
 
 from theory.driven import Drive
 from theory.stationary import Autocovariance
@@ -103,6 +102,8 @@ def _forgotten_steps(*betas: float) -> int:
 
 def _mean_root(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     r""":math:`A(n)`: mean of :math:`\sqrt{\chi^2_n/n}`."""
+    from scipy.special import poch
+
     return poch(samples / 2, 0.5) / np.sqrt(samples / 2)
 
 

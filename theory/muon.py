@@ -51,14 +51,13 @@ from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from theory import odd_updates
 from theory.checks import InvalidParameter, require_integer
 from theory.driven import Drive
 from theory.stationary import Autocovariance
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 Scale = Literal["keller-jordan", "moonlight", "torch"]
@@ -78,7 +77,7 @@ def derive_coefficient(j: int, order: int) -> sp.Expr:
     With :math:`\zeta = e^{i\phi}` the root is that of :math:`(1+h\zeta)(1+h/\zeta)`, a product of two binomial series,
     and the integral picks its powers :math:`\zeta^j` and :math:`\zeta^{j+2}`.
     """
-    h, zeta = sp.symbols("h zeta", positive=True)
+    h, zeta = positive("h zeta")
     binomial = [sp.binomial(sp.Rational(-1, 2), m) * h**m for m in range(order + 1)]
     outward = sp.Poly(binomial[::-1], zeta)
     inward = sp.Poly(binomial, zeta)  # times zeta**order, to be a polynomial
@@ -89,12 +88,14 @@ def derive_coefficient(j: int, order: int) -> sp.Expr:
 
 def derive_sum(num_terms: int) -> sp.Expr:
     r"""The first terms of :math:`S(\alpha)/c_0` for square matrices and plain momentum beta_2, in alpha and beta_2."""
-    beta = sp.Symbol("beta_2", positive=True)
+    (beta,) = positive("beta_2")
     return odd_updates.derive_sum(derive_weights(num_terms), beta)
 
 
 def weights(num_terms: int, aspect: float = 1.0) -> Array:
     r""":math:`w_j`, (num_terms,), which sum to 1; ``aspect`` is the short side over the long side, in (0, 1]."""
+    from scipy.special import gammaln
+
     if not 0 < aspect <= 1:
         raise InvalidParameter("aspect", aspect, "above 0 and at most 1")
     j = np.arange(num_terms, dtype=np.float64)

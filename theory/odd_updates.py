@@ -30,11 +30,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from theory.driven import Drive
 from theory.stationary import Autocovariance, derive_mode_sum, geometric_sum
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ MOST_TERMS = 10_000
 
 def derive_correlation() -> dict[str, sp.Expr]:
     """Stationary ``variance`` of z and its ``correlation at lag 1``, in beta_1, beta_2, from the weights of z."""
-    b1, b2 = sp.symbols("beta_1 beta_2", positive=True)
+    b1, b2 = positive("beta_1 beta_2")
     tail = b1 * (1 - b2)  # weight of g_{t-1-i} in z_t, times beta_2^i
     variance = (1 - b1) ** 2 + tail**2 * geometric_sum(b2**2)
     lagged = (1 - b1) * tail + tail**2 * b2 * geometric_sum(b2**2)
@@ -52,7 +52,7 @@ def derive_correlation() -> dict[str, sp.Expr]:
 
 def derive_sum(weights: list[sp.Expr], first: sp.Expr) -> sp.Expr:
     r""":math:`S(\alpha)` in units of c_0 from the weights of the series and the correlation at lag 1."""
-    b2, a, r = sp.Symbol("beta_2", positive=True), sp.Symbol("a", positive=True), sp.Symbol("r", positive=True)
+    b2, a, r = positive("beta_2 a r")
     mode = derive_mode_sum()
     return sum(mode.subs({a: w * first ** (2 * j + 1), r: b2 ** (2 * j + 1)}) for j, w in enumerate(weights))
 

@@ -32,12 +32,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from theory.angle_law import AngleLaw, Setting, angle_and_excess, excess_loss
 from theory.checks import InvalidParameter, require_number
 from theory.momentum import stationary_update_rms
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -186,13 +186,11 @@ def _reach(excess: Callable[[Array], Array], grid: Array, values: Array, best: A
 
 # Closed forms at both ends
 
-C1, a1, C2, a2, B2 = sp.symbols("C_1 a_1 C_2 a_2 B_2", positive=True)
-T, theta, lam, rms0, q = sp.symbols("T theta lambda R_0 q", positive=True)
-
 
 def derive_asymptotic_optimum() -> dict[str, sp.Expr]:
     """Constant rate, B1 = 0, B2 << S, a2 > 1: the best ``angle``, and eta at it: ``equilibrium``, ``frozen``."""
-    u, excess = sp.symbols("u epsilon", positive=True)  # a2 = 1 + epsilon
+    C1, a1, C2, a2, B2, T, theta, lam, rms0, q = positive("C_1 a_1 C_2 a_2 B_2 T theta lambda R_0 q")
+    u, excess = positive("u epsilon")  # a2 = 1 + epsilon
     memory = sp.integrate((B2 + u) ** (-1 - excess), (u, 0, sp.oo)).subs(excess, a2 - 1)
     total = C1 * (T * theta) ** -a1 + C2 * theta * memory
     (angle,) = sp.solve(sp.diff(total, theta), theta)

@@ -52,26 +52,27 @@ U is 2 to 14 % below the formula (S from 0.3 to 20, signals of 2 to 1,000 steps;
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw
 from theory.checks import InvalidParameter
 from theory.momentum import stationary_update_rms
-from theory.stationary import alpha, geometric_sum, rate_and_product
+from theory.stationary import geometric_sum, rate_and_product
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-beta1, gamma, snr = sp.symbols("beta_1 gamma S", positive=True)
 
 
 def derive_free_update() -> sp.Expr:
     r""":math:`U^2` of free gradients: the filter's autocovariance :math:`q\beta_1^{|k|}` summed against that of h."""
+    beta1, gamma, snr = positive("beta_1 gamma S")
     signal = 1 + 2 * (geometric_sum(beta1 * gamma) - 1)
     return sp.factor((1 - beta1) / (1 + beta1) * (1 + snr * signal) / (1 + snr))
 
 
 def derive_free_sum() -> sp.Expr:
     r""":math:`S(\alpha)` of free gradients. The signal's part of m has lags :math:`A\gamma^k + B\beta_1^k`."""
+    alpha, beta1, gamma, snr = positive("alpha beta_1 gamma S")
     q = (1 - beta1) / (1 + beta1)
     overlap = (1 - beta1) * geometric_sum(
         beta1 * gamma
@@ -88,6 +89,7 @@ def derive_tangent() -> dict[str, sp.Expr]:
 
     In units in which eta = 1 and <h^2> = 1; U2 is <m^2>, and ``k`` the root of S/(1+S).
     """
+    alpha, beta1, gamma = positive("alpha beta_1 gamma")
     c, k, square, rho, p = sp.symbols("c k U2 rho p")
     closed = sp.solve(
         [sp.Eq(p, beta1 * (alpha * p - square)), sp.Eq(rho, alpha**2 * rho - 2 * alpha * p + square)],
@@ -112,7 +114,7 @@ def derive_tangent() -> dict[str, sp.Expr]:
 
 def derive_persistent_limit() -> sp.Expr:
     r"""RMS of free weights times lambda, for gamma to 1 and then eta*lam to 0."""
-    x = sp.Symbol("x", positive=True)
+    alpha, gamma, x = positive("alpha gamma x")
     lagged, square = (expression.subs(gamma, 1) for expression in (derive_free_sum(), derive_free_update()))
     reduced = ((square + 2 * alpha * lagged) / (1 - alpha**2)).subs(alpha, 1 - x)  # rho/eta^2
     return sp.sqrt(sp.factor(sp.limit(sp.cancel(reduced * x**2), x, 0, "+")))

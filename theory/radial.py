@@ -56,7 +56,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import momentum
@@ -65,6 +64,7 @@ from theory.measured import newest_weight
 from theory.models import Moments
 from theory.recursion import affine_recursion
 from theory.stationary import rate_and_product
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -199,7 +199,7 @@ def starting_gradients(num_steps: int) -> Array:
 
 def derive_growth() -> sp.Expr:
     """G of ``rho' = -2 eta lam rho + eta^2 G``, in D, r, eta: p at rest and no decay in the growth of a step."""
-    eta, beta1, D, r = sp.symbols("eta beta_1 D r", positive=True)
+    eta, beta1, D, r = positive("eta beta_1 D r")
     p = sp.symbols("p")
     s = D**2 * (1 - beta1) / (1 + beta1)
     at_rest = sp.solve(sp.Eq(p, beta1 * (p - eta * s) + (1 - beta1) * r), p)[0]
@@ -208,7 +208,7 @@ def derive_growth() -> sp.Expr:
 
 def derive_equilibrium() -> dict[str, sp.Expr]:
     """R as ``rms``, and ``relaxation_steps`` (of rho, close by) of the law, in eta, lam, D, f and z_v."""
-    eta, lam, D, f, z_v, x = sp.symbols("eta lambda D f z_v x", positive=True)
+    eta, lam, D, f, z_v, x = positive("eta lambda D f z_v x")
     flow = -2 * eta * lam * x**2 + eta**2 * D**2 * f / (1 + eta / (x * z_v))  # of rho = x^2
     roots = sp.solve(sp.numer(sp.together(flow)), x)
     (rms,) = (root for root in roots if root.subs(dict.fromkeys(root.free_symbols, 1)).evalf() > 0)
@@ -281,7 +281,7 @@ def derive_fixed_point() -> dict[str, sp.Expr]:
 
     From rho and p at rest, with the law's r.
     """
-    eta, kept, beta1, D, f, b, R = sp.symbols("eta alpha beta_1 D f b R", positive=True)
+    eta, kept, beta1, D, f, b, R = positive("eta alpha beta_1 D f b R")
     rho, p = sp.symbols("rho p")
     s = D**2 * (1 - beta1) / (1 + beta1)
     r = eta * D**2 * (1 - f / (1 + b / R)) / 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtbtrs
 
 Array = NDArray[np.float64]
 
@@ -25,6 +24,8 @@ def affine_recursion(factor: Array, offset: Array, initial: Array) -> Array:
             np.multiply(factor[t], x[t], out=x[t + 1])
             x[t + 1] += offset[t]
         return x
+    from scipy.linalg.lapack import dtbtrs
+
     x[1:] = offset
     bands = np.ones((2, len(x)), order="F")  # diagonal, and below it -factor
     for setting in np.ndindex(x.shape[1:]):

@@ -46,15 +46,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import sympy as sp
 from numpy.polynomial import Polynomial, chebyshev
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
 from theory.checks import require_number
 from theory.driven import Drive
 from theory.momentum import effective_samples, stationary_update_rms, update_carry, update_variance
 from theory.stationary import Autocovariance
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -83,6 +82,8 @@ class StudentT:
 
     def transforms(self, z: Array) -> tuple[Array, Array]:
         r""":math:`\ln\varphi` and :math:`\psi/\varphi` at unit variance, by a trapezoidal sum in ln g."""
+        from scipy.special import gammaln
+
         nu = self.dof
         step, variance = 0.05, nu / (nu - 2)
         log_g = np.arange(-45, min(25 + 45 / (nu - 2), 150), step)
@@ -108,7 +109,7 @@ def derive_first_order() -> sp.Expr:
     :math:`v = 1 + \epsilon`, :math:`\epsilon = \sum b_j(g_j^2-1)`; the inverse root is expanded to second order, and
     :math:`\sum b_j^2 = b/(1+\beta_2) \to b/2`.
     """
-    beta1, beta2, b, w, kappa = sp.symbols("beta_1 beta_2 b w kappa", positive=True)
+    beta1, beta2, b, w, kappa = positive("beta_1 beta_2 b w kappa")
     e_s, e_t = sp.symbols("epsilon_s epsilon_t")
     small = sp.Symbol("small")
     root = ((1 + small * e_s) * (1 + small * e_t)) ** sp.Rational(-1, 2)

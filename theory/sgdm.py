@@ -38,14 +38,13 @@ tiny norm, where the first steps are as large as the weights. Van Laarhoven, arX
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter
 from theory.stationary import rate_and_product
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-eta, lam, a, sigma, rho = sp.symbols("eta lambda a sigma rho", positive=True)
 
 
 def _step(
@@ -53,6 +52,7 @@ def _step(
 ) -> tuple[list[sp.Eq], sp.Expr, sp.Expr]:
     r"""One step at rho = r and a variance v of the gradient: what holds where ``y`` (mean of :math:`W_tm_{t-1}`) and
     ``s`` (mean square of m) have settled; p (mean of W m); and rho after it."""
+    eta, lam, a = positive("eta lambda a")
     coupled_decay, alpha = (sp.Integer(0), 1 - eta * lam) if decoupled else (lam, sp.Integer(1))
     p = a * y + coupled_decay * r
     settled = [
@@ -64,8 +64,8 @@ def _step(
 
 def derive_moments(*, decoupled: bool) -> dict[str, sp.Expr]:
     r"""Stationary ``rho``, ``p`` (mean of W m), ``s`` (mean square of m) at a given variance ``v`` of the gradient."""
-    r, y, s = sp.symbols("r y s")
-    settled, p, following = _step(r, y, s, sp.Symbol("v", positive=True), decoupled=decoupled)
+    (v,), (r, y, s) = positive("v"), sp.symbols("r y s")
+    settled, p, following = _step(r, y, s, v, decoupled=decoupled)
     (solution,) = sp.solve([*settled, sp.Eq(r, following)], [r, y, s], dict=True)
     return {name: sp.factor(value.subs(solution)) for name, value in {"rho": r, "p": p, "s": s}.items()}
 
@@ -73,7 +73,7 @@ def derive_moments(*, decoupled: bool) -> dict[str, sp.Expr]:
 def derive_slow_drift(*, decoupled: bool) -> sp.Expr:
     """Change of rho per step, to first order in the decay and in the variance ``v`` of the gradient: y and s settle
     while rho has hardly moved."""
-    small, v, y, s = sp.symbols("epsilon v y s", positive=True)
+    lam, rho, small, v, y, s = positive("lambda rho epsilon v y s")
     settled, _, following = _step(rho, y, s, v, decoupled=decoupled)
     (solution,) = sp.solve(settled, [y, s], dict=True)
     change = (following - rho).subs(solution)
@@ -84,9 +84,10 @@ def derive_slow_drift(*, decoupled: bool) -> sp.Expr:
 
 def derive_equilibrium(*, decoupled: bool) -> dict[str, sp.Expr]:
     """``rms`` at gradient RMS sigma, and ``cosine`` of the angle, in eta, lambda, a."""
+    eta, lam, sigma, v = positive("eta lambda sigma v")
     alpha = 1 - eta * lam if decoupled else sp.Integer(1)
     found = derive_moments(decoupled=decoupled)
-    per_variance = sp.factor(found["rho"] / sp.Symbol("v", positive=True))  # rho = per_variance * sigma^2 / rho
+    per_variance = sp.factor(found["rho"] / v)  # rho = per_variance * sigma^2 / rho
     return {
         "rms": sp.root(per_variance * sigma**2, 4),
         "cosine": sp.factor(alpha - eta * sp.cancel(found["p"] / found["rho"])),
@@ -99,11 +100,11 @@ def derive_limits(*, decoupled: bool) -> dict[str, sp.Expr]:
     eta*lambda to 0: ``rms``, ``angle``, ``relaxation_steps`` of rho. lambda to 0: ``growth`` of rho**2 per step. a to
     0: ``rms_without_momentum``, ``cosine_without_momentum`` (of the angle).
     """
-    x = sp.Symbol("x", positive=True)
+    eta, lam, a, sigma, rho, v, x = positive("eta lambda a sigma rho v x")
     exact = derive_equilibrium(decoupled=decoupled)
     fourth = sp.limit(sp.cancel(exact["rms"] ** 4 * x / eta**2).subs(lam, x / eta), x, 0, "+") * eta / lam
     squared_angle = sp.limit(2 * (1 - exact["cosine"].subs(lam, x / eta)) / x, x, 0, "+") * eta * lam
-    drift = derive_slow_drift(decoupled=decoupled).subs(sp.Symbol("v", positive=True), sigma**2 / rho)
+    drift = derive_slow_drift(decoupled=decoupled).subs(v, sigma**2 / rho)
     return {
         "rms": sp.root(sp.factor(fourth), 4),
         "angle": sp.sqrt(sp.factor(squared_angle)),

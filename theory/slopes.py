@@ -35,17 +35,15 @@ What this makes of a sweep over model sizes or data: `theory.bend`.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.angle_law import AngleLaw
 from theory.checks import InvalidParameter, require_number
 from theory.roots import root_between
 from theory.schedules import Schedule
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-
-n, y, a1, r = sp.symbols("n y a_1 r", positive=True)
 
 
 # Scales
@@ -81,7 +79,7 @@ def derive_angles() -> dict[str, sp.Expr]:
 
     n is the number of relaxation times in the run, y the squared RMS at the start over that of equilibrium.
     """
-    tau, v = sp.symbols("tau v", positive=True)
+    n, y, tau, v = positive("n y tau v")
     squared = sp.Function("R")
     solved = sp.dsolve(sp.Eq(squared(tau).diff(tau), 1 - squared(tau)), ics={squared(0): y}).rhs
     end = sp.sqrt(solved.subs(tau, n))
@@ -158,6 +156,7 @@ def _head_start(count: Array, start: Array) -> Array:
 
 def derive_deep_correction() -> sp.Expr:
     r"""G(r, a1), :math:`r = \mathrm{RMS}_0/\mathrm{RMS}_{eq}`: the condition of the optimum to first order in 1/n."""
+    a1, r = positive("a_1 r")
     x, small = sp.symbols("x epsilon", real=True)  # x = ln eta; 1/n = epsilon exp(-x)
     head_start = 2 * sp.log(2 / (1 + r * sp.exp(-x / 2)))
     log_mean = x / 2 + sp.log(1 + small * sp.exp(-x) * head_start)
@@ -192,7 +191,7 @@ def balanced_start(a1: float) -> float:
 
 def derive_asymptotic_slopes() -> dict[str, sp.Expr]:
     r"""Slopes of :math:`\ln\theta_*` in ln N and ln T in (a1, m, g), by minimising drift plus annealed noise."""
-    drift, noise, size, growth, steps, angle, m = sp.symbols("C_1 C_2 N g T theta m", positive=True)
+    a1, drift, noise, size, growth, steps, angle, m = positive("a_1 C_1 C_2 N g T theta m")
     total = drift * (steps * angle) ** -a1 + noise * size**growth * angle * (steps * angle) ** -m
     (best,) = sp.solve(sp.diff(total, angle), angle)
     log = sp.expand_log(sp.log(best))

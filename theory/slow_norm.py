@@ -41,7 +41,6 @@ Derived here; the integral is that of arXiv 2606.16899 in other words.
 from __future__ import annotations
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import dawsn, erfcx, exprel, gamma
 
@@ -50,14 +49,13 @@ from theory.momentum import stationary_update_rms
 from theory.recursion import affine_recursion
 from theory.schedules import Schedule, ScheduleLike, as_schedule
 from theory.segments import Segment
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 BLOCK = 2048  # times per block of the quadrature
 FORGOTTEN = 45.0  # relaxation times after which an update has left the norm, to double precision
-
-c, s0, s1, slope, n, s = sp.symbols("c s_0 s_1 g n s", positive=True)
 
 
 # Derivations
@@ -66,7 +64,7 @@ c, s0, s1, slope, n, s = sp.symbols("c s_0 s_1 g n s", positive=True)
 def derive_remembered_square() -> dict[str, sp.Expr]:
     r"""J of a straight piece from :math:`s_0` to :math:`s_1`, keys ``hold`` (:math:`s_0`, length x), ``rising``,
     ``falling``; g > 0 is the size of the slope. Integrated over :math:`u = s(y)`, :math:`dy = du/g`."""
-    x, y, u = sp.symbols("x y u", positive=True)
+    c, s0, s1, slope, x, y, u = positive("c s_0 s_1 g x y u")
     k = c / (2 * slope)
     return {
         "hold": sp.integrate(sp.exp(-c * s0 * (x - y)) * s0**2, (y, 0, x)),
@@ -77,13 +75,14 @@ def derive_remembered_square() -> dict[str, sp.Expr]:
 
 def derive_linear_decay() -> sp.Expr:
     r""":math:`\rho/\rho_{peak}` at the fraction s of the rate, n relaxation times from s = 1 to s = 0."""
+    c, s0, s1, slope, n, s = positive("c s_0 s_1 g n s")
     whole = derive_remembered_square()["falling"].subs({s0: 1, s1: s}).subs(slope, c / (2 * n))
     return sp.simplify(sp.exp(-n * (1 - s**2)) + c * whole)  # in units of rho_peak = eta^2/c
 
 
 def derive_decay_end() -> sp.Expr:
     r"""Leading :math:`\rho_{end}/\rho_{peak}` of a decay of length T that ends like :math:`A\zeta^p`; m = cT."""
-    zeta, p, A, m = sp.symbols("zeta p A m", positive=True)
+    zeta, p, A, m = positive("zeta p A m")
     kernel = sp.exp(-m * A * zeta ** (p + 1) / (p + 1))
     return sp.simplify(m * sp.integrate(kernel * A**2 * zeta ** (2 * p), (zeta, 0, sp.oo)))
 

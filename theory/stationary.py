@@ -40,14 +40,13 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, NoEquilibrium
 from theory.roots import solve_rising
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-eta, alpha, x = sp.symbols("eta alpha x", positive=True)  # x = eta*lam = 1 - alpha
 
 
 def _none() -> Array:
@@ -121,6 +120,7 @@ class Autocovariance:
 
 def derive_equilibrium(variance: sp.Expr, weighted_sum: sp.Expr) -> dict[str, sp.Expr]:
     r"""``rho``, ``p``, ``cosine`` (of the angle) from :math:`c_0` and S(alpha): the fixed point of the norm."""
+    eta, alpha = positive("eta alpha")
     rho = sp.Symbol("rho")
     p = -eta * weighted_sum
     (solution,) = sp.solve(sp.Eq(rho, alpha**2 * rho - 2 * alpha * eta * p + eta**2 * variance), rho)
@@ -129,6 +129,7 @@ def derive_equilibrium(variance: sp.Expr, weighted_sum: sp.Expr) -> dict[str, sp
 
 def derive_limits(variance: sp.Expr, weighted_sum: sp.Expr) -> dict[str, sp.Expr]:
     r"""For x = eta*lam to 0: ``rho`` and ``angle``; for lam to 0: ``growth`` of rho per step, :math:`\eta^2 D`."""
+    alpha, x = positive("alpha x")
     s0, slope = sp.symbols("s_0 slope")  # S is regular at alpha = 1
     exact = {k: v.subs(alpha, 1 - x) for k, v in derive_equilibrium(variance, s0 + slope * x).items()}
     rho = sp.limit(exact["rho"] * x, x, 0, "+") / x
@@ -142,6 +143,7 @@ def derive_limits(variance: sp.Expr, weighted_sum: sp.Expr) -> dict[str, sp.Expr
 def derive_sums(num_lags: int) -> dict[str, sp.Expr]:
     r"""``rho`` and ``p`` of lags :math:`c_0 \dots c_K` and none beyond, straight from :math:`W = -\eta\sum\alpha^j
     u_{-1-j}`: over all pairs of updates in W, and over all updates in W against the one to come."""
+    eta, alpha = positive("eta alpha")
     c = sp.symbols(f"c_0:{num_lags + 1}")
     older, newer = sp.symbols("i j", integer=True, nonnegative=True)
     rho = sp.Integer(0)
@@ -155,13 +157,13 @@ def derive_sums(num_lags: int) -> dict[str, sp.Expr]:
 
 def derive_mode_sum() -> sp.Expr:
     r"""S of one mode, :math:`c_k = a r^{k-1}`, in a, r and alpha."""
-    a, r = sp.symbols("a r", positive=True)
+    alpha, a, r = positive("alpha a r")
     return a * geometric_sum(alpha * r)
 
 
 def geometric_sum(ratio: sp.Expr) -> sp.Expr:
     """The sum of all powers of a ratio below 1."""
-    z, i = sp.Symbol("z", positive=True), sp.Symbol("i", integer=True, nonnegative=True)
+    (z,), i = positive("z"), sp.Symbol("i", integer=True, nonnegative=True)
     return sp.summation(z**i, (i, 0, sp.oo)).args[0][0].subs(z, ratio)
 
 
@@ -171,7 +173,7 @@ def derive_sphere_learning_rate() -> sp.Expr:
     In units of R = 1 and of the update's norm. Projection divides what a step has made, W and the update in it, by the
     norm N before it: a shrink and a step of :math:`e = \eta/N`, which decide p, which decides N.
     """
-    s, rate, norm = sp.symbols("s eta_H N", positive=True)
+    eta, alpha, s, rate, norm = positive("eta alpha s eta_H N")
     step = rate / norm
     p = derive_equilibrium(sp.Integer(1), s)["p"].subs(eta, step)
     (squared,) = sp.solve(sp.Eq(norm**2, 1 - 2 * rate * p + rate**2), rate**2)

@@ -31,7 +31,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory import adamw, momentum, network_grid, slow_norm
@@ -39,13 +38,12 @@ from theory.checks import InvalidParameter, require_number
 from theory.networks import WHITE_NOISE, NetworkLike, as_network
 from theory.roots import root_between
 from theory.schedules import Schedule, ScheduleLike, as_schedule
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
 MESH = 257  # times per segment in the search for the end of a transient
 BLOCK = 4_096  # settings that advance together; with four steps of them what fits a cache
-
-F, n, T, edge, rms0 = sp.symbols("F n T epsilon R_0", positive=True)
 
 
 def forgetting_steps(
@@ -130,7 +128,7 @@ def derive_contour() -> dict[str, dict[str, sp.Expr]]:
     ``weight_decay``. The parameter along them is n, the relaxation times in the run; epsilon is :math:`|1-f^2|` where f
     is one minus the tolerance (below) or one plus it (above).
     """
-    eta, lam, y = sp.symbols("eta lambda y", positive=True)
+    F, n, T, edge, rms0, eta, lam, y = positive("F n T epsilon R_0 eta lambda y")
     branches = {}
     for name, side in (("start below equilibrium", 1 - y), ("start above equilibrium", y - 1)):
         (start,) = sp.solve(sp.Eq(side, edge * sp.exp(F * n)), y)

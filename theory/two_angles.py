@@ -48,10 +48,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from theory.final_loss import TINY, FinalLossLaw, lagged, to_come
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -101,14 +101,12 @@ def noise_of(angles: Array) -> Array:
 
 # Closed forms
 
-theta, S, B, k, a, T, tau0 = sp.symbols("theta S B k a T tau_0", positive=True)
-
 
 def derive_kernels() -> dict[str, sp.Expr]:
     """What is left after S radians: ``learning``, curvatures like a gamma distribution of shape a and scale 1/B;
     ``noise``, of squared kicks, all curvatures alike, with twice their density as unit; ``blur``, the mean of cos of a
     Gaussian scatter of variance sigma^2."""
-    x, sigma = sp.symbols("x sigma", positive=True)
+    S, B, k, a, x, sigma = positive("S B k a x sigma")
     gamma = B**a * k ** (a - 1) * sp.exp(-B * k) / sp.gamma(a)
     normal = sp.exp(-(x**2) / (2 * sigma**2)) / (sp.sqrt(2 * sp.pi) * sigma)
     return {
@@ -121,6 +119,7 @@ def derive_kernels() -> dict[str, sp.Expr]:
 def derive_noise() -> dict[str, sp.Expr]:
     """`noise_of`, of T steps: ``constant`` at theta; ``line``, theta j/T at j = T, ..., 1, in which every step leaves
     the same."""
+    theta, T = positive("theta T")
     j, i = sp.symbols("j i", integer=True, positive=True)
     of_step = theta * j / T
     ahead = sp.summation(theta * i / T, (i, 1, j - 1)) + of_step / 2
@@ -133,7 +132,7 @@ def derive_noise() -> dict[str, sp.Expr]:
 def derive_optimum() -> dict[str, sp.Expr]:
     """The best angle, where S = kappa T theta is far above B and the noise n C theta is small: ``angle``, and
     ``ratio``, that of one schedule (kappa_1, n_1) over that of another (kappa_2, n_2) at equal length."""
-    blur, kappa, n = sp.symbols("C kappa n", positive=True)
+    theta, B, a, T, blur, kappa, n = positive("theta B a T C kappa n")
     excess = (kappa * T * theta / B) ** (-a) + n * blur * theta
     (best,) = sp.solve(sp.Eq(sp.expand_power_base(sp.diff(excess, theta)), 0), theta)
     one, two = ({name: sp.Symbol(f"{name}_{i}", positive=True) for name in ("kappa", "n")} for i in (1, 2))
@@ -143,7 +142,7 @@ def derive_optimum() -> dict[str, sp.Expr]:
 
 def derive_other_angle() -> sp.Expr:
     """psi after T steps at the peak, in continuous time: it goes like the root of the steps."""
-    t = sp.Symbol("t", positive=True)
+    T, tau0, t = positive("T tau_0 t")
     return sp.simplify(sp.integrate(1 / sp.sqrt(tau0 + t), (t, 0, T)))
 
 

@@ -38,10 +38,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 
 from theory.final_loss import TINY, FinalLossLaw, lagged, to_come
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
 
@@ -78,11 +78,10 @@ class TwoClockLaw(FinalLossLaw):
 
 # Closed forms
 
-theta, total, B, C, clock, relaxation = sp.symbols("theta S B C tau D", positive=True)
-
 
 def derive_lag() -> sp.Expr:
     """x at tau, from dx/dtau = (tau - x)/D and x = 0 at the start."""
+    clock, relaxation = positive("tau D")
     x = sp.Function("x")
     return sp.dsolve(sp.Eq(x(clock).diff(clock), (clock - x(clock)) / relaxation), x(clock), ics={x(0): 0}).rhs
 
@@ -93,7 +92,8 @@ def derive_constant_angle() -> dict[str, sp.Expr]:
     ``learned``: the share of what has arrived, H like t^(3/2), that is learned to first order in S/B; ``noise`` over
     H_T^2, in theta, S and C.
     """
-    done, to_come = sp.symbols("z u", positive=True)  # share of the run, angle still to come
+    theta, total, B, C = positive("theta S B C")
+    done, to_come = positive("z u")  # share of the run, angle still to come
     first_order = sp.series(1 - 1 / sp.sqrt(1 + to_come / B), to_come, 0, 2).removeO()
     arrived = sp.diff(done ** sp.Rational(3, 2), done)
     return {

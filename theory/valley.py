@@ -58,16 +58,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import sympy as sp
 from numpy.typing import ArrayLike, NDArray
 
 from theory.checks import InvalidParameter, require_number
 from theory.momentum import stationary_update_rms
 from theory.roots import root_between
-from theory.stationary import alpha
+from theory.symbolic import positive, sp
 
 Array = NDArray[np.float64]
-a, beta1 = sp.symbols("a beta_1", positive=True)
 
 LARGEST = 1e9  # curvature or shape; the integral over a gamma law, whose shape is at least 1/LARGEST, holds as far
 EDGE = 0.98  # of the stability limit: as far as curvatures go
@@ -82,6 +80,7 @@ BINS = np.geomspace(1e-6, 1, 400)  # edges of a gamma law, over the largest curv
 def derive_moments() -> dict[str, sp.Expr]:
     r"""``U2``, ``noise`` (:math:`\nu`) and ``ym`` (mean of :math:`y_tm_{t-1}`) per :math:`\langle g^2\rangle`, in a,
     beta_1 and alpha; ``yy`` is :math:`1-\nu`."""
+    a, beta1, alpha = positive("a beta_1 alpha")
     yy, before, mm, nn = sp.symbols("yy before mm nn")
     along = beta1 * before + (1 - beta1) * yy  # mean of y m
     equations = [
@@ -96,6 +95,7 @@ def derive_moments() -> dict[str, sp.Expr]:
 
 def derive_stability_limit() -> sp.Expr:
     """The curvature at which a root of the recursion without noise reaches -1."""
+    a, beta1 = positive("a beta_1")
     z = sp.Symbol("z")
     step = sp.Matrix([[1 - a * (1 - beta1), -a * beta1], [1 - beta1, beta1]])  # of (y_t, m_{t-1})
     (limit,) = sp.solve(step.charpoly(z).as_expr().subs(z, -1), a)
@@ -107,6 +107,7 @@ def derive_lags(num_lags: int) -> dict[str, dict[str, sp.Expr]]:
 
     Without decay; keys ``lag k``.
     """
+    a, beta1, alpha = positive("a beta_1 alpha")
     at = {name: value.subs(alpha, 1) for name, value in derive_moments().items()}
     gm = beta1 * at["ym"] + (1 - beta1)  # mean of g_t m_t
     ym = beta1 * at["ym"] + (1 - beta1) * (1 - at["noise"])

@@ -14,6 +14,7 @@ from tests.theory import monte_carlo as mc
 from tests.theory.symbolic import number
 from theory import AdamW, Cosine, adamc, adamw, predict_trajectory
 from theory.optimizers import AdamC
+from theory.symbolic import positive
 
 derive_equilibrium = functools.cache(adamc.derive_equilibrium)
 derive_limits = functools.cache(adamc.derive_limits)
@@ -31,7 +32,7 @@ def test_numbers_equal_the_derivation(peak: float, decay: float, beta1: float, f
 
 
 def test_limits() -> None:
-    eta, lam, beta1, f = adamw.eta, adamw.lam, adamw.beta1, sp.Symbol("f", positive=True)
+    eta, lam, beta1, f = positive("eta lambda beta_1 f")
     assert sp.simplify(derive_limits()["rms"] ** 2 - eta / (2 * lam)) == 0
     q = (1 - beta1) / (1 + beta1)
     assert sp.simplify(derive_limits()["angle"] ** 2 - f**2 * 2 * eta * lam * q) == 0

@@ -36,7 +36,7 @@ def test_matching_rate_equals_its_derivation(shrink: float, beta1: float) -> Non
 def test_limits() -> None:
     limits = adamh.derive_limits()
     assert limits["angle_per_rate"] == 1
-    assert sp.simplify(limits["rate_without_momentum"] - sp.tan(sp.acos(adamh.alpha))) == 0
+    assert sp.simplify(limits["rate_without_momentum"] - sp.tan(sp.acos(sp.Symbol("alpha", positive=True)))) == 0
     assert adamh.angular_update_equilibrium(1e-6, 0.9) == pytest.approx(1e-6, rel=1e-4)
 
 

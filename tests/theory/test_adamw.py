@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.theory.symbolic import number
 from theory import AdamW, Constant, InvalidParameter, NoEquilibrium, adamw, predict, predict_trajectory
+from theory.symbolic import positive
 
 learning_rates = st.floats(1e-5, 0.05)
 weight_decays = st.floats(1e-3, 1.0)
@@ -44,7 +45,7 @@ def test_angles_compose_like_velocities() -> None:
 
 
 def test_limits_are_the_familiar_ones() -> None:
-    eta, lam, beta1 = adamw.eta, adamw.lam, adamw.beta1
+    eta, lam, beta1 = positive("eta lambda beta_1")
     limits = adamw.derive_limits()
     at = {eta: sp.Rational(1, 1000), lam: sp.Rational(1, 10), beta1: sp.Rational(9, 10)}
     assert limits["rms"].subs(at).evalf() == pytest.approx(float(sp.sqrt(eta / (2 * lam)).subs(at)))

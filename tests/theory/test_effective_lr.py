@@ -21,6 +21,7 @@ from theory import (
     persistent_gradients,
     predict_trajectory,
 )
+from theory.symbolic import positive
 
 derive_triangle, derive_rule_factors, derive_signal = (
     functools.cache(derive)
@@ -213,11 +214,8 @@ def test_signal_forms_equal_their_derivation(ratio: float, beta1: float) -> None
 
 
 def test_a_persistent_signal_is_the_limit_of_one_that_turns() -> None:
-    at = {
-        persistent_gradients.gamma: 1,
-        persistent_gradients.snr: sp.Rational(1, 3),
-        persistent_gradients.beta1: sp.Rational(9, 10),
-    }
+    gamma, snr, beta1 = positive("gamma S beta_1")
+    at = {gamma: 1, snr: sp.Rational(1, 3), beta1: sp.Rational(9, 10)}
     squared = float(persistent_gradients.derive_free_update().subs(at))
     assert effective_lr.update_rms(1.0, 3.0, 0.9) ** 2 == pytest.approx(squared, rel=1e-12)
 

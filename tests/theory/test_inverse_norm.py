@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from theory import AdamW, Constant, InvalidParameter, inverse_norm, predict_trajectory, second_moment
 from theory.models import Moments
+from theory.symbolic import positive
 
 Array = NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def test_the_scatter_of_the_second_moment_is_that_of_constant_size_where_the_siz
 
 
 def test_relaxation_as_the_docstring_has_it() -> None:
-    gamma, b, t = inverse_norm.gamma, inverse_norm.b, inverse_norm.t
+    gamma, b, t = positive("gamma b t")
     derived = inverse_norm.derive_relaxation()
     slow, fast = derived["slow"], derived["fast"]
     stated = ((fast - gamma) * sp.exp(-slow * t) + (gamma - slow) * sp.exp(-fast * t)) / (fast - slow)
@@ -73,8 +74,8 @@ def test_under_a_long_memory_the_norm_settles_like_one_over_the_root_of_time(rat
     rate, decay = 1e-3, 1.0
     settled = np.sqrt(rate / (2 * decay))
     rms = np.sqrt(run(20_001, rate, decay, ratio * settled, 0.5, 1 - 1e-7).rho[:, 0])
-    r_1 = sp.Symbol("r_1", positive=True)
-    derived = sp.lambdify((inverse_norm.t, r_1), inverse_norm.derive_long_memory())
+    t, r_1 = positive("t r_1")
+    derived = sp.lambdify((t, r_1), inverse_norm.derive_long_memory())
     inverse = (settled / rms) ** 2
     assert (inverse[20_000] - 1) / (inverse[5000] - 1) == pytest.approx(0.5, rel=0.02)
     assert float(derived(4.0, inverse[5000])) == pytest.approx(float(inverse[20_000]), rel=0.01)

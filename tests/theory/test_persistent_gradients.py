@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from tests.theory import monte_carlo as mc
 from tests.theory.symbolic import number
-from theory import InvalidParameter, NoEquilibrium, adamw, momentum, persistent_gradients, stationary
+from theory import InvalidParameter, NoEquilibrium, adamw, momentum, persistent_gradients
+from theory.symbolic import positive
 
-X = stationary.x  # 1 - alpha, which keeps digits
+ALPHA, X = positive("alpha x")  # 1 - alpha, which keeps digits
 beta1s, snrs, persistences, products = st.floats(0, 0.95), st.floats(0, 30), st.floats(0, 0.999), st.floats(1e-4, 0.1)
 
 
@@ -22,7 +23,7 @@ beta1s, snrs, persistences, products = st.floats(0, 0.95), st.floats(0, 30), st.
 def derive_free() -> dict[str, sp.Expr]:
     """Of free gradients: the square of the update, rho, and the square of the sine of the angle."""
     update, later = (
-        form.subs(stationary.alpha, 1 - X)
+        form.subs(ALPHA, 1 - X)
         for form in (persistent_gradients.derive_free_update(), persistent_gradients.derive_free_sum())
     )
     rho = sp.factor((update + 2 * (1 - X) * later) / (X * (2 - X)))
@@ -31,7 +32,7 @@ def derive_free() -> dict[str, sp.Expr]:
 
 @functools.cache
 def derive_tangent() -> dict[str, sp.Expr]:
-    return {name: form.subs(stationary.alpha, 1 - X) for name, form in persistent_gradients.derive_tangent().items()}
+    return {name: form.subs(ALPHA, 1 - X) for name, form in persistent_gradients.derive_tangent().items()}
 
 
 @settings(max_examples=30)
@@ -84,7 +85,7 @@ def test_a_signal_shorter_than_the_relaxation_is_the_same_in_both(beta1: float, 
 
 
 def test_a_signal_that_never_turns() -> None:
-    S = persistent_gradients.snr
+    S = sp.Symbol("S", positive=True)
     assert sp.simplify(persistent_gradients.derive_persistent_limit() ** 2 - S / (1 + S)) == 0
     free = persistent_gradients.equilibrium_rms(1e-4, 0.01, 0.9, snr=4.0, persistence=1.0, tangent=False)
     assert free == pytest.approx(np.sqrt(0.8) / 0.01, rel=1e-2)

@@ -256,12 +256,13 @@ def test_initial_rms_must_be_positive(allowed: str, bad: tuple[float, ...]) -> N
 
 
 def test_theory_imports_only_mathematics() -> None:
-    """And the modules that its own imports leave out when they are asked for."""
+    """NumPy alone until something is asked of it; and the modules that its own imports leave out, when they are."""
     code = "import sys, theory; print(*sorted({m.partition('.')[0] for m in sys.modules}));"
     code += "assert 'theory.transient' not in sys.modules; theory.transient.run_grid"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"numpy", "sympy", "scipy"} <= set(loaded)
-    assert not {"torch", "numba", "matplotlib", "pandas", "experiments", "gpt", "sim"} & set(loaded)
+    assert "numpy" in loaded
+    heavy = {"scipy", "sympy", "torch", "numba", "matplotlib", "pandas"}
+    assert not (heavy | {"experiments", "gpt", "sim"}) & set(loaded)
     with pytest.raises(AttributeError, match="no attribute 'transients'"):
         _ = theory.transients  # type: ignore[attr-defined]
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.theory.symbolic import number
 from theory import InvalidParameter, NoEquilibrium, adamw, sgdm
+from theory.symbolic import positive
 
 EXACT = {decoupled: sgdm.derive_equilibrium(decoupled=decoupled) for decoupled in (False, True)}
 both = pytest.mark.parametrize("decoupled", [False, True])
@@ -69,9 +70,10 @@ def test_limits_equal_the_familiar_ones(decoupled: bool) -> None:
 @both
 def test_the_slow_drift_vanishes_at_the_leading_equilibrium(decoupled: bool) -> None:
     """Two ways to one norm: the exact moments as eta*lam tends to 0, and where the drift stands still."""
-    drift = sgdm.derive_slow_drift(decoupled=decoupled).subs(sp.Symbol("v", positive=True), sgdm.sigma**2 / sgdm.rho)
+    v, sigma, rho = positive("v sigma rho")
+    drift = sgdm.derive_slow_drift(decoupled=decoupled).subs(v, sigma**2 / rho)
     settled = sgdm.derive_limits(decoupled=decoupled)["rms"] ** 2
-    assert sp.simplify(drift.subs(sgdm.rho, settled)) == 0
+    assert sp.simplify(drift.subs(rho, settled)) == 0
 
 
 @given(rates, decays)

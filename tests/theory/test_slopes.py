@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.theory.symbolic import number
@@ -31,8 +31,10 @@ derive_angles, derive_deep_correction, derive_asymptotic_slopes = (
 
 
 @given(counts, windows)
+@example(1.0, 1.0)
 def test_angles_and_elasticities_equal_their_derivation(n: float, w: float) -> None:
-    at = {"n": n, "y": w**2 / n}
+    y = w**2 / n
+    at = {"n": n, "y": y + 1e-15 * (y == 1)}  # smooth where the start is the equilibrium; the derived mean is 0/0 there
     for name, form in (
         ("final", slopes.final_angle_ratio),
         ("mean", slopes.mean_angle_ratio),

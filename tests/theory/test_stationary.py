@@ -13,26 +13,28 @@ from hypothesis import strategies as st
 from tests.theory.symbolic import number
 from theory import InvalidParameter, NoEquilibrium, adamh, adamw, driven, momentum, stationary
 from theory.stationary import Autocovariance
+from theory.symbolic import positive
 
 C0, C1, C2 = LAGS = sp.symbols("c_0:3")
+eta, alpha, x = positive("eta alpha x")  # x = 1 - alpha, which keeps digits
 products = st.floats(1e-6, 0.3)
 beta1s = st.floats(0.0, 0.98)
 
 
 @functools.cache
 def derive_equilibrium() -> dict[str, sp.Expr]:
-    return stationary.derive_equilibrium(C0, C1 + stationary.alpha * C2)
+    return stationary.derive_equilibrium(C0, C1 + alpha * C2)
 
 
 @functools.cache
 def derive_in_x() -> dict[str, sp.Expr]:
-    """In x = 1 - alpha, which keeps digits: the RMS, the sine and cosine of the angle, and the rate on the sphere."""
-    exact = {name: value.subs(stationary.alpha, 1 - stationary.x) for name, value in derive_equilibrium().items()}
+    """In x: the RMS, the sine and cosine of the angle, and the rate on the sphere."""
+    exact = {name: value.subs(alpha, 1 - x) for name, value in derive_equilibrium().items()}
     return {
         "rms": sp.sqrt(sp.factor(exact["rho"])),
         "sine": sp.sqrt(sp.factor(1 - exact["cosine"] ** 2)),
         "cosine": exact["p"] / sp.sqrt(exact["rho"] * C0),
-        "sphere": stationary.derive_sphere_learning_rate().subs(stationary.alpha, 1 - stationary.x),
+        "sphere": stationary.derive_sphere_learning_rate().subs(alpha, 1 - x),
     }
 
 
@@ -60,14 +62,13 @@ def test_on_the_sphere_the_fixed_point_has_the_norm_of_the_sphere() -> None:
     """The rate comes from the norm before projection; rho of the equilibrium, at that rate and shrink, is 1."""
     s = sp.Symbol("s", positive=True)
     rate = stationary.derive_sphere_learning_rate()
-    rho = stationary.derive_equilibrium(sp.Integer(1), s)["rho"].subs(stationary.eta, rate * stationary.alpha)
+    rho = stationary.derive_equilibrium(sp.Integer(1), s)["rho"].subs(eta, rate * alpha)
     assert sp.simplify(rho - 1) == 0
 
 
 def test_slow_limit_needs_the_variance_and_the_total_only() -> None:
-    limits = stationary.derive_limits(C0, C1 + stationary.alpha * C2)
+    limits = stationary.derive_limits(C0, C1 + alpha * C2)
     total = C0 + 2 * C1 + 2 * C2
-    eta, x = stationary.eta, stationary.x
     assert sp.simplify(limits["rho"] - eta**2 * total / (2 * x)) == 0
     assert sp.simplify(limits["angle"] ** 2 - 2 * x * C0 / total) == 0
     assert sp.simplify(limits["growth"] - eta**2 * total) == 0

@@ -16,11 +16,12 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import gamma as gamma_law
 
 from tests.theory.symbolic import number
-from theory import InvalidParameter, momentum, stationary, valley
+from theory import InvalidParameter, momentum, valley
+from theory.symbolic import positive
 from theory.valley import Valley, direction_ratio, noise_share, stability_limit
 
 MOMENTS = valley.derive_moments()
-STILL = {name: sp.cancel(value.subs(stationary.alpha, 1)) for name, value in MOMENTS.items()}
+STILL = {name: sp.cancel(value.subs(sp.Symbol("alpha", positive=True), 1)) for name, value in MOMENTS.items()}
 beta1s, fractions = st.floats(0, 0.97), st.floats(1e-3, 0.95)  # of the stability limit
 MANY = 4000
 derive_lags = functools.cache(valley.derive_lags)
@@ -68,7 +69,7 @@ def test_numbers_equal_their_derivation(beta1: float, fraction: float) -> None:
 
 
 def test_the_closed_forms_as_they_are_written() -> None:
-    a, b = valley.a, valley.beta1
+    a, b = positive("a beta_1")
     assert sp.simplify(STILL["U2"] - (1 - b) / (1 + b + b * a)) == 0
     assert sp.simplify(STILL["noise"] - (1 + b - a * (1 - b) / 2) / (1 + b + b * a)) == 0
     limit = derive_stability_limit()
@@ -85,7 +86,7 @@ def test_decay_matters_little_and_vanishes() -> None:
     ]
     assert -0.01 < change[1] < 0
     assert change[1] / change[0] == pytest.approx(10, rel=0.02)
-    free = number(sp.limit(MOMENTS["U2"], valley.a, 0), beta_1=0.9, alpha=0.99)
+    free = number(sp.limit(MOMENTS["U2"], sp.Symbol("a", positive=True), 0), beta_1=0.9, alpha=0.99)
     assert free == pytest.approx(float(momentum.stationary_update_rms(0.9)) ** 2)
 
 
