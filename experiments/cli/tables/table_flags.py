@@ -46,7 +46,7 @@ def add_columns(parser: argparse.ArgumentParser, meaning: str) -> None:
         "--arm-column",
         action="append",
         metavar="COLUMN",
-        help="a law for each of its values, an arm in attribute; repeatable (default: arm if there, else optimizer)",
+        help="a law for each of its values, an arm in attribute; repeatable (default: optimizer; there arm before it)",
     )
     group.add_argument(
         "--axis",
